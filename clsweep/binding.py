@@ -1,0 +1,136 @@
+"""Which study a results folder belongs to: `versions.json` and `study.toml`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from clsweep.disk import write_atomically
+from clsweep.errors import StoreError
+from clsweep.schema import SCHEMA_VERSION, check_version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["bind", "check_binding", "study_table"]
+
+_PACKAGES = ("clsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
+_IDENTITY_SECTIONS = ("benchmark", "net", "training")
+
+
+def bind(directory: Path, study_identity: str, resolved_toml: str, name: str) -> None:
+    """Write what makes the folder this study's; the caller holds the folder's lock.
+
+    Args:
+        directory: an existing results folder.
+        study_identity: hash of what all trials of the study share.
+        resolved_toml: the study with every default written out.
+        name: the study's name, for messages.
+
+    Raises:
+        StoreError: see `check_binding`; or the disk refuses.
+    """
+    # Once more under the lock: another driver may have bound the folder meanwhile.
+    check_binding(directory, study_identity, resolved_toml)
+    bound = {
+        "schema": SCHEMA_VERSION,
+        "study": study_identity,
+        "name": name,
+        "packages": _package_versions(),
+    }
+    # The identity first: with it, a folder that was cut short here is known as ours.
+    write_atomically(directory / "versions.json", (json.dumps(bound, indent=2) + "\n").encode())
+    write_atomically(directory / "study.toml", resolved_toml.encode())
+
+
+def check_binding(directory: Path, study_identity: str, resolved_toml: str) -> None:
+    """Refuse a folder that holds something else than this study's results; writes nothing.
+
+    Args:
+        directory: the results folder; it need not exist.
+        study_identity: hash of what all trials of the study share.
+        resolved_toml: the study with every default written out.
+
+    Raises:
+        StoreError: the folder is another study's, a newer clsweep's, or no results folder.
+    """
+    path = directory / "versions.json"
+    try:
+        bound = json.loads(path.read_bytes())
+        found, name = bound["study"], bound["name"]
+    except FileNotFoundError:
+        _check_empty(directory)
+        return
+    except NotADirectoryError as error:
+        raise StoreError("the results folder is a file", where=str(directory)) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"cannot tell which study the results belong to: {type(error).__name__}: {error}",
+            where=str(path),
+            next_step="put back a copy of the file, or choose another folder with `--out`",
+        ) from error
+    check_version(bound.get("schema"), str(path))
+    if found != study_identity:
+        changed = _differences(study_table(directory), tomllib.loads(resolved_toml))
+        raise StoreError(
+            f"the folder holds the results of study '{name}', whose trials cannot be mixed "
+            f"with this study's: {changed}",
+            expected="the same [benchmark], [net] and [training]; methods, seeds and grids "
+            "may change",
+            where=str(directory),
+            next_step="choose another folder with `--out`",
+        )
+
+
+def study_table(directory: Path) -> dict[str, Any]:
+    """What the folder's `study.toml` says, as plain values; empty when there is none.
+
+    Raises:
+        StoreError: the file cannot be read as TOML.
+    """
+    path = directory / "study.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read the study: {error}", where=str(path)) from error
+
+
+def _check_empty(directory: Path) -> None:
+    if not directory.is_dir():
+        return
+    others = sorted(p.name for p in directory.iterdir() if not p.name.startswith("."))
+    if others:
+        raise StoreError(
+            f"the folder is not empty and holds no clsweep results: {', '.join(others[:5])}",
+            expected="a new folder, or one that `clsweep run` made",
+            where=str(directory),
+            next_step="choose another folder with `--out`",
+        )
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """The first few values that differ, as `net.hidden was [100], now [200]`."""
+    changes = []
+    for section in _IDENTITY_SECTIONS:
+        old, new = before.get(section, {}), after.get(section, {})
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                changes.append(f"{section}.{key} was {old.get(key)!r}, now {new.get(key)!r}")
+    return "; ".join(changes[:4]) or "its benchmark, net or training differ"
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

@@ -1,0 +1,146 @@
+"""Content-addressed store of stages: what is expensive is computed once and found by its key.
+
+A stage is a folder named by the hash of its inputs: `tensors.safetensors` and, written last,
+`stage.json` with what the stage is and the checksum of the tensors. The folder is made under a
+temporary name and renamed, so it either exists whole or not at all. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from clsweep.errors import CacheError
+
+if TYPE_CHECKING:
+    from clsweep.trees import Params
+
+__all__ = ["Entry", "check", "commit", "exists", "facts", "load"]
+
+_TENSORS, _MARKER = "tensors.safetensors", "stage.json"
+
+
+class Entry(NamedTuple):
+    """A stage as read back.
+
+    Attributes:
+        tensors: flat dict of tensors, on the CPU.
+        facts: everything else, as JSON values.
+    """
+
+    tensors: Params
+    facts: dict[str, Any]
+
+
+def exists(folder: Path, key: str) -> bool:
+    """Whether the stage has been committed."""
+    return (folder / key / _MARKER).is_file()
+
+
+def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) -> None:
+    """Write a stage; a second commit of the same key changes nothing.
+
+    Args:
+        folder: the cache.
+        key: hash of the stage's inputs.
+        tensors: flat dict of tensors.
+        facts: JSON values.
+
+    Raises:
+        CacheError: the disk is full or read-only.
+    """
+    from safetensors.torch import save
+
+    temporary = folder / f".{key}-{socket.gethostname()}-{os.getpid()}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        _write(temporary / _TENSORS, data)
+        marker = {"facts": dict(facts), "sha256": hashlib.sha256(data).hexdigest()}
+        _write(temporary / _MARKER, json.dumps(marker).encode())
+        try:
+            temporary.rename(folder / key)
+        except OSError:
+            if not exists(folder, key):
+                raise
+            shutil.rmtree(temporary)  # another worker was first, with the same content
+    except OSError as error:
+        raise CacheError(
+            f"the stage {key} cannot be written: {error.strerror or error}",
+            where=str(folder),
+            next_step="free space, or choose another folder with --stages; nothing that was "
+            "committed is lost",
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(folder: Path, key: str) -> tuple[bytes, dict[str, Any]]:
+    """Tensors' bytes and facts of a stage, checked against each other."""
+    path = folder / key
+    try:
+        data = (path / _TENSORS).read_bytes()
+        marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
+        intact = hashlib.sha256(data).hexdigest() == marker["sha256"]
+        facts: dict[str, Any] = marker["facts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+    if not intact:
+        raise _damaged(path, "its checksum differs from the one written with it")
+    return data, facts
+
+
+def _damaged(path: Path, cause: str) -> CacheError:
+    return CacheError(
+        f"a stored stage is damaged: {cause}",
+        where=str(path),
+        next_step="delete that folder and run the same command again; only this stage is "
+        "computed anew",
+    )
+
+
+def check(folder: Path, key: str) -> None:
+    """Read a stage and compare its checksum, without building tensors.
+
+    Raises:
+        CacheError: it is damaged.
+    """
+    _read(folder, key)
+
+
+def facts(folder: Path, key: str) -> dict[str, Any]:
+    """What a stage says of itself, without its tensors.
+
+    Raises:
+        CacheError: it is missing or damaged.
+    """
+    try:
+        marker = json.loads((folder / key / _MARKER).read_text(encoding="utf-8"))
+        found: dict[str, Any] = marker["facts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder / key, str(error)) from error
+    return found
+
+
+def load(folder: Path, key: str) -> Entry:
+    """Read a stage.
+
+    Raises:
+        CacheError: it is missing or damaged.
+    """
+    from safetensors.torch import load as parsed
+
+    data, facts = _read(folder, key)
+    return Entry(parsed(data), facts)

@@ -1,0 +1,345 @@
+"""Data sets and benchmarks as declarations, known without loading an image or importing torch.
+
+A benchmark is a frozen pydantic model: the study file's `[benchmark]` table, the line of
+`clsweep benchmarks` and the plan's sizes all come from it. `benchmarks.build` makes the tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from clsweep.dataset_specs import DATASETS, DatasetSpec, data_root, dataset_spec
+from clsweep.errors import StudyError
+
+if TYPE_CHECKING:
+    from numpy import int64, uint64
+    from numpy.typing import NDArray
+
+__all__ = [
+    "BENCHMARKS",
+    "DATASETS",
+    "AnyBenchmark",
+    "BenchmarkConfig",
+    "DatasetSpec",
+    "Heads",
+    "PairBenchmark",
+    "PermutedBenchmark",
+    "RotatedBenchmark",
+    "SplitBenchmark",
+    "TaskSize",
+    "benchmark_sizes",
+    "class_groups",
+    "data_root",
+    "dataset_spec",
+    "draw_purpose",
+    "random_bits",
+    "random_order",
+    "split_sizes",
+]
+
+
+class Heads(NamedTuple):
+    """Which outputs of the network belong to which task.
+
+    Attributes:
+        scenario: 'task' (one head per task), 'domain' (one shared head) or 'class' (one head
+            over all classes seen so far).
+        sizes: number of classes of each task.
+    """
+
+    scenario: str
+    sizes: tuple[int, ...]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the whole network, over all tasks."""
+        return max(self.sizes) if self.scenario == "domain" else sum(self.sizes)
+
+    def columns(self, task: int) -> tuple[int, int]:
+        """First output, and last plus one, among which `task`'s examples are classified."""
+        if self.scenario == "domain":
+            return 0, self.sizes[task]
+        start = sum(self.sizes[:task]) if self.scenario == "task" else 0
+        return start, sum(self.sizes[: task + 1])
+
+    def label_offset(self, task: int) -> int:
+        """What is added to the labels 0..K-1 of `task` to count in the head's own numbering."""
+        return sum(self.sizes[:task]) if self.scenario == "class" else 0
+
+
+class BenchmarkConfig(BaseModel):
+    """What every benchmark declares; `[benchmark]` of a study file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str
+    dataset: str = Field(
+        "digits", description="data set: a name that `clsweep benchmarks` lists, or folder:PATH"
+    )
+    n_tasks: int = Field(2, ge=2, description="number of tasks")
+    scenario: Literal["task", "domain", "class"] = Field(
+        "task",
+        description="'task': a head per task; 'domain': one shared head; "
+        "'class': one head over all classes seen so far",
+    )
+    data_seed: int = Field(
+        0, ge=0, description="fixes the train/validation split and the benchmark's own draws"
+    )
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed",
+        description="'per_seed': permutations, shuffled class orders and angles differ between "
+        "the trials' seeds; the train/validation split never does",
+    )
+    validation_fraction: float = Field(
+        0.1, gt=0, le=0.5, description="share of the training images held out for validation"
+    )
+    examples_per_task: int = Field(
+        0, ge=0, description="training examples per task after the split; 0 for all"
+    )
+    pad: int = Field(0, ge=0, le=64, description="zero pixels added on each side")
+    pixels: Literal["unit", "standardized"] = Field(
+        "unit",
+        description="'unit': value / 255; 'standardized': minus the mean, over the standard "
+        "deviation, per channel of the padded training images of `dataset`",
+    )
+
+
+class SplitBenchmark(BenchmarkConfig):
+    """The classes of one data set, divided evenly among the tasks."""
+
+    name: Literal["split"] = "split"
+    class_order: Literal["sorted", "shuffled"] = Field(
+        "sorted", description="'shuffled': classes are assigned to tasks at random"
+    )
+
+
+class PermutedBenchmark(BenchmarkConfig):
+    """One data set under a random permutation of its pixels per task, equal for all channels."""
+
+    name: Literal["permuted"] = "permuted"
+    scenario: Literal["task", "domain", "class"] = Field(
+        "domain", description=BenchmarkConfig.model_fields["scenario"].description
+    )
+    permute_first: bool = Field(True, description="false leaves the first task unpermuted")
+
+
+class RotatedBenchmark(BenchmarkConfig):
+    """One data set rotated counter-clockwise about the image's centre, by one angle per task."""
+
+    name: Literal["rotated"] = "rotated"
+    scenario: Literal["task", "domain", "class"] = Field(
+        "domain", description=BenchmarkConfig.model_fields["scenario"].description
+    )
+    max_degrees: float = Field(
+        180.0, gt=0, le=360, description="angles are uniform on [0, max_degrees)"
+    )
+    order: Literal["drawn", "sorted"] = Field(
+        "drawn", description="'sorted': tasks in the order of their angles"
+    )
+    angles: tuple[float, ...] = Field(
+        (), strict=False, description="degrees of each task; given, none are drawn"
+    )
+    interpolation: Literal["nearest", "bilinear"] = Field(
+        "nearest", description="how pixels between the grid points are read"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_angles(cls, values: Any) -> Any:
+        return _with_n_tasks(values, "angles", 0)
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    ),
+]
+
+
+class PairBenchmark(BenchmarkConfig):
+    """Different data sets in turn, brought to the size and channels of the first."""
+
+    name: Literal["pair"] = "pair"
+    target: Names = Field(
+        min_length=1,
+        strict=False,
+        description="data set of the second task, or a list of those of all later tasks",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_targets(cls, values: Any) -> Any:
+        return _with_n_tasks(values, "target", 1)
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> PairBenchmark:
+        names = (self.dataset, *self.target)
+        if len(set(names)) < len(names):
+            raise ValueError(f"dataset and target must differ; they are {', '.join(names)}")
+        return self
+
+
+def _with_n_tasks(values: Any, key: str, n_before: int) -> Any:
+    """`values` with `n_tasks` counted from the list under `key`; a number that disagrees fails."""
+    listed = _as_tuple(values.get(key, ())) if isinstance(values, dict) else ()
+    if not isinstance(listed, (list, tuple)) or not listed:
+        return values
+    n_tasks = n_before + len(listed)
+    if values.get("n_tasks", n_tasks) != n_tasks:
+        raise ValueError(f"n_tasks is {values['n_tasks']}, but {key} makes it {n_tasks}")
+    return {**values, "n_tasks": n_tasks}
+
+
+AnyBenchmark = Annotated[
+    SplitBenchmark | PermutedBenchmark | RotatedBenchmark | PairBenchmark,
+    Field(discriminator="name"),
+]
+BENCHMARKS: dict[str, type[BenchmarkConfig]] = {
+    "split": SplitBenchmark,
+    "permuted": PermutedBenchmark,
+    "rotated": RotatedBenchmark,
+    "pair": PairBenchmark,
+}
+
+
+class TaskSize(NamedTuple):
+    """Numbers of examples and classes of one task."""
+
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_classes: int
+
+
+def benchmark_sizes(config: BenchmarkConfig, root: Path | None) -> list[TaskSize]:
+    """Sizes of every task, without loading images.
+
+    Exact, except where unequal classes are assigned to tasks by draws that differ between seeds:
+    there, the classes of a task are counted as if they were all of mean size.
+
+    Args:
+        config: the benchmark.
+        root: the data root, see `dataset_spec`.
+
+    Raises:
+        StudyError: the benchmark cannot be made from its data.
+    """
+    if isinstance(config, PairBenchmark):
+        specs = [dataset_spec(name, root) for name in (config.dataset, *config.target)]
+        counts = [(s.n_train, s.n_test, s.n_classes) for s in specs]
+    else:
+        spec = dataset_spec(config.dataset, root)
+        counts = [(spec.n_train, spec.n_test, spec.n_classes)] * config.n_tasks
+        if isinstance(config, SplitBenchmark):
+            counts = _split_counts(config, spec)
+    return [
+        TaskSize(*split_sizes(config, n_train, task), n_test, n_classes)
+        for task, (n_train, n_test, n_classes) in enumerate(counts)
+    ]
+
+
+def _split_counts(config: SplitBenchmark, spec: DatasetSpec) -> list[tuple[int, int, int]]:
+    groups = class_groups(config, spec.n_classes, seed=0)
+    train, test = spec.train_counts, spec.test_counts
+    if config.class_order == "shuffled" and config.draws == "per_seed":
+        train = (spec.n_train // spec.n_classes,) * spec.n_classes
+        test = (spec.n_test // spec.n_classes,) * spec.n_classes
+    return [(sum(train[c] for c in g), sum(test[c] for c in g), len(g)) for g in groups]
+
+
+def class_groups(config: SplitBenchmark, n_classes: int, seed: int) -> list[tuple[int, ...]]:
+    """The classes of each task of a split benchmark, in the order of their labels there.
+
+    Args:
+        config: the benchmark.
+        n_classes: classes of the data set.
+        seed: the trial's seed; matters only with draws = 'per_seed'.
+
+    Raises:
+        StudyError: the classes cannot be divided evenly, two or more to a task (one or more where
+            a single head tells the tasks apart).
+    """
+    size, rest = divmod(n_classes, config.n_tasks)
+    smallest = 1 if config.scenario == "class" else 2
+    if rest or size < smallest:
+        most = n_classes // smallest
+        fitting = [n for n in range(2, most + 1) if n_classes % n == 0]
+        raise StudyError(
+            f"{config.n_tasks} tasks cannot share the {n_classes} classes of '{config.dataset}'",
+            expected=f"n_tasks one of {fitting}" if fitting else "a data set of more classes",
+            where="[benchmark] n_tasks",
+        )
+    order = list(range(n_classes))
+    if config.class_order == "shuffled":
+        order = random_order(n_classes, *draw_purpose(config, seed), "classes").tolist()
+    return [tuple(order[i : i + size]) for i in range(0, n_classes, size)]
+
+
+def split_sizes(config: BenchmarkConfig, n: int, task: int) -> tuple[int, int]:
+    """Training and validation examples of a task: ⌈fraction · n⌉ are held out.
+
+    Args:
+        config: the benchmark.
+        n: training images of the task before the split.
+        task: index of the task, for the message.
+
+    Raises:
+        StudyError: fewer images are left for training than asked for.
+    """
+    # The fraction as it is written: 0.07 * 100 is 7.000000000000001, which would round up to 8.
+    n_validation = math.ceil(Fraction(repr(config.validation_fraction)) * n)
+    n_left = n - n_validation
+    if n_left < max(1, config.examples_per_task):
+        raise StudyError(
+            f"the task of index {task} has {n_left} training examples, {n_validation} more are "
+            "held out for validation",
+            expected=f"at least {max(1, config.examples_per_task)}",
+            where="[benchmark] examples_per_task",
+            next_step="lower examples_per_task or validation_fraction",
+        )
+    return config.examples_per_task or n_left, n_validation
+
+
+def draw_purpose(config: BenchmarkConfig, seed: int) -> tuple[int, ...]:
+    """What the benchmark's own draws depend on; to be followed by what is drawn.
+
+    Args:
+        config: the benchmark.
+        seed: the trial's seed, dropped with draws = 'fixed'.
+    """
+    return (config.data_seed,) if config.draws == "fixed" else (config.data_seed, seed)
+
+
+def random_bits(n: int, *purpose: int | str) -> NDArray[uint64]:
+    """Uniform 64-bit numbers, uint64 [n], that depend on `purpose` alone.
+
+    They are the same in every process and for every numpy: unlike the methods of its Generator,
+    a bit generator's raw stream is guaranteed not to change between releases.
+
+    Args:
+        n: how many.
+        purpose: seeds and words that name the draw.
+    """
+    import numpy as np
+
+    text = json.dumps(purpose, separators=(",", ":"))
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return np.random.PCG64(seed).random_raw(n)
+
+
+def random_order(n: int, *purpose: int | str) -> NDArray[int64]:
+    """A uniformly random permutation of 0..n-1, int64 [n]; see `random_bits`."""
+    return random_bits(n, *purpose).argsort(kind="stable")

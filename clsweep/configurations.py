@@ -1,0 +1,226 @@
+"""What a study expands to: configurations, their identities, and the study written out in full."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from clsweep.grid import MethodRequest, product
+from clsweep.methods import METHODS
+from clsweep.methods.hypers import Hyper
+from clsweep.settings import TrainingConfig
+from clsweep.study_errors import mistake, mistake_below
+from clsweep.toml_text import toml_table
+
+if TYPE_CHECKING:
+    from clsweep.study import Study
+
+__all__ = [
+    "Configuration",
+    "canonical_json",
+    "check_configurations",
+    "configurations",
+    "resolved_toml",
+    "study_identity",
+]
+
+MAX_CONFIGURATIONS = 100_000
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A method with all its numbers, on one benchmark; trained once per seed.
+
+    Attributes:
+        id: 16 hexadecimal digits, the same for the same work on every machine.
+        method: a key of `METHODS`.
+        label: the curve that it belongs to.
+        hyper: the method's numbers.
+        training: how every task is trained.
+        knobs: the numbers that trace the curve; the first is the primary one.
+        reference: whether the method marks an end of the plot.
+    """
+
+    id: str
+    method: str
+    label: str
+    hyper: Hyper
+    training: TrainingConfig
+    knobs: dict[str, float]
+    reference: bool
+
+
+def configurations(study: Study) -> list[Configuration]:
+    """All configurations: methods in file order, then training axes, then the method's own.
+
+    Within a table the axes vary in declared order, the last one fastest.
+
+    Args:
+        study: the study.
+    """
+    return [configuration for _, configuration in _expanded(study)]
+
+
+def study_identity(study: Study) -> str:
+    """Hash of benchmark, net and training: what a results folder is bound to, 16 hex digits.
+
+    Args:
+        study: the study.
+    """
+    return _digest({key: _plain(getattr(study, key)) for key in ("benchmark", "net", "training")})
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Args:
+        value: what JSON can hold; floats are finite and keep their type (1.0 is not 1).
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def check_configurations(study: Study) -> None:
+    """That the grids expand, and no configuration is asked for twice.
+
+    Args:
+        study: the study.
+
+    Raises:
+        PydanticCustomError: they do not; see `study_errors.mistake`.
+    """
+    n_asked = sum(_n_points(request) for request in study.methods)
+    if n_asked > MAX_CONFIGURATIONS:
+        raise mistake(
+            f"the grids hold {n_asked} configurations",
+            expected=f"at most {MAX_CONFIGURATIONS}",
+            at=("methods",),
+        )
+    first: dict[str, int] = {}
+    for index, configuration in _expanded(study):
+        if configuration.id in first:
+            raise _twin(first[configuration.id], index, configuration)
+        first[configuration.id] = index
+
+
+def resolved_toml(study: Study) -> str:
+    """The study with every default written out, as TOML that parses back to an equal study.
+
+    Args:
+        study: the study.
+    """
+    training = _plain(study.training)
+    training.pop("epochs" if study.training.steps else "steps")
+    blocks = [
+        toml_table("", {"name": study.name, "seeds": study.seeds}),
+        toml_table("[benchmark]", _plain(study.benchmark)),
+        toml_table("[net]", {key: getattr(study.net, key) for key in study.net.used_keys}),
+        toml_table("[training]", training),
+        toml_table("[resources]", _plain(study.resources)),
+        toml_table("[report]", _plain(study.report)),
+    ]
+    for request in study.methods:
+        table: dict[str, Any] = {"name": request.name, "label": request.label}
+        table |= {key: _shortest(values) for key, values in request.axes().items()}
+        overrides = request.training.axes()
+        if overrides:
+            table["training"] = {key: _shortest(values) for key, values in overrides.items()}
+        blocks.append(toml_table("[[methods]]", table))
+    return "\n".join(blocks)
+
+
+@lru_cache(maxsize=8)
+def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
+    """(index of the [[methods]] table, configuration) of every configuration."""
+    shared = {"benchmark": _plain(study.benchmark), "net": _plain(study.net)}
+    found: list[tuple[int, Configuration]] = []
+    for index, request in enumerate(study.methods):
+        at = ("methods", index)
+        try:
+            trainings = request.trainings(study.training)
+        except ValidationError as error:
+            raise mistake_below(error, (*at, "training")) from None
+        points = product(request.axes())
+        for training in trainings:
+            try:
+                found += [(index, _configuration(shared, request, training, p)) for p in points]
+            except ValidationError as error:
+                raise mistake_below(error, at) from None
+    return tuple(found)
+
+
+def _configuration(
+    shared: Mapping[str, Any],
+    request: MethodRequest,
+    training: TrainingConfig,
+    point: Mapping[str, Any],
+) -> Configuration:
+    entry = METHODS[request.name]
+    hyper = entry.hyper(**point)
+    identity = {
+        **shared,
+        "training": _plain(training),
+        "method": request.name,
+        "version": entry.version,
+        "hyper": _plain(hyper),
+    }
+    return Configuration(
+        id=_digest(identity),
+        method=request.name,
+        label=request.label,
+        hyper=hyper,
+        training=training,
+        knobs=_knobs(hyper),
+        reference=entry.is_reference,
+    )
+
+
+def _knobs(hyper: Hyper) -> dict[str, float]:
+    knobs = {}
+    for key, field in type(hyper).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("role") == "knob":
+            knobs[key] = float(getattr(hyper, key))
+    return knobs
+
+
+def _n_points(request: MethodRequest) -> int:
+    axes = [*request.axes().values(), *request.training.axes().values()]
+    return math.prod(len(values) for values in axes)
+
+
+def _twin(first: int, second: int, configuration: Configuration) -> Exception:
+    numbers = ", ".join(f"{key} = {value}" for key, value in configuration.hyper)
+    what = f"{configuration.method} ({numbers})" if numbers else configuration.method
+    where = "twice in one table" if first == second else f"by methods[{first}] already"
+    return mistake(
+        f"the same configuration of {what} is asked for {where}",
+        expected="every configuration once",
+        next_step="remove the repeated value or table",
+        at=("methods", second),
+    )
+
+
+def _shortest(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return {key: _unsigned_zero(value) for key, value in model.model_dump().items()}
+
+
+def _unsigned_zero(value: Any) -> Any:
+    # -0.0 equals 0.0, and must be the same configuration.
+    return 0.0 if isinstance(value, float) and value == 0 else value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:16]

@@ -1,0 +1,239 @@
+"""Data sets as bytes in memory: the bundled digits, torchvision's, and folders of images."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsweep.catalog import DATASETS, random_order
+from clsweep.dataset_specs import (
+    dataset_spec,
+    folder_listing,
+    folder_path,
+    image_shape,
+    n_image_channels,
+)
+from clsweep.errors import StudyError
+
+__all__ = ["Dataset", "load"]
+
+# Images uint8 [N, C, H, W] and labels [N].
+_Part = tuple[NDArray[Any], NDArray[Any]]
+_DEFAULT_ROOT = Path("~/.cache/clsweep/data")
+# torchvision's class, and what it keeps in the data root.
+_TORCHVISION = {
+    "mnist": ("MNIST", "MNIST/raw/"),
+    "fashion_mnist": ("FashionMNIST", "FashionMNIST/raw/"),
+    "kmnist": ("KMNIST", "KMNIST/raw/"),
+    "cifar10": ("CIFAR10", "cifar-10-batches-py/"),
+    "cifar100": ("CIFAR100", "cifar-100-python/"),
+    "svhn": ("SVHN", "train_32x32.mat and test_32x32.mat"),
+}
+_ROOT_ADVICE = "copy it there, or name another data root with --data-root or CLSWEEP_DATA"
+
+
+class Dataset(NamedTuple):
+    """A data set in memory; the training images come first.
+
+    Attributes:
+        images: uint8 [N, C, H, W], one tensor for both parts.
+        labels: int64 [N], in 0..n_classes-1.
+        n_train: how many of them are for training.
+        n_classes: number of classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    n_train: int
+    n_classes: int
+
+    @property
+    def train_images(self) -> Tensor:
+        """Training images, a view."""
+        return self.images[: self.n_train]
+
+    @property
+    def train_labels(self) -> Tensor:
+        """Their labels, a view."""
+        return self.labels[: self.n_train]
+
+    @property
+    def test_images(self) -> Tensor:
+        """Test images, a view."""
+        return self.images[self.n_train :]
+
+    @property
+    def test_labels(self) -> Tensor:
+        """Their labels, a view."""
+        return self.labels[self.n_train :]
+
+
+@lru_cache(maxsize=4)
+def load(name: str, root: Path | None) -> Dataset:
+    """A data set, read once per process; do not write to its tensors.
+
+    Args:
+        name: a key of `catalog.DATASETS`, or `folder:PATH`.
+        root: the data root; None for the user's cache folder (torchvision's data sets) and the
+            current folder (a relative PATH). torchvision's are downloaded to it if absent.
+
+    Raises:
+        StudyError: unknown name, or data that is absent or unreadable.
+    """
+    if name == "digits":
+        return _digits()
+    if name in _TORCHVISION:
+        return _torchvision(name, (root or _DEFAULT_ROOT).expanduser())
+    if name.startswith("folder:"):
+        return _folder(folder_path(name, root))
+    dataset_spec(name, root)
+    raise AssertionError(f"'{name}' is in the catalogue but has no loader")
+
+
+def _dataset(train: _Part, test: _Part, n_classes: int) -> Dataset:
+    """One data set of two parts."""
+    images = torch.from_numpy(np.concatenate([train[0], test[0]]))
+    labels = torch.from_numpy(np.concatenate([train[1], test[1]]).astype(np.int64))
+    return Dataset(images, labels, len(train[0]), n_classes)
+
+
+def _digits() -> Dataset:
+    """Scikit-learn's 8x8 digits, 0..16 stretched to 0..255; a fixed share of each class tests."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = bunch.target
+    images = np.floor(bunch.images * (255 / 16) + 0.5).astype(np.uint8)[:, None]
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label, n_test in enumerate(DATASETS["digits"].test_counts):
+        (rows,) = np.nonzero(labels == label)
+        is_test[rows[random_order(len(rows), "digits", label)[:n_test]]] = True
+    return _dataset((images[~is_test], labels[~is_test]), (images[is_test], labels[is_test]), 10)
+
+
+def _torchvision(name: str, root: Path) -> Dataset:
+    class_name, kept = _TORCHVISION[name]
+    try:
+        try:
+            train, test = _parts(class_name, root)
+        except RuntimeError:
+            _download(class_name, root)
+            train, test = _parts(class_name, root)
+    except (RuntimeError, URLError) as error:
+        raise StudyError(
+            f"data set '{name}' is not in the data root and cannot be downloaded: {error}",
+            expected=kept,
+            where=str(root),
+            next_step=_ROOT_ADVICE,
+        ) from error
+    except (AssertionError, EOFError, LookupError, OSError, ValueError) as error:
+        raise StudyError(
+            f"data set '{name}' cannot be read or stored: {type(error).__name__}: {error}",
+            expected=f"undamaged files in {kept}, or a folder to download them to",
+            where=str(root),
+            next_step=f"delete damaged files to have them downloaded again; or {_ROOT_ADVICE}",
+        ) from error
+    return _dataset(train, test, DATASETS[name].n_classes)
+
+
+def _parts(class_name: str, root: Path) -> tuple[_Part, _Part]:
+    """Training and test part; RuntimeError is torchvision's word for absent files."""
+    return (
+        _part(class_name, root, True, download=False),
+        _part(class_name, root, False, download=False),
+    )
+
+
+def _part(class_name: str, root: Path, is_train: bool, *, download: bool) -> _Part:
+    import torchvision
+
+    opener = getattr(torchvision.datasets, class_name)
+    if class_name == "SVHN":
+        part = opener(root, split="train" if is_train else "test", download=download)
+        return part.data, part.labels
+    part = opener(root, train=is_train, download=download)
+    images, labels = np.asarray(part.data), np.asarray(part.targets)
+    return (images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)), labels
+
+
+def _download(class_name: str, root: Path) -> None:
+    """Download both parts beside their place and move them in whole.
+
+    Many workers may start at once: one downloads, the others wait for the lock, and none ever
+    sees half a file.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".download.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            _parts(class_name, root)
+        except RuntimeError:
+            _download_and_move(class_name, root)
+
+
+def _download_and_move(class_name: str, root: Path) -> None:
+    beside = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
+    try:
+        _part(class_name, beside, True, download=True)
+        _part(class_name, beside, False, download=True)
+        for entry in beside.iterdir():
+            os.replace(entry, root / entry.name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _folder(path: Path) -> Dataset:
+    """Every image of a folder; the first training image says what size and channels to expect."""
+    listing = folder_listing(path)
+    shape = image_shape(listing.train[0][0])
+    parts = []
+    for classes in (listing.train, listing.test):
+        files = [file for files in classes for file in files]
+        images = np.empty((len(files), *shape), dtype=np.uint8)
+        for row, file in enumerate(files):
+            images[row] = _pixels(file, shape)
+        labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes])
+        parts.append((images, labels))
+    return _dataset(parts[0], parts[1], len(listing.classes))
+
+
+def _pixels(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """One image, uint8 [C, H, W]; a grey one among colour images is repeated in every channel.
+
+    Raises:
+        StudyError: it cannot be read, or has another size or more channels than `shape`.
+    """
+    from PIL import Image
+
+    n_channels, height, width = shape
+    try:
+        with Image.open(file) as image:
+            found = (n_image_channels(image.mode, file), image.height, image.width)
+            pixels = np.asarray(image.convert("L" if n_channels == 1 else "RGB"))
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise StudyError(
+            f"unreadable image: {error}",
+            expected="an image that Pillow reads",
+            where=str(file),
+            next_step="replace or delete the file",
+        ) from error
+    if found[1:] != (height, width) or found[0] > n_channels:
+        kind = {1: "grey", 3: "colour"}
+        raise StudyError(
+            f"a {kind[found[0]]} image of {found[2]}x{found[1]} pixels",
+            expected=f"{kind[n_channels]}, {width}x{height} pixels, as the first training image",
+            where=str(file),
+            next_step="bring all images to one size and mode",
+        )
+    return pixels[None] if n_channels == 1 else pixels.transpose(2, 0, 1)

@@ -1,0 +1,126 @@
+"""Files that survive a crash: atomic replacement, a lock on a folder, errors that say why."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from clsweep.errors import StoreError
+
+__all__ = ["FolderLock", "disk_errors", "write_atomically"]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content as a whole: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        path: the file; its folder is made when missing.
+        data: its new content.
+
+    Raises:
+        StoreError: the disk refuses it; the old content is untouched.
+    """
+    # Host and process in the name: workers of several machines may share the folder.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a sentence with the path and the free space.
+
+    Args:
+        path: the file or folder that is being written.
+
+    Raises:
+        StoreError: in place of any OSError of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the results folder: {error.strerror or error}",
+            expected=f"a writable folder with free space; {_free_space(path)}",
+            where=str(path),
+            next_step="free some space or choose another folder with `--out`, then run again: "
+            "everything written before is kept",
+        ) from error
+
+
+class FolderLock:
+    """Exclusive use of a folder by one process, released by the kernel when the process dies.
+
+    Args:
+        directory: an existing folder; the lock is its file `.lock`.
+
+    Raises:
+        StoreError: another process holds it, or the disk refuses.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        # Imported here so that reading results works where the module does not exist.
+        import fcntl
+
+        path = directory / ".lock"
+        with disk_errors(path):
+            self._file: IO[str] = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "an unknown process"
+            self._file.close()
+            raise StoreError(
+                f"another run is writing to this results folder: {holder}",
+                expected="one run per results folder",
+                where=str(directory),
+                next_step="wait until it ends, or choose another folder with `--out`",
+            ) from error
+        except OSError as error:
+            self._file.close()
+            raise StoreError(
+                f"the file system of the results folder has no locks: {error.strerror or error}",
+                expected="a file system with flock, so that two runs cannot mix",
+                where=str(directory),
+                next_step="choose a folder on another file system with `--out`",
+            ) from error
+        with disk_errors(path):
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
+
+    def release(self) -> None:
+        """Let others in."""
+        self._file.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free_space(path: Path) -> str:
+    for folder in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return f"{shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free"
+    return "its free space is unknown"

@@ -1,0 +1,132 @@
+"""The table of methods. Adding one: a module here, its numbers in `hypers.py`, and a row below."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsweep.errors import StudyError, closest_name
+from clsweep.methods import hypers
+from clsweep.methods.hypers import Hyper
+
+if TYPE_CHECKING:
+    from clsweep.methods.base import Method
+    from clsweep.nets import Net
+
+__all__ = ["METHODS", "MethodEntry", "build", "entry_of", "method_doc"]
+
+ALL_SCENARIOS = ("task", "domain", "class")
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What is known about a method without importing torch.
+
+    Attributes:
+        title: its name as people write it.
+        hyper: the declaration of its numbers.
+        citation: the paper, in one line.
+        version: raised whenever its numbers change, so that stored trials are not mixed.
+        uses: what it needs beyond the previous network and the current task's data.
+        scenarios: the scenarios it is defined for.
+        is_reference: whether it marks an end of the plot instead of tracing a curve.
+        starts_from_source: whether its trials begin at the shared source model.
+        statistics: name of what its `measure` computes, shared by every method that names it.
+        statistics_read: the hypers that the statistics depend on.
+    """
+
+    title: str
+    hyper: type[Hyper]
+    citation: str
+    version: int = 1
+    uses: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ALL_SCENARIOS
+    is_reference: bool = False
+    starts_from_source: bool = True
+    statistics: str = ""
+    statistics_read: tuple[str, ...] = ()
+
+
+METHODS: dict[str, MethodEntry] = {
+    "finetune": MethodEntry(
+        "fine-tuning", hypers.NoHyper, "plain training on each task in turn", is_reference=True
+    ),
+    "frozen": MethodEntry(
+        "frozen trunk",
+        hypers.NoHyper,
+        "feature extraction: only the head of the new task is trained",
+        is_reference=True,
+    ),
+    "joint": MethodEntry(
+        "joint",
+        hypers.NoHyper,
+        "one training on the union of all tasks",
+        uses=("all data at once",),
+        is_reference=True,
+        starts_from_source=False,
+    ),
+    "ewc": MethodEntry(
+        "EWC",
+        hypers.EwcHyper,
+        "Kirkpatrick et al. 2017, PNAS 114(13); online form: Huszár 2018, Schwarz et al. 2018",
+        uses=("source statistics",),
+        statistics="fisher",
+        statistics_read=("fisher", "fisher_examples", "fisher_batch"),
+    ),
+    "mas": MethodEntry(
+        "MAS",
+        hypers.MasHyper,
+        "Aljundi et al. 2018, ECCV",
+        uses=("source statistics",),
+        statistics="mas_omega",
+        statistics_read=("omega_examples",),
+    ),
+    "si": MethodEntry(
+        "SI", hypers.SiHyper, "Zenke, Poole and Ganguli 2017, ICML", uses=("source trajectory",)
+    ),
+    "lwf": MethodEntry("LwF", hypers.LwfHyper, "Li and Hoiem 2016, ECCV"),
+    "replay": MethodEntry(
+        "experience replay",
+        hypers.ReplayHyper,
+        "Ratcliff 1990; Chaudhry et al. 2019 (tiny episodic memories)",
+        uses=("source examples",),
+    ),
+}
+
+
+def entry_of(name: str) -> MethodEntry:
+    """The table's row for `name`.
+
+    Raises:
+        StudyError: no method has that name.
+    """
+    if name not in METHODS:
+        raise StudyError(
+            f"unknown method '{name}'",
+            expected=closest_name(name, METHODS),
+            next_step="`clsweep methods` lists them",
+        )
+    return METHODS[name]
+
+
+def build(name: str, net: Net) -> Method:
+    """The method's hooks for a network; imports torch.
+
+    Args:
+        name: a key of `METHODS`; its module has the same name.
+        net: the network that the method trains.
+    """
+    entry_of(name)
+    method: Method = importlib.import_module(f"{__name__}.{name}").build(net)
+    return method
+
+
+def method_doc(name: str) -> str:
+    """The docstring of the method's module, read from its source without importing torch."""
+    entry_of(name)
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""

@@ -1,0 +1,171 @@
+"""What a method is: frozen dataclasses of pure functions, doing nothing by default.
+
+No argument is modified; no hook draws random numbers (they arrive as arguments), reads a tensor's
+value on the host, or branches on one; shapes of memory never change after `begin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsweep.nets import Net
+from clsweep.tasks import Scale, Task
+from clsweep.trees import Params
+
+__all__ = ["Batch", "Learnt", "Memory", "Method", "Phase", "Trace", "keep_trained"]
+
+Memory = dict[str, Any]
+
+
+class Batch(NamedTuple):
+    """One training batch.
+
+    Attributes:
+        x: inputs, float32 [B, C, H, W].
+        y: labels in the numbering of the task's head, int64 [B].
+        raw: the same images as uint8 [B, C, H, W], for methods that store them.
+        scale: from uint8 images to inputs, for methods that read them back.
+        draw: this step's row of every tensor that the phase's `draw` returned.
+        tasks: task of each example, int64 [B]; only when several tasks are trained at once.
+    """
+
+    x: Tensor
+    y: Tensor
+    raw: Tensor
+    scale: Scale
+    draw: dict[str, Tensor]
+    tasks: Tensor | None = None
+
+
+class Trace(NamedTuple):
+    """What the engine recorded along a training run.
+
+    Attributes:
+        start: parameters before the first step.
+        path: ω_i = Σ_steps −g_i Δθ_i, g the gradient asked for, Δθ the change actually made.
+    """
+
+    start: Params
+    path: Params
+
+
+class Learnt(NamedTuple):
+    """A task that has just been trained on, as seen by `measure` and `absorb`.
+
+    Attributes:
+        task: its data.
+        scale: from uint8 to the network's inputs.
+        trace: the path integral, if the method is `traced`.
+        n_presented: examples that passed through training, repetitions counted.
+        rng: a generator for this purpose alone.
+    """
+
+    task: Task
+    scale: Scale
+    trace: Trace | None
+    n_presented: int
+    rng: torch.Generator
+
+
+def _plain_open(params: Params, memory: Memory, task: int) -> Params:
+    return params
+
+
+def _plain_steer(
+    grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+) -> Params:
+    return grads
+
+
+def keep_trained(
+    trained: Params, memory: Memory, hyper: Any, step_size: float, task: int
+) -> Params:
+    """The default `settle`: the optimiser's step stands as it is."""
+    return trained
+
+
+def _no_draw(
+    rng: torch.Generator, memory: Memory, hyper: Any, n_steps: int, batch_size: int
+) -> dict[str, Tensor]:
+    return {}
+
+
+def _plain_track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
+    return memory
+
+
+def _plain_close(full: Params, memory: Memory, task: int) -> Params:
+    return full
+
+
+def _no_memory(params: Params, hyper: Any) -> Memory:
+    return {}
+
+
+def _no_statistics(net: Net, params: Params, learnt: Learnt, hyper: Any) -> Params:
+    return {}
+
+
+def _plain_absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: Any
+) -> Memory:
+    return memory
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training run inside a method. `full` is every parameter, trained or held.
+
+    Attributes:
+        name: what error messages call it.
+        loss: (full, memory, batch, hyper, task) -> scalar, differentiated by the engine.
+        open: (params, memory, task) -> the dict of tensors to train; the others are held.
+        steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
+            that the loss does not reach has no entry in `grads` and is not stepped.
+        settle: (trained, memory, hyper, step_size, task) -> trained, after the optimiser's step.
+        draw: (rng, memory, hyper, n_steps, batch_size) -> tensors [n_steps, ...] by name, called
+            once per epoch; row s arrives in the batch of step s.
+        track: (memory, batch, hyper, task) -> memory, after every step.
+        close: (full, memory, task) -> params, after the last step.
+    """
+
+    name: str
+    loss: Callable[[Params, Memory, Batch, Any, int], Tensor]
+    open: Callable[[Params, Memory, int], Params] = _plain_open
+    steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] = _plain_steer
+    settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
+    draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
+    track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track
+    close: Callable[[Params, Memory, int], Params] = _plain_close
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to learn the next task.
+
+    Attributes:
+        net: the network, also used for evaluation.
+        phases: run in order on every task after the first; the first task is plain training.
+        begin: (params, hyper) -> memory, before the first task.
+        measure: (net, params, learnt, hyper) -> statistics of the task's data under the trained
+            network: the expensive part of `absorb`, cached for the source model under the hypers
+            that the method's table row names.
+        absorb: (params, memory, statistics, learnt, hyper) -> memory, after every task.
+        traced: whether `absorb` needs the path integral of the training run.
+        traces_total: (hyper) -> whether the path integral uses the gradient after `steer`.
+        joint: whether all tasks are trained at once, from the initial network.
+    """
+
+    net: Net
+    phases: tuple[Phase, ...]
+    begin: Callable[[Params, Any], Memory] = _no_memory
+    measure: Callable[[Net, Params, Learnt, Any], Params] = _no_statistics
+    absorb: Callable[[Params, Memory, Params, Learnt, Any], Memory] = _plain_absorb
+    traced: bool = False
+    traces_total: Callable[[Any], bool] = lambda hyper: False
+    joint: bool = False

@@ -1,0 +1,19 @@
+"""Plain fine-tuning: each task is trained in turn, nothing protects the earlier ones.
+
+    min_θ L_t(θ), started from θ*_{t−1}
+
+It is the λ = 0 end of every regularised method and the reference for plasticity.
+"""
+
+from __future__ import annotations
+
+from clsweep.methods.base import Method
+from clsweep.methods.terms import plain_phase
+from clsweep.nets import Net
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """Fine-tuning of `net`."""
+    return Method(net, (plain_phase(net),))

@@ -1,0 +1,37 @@
+"""Frozen trunk (feature extraction): after the first task only the last layer is trained.
+
+    min over the parameters of task t's head of L_t, everything else held at the source
+
+With one head per task the source accuracy cannot change. With a shared head (domain- and
+class-incremental) that head is trained for every task, so earlier tasks can still be forgotten
+through it. It is the reference for stability.
+"""
+
+from __future__ import annotations
+
+from clsweep.errors import MethodError
+from clsweep.methods.base import Memory, Method, Phase
+from clsweep.methods.terms import plain_phase
+from clsweep.nets import Net
+from clsweep.trees import Params
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """The frozen reference for `net`.
+
+    Raises:
+        MethodError: a custom net does not end in a linear layer, so it has no head to train.
+    """
+    if not net.readout(0):
+        raise MethodError(
+            "'frozen' trains the last layer only, and the custom network does not end in a "
+            f"linear layer with {net.heads.n_outputs} outputs",
+            next_step="remove 'frozen' from the study, or end the module in nn.Linear",
+        )
+
+    def open_head(params: Params, memory: Memory, task: int) -> Params:
+        return {name: params[name] for name in net.readout(task)}
+
+    return Method(net, (Phase("head", plain_phase(net).loss, open=open_head),))

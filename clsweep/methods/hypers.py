@@ -1,0 +1,161 @@
+"""Every number of every method, declared once: search space, study-file check, column and docs.
+
+This module imports neither torch nor ray, so that `clsweep methods`, `clsweep plan` and
+`clsweep init` answer at once on a login node. The equations are in the module of each method.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "EwcHyper",
+    "Hyper",
+    "LwfHyper",
+    "MasHyper",
+    "NoHyper",
+    "ReplayHyper",
+    "SiHyper",
+    "fixed",
+    "knob",
+    "nuisance",
+]
+
+
+class Hyper(BaseModel):
+    """The numbers of one method. Frozen; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def knob(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    log: bool,
+    doc: str,
+    at_least: float = 0,
+    at_most: float | None = None,
+) -> Any:
+    """A value that moves along the front; `low` and `high` are the range worth searching.
+
+    Args:
+        default: the value when the study file names none.
+        low: lower end of the search range.
+        high: upper end of the search range.
+        log: whether the range is searched on a logarithmic scale.
+        doc: the paper's symbol and the unit.
+        at_least: smallest value that has a meaning (a smaller one is an error).
+        at_most: largest value that has a meaning.
+    """
+    role = {"role": "knob", "low": low, "high": high, "log": log}
+    return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
+
+
+def nuisance(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    log: bool,
+    doc: str,
+    at_least: float = 0,
+) -> Any:
+    """A value tuned for every method with the same budget; see `knob` for the arguments."""
+    role = {"role": "nuisance", "low": low, "high": high, "log": log}
+    return Field(default, description=doc, ge=at_least, json_schema_extra=role)
+
+
+def fixed(default: Any, *, doc: str, at_least: float | None = None) -> Any:
+    """A value that is a stated caveat of the study, not searched."""
+    return Field(default, description=doc, ge=at_least, json_schema_extra={"role": "fixed"})
+
+
+Form = Literal["gradient", "proximal"]
+Fisher = Literal["exact", "sampled", "empirical", "predicted", "label_weighted", "batched"]
+_FORM_DOC = (
+    "how the quadratic penalty acts: 'gradient' adds its gradient before the optimiser's step, "
+    "'proximal' solves for it after the step and never diverges"
+)
+
+
+class NoHyper(Hyper):
+    """A method without numbers of its own."""
+
+
+class EwcHyper(Hyper):
+    """Numbers of `ewc`."""
+
+    lam: float = knob(1e3, 1e0, 1e10, log=True, doc="λ, weight of the penalty (λ/2) Σ F (θ−θ*)²")
+    anchor: Literal["separate", "online"] = fixed(
+        "separate",
+        doc="'separate': one anchor per task (Kirkpatrick); "
+        "'online': the latest optimum only (Huszár; Schwarz)",
+    )
+    gamma: float = fixed(
+        1.0, doc="γ in (0, 1], decay of old importances; 'online' only", at_least=1e-9
+    )
+    fisher: Fisher = fixed("exact", doc="estimator of the Fisher diagonal")
+    fisher_examples: int = fixed(
+        0, doc="training examples the Fisher is estimated on; 0 for all", at_least=0
+    )
+    fisher_batch: int = fixed(
+        128, doc="examples per squared gradient, for fisher = 'batched' only", at_least=1
+    )
+    form: Form = fixed("gradient", doc=_FORM_DOC)
+
+
+class MasHyper(Hyper):
+    """Numbers of `mas`."""
+
+    lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ Ω (θ−θ*)²")
+    omega_examples: int = fixed(
+        0, doc="training examples that Ω is estimated on; 0 for all", at_least=0
+    )
+    form: Form = fixed("gradient", doc=_FORM_DOC)
+
+
+class SiHyper(Hyper):
+    """Numbers of `si`."""
+
+    c: float = knob(0.1, 1e-3, 1e5, log=True, doc="c, weight of the surrogate loss c Σ Ω (θ−θ*)²")
+    xi: float = fixed(0.1, doc="ξ, damping of the division by the squared displacement",
+                      at_least=1e-12)
+    path_gradient: Literal["task", "total"] = fixed(
+        "task",
+        doc="gradient in the path integral: of the task's loss (paper) or of loss plus penalty",
+    )
+    form: Form = fixed("gradient", doc=_FORM_DOC)
+
+
+class LwfHyper(Hyper):
+    """Numbers of `lwf`."""
+
+    lam: float = knob(1.0, 1e-2, 1e2, log=True, doc="λ_o, weight of the distillation terms")
+    temperature: float = nuisance(
+        2.0, 1.0, 4.0, log=False, doc="T, temperature of both softmaxes", at_least=1e-3
+    )
+    t_squared: bool = fixed(False, doc="multiply the distillation by T² (Hinton), which LwF omits")
+
+
+class ReplayHyper(Hyper):
+    """Numbers of `replay`."""
+
+    weight: float = knob(1.0, 0.1, 10.0, log=True, doc="λ, weight of the loss on stored examples")
+    memory_size: int = knob(
+        500, 50, 5000, log=True, doc="stored examples in all, over every task", at_least=1
+    )
+    replay_batch: int = fixed(
+        0, doc="stored examples per step; 0 for as many as the training batch", at_least=0
+    )
+    fill: Literal["balanced", "reservoir"] = fixed(
+        "balanced",
+        doc="'balanced': equal numbers per class, chosen at the end of each task; "
+        "'reservoir': a uniform sample of the whole stream, updated at every step",
+    )
+    average: bool = fixed(
+        False, doc="divide the sum of both losses by 1 + λ, so that the step size does not grow"
+    )

@@ -1,0 +1,32 @@
+"""Joint training: one run from the initial network on the union of all tasks.
+
+    min_θ Σ_t L_t(θ)
+
+Every batch is drawn from the union, and each example is classified by the head of its own task.
+As many passes over the union as the other methods make over each task, hence the same number of
+gradient steps in all. It is the usual upper reference, not a continual learner.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.methods.base import Batch, Memory, Method, Phase
+from clsweep.nets import Net, own_head_logits
+from clsweep.trees import Params
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """Joint training of `net`."""
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        assert batch.tasks is not None
+        h = net.features(full, batch.x)
+        return F.cross_entropy(own_head_logits(net, full, h, batch.tasks, task), batch.y)
+
+    return Method(net, (Phase("union", loss),), joint=True)

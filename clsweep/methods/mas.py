@@ -1,0 +1,45 @@
+"""Memory aware synapses (MAS).
+
+    L_t(θ) + λ Σ_i Ω_i (θ_i − θ*_i)²
+    Ω_i    = (1/N) Σ_n |∂ ‖F(x_n; θ)‖²₂ / ∂θ_i|, summed over past tasks, F the logits of the task's head
+    θ*     the latest optimum
+
+Aljundi et al. 2018, "Memory aware synapses: learning what (not) to forget", ECCV. Labels are not
+used. Note that there is no factor ½ in front of λ.
+
+Deviations. The absolute value is taken per example, as in the paper's equation; the authors' code
+takes it after summing a mini-batch, which loses parameters whose gradients cancel and depends on
+the batch size. The new task's head is not penalised.
+"""
+
+from __future__ import annotations
+
+from clsweep.methods import importance
+from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.hypers import MasHyper
+from clsweep.methods.penalty import Anchor, no_anchor, penalised_phase
+from clsweep.nets import Net, shared
+from clsweep.trees import Params, tree_map
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """MAS of `net`; its memory is one `Anchor`."""
+    phase = penalised_phase(net, lambda hyper: 2 * hyper.lam)
+    return Method(net, (phase,), begin=_begin, measure=_measure, absorb=_absorb)
+
+
+def _begin(params: Params, hyper: MasHyper) -> Memory:
+    return {"anchor": no_anchor(params)}
+
+
+def _measure(net: Net, params: Params, learnt: Learnt, hyper: MasHyper) -> Params:
+    return importance.mas_omega(net, params, learnt, n_examples=hyper.omega_examples)
+
+
+def _absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: MasHyper
+) -> Memory:
+    old: Anchor = memory["anchor"]
+    return {"anchor": Anchor(tree_map(lambda s, o: o + s, statistics, old.omega), shared(params))}

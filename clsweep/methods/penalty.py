@@ -1,0 +1,116 @@
+"""Quadratic penalties ½ w Σ_i ω_i (θ_i − θ*_i)²: value, written-down gradient, proximal step.
+
+The gradient is not differentiated but written down: one subtraction and one fused multiply-add per
+tensor, instead of a graph through every parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.methods.terms import plain_phase
+from clsweep.nets import Net, shared
+from clsweep.trees import Params, zeros_like
+
+__all__ = ["Anchor", "merged_anchor", "no_anchor", "penalised_phase", "penalty", "proximal"]
+
+
+class Anchor(NamedTuple):
+    """A diagonal quadratic form.
+
+    Attributes:
+        omega: importances ω ≥ 0, by parameter name.
+        star: the point θ* that it pulls towards, same names and shapes.
+    """
+
+    omega: Params
+    star: Params
+
+
+def no_anchor(params: Params) -> Anchor:
+    """Zero importance on every shared parameter."""
+    trunk = shared(params)
+    return Anchor(zeros_like(trunk), trunk)
+
+
+def merged_anchor(old: Anchor, omega: Params, star: Params) -> Anchor:
+    """One form with the gradient of the sum of two: Σ_k ω_k (θ − θ*_k) = (Σ ω_k)(θ − m).
+
+    m is the mean of the anchors weighted by importance, updated so that a parameter whose anchors
+    coincide keeps it exactly; where no importance exists it is the new anchor. Any number of
+    separate anchors thus costs the memory of one.
+    """
+    total = {name: old.omega[name] + value for name, value in omega.items()}
+    mean = {}
+    for name, value in omega.items():
+        share = torch.where(total[name] > 0, value / total[name], torch.ones_like(value))
+        mean[name] = torch.lerp(old.star[name], star[name], share)
+    return Anchor(total, mean)
+
+
+def penalty(params: Params, anchor: Anchor, weight: float) -> Tensor:
+    """½ w Σ ω (θ − θ*)² over the anchor's names, shape ()."""
+    terms = [
+        (omega * (params[name] - anchor.star[name]).square()).sum()
+        for name, omega in anchor.omega.items()
+    ]
+    return 0.5 * weight * torch.stack(terms).sum()
+
+
+def with_penalty_gradient(grads: Params, params: Params, anchor: Anchor, weight: float) -> Params:
+    """`grads` plus w ω (θ − θ*); names without an entry in `grads` stay without one."""
+    names = [name for name in anchor.omega if name in grads]
+    moved = torch._foreach_sub(
+        [params[name] for name in names], [anchor.star[name] for name in names]
+    )
+    pulled = torch._foreach_addcmul(
+        [grads[name] for name in names], moved, [anchor.omega[name] for name in names], weight
+    )
+    return {**grads, **dict(zip(names, pulled, strict=True))}
+
+
+def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) -> Params:
+    """argmin_z ½‖z − θ‖² + η ½ w Σ ω (z − θ*)² = (θ + η w ω θ*) / (1 + η w ω).
+
+    Stable for every η w ω, where the gradient form diverges beyond η w ω = 2.
+    """
+    names = list(anchor.omega)
+    omegas = [anchor.omega[name] for name in names]
+    moved = torch._foreach_sub(
+        [params[name] for name in names], [anchor.star[name] for name in names]
+    )
+    stiffness = torch._foreach_mul(omegas, weight * step_size)
+    torch._foreach_add_(stiffness, 1.0)
+    torch._foreach_div_(moved, stiffness)
+    settled = torch._foreach_add([anchor.star[name] for name in names], moved)
+    return {**params, **dict(zip(names, settled, strict=True))}
+
+
+def penalised_phase(net: Net, weight_of: Callable[[Any], float]) -> Phase:
+    """Plain training plus the penalty towards `memory["anchor"]`, in the form the hyper names.
+
+    Args:
+        net: the network.
+        weight_of: hyper -> w, the weight in front of ½ Σ ω (θ − θ*)².
+    """
+
+    def steer(
+        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+    ) -> Params:
+        if hyper.form == "proximal":
+            return grads
+        return with_penalty_gradient(grads, full, memory["anchor"], weight_of(hyper))
+
+    def settle(
+        trained: Params, memory: Memory, hyper: Any, step_size: float, task: int
+    ) -> Params:
+        if hyper.form == "gradient":
+            return trained
+        return proximal(trained, memory["anchor"], weight_of(hyper), step_size)
+
+    return Phase("train", plain_phase(net).loss, steer=steer, settle=settle)

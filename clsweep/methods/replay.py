@@ -1,0 +1,79 @@
+"""Experience replay: stored examples of earlier tasks are trained along.
+
+    L_t(θ) + λ L_M(θ),   L_M the mean cross-entropy of examples drawn from the memory M
+    (both divided by 1 + λ with `average`)
+
+Ratcliff 1990; Chaudhry et al. 2019, "On tiny episodic memories in continual learning". Each
+stored example is classified by the head of its own task. It is drawn without replacement.
+
+The memory holds `memory_size` examples over all tasks: 'balanced' gives every class of every task
+the same share and is filled when a task ends; 'reservoir' keeps a uniform sample of the stream
+(Vitter 1985), so that it holds examples of the current task too. The first task is plain training
+in both, and is absorbed when it ends.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.methods import slots
+from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.hypers import ReplayHyper
+from clsweep.nets import Net, own_head_logits
+from clsweep.trees import Params
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """Replay for `net`; its memory is a set of example slots."""
+
+    def begin(params: Params, hyper: ReplayHyper) -> Memory:
+        device = next(iter(params.values())).device
+        return {"slots": slots.empty(hyper.memory_size, net.input_shape, device)}
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: ReplayHyper, task: int) -> Tensor:
+        stored: slots.Slots = memory["slots"]
+        index = batch.draw["slots"]
+        n_new = len(batch.x)
+        h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
+        new = F.cross_entropy(net.head(full, h[:n_new], task), batch.y)
+        logits = own_head_logits(net, full, h[n_new:], stored.tasks[index], task)
+        total = new + hyper.weight * F.cross_entropy(logits, stored.labels[index])
+        return total / (1 + hyper.weight) if hyper.average else total
+
+    phase = Phase("train", loss, draw=_draw, track=_track)
+    return Method(net, (phase,), begin=begin, absorb=_absorb)
+
+
+def _draw(
+    rng: torch.Generator, memory: Memory, hyper: ReplayHyper, n_steps: int, batch_size: int
+) -> dict[str, Tensor]:
+    """Per step: the slots to replay, and one uniform number per new example."""
+    n_filled = memory["slots"].n_filled
+    n_drawn = min(hyper.replay_batch or batch_size, n_filled)
+    keys = torch.rand(n_steps, n_filled, generator=rng)
+    return {
+        "slots": keys.argsort(1)[:, :n_drawn],
+        "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
+    }
+
+
+def _track(memory: Memory, batch: Batch, hyper: ReplayHyper, task: int) -> Memory:
+    if hyper.fill == "balanced":
+        return memory
+    uniform = batch.draw["uniform"][: len(batch.y)]
+    return {"slots": slots.streamed(memory["slots"], batch.raw, batch.y, task, uniform)}
+
+
+def _absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: ReplayHyper
+) -> Memory:
+    stored: slots.Slots = memory["slots"]
+    if hyper.fill == "balanced":
+        return {"slots": slots.balanced(stored, learnt.task, learnt.rng)}
+    if stored.n_seen == 0:
+        return {"slots": slots.sampled(stored, learnt.task, learnt.n_presented, learnt.rng)}
+    return memory

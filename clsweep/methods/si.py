@@ -1,0 +1,55 @@
+"""Synaptic intelligence (SI).
+
+    L_t(θ) + c Σ_i Ω_i (θ_i − θ*_i)²
+    Ω_i    ← max(0, Ω_i + ω_i / (Δ_i² + ξ)) after every task
+    ω_i    = Σ_steps −g_i Δθ_i along the task's training, g the gradient of the unregularised loss,
+             Δθ the change that the optimiser made
+    Δ_i    = total displacement over the task; θ* the latest optimum
+
+Zenke, Poole and Ganguli 2017, "Continual learning through synaptic intelligence", ICML. No factor
+½ in front of c. The clamp at zero acts on the accumulated Ω, as in the authors' code. ω has to be
+recorded while a task trains, so the source model is always trained with it.
+
+Deviations. Per-task heads are not penalised. `path_gradient = "total"` takes g after the penalty
+was added, as several public implementations do.
+"""
+
+from __future__ import annotations
+
+from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.hypers import SiHyper
+from clsweep.methods.penalty import Anchor, no_anchor, penalised_phase
+from clsweep.nets import Net, shared
+from clsweep.trees import Params
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """SI of `net`; its memory is one `Anchor`."""
+    return Method(
+        net,
+        (penalised_phase(net, lambda hyper: 2 * hyper.c),),
+        begin=_begin,
+        absorb=_absorb,
+        traced=True,
+        traces_total=lambda hyper: hyper.path_gradient == "total",
+    )
+
+
+def _begin(params: Params, hyper: SiHyper) -> Memory:
+    return {"anchor": no_anchor(params)}
+
+
+def _absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: SiHyper
+) -> Memory:
+    trace, old = learnt.trace, memory["anchor"]
+    assert trace is not None
+    trunk = shared(params)
+    omega = {}
+    for name, value in trunk.items():
+        displacement = value - trace.start[name]
+        gained = trace.path[name] / (displacement.square() + hyper.xi)
+        omega[name] = (old.omega[name] + gained).clamp(min=0)
+    return {"anchor": Anchor(omega, trunk)}

@@ -1,0 +1,42 @@
+"""Scalar terms of losses, shared by the methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.nets import Net
+from clsweep.trees import Params
+
+__all__ = ["distillation", "plain_phase", "task_loss"]
+
+
+def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:
+    """Mean cross-entropy of the batch under the head of `task`, shape ()."""
+    return F.cross_entropy(net.apply(params, batch.x, task), batch.y)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy −Σ_c q_c log p_c of softened outputs, mean over the batch, shape ().
+
+    q = softmax(teacher / T) and p = softmax(student / T). Its gradient is zero where both agree;
+    it carries no factor T².
+
+    Args:
+        student: logits [B, K], differentiated.
+        teacher: logits [B, K], held.
+        temperature: T > 0.
+    """
+    return F.cross_entropy(student / temperature, (teacher / temperature).softmax(1))
+
+
+def plain_phase(net: Net) -> Phase:
+    """Training on the task's own loss and nothing else: the first task of every method."""
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        return task_loss(net, full, batch, task)
+
+    return Phase("train", loss)

@@ -1,0 +1,263 @@
+"""The executor on Ray: Tune hands the schedule's jobs to workers that are reused.
+
+Tune is used as an executor only. What is done is what has a record or a stage on disk; Ray's own
+experiment state is written to a scratch folder and never read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+# Read by ray.tune when it is imported, or when a Tuner is made.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is ours: see runner.run
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray import tune
+from ray.exceptions import OutOfMemoryError
+from ray.tune.search import Searcher
+
+from clsweep import worker
+from clsweep.errors import ClsweepError, RunnerError
+from clsweep.schedule import Schedule
+from clsweep.stages import Job
+from clsweep.study import Resources
+
+__all__ = ["run_on_ray"]
+
+# Trials per Tuner: its state is one file of 10 KB per trial, rewritten whole.
+_SEGMENT = 2000
+
+
+def run_on_ray(
+    schedule: Schedule, context: worker.Context, *, address: str | None, workers: int | None
+) -> None:
+    """Do every job of the schedule on a Ray cluster.
+
+    Args:
+        schedule: what to do.
+        context: what all jobs share; its device is decided here.
+        address: an existing cluster; None to start one on this machine for this run.
+        workers: jobs at the same time; None for as many as there is room for.
+
+    Raises:
+        RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
+    """
+    resources = context.study.resources
+    if address is None:
+        worker.probe(context)
+    with _connected(address, resources, workers):
+        request = _request(resources)
+        n_slots = _n_slots(resources, request)
+        if workers or resources.max_concurrent:
+            n_slots = min(n_slots, workers or n_slots, resources.max_concurrent or n_slots)
+        on_gpu = request.get("gpu", 0) > 0
+        context = replace(
+            context,
+            device="cuda" if on_gpu else "cpu",
+            memory_fraction=min(1.0, request.get("gpu", 1.0)),
+        )
+        if address is not None:
+            _probe_remotely(context, request)
+        lost: dict[str, int] = {}
+        while not schedule.finished:
+            _run_segment(schedule, context, request, n_slots, lost)
+
+
+def _run_segment(
+    schedule: Schedule,
+    context: worker.Context,
+    request: dict[str, float],
+    n_slots: int,
+    lost: dict[str, int],
+) -> None:
+    """One Tuner. Ray's memory monitor can end it early; what ran is then tried again."""
+    scratch = context.out / ".tune"
+    most = context.study.resources.max_attempts
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(_run_job, context=context), request),
+        tune_config=tune.TuneConfig(
+            search_alg=_ScheduleSearcher(schedule, most),
+            num_samples=-1,
+            max_concurrent_trials=n_slots,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="jobs",
+            storage_path=str(scratch),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=most - 1),
+        ),
+    )
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        if not _is_memory_kill(error):
+            raise
+        for job in list(schedule.running.values()):
+            lost[job.key] = lost.get(job.key, 0) + 1
+            if lost[job.key] < most:
+                schedule.requeue(job)
+            else:
+                message = f"Ray's memory monitor ended the worker {most} times"
+                schedule.done(job, worker.Outcome("oom", message))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_memory_kill(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OutOfMemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _run_job(config: dict[str, Any], context: worker.Context) -> dict[str, Any]:
+    """The trainable."""
+    fields = dict(config["job"])
+    job = Job(**{**fields, "needs": tuple(fields["needs"])})
+    return {"outcome": list(worker.execute(context, job))}
+
+
+class _ScheduleSearcher(Searcher):  # type: ignore[misc]
+    """Tune's view of the schedule: asked for work, told how it ended."""
+
+    def __init__(self, schedule: Schedule, max_attempts: int) -> None:
+        super().__init__()
+        self.schedule, self.max_attempts = schedule, max_attempts
+        self.jobs: dict[str, Job] = {}
+        self.n_suggested = 0
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next job; None while all others wait for a stage."""
+        if self.schedule.exhausted or self.n_suggested >= _SEGMENT:
+            return str(Searcher.FINISHED)
+        job = self.schedule.next()
+        if job is None:
+            return None
+        self.n_suggested += 1
+        self.jobs[trial_id] = job
+        return {"job": asdict(job)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Pass the outcome on; a process that died every time has none."""
+        job = self.jobs.pop(trial_id, None)
+        if job is None:
+            return
+        if error or not result or "outcome" not in result:
+            message = f"the worker process died {self.max_attempts} times"
+            self.schedule.done(job, worker.Outcome("failed", message))
+        else:
+            self.schedule.done(job, worker.Outcome(*result["outcome"]))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune asks for a file; the truth is elsewhere."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+@contextmanager
+def _connected(address: str | None, resources: Resources, workers: int | None) -> Iterator[None]:
+    """A Ray cluster for the length of the block; only what is started here is stopped here."""
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        cores = len(os.sched_getaffinity(0))
+        n_cpus = max(cores, math.ceil((workers or 0) * resources.cpus))
+        quiet |= {
+            "address": "local",
+            "num_cpus": n_cpus,
+            "include_dashboard": False,
+            "object_store_memory": 100 * 2**20,
+        }
+    else:
+        quiet["address"] = address
+    try:
+        ray.init(**quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RunnerError(
+            f"no connection to Ray at {address or 'this machine'}: {error}",
+            next_step="check the address; if the cluster asks for a token, set "
+            "RAY_AUTH_MODE=token in the environment before starting clsweep",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _request(resources: Resources) -> dict[str, float]:
+    """What one job asks Ray for: a share of a GPU where there is one."""
+    request = {"cpu": resources.cpus}
+    if resources.memory_mb:
+        request["memory"] = resources.memory_mb * 2**20
+    n_gpus = ray.cluster_resources().get("GPU", 0)
+    if resources.device == "cuda" and not n_gpus:
+        raise RunnerError(
+            "the study asks for device = 'cuda', and the cluster has no GPU",
+            where="[resources] device",
+            next_step="write device = 'auto', or start Ray where the GPUs are",
+        )
+    if n_gpus and resources.device != "cpu" and resources.gpu_fraction > 0:
+        request["gpu"] = resources.gpu_fraction
+    return request
+
+
+def _n_slots(resources: Resources, request: dict[str, float]) -> int:
+    """Jobs that fit on the cluster at the same time, node by node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    keys = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    n_slots = sum(
+        min(_fits(node.get(keys[kind], 0), amount, kind) for kind, amount in request.items())
+        for node in nodes
+    )
+    if n_slots == 0:
+        largest = {
+            key: max((node.get(name, 0) for node in nodes), default=0)
+            for key, name in keys.items()
+        }
+        raise RunnerError(
+            "no node of the cluster has what one trial asks for: "
+            + ", ".join(f"{amount:g} {kind}" for kind, amount in request.items()),
+            expected="at most, on one node, "
+            + ", ".join(f"{largest[kind]:g} {kind}" for kind in request),
+            where="[resources]",
+            next_step="ask for less, or add a larger node",
+        )
+    return n_slots
+
+
+def _fits(available: float, amount: float, kind: str) -> int:
+    """How many requests of `amount` fit; shares of a GPU cannot straddle two."""
+    if kind == "gpu" and amount < 1:
+        return int(available) * math.floor(1 / amount + 1e-9)
+    return math.floor(available / amount + 1e-9)
+
+
+def _probe_remotely(context: worker.Context, request: dict[str, float]) -> None:
+    """Load the data on a worker before handing out work."""
+    remote = ray.remote(num_cpus=request["cpu"], num_gpus=request.get("gpu", 0))(worker.probe)
+    try:
+        ray.get(remote.remote(context))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ClsweepError):
+            raise error.cause from None
+        raise

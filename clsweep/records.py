@@ -1,0 +1,91 @@
+"""The record of one trial: everything that the tables are derived from, as one JSON object."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from clsweep.stages import trial_id
+
+if TYPE_CHECKING:
+    from clsweep.study import Configuration
+
+__all__ = ["RECORD_SCHEMA", "record_of", "versions"]
+
+RECORD_SCHEMA = 1
+_PACKAGES = ("clsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of everything that can move a number, by package name."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def record_of(
+    configuration: Configuration,
+    seed: int,
+    status: str,
+    *,
+    message: str = "",
+    accuracy: list[tuple[int, int, str, int, int]] | None = None,
+    stages: tuple[str, ...] = (),
+    **measured: Any,
+) -> dict[str, Any]:
+    """A trial's record.
+
+    Args:
+        configuration: what was run.
+        seed: with which seed.
+        status: 'ok', 'diverged', 'failed' or 'oom'.
+        message: what went wrong, for people.
+        accuracy: rows (after_task, on_task, split, n_correct, n_total).
+        stages: keys of the stages it started from.
+        measured: n_steps, wall_seconds, peak_memory_bytes, memory_bytes, n_params, device,
+            attempts, counters; zero or empty where not given.
+    """
+    trial = {
+        "trial_id": trial_id(configuration, seed),
+        "config_id": configuration.id,
+        "label": configuration.label,
+        "method": configuration.method,
+        "seed": seed,
+        "status": status,
+        "message": message,
+        "n_steps": 0,
+        "wall_seconds": 0.0,
+        "peak_memory_bytes": 0,
+        "memory_bytes": 0,
+        "n_params": 0,
+        "device": "",
+        "stages": list(stages),
+        "attempts": 1,
+        "finished_at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "versions": versions(),
+        "counters": {},
+    }
+    unknown = measured.keys() - trial.keys()
+    assert not unknown, f"no such fields in a trial's record: {sorted(unknown)}"
+    return {
+        "schema": RECORD_SCHEMA,
+        "trial": {**trial, **measured},
+        "config": {
+            "config_id": configuration.id,
+            "label": configuration.label,
+            "method": configuration.method,
+            "hyper": configuration.hyper.model_dump(mode="json"),
+            "training": configuration.training.model_dump(mode="json"),
+            "knobs": dict(configuration.knobs),
+            "is_reference": configuration.reference,
+        },
+        "accuracy": [list(row) for row in accuracy or []],
+    }

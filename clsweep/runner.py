@@ -1,0 +1,262 @@
+"""Running a study: plan what is missing, hand it out, fold the records into tables."""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsweep import cache, stages
+from clsweep.errors import ClsweepError, RunnerError
+from clsweep.records import record_of
+from clsweep.schedule import Schedule
+from clsweep.store import Store
+from clsweep.study import configurations, resolved_toml, study_identity
+
+if TYPE_CHECKING:
+    from clsweep.progress import Progress
+    from clsweep.stages import Job, Plan
+    from clsweep.study import Configuration, Study
+    from clsweep.worker import Context, Outcome
+
+__all__ = ["Summary", "Terminated", "run"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; treated like Ctrl-C, with another exit code."""
+
+
+class Summary(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        n_trials: trials of the study.
+        n_done: trials that have a record now, whatever their status.
+        n_new: of those, committed by this run.
+        n_failed: trials of the study whose row says 'failed'.
+        n_diverged: trials of the study whose row says 'diverged'.
+        n_oom: trials of the study whose row says 'oom'.
+        n_sources_trained: source models trained by this run.
+        n_sources_reused: trials of this run that started from a source model trained for another.
+        seconds_saved: what training those again would have taken.
+        wall_seconds: duration of the run.
+        interrupted: whether Ctrl-C stopped it.
+        terminated: whether SIGTERM stopped it.
+        warnings: sentences about damage that was set aside.
+    """
+
+    n_trials: int
+    n_done: int
+    n_new: int
+    n_failed: int
+    n_diverged: int
+    n_oom: int
+    n_sources_trained: int
+    n_sources_reused: int
+    seconds_saved: float
+    wall_seconds: float
+    interrupted: bool
+    terminated: bool
+    warnings: tuple[str, ...]
+
+
+def run(
+    study: Study,
+    *,
+    out: Path,
+    address: str | None = None,
+    inline: bool = False,
+    workers: int | None = None,
+    data_root: Path | None = None,
+    stages: Path | None = None,
+    retry_failed: bool = False,
+    progress: Progress,
+) -> Summary:
+    """Run exactly the trials of a study that have no record yet.
+
+    Args:
+        study: what is asked for.
+        out: the results folder; made if it does not exist.
+        address: an existing Ray cluster; None for Ray on this machine alone.
+        inline: run in this process, without Ray; gives the same numbers.
+        workers: trials at the same time; None for as many as there is room for.
+        data_root: folder that holds the data sets.
+        stages: stage cache, if it is to be shared by several studies; default `out`/stages.
+        retry_failed: run trials again whose row is not 'ok'.
+        progress: told what happens.
+
+    Raises:
+        ClsweepError: the folder belongs to another study, the data are missing, the disk is full,
+            the cluster is too small, ... Whatever had been computed is kept.
+    """
+    if inline and address:
+        raise RunnerError("--inline and --address exclude each other", next_step="give one of them")
+    out = out.resolve()
+    stage_folder = (stages or out / "stages").resolve()
+    with Store(out) as store:
+        store.open_for_run(study_identity(study), resolved_toml(study), study.name)
+        driver = _Driver(study, store, stage_folder, retry_failed, progress)
+        context = _context(study, out, stage_folder, data_root)
+        driver.run(context, inline=inline, address=address, workers=workers)
+        store.compact()
+        return driver.summary()
+
+
+def _context(study: Study, out: Path, stage_folder: Path, data_root: Path | None) -> Context:
+    from clsweep.worker import Context
+
+    return Context(
+        run=uuid.uuid4().hex,
+        study=study,
+        out=out,
+        stages=stage_folder,
+        data_root=data_root.resolve() if data_root else None,
+        device="cpu",
+        n_threads=max(1, int(study.resources.cpus)),
+    )
+
+
+class _Driver:
+    """One run: the plan, what came of it, and the numbers for the summary."""
+
+    def __init__(
+        self, study: Study, store: Store, stage_folder: Path, retry: bool, progress: Progress
+    ) -> None:
+        self.study, self.store, self.progress = study, store, progress
+        self.stage_folder = stage_folder
+        self.began = time.perf_counter()
+        self.configurations = configurations(study)
+        self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
+        statuses = store.statuses()
+        done = {name for name, status in statuses.items() if status == "ok" or not retry}
+        self.plan: Plan = stages.plan(
+            study, self.configurations, done, lambda key: cache.exists(stage_folder, key)
+        )
+        for key in self.plan.stages_in_cache:
+            cache.check(stage_folder, key)
+        self.n_new = 0
+        self.interrupted = self.terminated = False
+        self.schedule = Schedule(self.plan.jobs, self._started, self._done)
+
+    def run(
+        self, context: Context, *, inline: bool, address: str | None, workers: int | None
+    ) -> None:
+        """Work through the plan; returns early when the user stops it."""
+        if not self.plan.jobs:
+            return
+        self.progress.begin(self.plan.n_trials, self.plan.n_done)
+        try:
+            with _terminable():
+                if inline:
+                    from clsweep.inline import run_inline
+
+                    run_inline(self.schedule, context)
+                else:
+                    from clsweep.on_ray import run_on_ray
+
+                    run_on_ray(self.schedule, context, address=address, workers=workers)
+        except Terminated:
+            self.terminated = True
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            self.progress.end()
+        if self.schedule.abort_message:
+            raise ClsweepError(self.schedule.abort_message)
+
+    def _started(self, job: Job) -> None:
+        self.progress.started(job.label, job.kind)
+
+    def _done(self, job: Job, outcome: Outcome) -> None:
+        if job.kind == "trial":
+            self.n_new += 1
+            self._ensure_record(job, outcome)
+        average = outcome.average_accuracy
+        self.progress.finished(
+            job.label,
+            job.kind,
+            outcome.status,
+            None if average != average else average,
+            outcome.message,
+        )
+
+    def _ensure_record(self, job: Job, outcome: Outcome) -> None:
+        """A trial that never ran, or whose process died, has no record of its own yet."""
+        if outcome.status == "ok" or outcome.wall_seconds > 0:
+            return
+        self.store.commit(
+            record_of(
+                self.by_id[job.config_id],
+                job.seed,
+                outcome.status,
+                message=outcome.message,
+                stages=job.needs,
+            )
+        )
+
+    def summary(self) -> Summary:
+        """The numbers of the run, read from what was committed."""
+        statuses = self.store.statuses()
+        wanted = [
+            stages.trial_id(c, seed) for c in self.configurations for seed in self.study.seeds
+        ]
+        here = [statuses[name] for name in wanted if name in statuses]
+        trained = [
+            job.key
+            for job in self.plan.jobs
+            if job.kind == "source" and cache.exists(self.stage_folder, job.key)
+        ]
+        seconds, n_reused = self._saved(trained)
+        return Summary(
+            n_trials=len(wanted),
+            n_done=len(here),
+            n_new=self.n_new,
+            n_failed=here.count("failed"),
+            n_diverged=here.count("diverged"),
+            n_oom=here.count("oom"),
+            n_sources_trained=len(trained),
+            n_sources_reused=n_reused,
+            seconds_saved=seconds,
+            wall_seconds=time.perf_counter() - self.began,
+            interrupted=self.interrupted,
+            terminated=self.terminated,
+            warnings=tuple(self.store.warnings),
+        )
+
+    def _saved(self, trained: list[str]) -> tuple[float, int]:
+        """Seconds and number of source trainings that sharing has saved this run."""
+        left = {job.key for job in self.schedule.waiting}
+        uses: dict[str, int] = {}
+        for job in self.plan.jobs:
+            if job.kind == "trial" and job.needs and job.key not in left:
+                uses[job.needs[0]] = uses.get(job.needs[0], 0) + 1
+        spared = {key: n - (key in trained) for key, n in uses.items()}
+        seconds = sum(
+            n * float(cache.facts(self.stage_folder, key)["wall_seconds"])
+            for key, n in spared.items()
+            if n > 0 and cache.exists(self.stage_folder, key)
+        )
+        return seconds, sum(spared.values())
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as batch systems send it, ends the run as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever called keeps its own handling
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

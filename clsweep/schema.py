@@ -1,0 +1,203 @@
+"""What a trial's record holds: its fields, their types, and the version of both.
+
+A record is a plain dict, one per trial (configuration and seed):
+
+    {"schema": 1, "trial": {...}, "config": {...},
+     "accuracy": [[after_task, on_task, split, n_correct, n_total], ...]}
+
+`tables.py` folds records into Parquet and back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from clsweep.errors import StoreError
+
+__all__ = [
+    "ACCURACY_COLUMNS",
+    "CONFIG_TYPES",
+    "SCHEMA_VERSION",
+    "SPLITS",
+    "STATUSES",
+    "TRIAL_TYPES",
+    "NewerSchemaError",
+    "Record",
+    "check_record",
+    "check_version",
+    "normalized",
+    "trial_id_of",
+]
+
+Record = dict[str, Any]
+
+SCHEMA_VERSION = 1
+STATUSES = ("ok", "diverged", "failed", "oom")
+SPLITS = ("validation", "test")
+
+TRIAL_TYPES: dict[str, type | tuple[type, ...]] = {
+    "trial_id": str,
+    "config_id": str,
+    "label": str,
+    "method": str,
+    "seed": int,
+    "status": str,
+    "message": str,
+    "n_steps": int,
+    "wall_seconds": (int, float),
+    "peak_memory_bytes": int,
+    "memory_bytes": int,
+    "n_params": int,
+    "device": str,
+    "stages": list,
+    "attempts": int,
+    "finished_at": str,
+    "versions": dict,
+    "counters": dict,
+}
+CONFIG_TYPES: dict[str, type | tuple[type, ...]] = {
+    "config_id": str,
+    "label": str,
+    "method": str,
+    "hyper": dict,
+    "training": dict,
+    "knobs": dict,
+    "is_reference": bool,
+}
+ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
+
+
+class NewerSchemaError(StoreError):
+    """Sound results that only a newer clsweep can read; never to be treated as damage."""
+
+
+def trial_id_of(config_id: str, seed: int) -> str:
+    """The identity of one trial: its configuration's id and its seed."""
+    return f"{config_id}-{seed}"
+
+
+def normalized(record: Mapping[str, Any]) -> Record:
+    """The record as JSON gives it back: tuples as lists, UTF-8 strings, accuracy rows sorted.
+
+    Args:
+        record: a record; not modified.
+
+    Raises:
+        StoreError: a value is not JSON, or the record breaks the schema.
+    """
+    try:
+        # A message can carry half of a surrogate pair from a file name, which no table takes.
+        text = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
+        plain: Record = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise _bad_record(f"a value is not plain JSON ({error})", "") from error
+    check_record(plain)
+    plain["accuracy"].sort()
+    return plain
+
+
+def check_record(record: Any, where: str = "") -> None:
+    """Refuse a record that the tables could not hold without loss.
+
+    Args:
+        record: what JSON gave.
+        where: the file it came from, for the message.
+
+    Raises:
+        StoreError: a field is missing, unknown, of another type or out of range; or the record
+            was written by a newer clsweep.
+    """
+    if not isinstance(record, dict):
+        raise _bad_record("it is not a JSON object", where)
+    check_version(record.get("schema"), where)
+    parts = {"schema", "trial", "config", "accuracy"}
+    if set(record) != parts:
+        raise _bad_record(f"its parts are {sorted(record)}, not {sorted(parts)}", where)
+    _check_fields(record["trial"], TRIAL_TYPES, "trial", where)
+    _check_fields(record["config"], CONFIG_TYPES, "config", where)
+    _check_trial(record["trial"], where)
+    if record["config"]["config_id"] != record["trial"]["config_id"]:
+        raise _bad_record("config.config_id and trial.config_id differ", where)
+    for name, value in record["config"]["knobs"].items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _bad_record(f"config.knobs.{name} is {value!r}, not a number", where)
+    _check_accuracy(record["accuracy"], where)
+    if record["trial"]["status"] == "ok" and not record["accuracy"]:
+        raise _bad_record("trial.status is 'ok' but there are no accuracy rows", where)
+
+
+def check_version(found: Any, where: str) -> None:
+    """Refuse a schema version that this clsweep does not know.
+
+    Raises:
+        StoreError: the version is no number, or a newer one than this clsweep writes.
+    """
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise StoreError(
+            f"the schema version is {found!r}",
+            expected=f"a whole number from 1 to {SCHEMA_VERSION}",
+            where=where,
+        )
+    if found > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"results of schema {found} were written by a newer clsweep",
+            expected=f"schema {SCHEMA_VERSION} or older",
+            where=where,
+            next_step="update clsweep, or write to another results folder",
+        )
+
+
+def _bad_record(found: str, where: str) -> StoreError:
+    return StoreError(f"a record cannot be stored: {found}", where=where)
+
+
+def _check_fields(
+    part: Any, types: Mapping[str, type | tuple[type, ...]], name: str, where: str
+) -> None:
+    if not isinstance(part, dict):
+        raise _bad_record(f"'{name}' is not an object", where)
+    if set(part) != set(types):
+        missing, unknown = sorted(set(types) - set(part)), sorted(set(part) - set(types))
+        raise _bad_record(f"'{name}' lacks {missing} and has unknown {unknown}", where)
+    for key, kind in types.items():
+        value = part[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise _bad_record(f"{name}.{key} is {value!r}", where)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise _bad_record(f"{name}.{key} = {value} does not fit in 64 bits", where)
+
+
+def _check_trial(trial: Mapping[str, Any], where: str) -> None:
+    expected = trial_id_of(trial["config_id"], trial["seed"])
+    if trial["trial_id"] != expected or not _SAFE_ID.fullmatch(expected):
+        raise _bad_record(f"trial.trial_id is '{trial['trial_id']}', not '{expected}'", where)
+    if trial["status"] not in STATUSES:
+        raise _bad_record(f"trial.status is '{trial['status']}', not one of {STATUSES}", where)
+    if not all(isinstance(stage, str) for stage in trial["stages"]):
+        raise _bad_record("trial.stages holds something other than strings", where)
+
+
+def _check_accuracy(rows: Any, where: str) -> None:
+    if not isinstance(rows, list):
+        raise _bad_record("'accuracy' is not a list", where)
+    seen = set()
+    for row in rows:
+        sound = (
+            isinstance(row, list)
+            and len(row) == 5
+            and all(type(row[i]) is int for i in (0, 1, 3, 4))
+            and row[2] in SPLITS
+            and -1 <= row[0] < 2**31
+            and 0 <= row[1] < 2**31
+            and 0 <= row[3] <= row[4] < 2**63
+            and row[4] > 0
+        )
+        if not sound:
+            raise _bad_record(f"accuracy row {row!r} is not {list(ACCURACY_COLUMNS)}", where)
+        if tuple(row[:3]) in seen:
+            raise _bad_record(f"accuracy row {row[:3]} appears twice", where)
+        seen.add(tuple(row[:3]))

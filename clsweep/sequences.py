@@ -1,0 +1,239 @@
+"""Learning a whole sequence of tasks: the source model, then a method from task to task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsweep.draws import generator
+from clsweep.methods.base import Learnt, Memory, Method, Trace
+from clsweep.methods.terms import plain_phase
+from clsweep.nets import Net
+from clsweep.tasks import TaskSequence, joined
+from clsweep.train import (
+    AccuracyRow,
+    OptimiserState,
+    check_learnt,
+    evaluate,
+    train_phase,
+)
+from clsweep.trees import Params, tree_map
+
+if TYPE_CHECKING:
+    from clsweep.study import TrainingConfig
+
+__all__ = ["LearntSequence", "SourceModel", "learn_joint", "learn_sequence", "learn_source",
+           "measure_source", "memory_bytes"]
+
+
+class SourceModel(NamedTuple):
+    """The network after its first task, with everything that a method may need of that training.
+
+    Attributes:
+        params: the network.
+        trace: start and path integral of the training.
+        optimiser: state to continue from; empty when the study resets it.
+        rows: accuracies before and after the task.
+        n_steps: gradient steps made.
+    """
+
+    params: Params
+    trace: Trace
+    optimiser: OptimiserState
+    rows: list[AccuracyRow]
+    n_steps: int
+
+
+class LearntSequence(NamedTuple):
+    """What a method made of a sequence.
+
+    Attributes:
+        params: the final network.
+        rows: accuracies after every task.
+        n_steps: gradient steps beyond the source model's.
+        memory_bytes: what the method carries from task to task.
+    """
+
+    params: Params
+    rows: list[AccuracyRow]
+    n_steps: int
+    memory_bytes: int
+
+
+def initial_params(net: Net, seed: int, device: torch.device) -> Params:
+    """The network's parameters before any training."""
+    return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
+
+
+def learn_source(
+    net: Net, sequence: TaskSequence, training: TrainingConfig, seed: int
+) -> SourceModel:
+    """Plain training on the first task, with the path integral recorded for SI.
+
+    Args:
+        net: the network.
+        sequence: the tasks, on the device to train on.
+        training: optimiser, learning rate, batch size, length.
+        seed: fixes initial weights and order of batches.
+
+    Raises:
+        Diverged: the training settings do not fit the task.
+    """
+    data = sequence.tasks[0].train
+    start = initial_params(net, seed, data.labels.device)
+    rows = evaluate(net, start, sequence, -1)
+    run = train_phase(
+        plain_phase(net),
+        start,
+        {},
+        data,
+        sequence.scale,
+        hyper=None,
+        training=training,
+        seed=seed,
+        task=0,
+        n_steps=training.n_steps(len(data)),
+        trace="task",
+    )
+    assert run.trace is not None
+    check_learnt(net, run.params, sequence, 0)
+    rows += evaluate(net, run.params, sequence, 0)
+    return SourceModel(run.params, run.trace, run.optimiser, rows, run.n_steps)
+
+
+def measure_source(
+    method: Method, sequence: TaskSequence, source: SourceModel, hyper: Any, seed: int
+) -> Params:
+    """The method's statistics of the first task under the source model."""
+    learnt = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(seed, "measure", 0))
+    return method.measure(method.net, source.params, learnt, hyper)
+
+
+def learn_sequence(
+    method: Method,
+    sequence: TaskSequence,
+    training: TrainingConfig,
+    hyper: Any,
+    seed: int,
+    source: SourceModel,
+    statistics: Params,
+) -> LearntSequence:
+    """Learn every task after the first, starting from the source model.
+
+    Args:
+        method: the method's hooks.
+        sequence: the tasks.
+        training: optimiser, learning rate, batch size, length.
+        hyper: the method's numbers.
+        seed: the trial's seed.
+        source: the shared model of the first task.
+        statistics: the method's statistics of the first task.
+
+    Raises:
+        Diverged: training left the range of usable numbers.
+        MethodError: a hook broke its contract.
+    """
+    net, params, optimiser = method.net, source.params, source.optimiser
+    n_presented = source.n_steps * training.batch_size
+    learnt = Learnt(
+        sequence.tasks[0], sequence.scale, source.trace, n_presented, generator(seed, "absorb", 0)
+    )
+    memory = method.begin(source.trace.start, hyper)
+    memory = method.absorb(params, memory, statistics, learnt, hyper)
+    rows, total_steps = list(source.rows), 0
+    trace_kind = ("total" if method.traces_total(hyper) else "task") if method.traced else ""
+    for task in sequence.tasks[1:]:
+        n_steps, trace = training.n_steps(len(task.train)), None
+        for phase in method.phases:
+            run = train_phase(
+                phase,
+                params,
+                memory,
+                task.train,
+                sequence.scale,
+                hyper=hyper,
+                training=training,
+                seed=seed,
+                task=task.index,
+                n_steps=n_steps,
+                trace=trace_kind,
+                optimiser=optimiser,
+            )
+            # A parameter that this phase did not train keeps the state it had.
+            params, memory, trace = run.params, run.memory, run.trace
+            optimiser = {**optimiser, **run.optimiser}
+            total_steps += run.n_steps
+        check_learnt(net, params, sequence, task.index)
+        rows += evaluate(net, params, sequence, task.index)
+        memory = _absorbed(method, params, memory, sequence, task.index, trace, hyper, seed,
+                           n_steps * training.batch_size)
+    return LearntSequence(params, rows, total_steps, memory_bytes(memory))
+
+
+def _absorbed(
+    method: Method,
+    params: Params,
+    memory: Memory,
+    sequence: TaskSequence,
+    task: int,
+    trace: Trace | None,
+    hyper: Any,
+    seed: int,
+    n_presented: int,
+) -> Memory:
+    """The memory after a task; nothing after the last one, which nobody would use."""
+    if task == len(sequence.tasks) - 1:
+        return memory
+    here = sequence.tasks[task]
+    measured = Learnt(here, sequence.scale, None, 0, generator(seed, "measure", task))
+    statistics = method.measure(method.net, params, measured, hyper)
+    learnt = Learnt(here, sequence.scale, trace, n_presented, generator(seed, "absorb", task))
+    return method.absorb(params, memory, statistics, learnt, hyper)
+
+
+def learn_joint(
+    method: Method, sequence: TaskSequence, training: TrainingConfig, hyper: Any, seed: int
+) -> LearntSequence:
+    """Train once on the union of all tasks, with as many steps as they would take in turn."""
+    union = joined(sequence)
+    start = initial_params(method.net, seed, union.labels.device)
+    last = len(sequence.tasks) - 1
+    n_steps = sum(training.n_steps(len(task.train)) for task in sequence.tasks)
+    params, memory = start, method.begin(start, hyper)
+    for phase in method.phases:
+        run = train_phase(
+            phase,
+            params,
+            memory,
+            union,
+            sequence.scale,
+            hyper=hyper,
+            training=training,
+            seed=seed,
+            task=last,
+            n_steps=n_steps,
+            task_of=union.task_of,
+        )
+        params, memory = run.params, run.memory
+    check_learnt(method.net, params, sequence, last)
+    rows = [row for row in evaluate(method.net, params, sequence, last)]
+    return LearntSequence(params, rows, n_steps, memory_bytes(memory))
+
+
+def memory_bytes(memory: object) -> int:
+    """Bytes of all tensors in a memory, through dicts and tuples."""
+    if isinstance(memory, Tensor):
+        return memory.numel() * memory.element_size()
+    if isinstance(memory, Mapping):
+        return sum(memory_bytes(value) for value in memory.values())
+    if isinstance(memory, tuple):
+        return sum(memory_bytes(value) for value in memory)
+    return 0
+
+
+def on_device(params: Params, device: torch.device) -> Params:
+    """The same tree on a device."""
+    return tree_map(lambda value: value.to(device), params)

@@ -1,0 +1,197 @@
+"""The plain sections of a study file: `[net]`, `[training]`, `[resources]`, `[report]`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clsweep.study_errors import mistake
+
+__all__ = ["NetConfig", "ReportConfig", "Resources", "Section", "TrainingConfig"]
+
+Width = Annotated[int, Field(ge=1)]
+_CALLABLE_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
+
+
+class Section(BaseModel):
+    """A table of the study file. Frozen; unknown keys and other types are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class NetConfig(Section):
+    """The network, `[net]`."""
+
+    name: Annotated[
+        Literal["mlp", "conv", "custom"],
+        Field(description="'mlp', 'conv', or 'custom' for a module of your own"),
+    ] = "mlp"
+    hidden: Annotated[
+        tuple[Width, ...], Field(strict=False, description="units of each hidden layer (mlp)")
+    ] = (100, 100)
+    channels: Annotated[
+        tuple[Width, ...],
+        Field(strict=False, min_length=1, description="channels of each block (conv)"),
+    ] = (16, 32)
+    width: Annotated[Width, Field(description="units of the layer below the heads (conv)")] = 128
+    factory: Annotated[
+        str,
+        Field(
+            description="'package.module:callable' (custom), called as "
+            "factory(input_shape, n_outputs) -> nn.Module"
+        ),
+    ] = ""
+    activation: Annotated[
+        Literal["relu", "tanh"], Field(description="nonlinearity (mlp, conv)")
+    ] = "relu"
+    initialization: Annotated[
+        Literal["torch", "xavier"],
+        Field(
+            description="'torch': nn.Linear's own; "
+            "'xavier': Xavier-uniform weights, zero biases (mlp, conv)"
+        ),
+    ] = "torch"
+
+    @property
+    def used_keys(self) -> tuple[str, ...]:
+        """The keys that mean something for a net of this name."""
+        return {
+            "mlp": ("name", "hidden", "activation", "initialization"),
+            "conv": ("name", "channels", "width", "activation", "initialization"),
+            "custom": ("name", "factory"),
+        }[self.name]
+
+    @model_validator(mode="after")
+    def _check(self) -> NetConfig:
+        for key in type(self).model_fields:
+            default = type(self).model_fields[key].default
+            if key not in self.used_keys and getattr(self, key) != default:
+                raise mistake(
+                    f"'{key}' means nothing for the net '{self.name}'",
+                    expected="only " + ", ".join(f"'{k}'" for k in self.used_keys),
+                    at=(key,),
+                )
+        if self.name == "custom":
+            _check_factory(self.factory)
+        return self
+
+
+def _check_factory(factory: str) -> None:
+    if not re.match(_CALLABLE_PATH, factory):
+        raise mistake(
+            f"factory = '{factory}' does not name a callable",
+            expected="'package.module:callable' for the net 'custom'",
+            at=("factory",),
+        )
+
+
+class TrainingConfig(Section):
+    """How every task is trained, `[training]`."""
+
+    optimizer: Annotated[Literal["sgd", "adam", "adagrad"], Field(description="the optimiser")] = (
+        "sgd"
+    )
+    lr: Annotated[
+        float, Field(gt=0, description="learning rate", json_schema_extra={"log": True})
+    ] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum (sgd)")] = 0.0
+    weight_decay: Annotated[
+        float, Field(ge=0, description="L2 decay of all weights", json_schema_extra={"log": True})
+    ] = 0.0
+    batch_size: Annotated[int, Field(ge=1, description="examples per step")] = 32
+    epochs: Annotated[int, Field(ge=1, description="passes over each task's training set")] = 1
+    steps: Annotated[
+        int, Field(ge=0, description="steps per task, instead of epochs; 0 counts epochs")
+    ] = 0
+    clip_value: Annotated[
+        float, Field(ge=0, description="largest size of one gradient element; 0 for no clipping")
+    ] = 0.0
+    reset: Annotated[bool, Field(description="start every task with a fresh optimiser state")] = (
+        True
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.steps > 0 and "epochs" in self.model_fields_set:
+            raise mistake(
+                "both 'epochs' and 'steps' are given",
+                expected="one of the two: passes over the data, or steps per task",
+                at=("steps",),
+            )
+        if self.momentum > 0 and self.optimizer != "sgd":
+            raise mistake(
+                f"momentum = {self.momentum} means nothing for '{self.optimizer}'",
+                expected="momentum with optimizer = 'sgd' only",
+                next_step="write momentum = 0.0 where the optimizer is chosen",
+                at=("momentum",),
+            )
+        return self
+
+    def n_steps(self, n_examples: int) -> int:
+        """Training steps on a task.
+
+        Args:
+            n_examples: size of its training set, at least 1.
+        """
+        return self.steps or self.epochs * -(-n_examples // self.batch_size)
+
+
+class Resources(Section):
+    """What one trial may use, `[resources]`. No result depends on it."""
+
+    cpus: Annotated[float, Field(gt=0, description="CPU cores of one trial")] = 1.0
+    gpu_fraction: Annotated[
+        float,
+        Field(
+            ge=0, description="share of a GPU per trial, where there is one; over 1: whole GPUs"
+        ),
+    ] = 0.25
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="'auto' uses a GPU if the cluster has one"),
+    ] = "auto"
+    max_concurrent: Annotated[
+        int, Field(ge=0, description="trials at the same time; 0 for as many as fit")
+    ] = 0
+    memory_mb: Annotated[
+        int, Field(ge=0, description="main memory to reserve per trial, MB; 0 reserves none")
+    ] = 0
+    max_attempts: Annotated[
+        int, Field(ge=1, description="starts of one trial before it counts as failed")
+    ] = 3
+
+    @model_validator(mode="after")
+    def _check(self) -> Resources:
+        if self.gpu_fraction > 1 and self.gpu_fraction != int(self.gpu_fraction):
+            raise mistake(
+                f"gpu_fraction = {self.gpu_fraction} is neither a share nor whole GPUs",
+                expected="a number between 0 and 1, or a whole number of GPUs",
+                at=("gpu_fraction",),
+            )
+        if self.device == "cuda" and self.gpu_fraction == 0:
+            raise mistake(
+                "device = 'cuda' with gpu_fraction = 0.0 asks for a GPU without taking one",
+                expected="gpu_fraction above 0",
+                at=("gpu_fraction",),
+            )
+        return self
+
+
+class ReportConfig(Section):
+    """What `clsweep report` computes, `[report]`. No trial depends on it."""
+
+    drops: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=100)], ...],
+        Field(
+            strict=False,
+            description="required target accuracies: fine-tuning's minus these percentage points",
+        ),
+    ] = (1.0, 5.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> ReportConfig:
+        if len(set(self.drops)) < len(self.drops):
+            raise mistake("a drop is listed twice", expected="each once", at=("drops",))
+        return self

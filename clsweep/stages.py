@@ -1,0 +1,174 @@
+"""What a study has to compute: trials, and the stages that they share.
+
+    source(seed) -> statistics(seed, estimator) -> trial(configuration, seed)
+
+A stage is named by the hash of everything it depends on; not by device, workers or fractions of a
+GPU, which cannot change it. Planning imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from clsweep.methods import METHODS
+
+if TYPE_CHECKING:
+    from clsweep.study import Configuration, Study
+
+__all__ = ["Job", "Plan", "plan", "source_key", "stage_key", "statistics_key", "trial_id"]
+
+# Raised when the code of a stage changes what it computes.
+SOURCE_VERSION = 1
+STATISTICS_VERSION = 1
+
+
+def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
+    """Hash of a stage's identity: 24 hexadecimal digits.
+
+    Args:
+        name: what kind of stage it is.
+        version: raised when its code changes what it computes.
+        inputs: everything that it depends on, as JSON values; parents by their keys.
+    """
+    text = json.dumps(
+        [name, version, inputs], sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def source_key(study: Study, configuration: Configuration, seed: int) -> str:
+    """Key of the source model: data, network, optimiser and seed, but no method."""
+    return stage_key(
+        "source",
+        SOURCE_VERSION,
+        {
+            "benchmark": study.benchmark.model_dump(mode="json"),
+            "net": study.net.model_dump(mode="json"),
+            "training": configuration.training.model_dump(mode="json"),
+            "seed": seed,
+        },
+    )
+
+
+def statistics_key(study: Study, configuration: Configuration, seed: int) -> str:
+    """Key of the method's statistics of the source task; '' for methods without any."""
+    entry = METHODS[configuration.method]
+    if not entry.statistics:
+        return ""
+    hyper = configuration.hyper.model_dump(mode="json")
+    inputs = {name: hyper[name] for name in entry.statistics_read}
+    inputs["source"] = source_key(study, configuration, seed)
+    return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
+
+
+def trial_id(configuration: Configuration, seed: int) -> str:
+    """Name of one trial's record."""
+    return f"{configuration.id}-{seed}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for one worker.
+
+    Attributes:
+        key: stage key, or trial id.
+        kind: 'source', 'statistics' or 'trial'.
+        label: what people see.
+        config_id: configuration to run; for a stage, one of those that need it.
+        seed: the seed.
+        needs: keys of the stages that must exist before.
+    """
+
+    key: str
+    kind: str
+    label: str
+    config_id: str
+    seed: int
+    needs: tuple[str, ...] = field(default=())
+
+
+class Plan(NamedTuple):
+    """What a run would do.
+
+    Attributes:
+        jobs: missing work, an order in which every job follows what it needs.
+        n_trials: trials of the study in all.
+        n_done: trials that have a record.
+        stages_in_cache: keys of needed stages that exist already.
+        n_source_uses: missing trials that start from a source model.
+    """
+
+    jobs: list[Job]
+    n_trials: int
+    n_done: int
+    stages_in_cache: list[str]
+    n_source_uses: int
+
+    @property
+    def n_sources(self) -> int:
+        """Source models that will be trained."""
+        return sum(job.kind == "source" for job in self.jobs)
+
+
+def plan(
+    study: Study,
+    configurations: list[Configuration],
+    done: Set[str],
+    in_cache: Callable[[str], bool],
+) -> Plan:
+    """The missing trials, seed by seed, each preceded by the stages that it needs.
+
+    Seeds come first so that a study stopped halfway has whole fronts of fewer seeds, not a part of
+    every front.
+
+    Args:
+        study: what is asked for.
+        configurations: its grid.
+        done: ids of trials that have a record.
+        in_cache: whether a stage key has been committed.
+    """
+    jobs: list[Job] = []
+    planned: set[str] = set()
+    cached: list[str] = []
+    n_done = n_source_uses = 0
+    for seed in study.seeds:
+        for configuration in configurations:
+            name = trial_id(configuration, seed)
+            if name in done:
+                n_done += 1
+                continue
+            needs = []
+            for stage in _stages_of(study, configuration, seed):
+                needs.append(stage.key)
+                if stage.key in planned:
+                    continue
+                planned.add(stage.key)
+                if in_cache(stage.key):
+                    cached.append(stage.key)
+                else:
+                    jobs.append(stage)
+            n_source_uses += bool(needs)
+            jobs.append(
+                Job(name, "trial", configuration.label, configuration.id, seed, tuple(needs))
+            )
+    n_trials = len(study.seeds) * len(configurations)
+    return Plan(jobs, n_trials, n_done, cached, n_source_uses)
+
+
+def _stages_of(study: Study, configuration: Configuration, seed: int) -> list[Job]:
+    entry = METHODS[configuration.method]
+    if not entry.starts_from_source:
+        return []
+    source = source_key(study, configuration, seed)
+    stages = [Job(source, "source", f"source, seed {seed}", configuration.id, seed)]
+    statistics = statistics_key(study, configuration, seed)
+    if statistics:
+        label = f"{entry.statistics}, seed {seed}"
+        stages.append(
+            Job(statistics, "statistics", label, configuration.id, seed, (source,))
+        )
+    return stages

@@ -1,0 +1,333 @@
+"""A results folder: one JSON record per finished trial, folded into Parquet tables.
+
+    DIR/versions.json        schema, the study's identity and name, package versions
+    DIR/study.toml           the study with every default written out
+    DIR/records/ID.json      one finished trial that is not folded yet
+    DIR/records/ID.attempts  one line per start of a trial since its last folded record
+    DIR/accuracy.parquet, configs.parquet, trials.parquet
+    DIR/damaged/             records that could not be read; never deleted
+
+A record is durable once `commit_record` returns. `compact` replaces the tables one by one, each by
+a rename, and only then removes the records that are in all of them; wherever it is cut short,
+tables and records together still hold every trial. Readers take records first and tables after,
+in the reverse of the order of replacement, so that they miss nothing while a run compacts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from clsweep import binding
+from clsweep.disk import FolderLock, disk_errors, write_atomically
+from clsweep.errors import StoreError
+from clsweep.schema import (
+    NewerSchemaError,
+    Record,
+    check_record,
+    normalized,
+    trial_id_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Store", "attempts", "clear_attempts", "commit_record", "mark_attempt"]
+
+_STALE_SECONDS = 24 * 3600
+
+
+# ------------------------------------------------ functions that need only a path (any process)
+
+
+def commit_record(directory: Path, record: Record) -> Path:
+    """Write a trial's record so that no crash from now on can lose it; returns its file.
+
+    Args:
+        directory: the results folder.
+        record: see `schema.py`; an earlier record of the same trial is replaced.
+
+    Raises:
+        StoreError: the record breaks the schema, or the disk refuses it.
+    """
+    plain = normalized(record)
+    path = directory / "records" / f"{plain['trial']['trial_id']}.json"
+    write_atomically(path, json.dumps(plain).encode())
+    return path
+
+
+def mark_attempt(directory: Path, trial_id: str) -> int:
+    """Note that a trial starts; returns how often it has started since its last folded record.
+
+    Args:
+        directory: the results folder.
+        trial_id: configuration id and seed.
+
+    Raises:
+        StoreError: the disk refuses it.
+    """
+    path = _attempts_path(directory, trial_id)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(f"{socket.gethostname()} {os.getpid()}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    return attempts(directory, trial_id)
+
+
+def attempts(directory: Path, trial_id: str) -> int:
+    """How often a trial has started since its last folded record."""
+    try:
+        return _attempts_path(directory, trial_id).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def clear_attempts(directory: Path, trial_id: str) -> None:
+    """Forget the starts of a trial, so that it may be tried anew."""
+    path = _attempts_path(directory, trial_id)
+    with disk_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def _attempts_path(directory: Path, trial_id: str) -> Path:
+    return directory / "records" / f"{trial_id}.attempts"
+
+
+# ------------------------------------------------------------------------------- the folder
+
+
+class _Pending(NamedTuple):
+    path: Path
+    stamp: tuple[int, int, int]
+    record: Record
+
+    @property
+    def trial_id(self) -> str:
+        return str(self.record["trial"]["trial_id"])
+
+
+class Store:
+    """The results of one study; many may read, one driver writes.
+
+    Attributes:
+        directory: the folder; it need not exist before `open_for_run`.
+        warnings: sentences about damage that was set aside; the caller shows them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.warnings: list[str] = []
+        self._lock: FolderLock | None = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def open_for_run(self, study_identity: str, resolved_toml: str, name: str) -> Store:
+        """Bind the folder to a study and keep other drivers out until `close`.
+
+        Args:
+            study_identity: hash of what all trials of the study share.
+            resolved_toml: the study with every default written out.
+            name: the study's name, for messages.
+
+        Raises:
+            StoreError: another driver is at work; the folder belongs to another study, to a newer
+                clsweep, or to something else; or the disk refuses.
+        """
+        binding.check_binding(self.directory, study_identity, resolved_toml)
+        with disk_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.directory)
+        try:
+            binding.bind(self.directory, study_identity, resolved_toml, name)
+            with disk_errors(self.directory):
+                (self.directory / "records").mkdir(exist_ok=True)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Let other drivers in."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def commit(self, record: Record) -> Path:
+        """`commit_record` into this folder."""
+        return commit_record(self.directory, record)
+
+    def load(self) -> list[Record]:
+        """Every record, folded or not, sorted by configuration and seed; empty without a folder.
+
+        A record that cannot be read is moved to `damaged/` and named in `warnings`: its trial is
+        missing and will run again.
+
+        Raises:
+            StoreError: a table is damaged, or something was written by a newer clsweep.
+        """
+        from clsweep.tables import records_of
+
+        pending = {p.trial_id: p.record for p in self._pending()}
+        tables = self._tables()
+        folded = [] if tables is None else records_of(tables)
+        records = {record["trial"]["trial_id"]: record for record in folded} | pending
+        return sorted(
+            records.values(), key=lambda r: (r["trial"]["config_id"], r["trial"]["seed"])
+        )
+
+    def statuses(self) -> dict[str, str]:
+        """Trial id to status of every record; reads no accuracy."""
+        pending = {p.trial_id: str(p.record["trial"]["status"]) for p in self._pending()}
+        trials = self._table("trials")
+        if trials is None:
+            return pending
+        columns = (trials[name].to_pylist() for name in ("trial_id", "status"))
+        return dict(zip(*columns, strict=True)) | pending
+
+    def done_ids(self) -> set[str]:
+        """Ids of the trials that have a record, whatever its status."""
+        return set(self.statuses())
+
+    def study_table(self) -> dict[str, Any]:
+        """What `study.toml` says, as plain values; empty when there is none."""
+        return binding.study_table(self.directory)
+
+    def compact(self) -> int:
+        """Fold the records into the tables; returns how many.
+
+        Raises:
+            StoreError: a table is damaged, another driver is at work, or the disk refuses; no
+                record is removed then.
+        """
+        if self._lock is not None:
+            return self._fold()
+        if not self.directory.is_dir():
+            return 0
+        self._lock = FolderLock(self.directory)
+        try:
+            return self._fold()
+        finally:
+            self.close()
+
+    # ------------------------------------------------------------------------- private pieces
+
+    def _fold(self) -> int:
+        from clsweep.tables import TABLES, merged_tables, parquet_bytes
+
+        pending = self._pending()
+        if pending:
+            tables = self._tables()
+            if tables is None:
+                self._refuse_orphans(pending)
+            merged = merged_tables(tables, [p.record for p in pending])
+            for name in TABLES:
+                self._write(f"{name}.parquet", parquet_bytes(merged[name]))
+        records = self.directory / "records"
+        with disk_errors(records):
+            for one in pending:
+                # A worker may have committed the trial anew since it was read.
+                if _stamp(one.path) == one.stamp:
+                    _attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
+                    os.unlink(one.path)
+            for path in records.glob(".*.tmp"):
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+        return len(pending)
+
+    def _refuse_orphans(self, pending: list[_Pending]) -> None:
+        """Never overwrite the accuracies of trials whose other table was taken away by hand."""
+        accuracy = self._table("accuracy")
+        if accuracy is None:
+            return
+        keys = accuracy.select(["config_id", "seed"]).group_by(["config_id", "seed"])
+        owners = {trial_id_of(**row) for row in keys.aggregate([]).to_pylist()}
+        if owners - {p.trial_id for p in pending}:
+            raise self._missing_table("trials")
+
+    def _missing_table(self, name: str) -> StoreError:
+        return StoreError(
+            f"{name}.parquet is missing while other tables of its trials are there",
+            where=str(self.directory),
+            next_step="put back a copy of the file; nothing was changed or deleted",
+        )
+
+    def _write(self, name: str, data: bytes) -> None:
+        write_atomically(self.directory / name, data)
+
+    def _pending(self) -> list[_Pending]:
+        found = []
+        for path in sorted((self.directory / "records").glob("*.json")):
+            # A file may vanish: a run that compacts has put its record into the tables.
+            with contextlib.suppress(FileNotFoundError):
+                stamp = _stamp(path)
+                try:
+                    record = json.loads(path.read_bytes())
+                    check_record(record, str(path))
+                except NewerSchemaError:
+                    raise
+                except (ValueError, StoreError) as error:
+                    self._set_aside(path, error)
+                except PermissionError as error:
+                    raise StoreError("a record may not be read", where=str(path)) from error
+                else:
+                    found.append(_Pending(path, stamp, record))
+        return found
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        target = self.directory / "damaged" / f"{path.stem}.{time.time_ns()}.json"
+        reason = error.found if isinstance(error, StoreError) else f"no sound JSON: {error}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)
+            moved = f"moved to {target.relative_to(self.directory)}"
+        except OSError as refused:
+            moved = f"left where it is: {refused.strerror or refused}"
+        self.warnings.append(
+            f"the record of trial {path.stem} is damaged ({reason}); it was {moved}, "
+            "and the trial counts as not done"
+        )
+
+    def _table(self, name: str) -> pa.Table | None:
+        path = self.directory / f"{name}.parquet"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read a result table: {error}", where=str(path)) from error
+        from clsweep.tables import table_from_parquet
+
+        return table_from_parquet(data, name, str(path))
+
+    def _tables(self) -> dict[str, pa.Table] | None:
+        tables = {}
+        for name in ("trials", "configs", "accuracy"):
+            table = self._table(name)
+            if table is None and name == "trials":
+                return None
+            if table is None:
+                raise self._missing_table(name)
+            tables[name] = table
+        return tables
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return (stat.st_ino, stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,266 @@
+"""A study: everything one TOML file asks for, checked before anything is computed.
+
+`load_study` turns every mistake in the file into one `StudyError` in the file's own words.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+
+from clsweep.catalog import AnyBenchmark, benchmark_sizes
+from clsweep.configurations import (
+    Configuration,
+    check_configurations,
+    configurations,
+    resolved_toml,
+    study_identity,
+)
+from clsweep.errors import StudyError, closest_name
+from clsweep.grid import AnyRequest, MethodRequest
+from clsweep.methods import METHODS
+from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
+from clsweep.study_errors import Loc, key_path, mistake, place, study_error
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "Configuration",
+    "MethodRequest",
+    "NetConfig",
+    "ReportConfig",
+    "Resources",
+    "Study",
+    "TrainingConfig",
+    "configurations",
+    "load_study",
+    "parse_study",
+    "resolved_toml",
+    "study_identity",
+]
+
+MAX_SEEDS = 10_000
+
+
+def _seed_list(raw: Any) -> Any:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        if not 1 <= raw <= MAX_SEEDS:
+            raise mistake(
+                f"seeds = {raw}",
+                expected=f"a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds",
+            )
+        return tuple(range(raw))
+    if not isinstance(raw, list | tuple):
+        raise mistake(f"seeds is {raw!r}", expected="a whole number of seeds, or a list of seeds")
+    twice = [seed for seed, count in Counter(map(repr, raw)).items() if count > 1]
+    if twice:
+        raise mistake(f"the seed {twice[0]} is listed twice", expected="each seed once")
+    return tuple(raw)
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+    Field(
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description="how many seeds (3 means 0, 1, 2), or a list of them; "
+        "every configuration is trained once per seed",
+    ),
+    BeforeValidator(_seed_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
+                {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+
+class Study(Section):
+    """Everything one TOML file asks for. Frozen; equal files give equal studies."""
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+            max_length=100,
+            description="letters, digits, '.', '_' and '-'; names the results folder",
+        ),
+    ]
+    seeds: Seeds = (0, 1, 2)
+    benchmark: Annotated[AnyBenchmark, Field(description="the sequence of tasks")]
+    net: NetConfig = NetConfig()
+    training: TrainingConfig = TrainingConfig()
+    resources: Resources = Resources()
+    report: ReportConfig = ReportConfig()
+    methods: Annotated[
+        tuple[AnyRequest, ...],
+        Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
+    ]
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        _check_labels(self.methods)
+        _check_scenarios(self.methods, self.benchmark.scenario)
+        check_configurations(self)
+        return self
+
+
+def load_study(path: Path, data_root: Path | None = None) -> Study:
+    """The study in a TOML file.
+
+    Args:
+        path: the file.
+        data_root: where data sets lie; looked at for `folder:` data sets only.
+
+    Raises:
+        StudyError: the file cannot be read, or anything in it is wrong.
+    """
+    return parse_study(_file_text(path), str(path), data_root)
+
+
+def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:
+    """The study in a TOML text.
+
+    Args:
+        text: the TOML text.
+        where: its file, for messages.
+        data_root: where data sets lie; looked at for `folder:` data sets only.
+
+    Raises:
+        StudyError: anything in it is wrong.
+    """
+    raw = _parsed_toml(text, where)
+    for loc, value in _leaves(raw):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise StudyError(
+                f"{key_path(raw, loc)} = {value}",
+                expected="a finite number",
+                where=place(raw, loc, where),
+            )
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as error:
+        raise study_error(error, raw, where, Study) from None
+    _check_sizes(study, raw, where, data_root)
+    return study
+
+
+def _check_labels(methods: tuple[MethodRequest, ...]) -> None:
+    first: dict[str, int] = {}
+    for index, request in enumerate(methods):
+        if request.label in first:
+            raise mistake(
+                f"methods[{first[request.label]}] is labelled '{request.label}' as well",
+                expected="a different label for every [[methods]] table",
+                next_step='write label = "..." in this table',
+                at=("methods", index, "label"),
+            )
+        first[request.label] = index
+
+
+def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
+    for index, request in enumerate(methods):
+        defined = METHODS[request.name].scenarios
+        if scenario not in defined:
+            raise mistake(
+                f"'{request.name}' is not defined for the scenario '{scenario}'",
+                expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
+                at=("methods", index, "name"),
+            )
+
+
+def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
+    try:
+        sizes = benchmark_sizes(study.benchmark, data_root)
+    except StudyError as error:
+        raise _in_file(error, where) from None
+    n_train = sum(size.n_train for size in sizes)
+    for index, request in enumerate(study.methods):
+        for size in request.axes().get("memory_size", ()):
+            if size > n_train:
+                raise StudyError(
+                    f"memory_size = {size} is more than the benchmark's training examples",
+                    expected=f"at most {n_train}, the training examples of all tasks together",
+                    where=place(raw, ("methods", index, "memory_size"), where),
+                )
+
+
+def _in_file(error: StudyError, where: str) -> StudyError:
+    """`error` with the file in front of the key, which is all that the catalog knows."""
+    label = "  where: "
+    text = str(error)
+    if f"\n{label}" not in text:
+        return StudyError(text, where=where)
+    return StudyError(text.replace(f"\n{label}", f"\n{label}{where}: ", 1))
+
+
+def _parsed_toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = re.search(r"at line (\d+)", str(error))
+        quoted = text.splitlines()[int(line[1]) - 1].strip() if line else ""
+        is_methods = quoted.startswith(("[methods", "[[methods")) and "overwrite" in str(error)
+        raise StudyError(
+            f"not TOML: {error}",
+            expected="[[methods]], in double brackets, for every method" if is_methods else "",
+            where=f"{where}: {quoted}" if quoted else where,
+            next_step="" if is_methods else "strings need quotes; numbers, true and false do not",
+        ) from None
+
+
+def _leaves(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
+    """(location, value) of every scalar in a parsed file."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*loc, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*loc, index))
+    else:
+        yield loc, value
+
+
+def _file_text(path: Path) -> str:
+    try:
+        # utf-8-sig: editors on Windows may start the file with a byte-order mark.
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise _no_file(path) from None
+    except IsADirectoryError:
+        inside = sorted(p.name for p in path.glob("*.toml"))
+        raise StudyError(
+            f"{path} is a folder",
+            expected="a study file in TOML",
+            next_step=f"it holds {', '.join(inside[:10])}" if inside else "",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"{path} is not UTF-8 text (byte {error.start})", expected="a study file in TOML"
+        ) from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _no_file(path: Path) -> StudyError:
+    known = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    expected = closest_name(path.name, known) if known else "a study file in TOML"
+    return StudyError(
+        f"there is no file {path}",
+        expected=expected,
+        next_step="`clsweep init --out study.toml` writes a study to start from",
+    )

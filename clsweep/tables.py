@@ -1,0 +1,281 @@
+"""Records folded into Parquet tables, and the records that the tables give back.
+
+`accuracy` is long and holds exact counts; `configs` has one row per configuration and one nullable
+column per hyper of any method; `trials` has one row per record. pyarrow is imported where a table
+is made or read, so that a command that needs no table starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from clsweep.errors import StoreError
+from clsweep.schema import (
+    ACCURACY_COLUMNS,
+    SCHEMA_VERSION,
+    TRIAL_TYPES,
+    Record,
+    check_version,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["TABLES", "merged_tables", "parquet_bytes", "records_of", "table_from_parquet"]
+
+# The order in which tables are replaced: a reader believes `trials`, so it comes last.
+TABLES = ("accuracy", "configs", "trials")
+
+_VERSION_KEY = b"clsweep_schema"
+_CONFIG_COLUMNS = (
+    "config_id",
+    "method",
+    "label",
+    "is_reference",
+    "training",
+    "hyper",
+    "knobs",
+    "knob_values",
+)
+_JSON_TRIAL_FIELDS = ("versions", "counters")
+
+
+def merged_tables(
+    tables: Mapping[str, pa.Table] | None, records: Iterable[Record]
+) -> dict[str, pa.Table]:
+    """The tables with the records folded in; a record replaces the row of the same trial.
+
+    Rows are sorted by configuration and seed, so the tables do not depend on the order in which
+    trials finished. Where the records of one configuration carry different labels, the one that
+    finished last names it.
+
+    Args:
+        tables: the tables so far, by name, or None.
+        records: normalized records, no two of the same trial.
+    """
+    import pyarrow as pa
+
+    fresh = {record["trial"]["trial_id"]: record for record in records}
+    old = [] if tables is None else _kept_trials(tables, fresh)
+    trials = old + [record["trial"] for record in fresh.values()]
+    trials.sort(key=lambda trial: (trial["config_id"], trial["seed"]))
+    named = [] if tables is None else _dated_configs(tables, old)
+    named += [(r["trial"]["finished_at"], r["config"]) for r in fresh.values()]
+    accuracy = [_accuracy_table(fresh.values())]
+    if tables is not None:
+        accuracy.append(_kept_accuracy(tables["accuracy"], {t["trial_id"] for t in old}))
+    keys = ("config_id", "seed", "after_task", "on_task", "split")
+    return {
+        "accuracy": pa.concat_tables(accuracy)
+        .sort_by([(key, "ascending") for key in keys])
+        .combine_chunks(),
+        "configs": _config_table(named),
+        "trials": _trial_table(trials),
+    }
+
+
+def records_of(tables: Mapping[str, pa.Table]) -> list[Record]:
+    """The records that the tables were made of, sorted by configuration and seed."""
+    configs = {row["config_id"]: _config_of(row) for row in tables["configs"].to_pylist()}
+    rows: dict[tuple[str, int], list[list[Any]]] = {}
+    columns = [tables["accuracy"][name].to_pylist() for name in ACCURACY_COLUMNS]
+    owners = (tables["accuracy"][name].to_pylist() for name in ("config_id", "seed"))
+    for config_id, seed, *row in zip(*owners, *columns, strict=True):
+        rows.setdefault((config_id, seed), []).append(row)
+    records = []
+    for trial in _trials_of(tables["trials"]):
+        key = (trial["config_id"], trial["seed"])
+        records.append(
+            {
+                "schema": SCHEMA_VERSION,
+                "trial": trial,
+                "config": dict(configs[trial["config_id"]]),
+                "accuracy": rows.get(key, []),
+            }
+        )
+    return records
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A Parquet file's bytes: zstd, page checksums, the schema version in its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    version = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    pq.write_table(
+        table.replace_schema_metadata(version),
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return bytes(sink.getvalue())
+
+
+def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
+    """The table in a Parquet file's bytes.
+
+    Args:
+        data: the bytes of the whole file.
+        name: one of `TABLES`, whose columns are checked.
+        where: the file, for messages.
+
+    Raises:
+        StoreError: the file is damaged, lacks a column, or comes from a newer clsweep.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0")
+        check_version(int(version), where)
+        table = file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged_table(str(error), where) from error
+    columns = {
+        "accuracy": ("config_id", "seed", *ACCURACY_COLUMNS),
+        "configs": _CONFIG_COLUMNS,
+        "trials": tuple(TRIAL_TYPES),
+    }[name]
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise _damaged_table(f"it has no column {missing}", where)
+    return table
+
+
+def _damaged_table(found: str, where: str) -> StoreError:
+    first_line = found.strip().splitlines()[0] if found.strip() else "unreadable"
+    return StoreError(
+        f"a result table is damaged: {first_line}",
+        where=where,
+        next_step="put back a copy of the file; nothing was changed or deleted",
+    )
+
+
+def _accuracy_table(records: Iterable[Record]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [
+            ("config_id", pa.string()),
+            ("seed", pa.int64()),
+            ("after_task", pa.int32()),
+            ("on_task", pa.int32()),
+            ("split", pa.string()),
+            ("n_correct", pa.int64()),
+            ("n_total", pa.int64()),
+        ]
+    )
+    rows = [
+        (record["trial"]["config_id"], record["trial"]["seed"], *row)
+        for record in records
+        for row in record["accuracy"]
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _kept_accuracy(accuracy: pa.Table, trial_ids: set[str]) -> pa.Table:
+    """Rows of the named trials; a compaction that was cut short may have left others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    seed = accuracy["seed"].cast(pa.string())
+    ids = pc.binary_join_element_wise(accuracy["config_id"], seed, "-")
+    kept = accuracy.filter(pc.is_in(ids, pa.array(sorted(trial_ids), pa.string())))
+    return kept.replace_schema_metadata(None)
+
+
+def _trial_table(trials: list[dict[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    kinds = {int: pa.int64(), str: pa.string(), list: pa.list_(pa.string()), dict: pa.string()}
+    schema = pa.schema(
+        [
+            (name, pa.float64() if isinstance(kind, tuple) else kinds[kind])
+            for name, kind in TRIAL_TYPES.items()
+        ]
+    )
+    rows = [
+        {**trial, **{name: json.dumps(trial[name]) for name in _JSON_TRIAL_FIELDS}}
+        for trial in trials
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _trials_of(table: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.select(list(TRIAL_TYPES)).to_pylist()
+    for row in rows:
+        row.update({name: json.loads(row[name]) for name in _JSON_TRIAL_FIELDS})
+    return rows
+
+
+def _kept_trials(
+    tables: Mapping[str, pa.Table], fresh: Mapping[str, Record]
+) -> list[dict[str, Any]]:
+    return [trial for trial in _trials_of(tables["trials"]) if trial["trial_id"] not in fresh]
+
+
+def _config_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "config_id": row["config_id"],
+        "label": row["label"],
+        "method": row["method"],
+        "hyper": json.loads(row["hyper"]),
+        "training": json.loads(row["training"]),
+        "knobs": dict(zip(row["knobs"], row["knob_values"], strict=True)),
+        "is_reference": row["is_reference"],
+    }
+
+
+def _dated_configs(
+    tables: Mapping[str, pa.Table], trials: list[dict[str, Any]]
+) -> list[tuple[str, dict[str, Any]]]:
+    dates: dict[str, str] = {}
+    for trial in trials:
+        dates[trial["config_id"]] = max(dates.get(trial["config_id"], ""), trial["finished_at"])
+    configs = (_config_of(row) for row in tables["configs"].to_pylist())
+    return [(dates[c["config_id"]], c) for c in configs if c["config_id"] in dates]
+
+
+def _config_table(dated: list[tuple[str, dict[str, Any]]]) -> pa.Table:
+    import pyarrow as pa
+
+    latest: dict[str, dict[str, Any]] = {}
+    for _, config in sorted(dated, key=lambda pair: (pair[0], json.dumps(pair[1]))):
+        latest[config["config_id"]] = config
+    configs = [latest[config_id] for config_id in sorted(latest)]
+    rows = {
+        "config_id": pa.array([c["config_id"] for c in configs], pa.string()),
+        "method": pa.array([c["method"] for c in configs], pa.string()),
+        "label": pa.array([c["label"] for c in configs], pa.string()),
+        "is_reference": pa.array([c["is_reference"] for c in configs], pa.bool_()),
+        "training": pa.array([json.dumps(c["training"]) for c in configs], pa.string()),
+        "hyper": pa.array([json.dumps(c["hyper"]) for c in configs], pa.string()),
+        "knobs": pa.array([list(c["knobs"]) for c in configs], pa.list_(pa.string())),
+        "knob_values": pa.array(
+            [list(c["knobs"].values()) for c in configs], pa.list_(pa.float64())
+        ),
+    }
+    for name in sorted({name for config in configs for name in config["hyper"]}):
+        column = name if name not in rows else f"hyper.{name}"
+        rows[column] = _hyper_column([config["hyper"].get(name) for config in configs])
+    return pa.table(rows)
+
+
+def _hyper_column(values: list[Any]) -> pa.Array:
+    """One column for a hyper of any method; kinds that do not mix are written as JSON."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    fits = all(-(2**63) <= value < 2**63 for value in values if type(value) is int)
+    by_kind = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    if kinds == {int, float}:
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if len(kinds) == 1 and kinds <= set(by_kind) and fits:
+        return pa.array(values, by_kind[kinds.pop()])
+    return pa.array([None if v is None else json.dumps(v) for v in values], pa.string())

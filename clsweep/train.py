@@ -1,0 +1,340 @@
+"""The only training loop in the project: phases on tasks, and the evaluation between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.draws import batch_indices, generator
+from clsweep.errors import MethodError
+from clsweep.methods.base import Batch, Memory, Phase, Trace, keep_trained
+from clsweep.nets import Net
+from clsweep.tasks import Scale, TaskSequence
+from clsweep.trees import Params, all_finite, zeros_like
+
+if TYPE_CHECKING:
+    from clsweep.study import TrainingConfig
+
+__all__ = ["AccuracyRow", "Diverged", "Trained", "check_learnt", "evaluate", "train_phase"]
+
+AccuracyRow = tuple[int, int, str, int, int]  # after_task, on_task, split, n_correct, n_total
+OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
+
+# Rows turned into floating point together: large enough that preparing a batch of 10 costs next
+# to nothing, small enough to stay in the processor's cache.
+_CHUNK_ROWS = 1024
+
+
+class Diverged(MethodError):
+    """Training left the range of usable numbers; a result of the configuration, not a defect."""
+
+
+class Trainable(Protocol):
+    """Training examples: one task's, or the union of all."""
+
+    labels: Tensor
+
+    def __len__(self) -> int: ...
+    def raw(self, index: Tensor) -> Tensor: ...
+
+
+class Trained(NamedTuple):
+    """What a phase returns.
+
+    Attributes:
+        params: every parameter of the network.
+        memory: as the phase's `track` left it.
+        trace: the path integral, if it was asked for.
+        optimiser: state to continue from, if the study does not reset it.
+        n_steps: gradient steps made.
+    """
+
+    params: Params
+    memory: Memory
+    trace: Trace | None
+    optimiser: OptimiserState
+    n_steps: int
+
+
+def train_phase(
+    phase: Phase,
+    params: Params,
+    memory: Memory,
+    data: Trainable,
+    scale: Scale,
+    *,
+    hyper: Any,
+    training: TrainingConfig,
+    seed: int,
+    task: int,
+    n_steps: int,
+    trace: str = "",
+    optimiser: OptimiserState | None = None,
+    task_of: Tensor | None = None,
+) -> Trained:
+    """Run one phase of a method on one task.
+
+    Args:
+        phase: the hooks.
+        params: the network's parameters before the phase; left as they are.
+        memory: the method's memory.
+        data: training examples.
+        scale: from uint8 images to inputs.
+        hyper: the method's numbers, passed to the hooks.
+        training: optimiser, learning rate, batch size.
+        seed: the trial's seed; fixes order of batches and all draws.
+        task: the task's index.
+        n_steps: gradient steps to make.
+        trace: '' for no path integral, 'task' for one of the loss's gradient, 'total' for one of
+            the gradient after `steer`.
+        optimiser: state to start from; None or empty for a new optimiser.
+        task_of: task of every example of `data`, for joint training.
+
+    Raises:
+        Diverged: a loss is NaN or infinite.
+        MethodError: a hook changed names or shapes of the parameters.
+    """
+    trained = {
+        name: value.detach().clone().requires_grad_()
+        for name, value in phase.open(params, memory, task).items()
+    }
+    full = {**params, **trained}
+    engine = _Engine(phase, trained, full, memory, hyper, training, task, trace, optimiser or {})
+    batches = _batches(phase, engine, data, scale, seed, n_steps, task_of)
+    for first_step, chunk in batches:
+        losses = torch.stack([engine.step(batch) for batch in chunk])
+        _check_losses(losses, first_step, phase.name, task)
+    held = {name: value.detach() for name, value in full.items()}
+    closed = phase.close(held, engine.memory, task)
+    _check_params(params, closed, phase.name, task)
+    return Trained(closed, engine.memory, engine.trace(), engine.optimiser_state(), n_steps)
+
+
+def _batches(
+    phase: Phase,
+    engine: _Engine,
+    data: Trainable,
+    scale: Scale,
+    seed: int,
+    n_steps: int,
+    task_of: Tensor | None,
+) -> Iterator[tuple[int, list[Batch]]]:
+    """Chunks of prepared batches, each with the index of its first step."""
+    device, size = data.labels.device, engine.training.batch_size
+    rows_per_chunk = max(1, _CHUNK_ROWS // size) * size
+    step = 0
+    orders = batch_indices(seed, engine.task, len(data), size, n_steps)
+    for epoch, order in enumerate(orders):
+        rng = generator(seed, "draw", phase.name, engine.task, epoch)
+        n_batches = math.ceil(len(order) / size)
+        drawn = phase.draw(rng, engine.memory, engine.hyper, n_batches, size)
+        draws = {name: value.to(device) for name, value in drawn.items()}
+        for start in range(0, len(order), rows_per_chunk):
+            rows = order[start : start + rows_per_chunk].to(device)
+            raw = data.raw(rows)
+            x, y = scale(raw), data.labels[rows]
+            tasks = None if task_of is None else task_of[rows]
+            chunk = []
+            for a in range(0, len(rows), size):
+                b = a + size
+                here = (start + a) // size
+                draw = {name: value[here] for name, value in draws.items()}
+                own = None if tasks is None else tasks[a:b]
+                chunk.append(Batch(x[a:b], y[a:b], raw[a:b], scale, draw, own))
+            yield step, chunk
+            step += len(chunk)
+
+
+class _Engine:
+    """The state of one running phase; the one place where tensors are changed in place."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        trained: Params,
+        full: Params,
+        memory: Memory,
+        hyper: Any,
+        training: TrainingConfig,
+        task: int,
+        trace: str,
+        optimiser: OptimiserState,
+    ) -> None:
+        self.phase, self.full, self.memory, self.hyper = phase, full, memory, hyper
+        self.training, self.task, self.tracing = training, task, trace
+        self.trained = trained
+        self.names, self.leaves = list(trained), list(trained.values())
+        self.optimiser = _optimiser(training, self.leaves)
+        self._restore(optimiser)
+        if trace:
+            self.start = {name: value.detach().clone() for name, value in trained.items()}
+            self.path = zeros_like(self.start)
+            self.before = [value.detach().clone() for value in self.leaves]
+
+    def step(self, batch: Batch) -> Tensor:
+        """One gradient step; returns the loss, detached, shape ()."""
+        phase, memory, hyper, task = self.phase, self.memory, self.hyper, self.task
+        loss = phase.loss(self.full, memory, batch, hyper, task)
+        found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
+        with torch.no_grad():
+            asked = {n: g for n, g in zip(self.names, found, strict=True) if g is not None}
+            grads = phase.steer(asked, self.full, memory, batch, hyper, task)
+            if self.training.clip_value:
+                grads = _clipped(grads, self.training.clip_value)
+            for name, leaf in zip(self.names, self.leaves, strict=True):
+                leaf.grad = grads.get(name)
+            if self.tracing:
+                torch._foreach_copy_(self.before, self.leaves)
+            self.optimiser.step()
+            if phase.settle is not keep_trained:
+                settled = phase.settle(self.trained, memory, hyper, self.training.lr, task)
+                torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
+            if self.tracing:
+                self._extend_path(asked if self.tracing == "task" else grads)
+            self.memory = phase.track(memory, batch, hyper, task)
+        return loss.detach()
+
+    def _extend_path(self, grads: Params) -> None:
+        moved = torch._foreach_sub(self.leaves, self.before)
+        by_name = dict(zip(self.names, moved, strict=True))
+        names = list(grads)
+        torch._foreach_addcmul_(
+            [self.path[n] for n in names],
+            [grads[n] for n in names],
+            [by_name[n] for n in names],
+            -1.0,
+        )
+
+    def trace(self) -> Trace | None:
+        """The path integral recorded so far."""
+        return Trace(self.start, self.path) if self.tracing else None
+
+    def optimiser_state(self) -> OptimiserState:
+        """What a study without reset continues from."""
+        if self.training.reset:
+            return {}
+        return {
+            f"{name}/{entry}": value.detach()
+            for name, leaf in zip(self.names, self.leaves, strict=True)
+            for entry, value in self.optimiser.state[leaf].items()
+            if isinstance(value, Tensor)
+        }
+
+    def _restore(self, state: OptimiserState) -> None:
+        for name, leaf in zip(self.names, self.leaves, strict=True):
+            entries = {
+                key.rpartition("/")[2]: value.clone()
+                for key, value in state.items()
+                if key.rpartition("/")[0] == name
+            }
+            if entries:
+                self.optimiser.state[leaf] = entries
+
+
+def _optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.optim.Optimizer:
+    """torch's own optimiser, in its fused form (one kernel for all parameters)."""
+    options: dict[str, Any] = {
+        "lr": training.lr,
+        "weight_decay": training.weight_decay,
+        "fused": True,
+    }
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(leaves, momentum=training.momentum, **options)
+    if training.optimizer == "adam":
+        return torch.optim.Adam(leaves, **options)
+    if leaves and leaves[0].is_cuda:
+        options["fused"] = False  # torch has no fused Adagrad on CUDA
+    return torch.optim.Adagrad(leaves, **options)
+
+
+def _clipped(grads: Params, bound: float) -> Params:
+    values = torch._foreach_clamp_min(list(grads.values()), -bound)
+    torch._foreach_clamp_max_(values, bound)
+    return dict(zip(grads, values, strict=True))
+
+
+def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:
+    finite = torch.isfinite(losses)
+    if not bool(finite.all()):
+        step = first_step + int((~finite).nonzero()[0])
+        value = float(losses[step - first_step])
+        raise Diverged(f"the loss became {value} in task {task}, phase '{phase}', step {step}")
+
+
+def _check_params(before: Params, after: Params, phase: str, task: int) -> None:
+    where = f"task {task}, phase '{phase}'"
+    if before.keys() != after.keys():
+        odd = sorted(before.keys() ^ after.keys())
+        raise MethodError(f"the method added or lost the parameters {odd} in {where}")
+    for name, value in after.items():
+        if value.shape != before[name].shape:
+            raise MethodError(
+                f"the method changed the shape of {name} from {tuple(before[name].shape)} to "
+                f"{tuple(value.shape)} in {where}"
+            )
+    if not all_finite(after.values()):
+        raise Diverged(f"the parameters are no longer finite at the end of {where}")
+
+
+def check_learnt(net: Net, params: Params, sequence: TaskSequence, task: int) -> None:
+    """Tell a diverged network from one that merely learnt little.
+
+    Chance prediction costs ln K. A network that costs twenty times that on the task it has just
+    trained on, or that holds a weight beyond 10⁴, oscillates instead of learning, even if no
+    number overflowed yet.
+
+    Raises:
+        Diverged: one of the two holds.
+    """
+    largest = max(float(value.abs().max()) for value in params.values())
+    if largest > 1e4:
+        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task}")
+    data = sequence.tasks[task].train
+    rows = torch.arange(min(512, len(data)), device=data.labels.device)
+    with torch.inference_mode():
+        logits = net.apply(params, sequence.scale(data.raw(rows)), task)
+        cost = float(F.cross_entropy(logits, data.labels[rows]))
+    chance = math.log(max(2, logits.shape[1]))
+    if not cost < 20 * chance:
+        raise Diverged(
+            f"after task {task} its own training loss is {cost:.3g}; chance costs {chance:.3g}"
+        )
+
+
+def evaluate(
+    net: Net, params: Params, sequence: TaskSequence, after_task: int
+) -> list[AccuracyRow]:
+    """Exact counts of correct predictions, on validation and test examples.
+
+    Covers every task learnt so far; with one shared head also the next task, for forward transfer,
+    and before any training (`after_task` −1) all tasks.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        sequence: the tasks.
+        after_task: index of the last task learnt, −1 for none.
+    """
+    n_tasks = len(sequence.tasks)
+    scenario = sequence.heads.scenario
+    seen = list(range(after_task + 1))
+    if scenario == "domain":
+        seen = list(range(n_tasks if after_task < 0 else min(after_task + 2, n_tasks)))
+    rows: list[AccuracyRow] = []
+    for on_task in seen:
+        head = on_task if scenario == "task" else max(after_task, 0)
+        task = sequence.tasks[on_task]
+        for split, examples in (("validation", task.validation), ("test", task.test)):
+            n_correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
+            index = torch.arange(len(examples), device=examples.labels.device)
+            with torch.inference_mode():
+                for part in index.split(_CHUNK_ROWS):
+                    logits = net.apply(params, sequence.scale(examples.raw(part)), head)
+                    n_correct += (logits.argmax(1) == examples.labels[part]).sum()
+            rows.append((after_task, on_task, split, int(n_correct), len(examples)))
+    return rows

@@ -1,0 +1,42 @@
+"""Arithmetic on flat dictionaries of tensors, the only container of parameters in the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Params", "all_finite", "dot", "n_bytes", "n_elements", "tree_map", "zeros_like"]
+
+Params = dict[str, Tensor]
+
+
+def tree_map(fn: Callable[..., Tensor], tree: Params, *others: Params) -> Params:
+    """`fn` applied name by name; `others` must hold every name of `tree`."""
+    return {name: fn(value, *(other[name] for other in others)) for name, value in tree.items()}
+
+
+def zeros_like(tree: Params) -> Params:
+    """A tree of zeros with the same names, shapes, types and devices."""
+    return tree_map(torch.zeros_like, tree)
+
+
+def dot(a: Params, b: Params) -> Tensor:
+    """Sum over all names of the inner products, shape ()."""
+    return torch.stack([(value * b[name]).sum() for name, value in a.items()]).sum()
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no element is NaN or infinite."""
+    return all(bool(torch.isfinite(value).all()) for value in tensors)
+
+
+def n_elements(tree: Params) -> int:
+    """Number of scalars in the tree."""
+    return sum(value.numel() for value in tree.values())
+
+
+def n_bytes(tree: Params) -> int:
+    """Bytes that the tree's tensors occupy."""
+    return sum(value.numel() * value.element_size() for value in tree.values())

@@ -1,0 +1,305 @@
+"""What one worker process does with one job: train, evaluate, commit. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from clsweep import benchmarks, cache, methods, nets, store
+from clsweep.errors import CacheError, ClsweepError, StoreError
+from clsweep.methods.base import Method, Trace
+from clsweep.records import record_of
+from clsweep.sequences import (
+    LearntSequence,
+    SourceModel,
+    learn_joint,
+    learn_sequence,
+    learn_source,
+    measure_source,
+    on_device,
+)
+from clsweep.stages import Job, source_key, statistics_key
+from clsweep.study import Configuration, Study, configurations
+from clsweep.tasks import TaskSequence
+from clsweep.train import Diverged
+from clsweep.trees import Params, n_elements
+
+__all__ = ["Context", "Outcome", "execute", "load_sequence", "probe"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every job of a run shares.
+
+    Attributes:
+        run: name of the run; what is kept between jobs is dropped when it changes.
+        study: what is asked for.
+        out: the results folder.
+        stages: the stage cache.
+        data_root: where the data sets are, or None.
+        device: 'cpu' or 'cuda'.
+        n_threads: torch threads per job.
+        memory_fraction: share of the GPU's memory that this process may use.
+    """
+
+    run: str
+    study: Study = field(compare=False)
+    out: Path = field(compare=False)
+    stages: Path = field(compare=False)
+    data_root: Path | None = field(compare=False)
+    device: str
+    n_threads: int = 1
+    memory_fraction: float = 1.0
+
+
+class Outcome(NamedTuple):
+    """What the driver hears of a job; everything else is in the stage or the record.
+
+    Attributes:
+        status: 'ok', 'diverged', 'failed', 'oom', or 'abort' where the run cannot go on.
+        message: what went wrong, for people.
+        average_accuracy: mean validation accuracy over all tasks at the end, NaN for stages.
+        wall_seconds: time spent computing.
+    """
+
+    status: str
+    message: str = ""
+    average_accuracy: float = float("nan")
+    wall_seconds: float = 0.0
+
+
+def execute(context: Context, job: Job) -> Outcome:
+    """Do one job. Mistakes of a configuration become its status; only a broken run aborts.
+
+    Args:
+        context: what all jobs share.
+        job: the stage to compute, or the trial to run.
+    """
+    _prepare(context)
+    began = time.perf_counter()
+    status, message = "failed", ""
+    try:
+        if job.kind == "trial":
+            return _run_trial(context, job)
+        (_make_source if job.kind == "source" else _make_statistics)(context, job)
+        return Outcome("ok", wall_seconds=time.perf_counter() - began)
+    except (CacheError, StoreError) as error:
+        return Outcome("abort", str(error))
+    except Diverged as error:
+        status, message = "diverged", str(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        status, message = "oom", f"out of memory: {error}"
+        _release()
+    except ClsweepError as error:
+        message = str(error)
+    except Exception as error:  # a row with its message; the other trials go on
+        message = f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - began
+    if job.kind == "trial":
+        try:
+            _commit_failure(context, job, status, message, seconds)
+        except StoreError as error:
+            return Outcome("abort", str(error))
+    return Outcome(status, message, wall_seconds=seconds)
+
+
+def probe(context: Context) -> None:
+    """Load the data and build the network and every method once, before any work is handed out.
+
+    Args:
+        context: what all jobs share.
+
+    Raises:
+        StudyError: the data are missing, or the network does not fit them.
+        MethodError: a method does not fit the network.
+    """
+    sequence = _sequence(context, context.study.seeds[0])
+    net = _net(context, sequence)
+    for name in {c.method for c in configurations(context.study)}:
+        methods.build(name, net)
+
+
+def _prepare(context: Context) -> None:
+    """Undo what an earlier job may have left behind in a reused process."""
+    # The number of threads belongs to the calling thread, and Ray runs every trial in a new one.
+    torch.set_num_threads(context.n_threads)
+    torch.set_default_dtype(torch.float32)
+    if context.device == "cuda":
+        if context.memory_fraction < 1:
+            torch.cuda.set_per_process_memory_fraction(context.memory_fraction)
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _release() -> None:
+    load_sequence.cache_clear()
+    _source.cache_clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@lru_cache(maxsize=1)
+def _configurations(context: Context) -> dict[str, Configuration]:
+    return {c.id: c for c in configurations(context.study)}
+
+
+def _sequence(context: Context, seed: int) -> TaskSequence:
+    fixed = context.study.benchmark.draws == "fixed"
+    return load_sequence(context, 0 if fixed else seed)
+
+
+@lru_cache(maxsize=2)
+def load_sequence(context: Context, seed: int) -> TaskSequence:
+    """The study's tasks on the context's device; kept between jobs.
+
+    Args:
+        context: names the benchmark, the data root and the device.
+        seed: only matters for benchmarks drawn per seed.
+    """
+    sequence = benchmarks.build(context.study.benchmark, context.data_root, seed)
+    return sequence.to(torch.device(context.device))
+
+
+def _net(context: Context, sequence: TaskSequence) -> nets.Net:
+    return nets.build(context.study.net, sequence.input_shape, sequence.heads)
+
+
+def _make_source(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    training = _configurations(context)[job.config_id].training
+    began = time.perf_counter()
+    model = learn_source(_net(context, sequence), sequence, training, job.seed)
+    parts: Mapping[str, Params] = {
+        "params": model.params,
+        "start": model.trace.start,
+        "path": model.trace.path,
+        "optimiser": model.optimiser,
+    }
+    tensors = {f"{part}|{n}": v for part, tree in parts.items() for n, v in tree.items()}
+    facts = {
+        "rows": [list(row) for row in model.rows],
+        "n_steps": model.n_steps,
+        "wall_seconds": time.perf_counter() - began,
+    }
+    cache.commit(context.stages, job.key, tensors, facts)
+
+
+@lru_cache(maxsize=4)
+def _source(context: Context, key: str) -> SourceModel:
+    """Always read from the cache, even right after training: every method gets the same bytes."""
+    entry = cache.load(context.stages, key)
+    device = torch.device(context.device)
+    parts: dict[str, Params] = {"params": {}, "start": {}, "path": {}, "optimiser": {}}
+    for full_name, value in entry.tensors.items():
+        part, _, name = full_name.partition("|")
+        # Counters of the optimiser stay where torch keeps them.
+        keep = part == "optimiser" and name.endswith("/step") and device.type == "cpu"
+        parts[part][name] = value if keep else value.to(device)
+    rows = [(a, on, split, n, total) for a, on, split, n, total in entry.facts["rows"]]
+    trace = Trace(parts["start"], parts["path"])
+    return SourceModel(
+        parts["params"], trace, parts["optimiser"], rows, int(entry.facts["n_steps"])
+    )
+
+
+def _make_statistics(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    configuration = _configurations(context)[job.config_id]
+    method = methods.build(configuration.method, _net(context, sequence))
+    source = _source(context, job.needs[0])
+    began = time.perf_counter()
+    statistics = measure_source(method, sequence, source, configuration.hyper, job.seed)
+    facts = {"wall_seconds": time.perf_counter() - began}
+    cache.commit(context.stages, job.key, statistics, facts)
+
+
+@lru_cache(maxsize=4)
+def _statistics(context: Context, key: str) -> Params:
+    return on_device(cache.load(context.stages, key).tensors, torch.device(context.device))
+
+
+def _run_trial(context: Context, job: Job) -> Outcome:
+    configuration = _configurations(context)[job.config_id]
+    store.mark_attempt(context.out, job.key)
+    sequence = _sequence(context, job.seed)
+    net = _net(context, sequence)
+    method = methods.build(configuration.method, net)
+    began = time.perf_counter()
+    learnt = _learnt(context, configuration, job.seed, sequence, method)
+    seconds = time.perf_counter() - began
+    record = record_of(
+        configuration,
+        job.seed,
+        "ok",
+        accuracy=learnt.rows,
+        stages=job.needs,
+        n_steps=learnt.n_steps,
+        wall_seconds=seconds,
+        peak_memory_bytes=_peak_memory(context),
+        memory_bytes=learnt.memory_bytes,
+        n_params=n_elements(learnt.params),
+        device=_device_name(context),
+        attempts=store.attempts(context.out, job.key),
+    )
+    store.commit_record(context.out, record)
+    return Outcome("ok", "", _average_accuracy(learnt), seconds)
+
+
+def _learnt(
+    context: Context,
+    configuration: Configuration,
+    seed: int,
+    sequence: TaskSequence,
+    method: Method,
+) -> LearntSequence:
+    training, hyper = configuration.training, configuration.hyper
+    if method.joint:
+        return learn_joint(method, sequence, training, hyper, seed)
+    source = _source(context, source_key(context.study, configuration, seed))
+    key = statistics_key(context.study, configuration, seed)
+    statistics = _statistics(context, key) if key else {}
+    return learn_sequence(method, sequence, training, hyper, seed, source, statistics)
+
+
+def _average_accuracy(learnt: LearntSequence) -> float:
+    """Mean validation accuracy over all tasks after the last."""
+    last = max(row[0] for row in learnt.rows)
+    final = [n / total for after, _, split, n, total in learnt.rows
+             if after == last and split == "validation"]
+    return sum(final) / len(final)
+
+
+def _commit_failure(
+    context: Context, job: Job, status: str, message: str, seconds: float
+) -> None:
+    configuration = _configurations(context)[job.config_id]
+    record = record_of(
+        configuration,
+        job.seed,
+        status,
+        message=message,
+        stages=job.needs,
+        wall_seconds=seconds,
+        device=_device_name(context),
+        attempts=store.attempts(context.out, job.key),
+    )
+    store.commit_record(context.out, record)
+
+
+def _peak_memory(context: Context) -> int:
+    """Bytes: of this process on the CPU (over its life), of its share of the GPU for this job."""
+    if context.device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device_name(context: Context) -> str:
+    return torch.cuda.get_device_name() if context.device == "cuda" else "cpu"
