@@ -9,7 +9,6 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -33,12 +32,12 @@ _Part = tuple[NDArray[Any], NDArray[Any]]
 _DEFAULT_ROOT = Path("~/.cache/clsweep/data")
 # torchvision's class, and what it keeps in the data root.
 _TORCHVISION = {
-    "mnist": ("MNIST", "MNIST/raw/"),
-    "fashion_mnist": ("FashionMNIST", "FashionMNIST/raw/"),
-    "kmnist": ("KMNIST", "KMNIST/raw/"),
-    "cifar10": ("CIFAR10", "cifar-10-batches-py/"),
-    "cifar100": ("CIFAR100", "cifar-100-python/"),
-    "svhn": ("SVHN", "train_32x32.mat and test_32x32.mat"),
+    "mnist": ("MNIST", ("MNIST/raw",)),
+    "fashion_mnist": ("FashionMNIST", ("FashionMNIST/raw",)),
+    "kmnist": ("KMNIST", ("KMNIST/raw",)),
+    "cifar10": ("CIFAR10", ("cifar-10-batches-py",)),
+    "cifar100": ("CIFAR100", ("cifar-100-python",)),
+    "svhn": ("SVHN", ("train_32x32.mat", "test_32x32.mat")),
 }
 _ROOT_ADVICE = "copy it there, or name another data root with --data-root or CLSWEEP_DATA"
 
@@ -123,36 +122,32 @@ def _digits() -> Dataset:
 
 
 def _torchvision(name: str, root: Path) -> Dataset:
-    class_name, kept = _TORCHVISION[name]
-    try:
+    class_name, entries = _TORCHVISION[name]
+    if _absent(entries, root):
         try:
-            train, test = _parts(class_name, root)
-        except RuntimeError:
-            _download(class_name, root)
-            train, test = _parts(class_name, root)
-    except (RuntimeError, URLError) as error:
+            _download(class_name, entries, root)
+        except (OSError, RuntimeError) as error:
+            raise StudyError(
+                f"data set '{name}' is not in the data root and cannot be downloaded: {error}",
+                expected=" and ".join(entries),
+                where=str(root),
+                next_step=_ROOT_ADVICE,
+            ) from error
+    try:
+        train = _part(class_name, root, True, download=False)
+        test = _part(class_name, root, False, download=False)
+    except (AssertionError, EOFError, LookupError, OSError, RuntimeError, ValueError) as error:
         raise StudyError(
-            f"data set '{name}' is not in the data root and cannot be downloaded: {error}",
-            expected=kept,
+            f"data set '{name}' cannot be read: {type(error).__name__}: {error}",
+            expected=f"undamaged {' and '.join(entries)}",
             where=str(root),
-            next_step=_ROOT_ADVICE,
-        ) from error
-    except (AssertionError, EOFError, LookupError, OSError, ValueError) as error:
-        raise StudyError(
-            f"data set '{name}' cannot be read or stored: {type(error).__name__}: {error}",
-            expected=f"undamaged files in {kept}, or a folder to download them to",
-            where=str(root),
-            next_step=f"delete damaged files to have them downloaded again; or {_ROOT_ADVICE}",
+            next_step="delete it to have it downloaded again",
         ) from error
     return _dataset(train, test, DATASETS[name].n_classes)
 
 
-def _parts(class_name: str, root: Path) -> tuple[_Part, _Part]:
-    """Training and test part; RuntimeError is torchvision's word for absent files."""
-    return (
-        _part(class_name, root, True, download=False),
-        _part(class_name, root, False, download=False),
-    )
+def _absent(entries: tuple[str, ...], root: Path) -> bool:
+    return not all((root / entry).exists() for entry in entries)
 
 
 def _part(class_name: str, root: Path, is_train: bool, *, download: bool) -> _Part:
@@ -167,7 +162,7 @@ def _part(class_name: str, root: Path, is_train: bool, *, download: bool) -> _Pa
     return (images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)), labels
 
 
-def _download(class_name: str, root: Path) -> None:
+def _download(class_name: str, entries: tuple[str, ...], root: Path) -> None:
     """Download both parts beside their place and move them in whole.
 
     Many workers may start at once: one downloads, the others wait for the lock, and none ever
@@ -176,21 +171,16 @@ def _download(class_name: str, root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".download.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _absent(entries, root):
+            return
+        beside = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
         try:
-            _parts(class_name, root)
-        except RuntimeError:
-            _download_and_move(class_name, root)
-
-
-def _download_and_move(class_name: str, root: Path) -> None:
-    beside = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
-    try:
-        _part(class_name, beside, True, download=True)
-        _part(class_name, beside, False, download=True)
-        for entry in beside.iterdir():
-            os.replace(entry, root / entry.name)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            _part(class_name, beside, True, download=True)
+            _part(class_name, beside, False, download=True)
+            for entry in beside.iterdir():
+                os.replace(entry, root / entry.name)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _folder(path: Path) -> Dataset:

@@ -230,16 +230,19 @@ def product(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
 
 def _request_type(name: str, entry: MethodEntry) -> type[MethodRequest]:
     numbers = entry.hyper.model_fields
-    clash = set(numbers) & set(MethodRequest.model_fields)
+    clash = set(numbers) & {"name", "label", "training"}
     assert not clash, f"{entry.hyper.__name__} uses reserved keys {clash}"
-    label = MethodRequest.model_fields["label"]
+    own = MethodRequest.model_fields
     fields: dict[str, Any] = {
-        "name": (Literal[name], Field(description=MethodRequest.model_fields["name"].description)),
+        "name": (Literal[name], Field(description=own["name"].description)),
         "label": (
-            Annotated[(str, *label.metadata, Field(description=label.description))],
+            Annotated[(str, *own["label"].metadata, Field(description=own["label"].description))],
             entry.title,
         ),
-        "training": (Annotated[TrainingAxes, Field()], TrainingAxes()),
+        "training": (
+            Annotated[TrainingAxes, Field(description=own["training"].description)],
+            TrainingAxes(),
+        ),
     }
     fields |= {key: (_axis(field), (field.default,)) for key, field in numbers.items()}
     return create_model(f"{name}_request", __base__=MethodRequest, **fields)

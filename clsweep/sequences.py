@@ -99,7 +99,7 @@ def learn_source(
         trace="task",
     )
     assert run.trace is not None
-    check_learnt(net, run.params, sequence, 0)
+    check_learnt(net, start, run.params, sequence, 0)
     rows += evaluate(net, run.params, sequence, 0)
     return SourceModel(run.params, run.trace, run.optimiser, rows, run.n_steps)
 
@@ -147,6 +147,7 @@ def learn_sequence(
     trace_kind = ("total" if method.traces_total(hyper) else "task") if method.traced else ""
     for task in sequence.tasks[1:]:
         n_steps, trace = training.n_steps(len(task.train)), None
+        before = params
         for phase in method.phases:
             run = train_phase(
                 phase,
@@ -166,7 +167,7 @@ def learn_sequence(
             params, memory, trace = run.params, run.memory, run.trace
             optimiser = {**optimiser, **run.optimiser}
             total_steps += run.n_steps
-        check_learnt(net, params, sequence, task.index)
+        check_learnt(net, before, params, sequence, task.index)
         rows += evaluate(net, params, sequence, task.index)
         memory = _absorbed(method, params, memory, sequence, task.index, trace, hyper, seed,
                            n_steps * training.batch_size)
@@ -218,8 +219,8 @@ def learn_joint(
             task_of=union.task_of,
         )
         params, memory = run.params, run.memory
-    check_learnt(method.net, params, sequence, last)
-    rows = [row for row in evaluate(method.net, params, sequence, last)]
+    check_learnt(method.net, start, params, sequence, last)
+    rows = evaluate(method.net, params, sequence, last)
     return LearntSequence(params, rows, n_steps, memory_bytes(memory))
 
 

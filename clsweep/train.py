@@ -281,29 +281,45 @@ def _check_params(before: Params, after: Params, phase: str, task: int) -> None:
         raise Diverged(f"the parameters are no longer finite at the end of {where}")
 
 
-def check_learnt(net: Net, params: Params, sequence: TaskSequence, task: int) -> None:
+def check_learnt(
+    net: Net, before: Params, after: Params, sequence: TaskSequence, task: int
+) -> None:
     """Tell a diverged network from one that merely learnt little.
 
     Chance prediction costs ln K. A network that costs twenty times that on the task it has just
-    trained on, or that holds a weight beyond 10⁴, oscillates instead of learning, even if no
-    number overflowed yet.
+    trained on, and twice what it cost before it did, oscillates instead of learning even if no
+    number overflowed yet; so does one with a weight beyond 10⁴. (A network held at its source can
+    be confidently wrong on a new task, hence the comparison with before.)
+
+    Args:
+        net: the network.
+        before: its parameters when the task began.
+        after: its parameters now.
+        sequence: the tasks.
+        task: the task just learnt.
 
     Raises:
         Diverged: one of the two holds.
     """
-    largest = max(float(value.abs().max()) for value in params.values())
+    largest = max(float(value.abs().max()) for value in after.values())
     if largest > 1e4:
         raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task}")
+    now, then = (_training_loss(net, params, sequence, task) for params in (after, before))
+    chance = math.log(max(2, sequence.tasks[task].n_classes))
+    if not now < max(20 * chance, 2 * then):
+        raise Diverged(
+            f"after task {task} its own training loss is {now:.3g}; it was {then:.3g} before, and "
+            f"chance costs {chance:.3g}"
+        )
+
+
+def _training_loss(net: Net, params: Params, sequence: TaskSequence, task: int) -> float:
+    """Mean cross-entropy of up to 512 training examples of a task."""
     data = sequence.tasks[task].train
     rows = torch.arange(min(512, len(data)), device=data.labels.device)
     with torch.inference_mode():
         logits = net.apply(params, sequence.scale(data.raw(rows)), task)
-        cost = float(F.cross_entropy(logits, data.labels[rows]))
-    chance = math.log(max(2, logits.shape[1]))
-    if not cost < 20 * chance:
-        raise Diverged(
-            f"after task {task} its own training loss is {cost:.3g}; chance costs {chance:.3g}"
-        )
+        return float(F.cross_entropy(logits, data.labels[rows]))
 
 
 def evaluate(

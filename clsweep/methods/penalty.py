@@ -17,7 +17,15 @@ from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net, shared
 from clsweep.trees import Params, zeros_like
 
-__all__ = ["Anchor", "merged_anchor", "no_anchor", "penalised_phase", "penalty", "proximal"]
+__all__ = [
+    "Anchor",
+    "merged_anchor",
+    "no_anchor",
+    "penalised_phase",
+    "penalty",
+    "proximal",
+    "with_penalty_gradient",
+]
 
 
 class Anchor(NamedTuple):
@@ -63,7 +71,14 @@ def penalty(params: Params, anchor: Anchor, weight: float) -> Tensor:
 
 
 def with_penalty_gradient(grads: Params, params: Params, anchor: Anchor, weight: float) -> Params:
-    """`grads` plus w ω (θ − θ*); names without an entry in `grads` stay without one."""
+    """`grads` plus w ω (θ − θ*); names without an entry in `grads` stay without one.
+
+    Args:
+        grads: gradient of the loss, by name.
+        params: θ.
+        anchor: ω and θ*.
+        weight: w ≥ 0.
+    """
     names = [name for name in anchor.omega if name in grads]
     moved = torch._foreach_sub(
         [params[name] for name in names], [anchor.star[name] for name in names]
@@ -77,17 +92,22 @@ def with_penalty_gradient(grads: Params, params: Params, anchor: Anchor, weight:
 def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) -> Params:
     """argmin_z ½‖z − θ‖² + η ½ w Σ ω (z − θ*)² = (θ + η w ω θ*) / (1 + η w ω).
 
-    Stable for every η w ω, where the gradient form diverges beyond η w ω = 2.
+    Stable for every η w ω, where the gradient form diverges beyond η w ω = 2. Written as
+    θ − (θ − θ*) η w ω / (1 + η w ω), so that it changes no bit where the weight is zero or the
+    parameter stands at its anchor.
+
+    Args:
+        params: θ, after the optimiser's step.
+        anchor: ω and θ*.
+        weight: w ≥ 0.
+        step_size: η, the learning rate.
     """
     names = list(anchor.omega)
-    omegas = [anchor.omega[name] for name in names]
-    moved = torch._foreach_sub(
-        [params[name] for name in names], [anchor.star[name] for name in names]
-    )
-    stiffness = torch._foreach_mul(omegas, weight * step_size)
-    torch._foreach_add_(stiffness, 1.0)
-    torch._foreach_div_(moved, stiffness)
-    settled = torch._foreach_add([anchor.star[name] for name in names], moved)
+    thetas = [params[name] for name in names]
+    moved = torch._foreach_sub(thetas, [anchor.star[name] for name in names])
+    share = torch._foreach_mul([anchor.omega[name] for name in names], weight * step_size)
+    torch._foreach_div_(share, torch._foreach_add(share, 1.0))
+    settled = torch._foreach_addcmul(thetas, moved, share, -1.0)
     return {**params, **dict(zip(names, settled, strict=True))}
 
 

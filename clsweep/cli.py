@@ -1,0 +1,323 @@
+"""The command line: every command parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clsweep.errors import ClsweepError, StudyError
+
+if TYPE_CHECKING:
+    from clsweep.forecast import FinishedTrial
+    from clsweep.runner import Summary
+    from clsweep.study import Study
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Fair stability/plasticity fronts for continual-learning methods.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+DataRoot = Annotated[
+    str | None,
+    typer.Option(help="Folder that holds data sets [default: CLSWEEP_DATA].", metavar="DIR"),
+]
+Stages = Annotated[
+    Path | None,
+    typer.Option(
+        help="Stage cache, to share between studies [default: OUT/stages].", metavar="DIR"
+    ),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Mistakes of the user end in a message and a 2.
+
+    Args:
+        arguments: the words after the program's name; those of the process if None.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="clsweep")
+    except ClsweepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has closed it; Python would complain again while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from clsweep.records import versions
+
+        print(f"clsweep {versions()['clsweep']}")
+        raise typer.Exit()
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder [default: results/NAME].", metavar="DIR")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A running Ray cluster; 'auto' finds one.", metavar="ADDRESS"),
+    ] = None,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="One trial after the other in this process, no Ray.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at the same time [default: as many as fit]."),
+    ] = None,
+    data_root: DataRoot = None,
+    stages: Stages = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that are not ok.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Run the trials of a study that have no record yet.
+
+    Stopping it, and running it again with more seeds, longer grids or other methods, loses
+    nothing. Exit code: 0; 1 if a trial failed, diverged or ran out of memory; 2 for a mistake
+    that is named; 130 if interrupted; 143 if terminated.
+    """
+    loaded, root, folder = _loaded(study, data_root, out)
+    from clsweep import runner
+    from clsweep.progress import progress_on
+
+    summary = runner.run(
+        loaded,
+        out=folder,
+        address=address,
+        inline=inline,
+        workers=workers,
+        data_root=root,
+        stages=stages,
+        retry_failed=retry_failed,
+        progress=progress_on(sys.stderr, quiet=quiet),
+    )
+    for warning in summary.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(_summary_text(summary, study, folder))
+    raise typer.Exit(_exit_code(summary))
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder [default: results/NAME].", metavar="DIR")
+    ] = None,
+    data_root: DataRoot = None,
+    stages: Stages = None,
+) -> None:
+    """Check a study; say what a run would do and cost."""
+    loaded, root, folder = _loaded(study, data_root, out)
+    from clsweep import cache
+    from clsweep.catalog import benchmark_sizes
+    from clsweep.forecast import forecast
+    from clsweep.listings import plan_table, plan_text
+
+    stage_folder = stages or folder / "stages"
+    planned = forecast(
+        loaded,
+        benchmark_sizes(loaded.benchmark, root),
+        _finished_trials(folder),
+        lambda key: cache.exists(stage_folder, key),
+    )
+    _show(plan_table(planned))
+    print()
+    print(plan_text(planned, len(loaded.seeds), folder))
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the figures [default: DIR].", metavar="DIR")
+    ] = None,
+) -> None:
+    """Print the tables of a results folder and draw its figures."""
+    if not directory.is_dir():
+        raise StudyError(
+            f"there is no folder {directory}",
+            expected="the results folder of a run",
+            next_step="`clsweep run STUDY.toml` makes one and prints its name",
+        )
+    from clsweep import report as reports
+
+    reports.report(directory, out)
+
+
+@app.command()
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One method in full.")
+    ] = None,
+) -> None:
+    """List the methods, or explain one of them."""
+    from clsweep.declarations import keys_text
+    from clsweep.methods import entry_of, method_doc
+
+    if name is None:
+        from clsweep.listings import methods_table
+
+        _show(methods_table())
+        return
+    entry = entry_of(name)
+    print(f"{entry.title} ({name})\n\n{method_doc(name)}\n\n{entry.citation}\n")
+    print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")
+
+
+@app.command()
+def benchmarks(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One benchmark in full.")
+    ] = None,
+) -> None:
+    """List benchmarks and data sets, or explain one benchmark."""
+    from clsweep.declarations import keys_text
+    from clsweep.templates import benchmark_type
+
+    if name is not None:
+        config = benchmark_type(name)
+        print(f"{config.__doc__}\n\n{keys_text(config.model_fields)}")
+        return
+    from clsweep.listings import benchmarks_table, datasets_table
+
+    _show(benchmarks_table())
+    print()
+    _show(datasets_table())
+
+
+@app.command()
+def init(
+    benchmark: Annotated[str, typer.Option(help="A name from `clsweep benchmarks`.")] = "split",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Names from `clsweep methods` [default: all].", metavar="A,B,..."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The new file [default: print it].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write a study file with every key explained."""
+    from clsweep.methods import METHODS
+    from clsweep.templates import study_template
+
+    names = list(METHODS) if methods is None else [n.strip() for n in methods.split(",")]
+    text = study_template(benchmark, names, out.stem if out else "study")
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StudyError(
+            f"{out} exists already", next_step="choose another name; nothing was changed"
+        ) from None
+    except OSError as error:
+        raise StudyError(f"{out} cannot be written: {error.strerror or error}") from None
+    print(f"wrote {out}; next: clsweep plan {out}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    from clsweep.study import Study
+
+    print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def _loaded(
+    path: Path, data_root: str | None, out: Path | None
+) -> tuple[Study, Path | None, Path]:
+    """(study, data root, results folder) that the arguments ask for."""
+    from clsweep.catalog import data_root as root_of
+    from clsweep.study import load_study
+
+    root = root_of(data_root)
+    study = load_study(path, root)
+    return study, root, out or Path("results") / study.name
+
+
+def _finished_trials(folder: Path) -> list[FinishedTrial]:
+    if not folder.is_dir():
+        return []
+    from clsweep.forecast import FinishedTrial
+    from clsweep.store import Store
+
+    store = Store(folder)
+    trials = [record["trial"] for record in store.load()]
+    for warning in store.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return [
+        FinishedTrial(**{key: trial[key] for key in FinishedTrial._fields}) for trial in trials
+    ]
+
+
+def _summary_text(summary: Summary, study: Path, folder: Path) -> str:
+    from clsweep.progress import duration
+
+    s = summary
+    lines = [
+        f"{s.n_done} of {s.n_trials} trials done, {s.n_new} by this run in "
+        f"{duration(s.wall_seconds)}"
+    ]
+    counts = ((s.n_failed, "failed"), (s.n_diverged, "diverged"), (s.n_oom, "out of memory"))
+    bad = ", ".join(f"{n} {word}" for n, word in counts if n)
+    if bad:
+        lines.append(f"not ok: {bad}")
+    if s.n_sources_trained or s.n_sources_reused:
+        saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
+        trained, reused = s.n_sources_trained, s.n_sources_reused
+        lines.append(f"source models: {trained} trained, {reused} times reused{saved}")
+    if s.interrupted or s.terminated:
+        lines.append(f"stopped early; the rest: the same command again, for {study}")
+    lines.append(f"clsweep report {folder}")
+    return "\n".join(lines)
+
+
+def _exit_code(summary: Summary) -> int:
+    if summary.terminated:
+        return 143
+    if summary.interrupted:
+        return 130
+    return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
+
+
+def _show(table: object) -> None:
+    from rich.console import Console
+
+    # In a pipe there is no width to fit, and a folded cell would break whoever reads the lines.
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

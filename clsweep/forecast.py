@@ -1,0 +1,243 @@
+"""What a run would do and cost, and what would make its comparison unfair; computes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from clsweep import stages
+from clsweep.catalog import TaskSize
+from clsweep.declarations import knob_keys, search_range
+from clsweep.methods import METHODS
+from clsweep.study import Configuration, MethodRequest, Study, configurations
+
+__all__ = ["CurveForecast", "FinishedTrial", "Forecast", "fairness_notes", "forecast"]
+
+# A knob's good region is one to two decades wide and its place is not known beforehand.
+MIN_DECADES = 4.0
+
+
+class FinishedTrial(NamedTuple):
+    """What is known about the cost of a trial that has a record."""
+
+    trial_id: str
+    method: str
+    status: str
+    n_steps: int
+    wall_seconds: float
+
+
+class CurveForecast(NamedTuple):
+    """One line of the plan.
+
+    Attributes:
+        label: the curve.
+        method: its method.
+        n_configurations: size of its grid.
+        n_trials: configurations times seeds.
+        n_done: those that have a record.
+        knobs: knob -> its smallest and largest value, where it has several.
+        uses: what the method needs beyond the previous network and the current data.
+    """
+
+    label: str
+    method: str
+    n_configurations: int
+    n_trials: int
+    n_done: int
+    knobs: dict[str, tuple[float, float]]
+    uses: tuple[str, ...]
+
+
+class Forecast(NamedTuple):
+    """What a run would do.
+
+    Attributes:
+        curves: one line per label, in file order.
+        n_trials: configurations times seeds.
+        n_done: trials that have a record, whatever its status.
+        n_not_ok: those of them that failed, diverged or ran out of memory.
+        n_sources: source models to train.
+        n_statistics: statistics of source models to compute.
+        n_cached: stages that are needed and exist already.
+        n_steps_all: training steps of the whole study, from nothing.
+        n_steps_missing: training steps that are still to do.
+        seconds: computing time of one worker for them; None if no trial has finished yet.
+        notes: what a reader of the comparison would object to.
+    """
+
+    curves: list[CurveForecast]
+    n_trials: int
+    n_done: int
+    n_not_ok: int
+    n_sources: int
+    n_statistics: int
+    n_cached: int
+    n_steps_all: int
+    n_steps_missing: int
+    seconds: float | None
+    notes: list[str]
+
+
+def forecast(
+    study: Study,
+    sizes: Sequence[TaskSize],
+    finished: Sequence[FinishedTrial],
+    in_cache: Callable[[str], bool],
+) -> Forecast:
+    """What a run of the study would do.
+
+    Args:
+        study: what is asked for.
+        sizes: sizes of the benchmark's tasks.
+        finished: the trials that have a record.
+        in_cache: whether a stage key has been computed.
+    """
+    grid = configurations(study)
+    asked = {stages.trial_id(c, seed) for c in grid for seed in study.seeds}
+    ours = [trial for trial in finished if trial.trial_id in asked]
+    done = {trial.trial_id for trial in ours}
+    missing = stages.plan(study, grid, done, in_cache)
+    everything = stages.plan(study, grid, set(), lambda key: False)
+    by_id = {configuration.id: configuration for configuration in grid}
+    rates = _seconds_per_step(ours)
+    return Forecast(
+        curves=_curves(study, grid, done),
+        n_trials=missing.n_trials,
+        n_done=missing.n_done,
+        n_not_ok=sum(trial.status != "ok" for trial in ours),
+        n_sources=missing.n_sources,
+        n_statistics=sum(job.kind == "statistics" for job in missing.jobs),
+        n_cached=len(missing.stages_in_cache),
+        n_steps_all=_n_steps(everything.jobs, by_id, sizes),
+        n_steps_missing=_n_steps(missing.jobs, by_id, sizes),
+        seconds=_seconds(missing.jobs, by_id, sizes, rates) if rates else None,
+        notes=fairness_notes(study),
+    )
+
+
+def fairness_notes(study: Study) -> list[str]:
+    """What a reader of the comparison would object to, one sentence each.
+
+    Args:
+        study: the study.
+    """
+    notes = []
+    if len(study.seeds) == 1:
+        notes.append("one seed: no spread can be shown, and differences may be luck")
+    present = {request.name for request in study.methods}
+    if "finetune" not in present:
+        notes.append("no 'finetune': accuracy at a required target accuracy has no reference")
+    if "joint" not in present:
+        notes.append("no 'joint': nothing shows what is possible with all data at once")
+    for request in study.methods:
+        notes += _knob_notes(request)
+    return notes + _training_notes(study) + _budget_notes(study)
+
+
+def _knob_notes(request: MethodRequest) -> list[str]:
+    fields = METHODS[request.name].hyper.model_fields
+    axes = request.axes()
+    ranges = {key: search_range(fields[key]) for key in knob_keys(fields)}
+    varied = [key for key in ranges if len(axes[key]) > 1]
+    if ranges and not varied:
+        names = " and ".join(f"'{key}'" for key in ranges)
+        return [f"{request.label}: {names} has one value, which is a point and not a front"]
+    notes = []
+    for key in varied:
+        low, high, log = ranges[key] or (0.0, 0.0, False)
+        positive = [value for value in axes[key] if value > 0]
+        if not log or not positive:
+            continue
+        decades = math.log10(max(positive) / min(positive))
+        enough = min(MIN_DECADES, math.log10(high / low))
+        if decades < enough - 1e-9:
+            notes.append(
+                f"{request.label}: {key} covers {decades:.1f} decades; its best value may lie "
+                f"outside ({low:g} to {high:g} is worth searching)"
+            )
+    return notes
+
+
+def _training_notes(study: Study) -> list[str]:
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for request in study.methods:
+        trainings = tuple(sorted(t.model_dump_json() for t in request.trainings(study.training)))
+        groups.setdefault(trainings, []).append(request.label)
+    if len(groups) == 1:
+        return []
+    listed = " | ".join(", ".join(labels) for labels in groups.values())
+    return [f"training settings differ between methods: {listed}"]
+
+
+def _budget_notes(study: Study) -> list[str]:
+    counts = Counter(c.label for c in configurations(study) if not c.reference)
+    if len(set(counts.values())) < 2:
+        return []
+    listed = ", ".join(f"{label} {n}" for label, n in counts.items())
+    return [f"numbers of configurations differ ({listed}): the best of more trials looks better"]
+
+
+def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[CurveForecast]:
+    lines = []
+    for request in study.methods:
+        own = [c for c in grid if c.label == request.label]
+        n_done = sum(stages.trial_id(c, seed) in done for c in own for seed in study.seeds)
+        axes = {key: request.axes()[key] for key in own[0].knobs}
+        knobs = {key: (min(v), max(v)) for key, v in axes.items() if len(v) > 1}
+        entry = METHODS[request.name]
+        lines.append(
+            CurveForecast(
+                request.label,
+                request.name,
+                len(own),
+                len(own) * len(study.seeds),
+                n_done,
+                knobs,
+                entry.uses,
+            )
+        )
+    return lines
+
+
+def _job_steps(job: stages.Job, own: Configuration, sizes: Sequence[TaskSize]) -> int:
+    if job.kind == "statistics":
+        return 0
+    if job.kind == "source":
+        return own.training.n_steps(sizes[0].n_train)
+    tasks = sizes[1:] if METHODS[own.method].starts_from_source else sizes
+    return sum(own.training.n_steps(size.n_train) for size in tasks)
+
+
+def _n_steps(
+    jobs: Sequence[stages.Job], by_id: Mapping[str, Configuration], sizes: Sequence[TaskSize]
+) -> int:
+    return sum(_job_steps(job, by_id[job.config_id], sizes) for job in jobs)
+
+
+def _seconds_per_step(finished: Sequence[FinishedTrial]) -> dict[str, float]:
+    """Method -> seconds per step; the key '' is the mean over all methods."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    steps: defaultdict[str, int] = defaultdict(int)
+    for trial in finished:
+        if trial.status == "ok" and trial.n_steps > 0:
+            for key in (trial.method, ""):
+                seconds[key] += trial.wall_seconds
+                steps[key] += trial.n_steps
+    return {key: seconds[key] / steps[key] for key in steps}
+
+
+def _seconds(
+    jobs: Sequence[stages.Job],
+    by_id: Mapping[str, Configuration],
+    sizes: Sequence[TaskSize],
+    rates: Mapping[str, float],
+) -> float:
+    total = 0.0
+    for job in jobs:
+        own = by_id[job.config_id]
+        method = own.method if job.kind == "trial" else "finetune"
+        total += _job_steps(job, own, sizes) * rates.get(method, rates[""])
+    return total

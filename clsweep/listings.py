@@ -1,0 +1,107 @@
+"""What `clsweep methods`, `clsweep benchmarks` and `clsweep plan` print, as rich tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from clsweep.catalog import BENCHMARKS, DATASETS
+from clsweep.declarations import knob_keys
+from clsweep.methods import METHODS
+from clsweep.progress import duration
+
+if TYPE_CHECKING:
+    from clsweep.forecast import Forecast
+
+__all__ = [
+    "benchmarks_table",
+    "datasets_table",
+    "methods_table",
+    "plan_table",
+    "plan_text",
+]
+
+
+def methods_table() -> Table:
+    """All methods, one line each."""
+    table = _table("name", "method", "knobs", "uses besides the network", "scenarios", "reference")
+    for name, entry in METHODS.items():
+        knobs = ", ".join(knob_keys(entry.hyper.model_fields))
+        scenarios = ", ".join(entry.scenarios)
+        row = (name, entry.title, knobs, ", ".join(entry.uses), scenarios, entry.citation)
+        table.add_row(*map(Text, row))
+    return table
+
+
+def benchmarks_table() -> Table:
+    """All benchmarks, one line each."""
+    table = _table("name", "benchmark", "scenario by default")
+    for name, config in BENCHMARKS.items():
+        doc = (config.__doc__ or "").splitlines()[0]
+        table.add_row(Text(name), Text(doc), Text(str(config.model_fields["scenario"].default)))
+    return table
+
+
+def datasets_table() -> Table:
+    """All data sets that are known by name."""
+    table = _table("name", "training", "test", "classes", "image (C × H × W)")
+    for name, spec in DATASETS.items():
+        shape = " × ".join(map(str, spec.shape))
+        table.add_row(name, f"{spec.n_train:,}", f"{spec.n_test:,}", str(spec.n_classes), shape)
+    table.add_row(Text("folder:PATH"), "", "", "", "PATH/train/CLASS/*.png and PATH/test/CLASS/*")
+    return table
+
+
+def plan_table(plan: Forecast) -> Table:
+    """The curves of a plan, one line each.
+
+    Args:
+        plan: what a run would do.
+    """
+    table = _table("label", "method", "knobs", "configurations", "trials", "done")
+    for curve in plan.curves:
+        knobs = ", ".join(f"{key} {low:g}…{high:g}" for key, (low, high) in curve.knobs.items())
+        counts = (curve.n_configurations, curve.n_trials, curve.n_done)
+        table.add_row(Text(curve.label), Text(curve.method), Text(knobs), *map(str, counts))
+    return table
+
+
+def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
+    """The totals, the time and the fairness notes of a plan.
+
+    Args:
+        plan: what a run would do.
+        n_seeds: seeds of the study.
+        out: the results folder.
+    """
+    n_configurations = plan.n_trials // n_seeds
+    n_missing = plan.n_trials - plan.n_done
+    bad = f" ({plan.n_not_ok} not ok)" if plan.n_not_ok else ""
+    lines = [
+        f"{n_configurations} configurations × {n_seeds} seeds = {plan.n_trials} trials; "
+        f"{plan.n_done} done in {out}{bad}, {n_missing} to do",
+        f"source stages to compute: {plan.n_sources} source models, {plan.n_statistics} "
+        f"statistics; {plan.n_cached} in the cache",
+        f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
+    ]
+    if not n_missing:
+        lines.append("nothing is left to do")
+    elif plan.seconds is None:
+        lines.append("no trial has finished yet, so no estimate of the time")
+    else:
+        lines.append(
+            f"about {duration(plan.seconds)} of one worker's time; divide by the trials that run "
+            "at once"
+        )
+    lines += [f"note: {note}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,117 @@
+"""Numbers computed from one trial's accuracy table.
+
+A table `acc` has shape [T + 1, T]: row 0 is before any training, row i + 1 after task i; column j
+is accuracy on task j in [0, 1], NaN where it was not evaluated. With R[i][j] = acc[i + 1, j]:
+
+    average accuracy    (1/T) Σ_j R[T−1][j]                              Lopez-Paz and Ranzato 2017
+    backward transfer   (1/(T−1)) Σ_{j<T−1} (R[T−1][j] − R[j][j])                              same
+    forward transfer    (1/(T−1)) Σ_{j>0} (R[j−1][j] − acc[0, j])                              same
+    forgetting          (1/(T−1)) Σ_{j<T−1} (max_{j≤i<T−1} R[i][j] − R[T−1][j])    Chaudhry 2018
+    learning accuracy   (1/T) Σ_j R[j][j]
+    source accuracy     (1/(T−1)) Σ_{j<T−1} R[T−1][j]
+    target accuracy     R[T−1][T−1]
+
+Task indices start at 0. A measure that needs an entry that was not evaluated is NaN, never a mean
+over what happens to be there. Joint training, for one, has no backward transfer. The baseline of
+forward transfer is the trial's own network before training, so that its mean over seeds is over
+several initialisations; with one head per task it is not defined, and there are no such entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "accuracy_table",
+    "average_accuracy",
+    "backward_transfer",
+    "forgetting",
+    "forward_transfer",
+    "learning_accuracy",
+    "mean_and_error",
+    "source_accuracy",
+    "target_accuracy",
+]
+
+Table = NDArray[np.float64]
+
+
+def accuracy_table(rows: Iterable[Sequence[int | str]], split: str, n_tasks: int) -> Table:
+    """The table of one trial.
+
+    Args:
+        rows: (after_task, on_task, split, n_correct, n_total); after_task is -1 before training.
+        split: 'validation' or 'test'; rows of the other split are left out.
+        n_tasks: T.
+
+    Returns:
+        Accuracies, shape [T + 1, T], NaN where there is no row.
+    """
+    acc = np.full((n_tasks + 1, n_tasks), np.nan)
+    for after_task, on_task, of_split, n_correct, n_total in rows:
+        if of_split == split:
+            acc[int(after_task) + 1, int(on_task)] = int(n_correct) / int(n_total)
+    return acc
+
+
+def average_accuracy(acc: Table) -> float:
+    """Mean over all tasks after the last one (ACC)."""
+    return float(np.mean(acc[-1]))
+
+
+def backward_transfer(acc: Table) -> float:
+    """How much earlier tasks gained from later ones (BWT); negative when they were forgotten."""
+    return float(np.mean((acc[-1] - _just_learned(acc))[:-1]))
+
+
+def forward_transfer(acc: Table) -> float:
+    """How much better than untrained a task is just before it is learned (FWT)."""
+    just_before = np.diagonal(acc)
+    return float(np.mean((just_before - acc[0])[1:]))
+
+
+def forgetting(acc: Table) -> float:
+    """Mean drop of the earlier tasks from their best.
+
+    The best is over the rows from the task's own to the last but one: the last row is left out,
+    so that improvement is negative forgetting, and so are rows from before the task was learned.
+    """
+    n_tasks = acc.shape[1]
+    drops = [np.max(acc[j + 1 : -1, j]) - acc[-1, j] for j in range(n_tasks - 1)]
+    return float(np.mean(drops))
+
+
+def learning_accuracy(acc: Table) -> float:
+    """Mean accuracy on each task right after it was learned: plasticity."""
+    return float(np.mean(_just_learned(acc)))
+
+
+def source_accuracy(acc: Table) -> float:
+    """Mean over the tasks before the last, after the last: stability."""
+    return float(np.mean(acc[-1, :-1]))
+
+
+def target_accuracy(acc: Table) -> float:
+    """Accuracy on the last task after it was learned: plasticity."""
+    return float(acc[-1, -1])
+
+
+def mean_and_error(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Mean, and standard error of the mean (NaN for fewer than two values).
+
+    Args:
+        values: one per seed; any NaN makes both NaN.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) == 0:
+        return float("nan"), float("nan")
+    if len(array) == 1:
+        return float(array[0]), float("nan")
+    return float(np.mean(array)), float(np.std(array, ddof=1) / np.sqrt(len(array)))
+
+
+def _just_learned(acc: Table) -> Table:
+    return np.diagonal(acc, offset=-1)

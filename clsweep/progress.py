@@ -1,0 +1,292 @@
+"""How far a run is: silent, in a live table on a terminal, or in plain lines for a log file."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+__all__ = ["LineProgress", "LiveProgress", "Progress", "Tally", "duration", "progress_on"]
+
+Clock = Callable[[], float]
+_FAILURES_SHOWN = 4
+
+
+@dataclass
+class Tally:
+    """What has happened so far, as numbers.
+
+    Attributes:
+        n_total: trials of the study.
+        n_before: trials that were done before this run.
+        n_finished: trials that this run finished, whatever their status.
+        n_failed: those of them that failed, diverged or ran out of memory.
+        running: (label, kind) -> how many.
+        best: label -> best average validation accuracy of this run, in [0, 1].
+        failures: the latest failures, one sentence each.
+        began_at: clock at the beginning, seconds.
+    """
+
+    n_total: int = 0
+    n_before: int = 0
+    n_finished: int = 0
+    n_failed: int = 0
+    running: Counter[tuple[str, str]] = field(default_factory=Counter)
+    best: dict[str, float] = field(default_factory=dict)
+    failures: deque[str] = field(default_factory=lambda: deque(maxlen=_FAILURES_SHOWN))
+    began_at: float = 0.0
+
+    @property
+    def n_done(self) -> int:
+        """Trials that are done, now or before."""
+        return self.n_before + self.n_finished
+
+    def seconds_left(self, now: float) -> float | None:
+        """Time to the end at this run's pace; None before the first trial has finished.
+
+        Args:
+            now: the clock, seconds.
+        """
+        if not self.n_finished:
+            return None
+        return (self.n_total - self.n_done) * (now - self.began_at) / self.n_finished
+
+
+class Progress:
+    """Counts what the runner reports and shows nothing; the base of those that do.
+
+    Args:
+        clock: seconds, from any origin.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self.clock = clock
+        self.tally = Tally()
+
+    def begin(self, n_total: int, n_done: int) -> None:
+        """The run starts.
+
+        Args:
+            n_total: trials of the study.
+            n_done: trials that are done already.
+        """
+        self.tally = Tally(n_total=n_total, n_before=n_done, began_at=self.clock())
+        self._on_begin()
+
+    def started(self, label: str, kind: str) -> None:
+        """A job starts.
+
+        Args:
+            label: the curve, or what the stage is called.
+            kind: 'source', 'statistics' or 'trial'.
+        """
+        self.tally.running[label, kind] += 1
+        self._on_change()
+
+    def finished(
+        self,
+        label: str,
+        kind: str,
+        status: str,
+        average_accuracy: float | None = None,
+        message: str = "",
+    ) -> None:
+        """A job ends.
+
+        Args:
+            label: as it was started.
+            kind: as it was started.
+            status: 'ok', 'diverged', 'failed' or 'oom'.
+            average_accuracy: mean validation accuracy over the tasks, in [0, 1], where known.
+            message: what went wrong, if anything.
+        """
+        tally = self.tally
+        tally.running[label, kind] -= 1
+        if tally.running[label, kind] <= 0:
+            del tally.running[label, kind]
+        if kind == "trial":
+            tally.n_finished += 1
+            tally.n_failed += status != "ok"
+        if average_accuracy is not None and math.isfinite(average_accuracy):
+            tally.best[label] = max(average_accuracy, tally.best.get(label, 0.0))
+        if status != "ok":
+            failure = _one_line(f"{label} ({kind}): {status}" + (f": {message}" * bool(message)))
+            tally.failures.append(failure)
+            self._on_failure(failure)
+        self._on_change()
+
+    def end(self) -> None:
+        """The run is over, however it ended; a second call does nothing."""
+
+    def _on_begin(self) -> None:
+        """Show the start."""
+
+    def _on_change(self) -> None:
+        """Show new numbers."""
+
+    def _on_failure(self, failure: str) -> None:
+        """Show a failure."""
+
+
+class LineProgress(Progress):
+    """Plain lines: one per failure, and otherwise at most one in `every` seconds.
+
+    Args:
+        stream: where the lines go; standard error if None.
+        clock: seconds, from any origin.
+        every: least time between two lines of numbers, seconds.
+    """
+
+    def __init__(
+        self, stream: TextIO | None = None, clock: Clock = time.monotonic, every: float = 5.0
+    ) -> None:
+        super().__init__(clock)
+        self.stream = stream if stream is not None else sys.stderr
+        self.every = every
+        self._last_at = -math.inf
+        self._last = ""
+        self._is_open = False
+
+    def end(self) -> None:
+        """Write the final numbers, if they are not the last line already."""
+        if self._is_open:
+            self._is_open = False
+            self._write_numbers()
+
+    def _on_begin(self) -> None:
+        self._is_open = True
+        self._write_numbers()
+
+    def _on_change(self) -> None:
+        if self.clock() - self._last_at >= self.every:
+            self._write_numbers()
+
+    def _on_failure(self, failure: str) -> None:
+        self._write(f"clsweep: {failure}")
+
+    def _write_numbers(self) -> None:
+        now = self.clock()
+        line = f"clsweep: {_numbers(self.tally, now)}"
+        best = ", ".join(f"{label} {100 * a:.1f} %" for label, a in self.tally.best.items())
+        if best:
+            line += f"; best average accuracy: {best}"
+        if line != self._last:
+            self._write(line)
+        self._last_at, self._last = now, line
+
+    def _write(self, line: str) -> None:
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+
+class LiveProgress(Progress):
+    """A table that is redrawn in place, for terminals.
+
+    Args:
+        stream: the terminal; standard error if None.
+        clock: seconds, from any origin.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Clock = time.monotonic) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        super().__init__(clock)
+        console = Console(file=stream if stream is not None else sys.stderr)
+        self._live = Live(get_renderable=self.view, console=console, refresh_per_second=4)
+
+    def end(self) -> None:
+        """Leave the last view on the terminal."""
+        self._live.stop()
+
+    def view(self) -> Group:
+        """The numbers as they are now, as something that rich can print."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        tally = self.tally
+        bar = ProgressBar(total=max(tally.n_total, 1), completed=tally.n_done, width=40)
+        parts: list[RenderableType] = [bar, Text(_numbers(tally, self.clock()))]
+        running = ", ".join(f"{n} × {label}" for (label, _), n in tally.running.most_common(6))
+        if running:
+            parts.append(Text(f"running: {running}", style="dim", no_wrap=True))
+        if tally.best:
+            parts.append(_best_table(tally.best))
+        parts += [Text(failure, style="red") for failure in tally.failures]
+        return Group(*parts)
+
+    def _on_begin(self) -> None:
+        self._live.start()
+
+
+def progress_on(stream: TextIO, *, quiet: bool = False) -> Progress:
+    """The right kind of progress for a stream.
+
+    Args:
+        stream: where it would be shown.
+        quiet: show nothing.
+    """
+    if quiet:
+        return Progress()
+    if stream.isatty() and os.environ.get("TERM", "") != "dumb":
+        return LiveProgress(stream)
+    return LineProgress(stream)
+
+
+def duration(seconds: float) -> str:
+    """A time span in at most two units, such as '2 h 5 min'.
+
+    Args:
+        seconds: at least 0.
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, small_size, small in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // small_size
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    raise AssertionError("a minute or more has one of the units")
+
+
+def _numbers(tally: Tally, now: float) -> str:
+    parts = [f"{tally.n_done}/{tally.n_total} trials done"]
+    if tally.n_before:
+        parts[0] += f" ({tally.n_before} before)"
+    n_running = tally.running.total()
+    if n_running:
+        parts.append(f"{n_running} running")
+    parts.append(f"{tally.n_failed} failed")
+    left = tally.seconds_left(now)
+    if left:
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+def _best_table(best: dict[str, float]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("label", "best average accuracy (validation)", box=None, pad_edge=False)
+    for label, accuracy in sorted(best.items(), key=lambda item: -item[1]):
+        table.add_row(Text(label), f"{100 * accuracy:.1f} %")
+    return table
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:297] + "..."

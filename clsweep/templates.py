@@ -1,0 +1,134 @@
+"""The study file that `clsweep init` writes: every key with its meaning, default and range."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from clsweep.catalog import BENCHMARKS, BenchmarkConfig
+from clsweep.declarations import in_words, knob_keys, search_range
+from clsweep.errors import StudyError, closest_name
+from clsweep.grid import REQUESTS
+from clsweep.methods import METHODS, entry_of
+from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
+from clsweep.study import Study
+from clsweep.toml_text import toml_value
+
+__all__ = ["benchmark_type", "study_template"]
+
+N_GRID_VALUES = 7
+_HEADER = """\
+# A study of clsweep. Every key stands here with its default: delete what you do not change.
+# `clsweep plan FILE` checks the file and says what it costs; `clsweep run FILE` runs it.
+"""
+_AXIS_HELP = """\
+# One [[methods]] table per curve. Every number of a method, and of its `training`, may be one
+# value, a list of values, or a range such as { low = 1, high = 1000, n = 4 }, evenly spaced on a
+# logarithmic scale where log = true or the number is declared so. All combinations are run.
+"""
+# What a benchmark cannot do without and has no default for.
+_REQUIRED = {"target": ("mnist",)}
+
+
+def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
+    """A study file that loads as it is.
+
+    Args:
+        benchmark: a key of `BENCHMARKS`.
+        methods: keys of `METHODS`, each once.
+        name: the study's name; replaced by 'study' where it cannot be one.
+
+    Raises:
+        StudyError: a benchmark or method of that name does not exist, or is listed twice.
+    """
+    config = benchmark_type(benchmark)
+    for method in methods:
+        entry_of(method)
+        if methods.count(method) > 1:
+            raise StudyError(f"method '{method}' is listed twice", expected="each once")
+    blocks = [
+        _HEADER,
+        _top(name),
+        _section("benchmark", config, config.__doc__ or "", {"name": benchmark}),
+        _section("net", NetConfig, "The network.", {}, NetConfig().used_keys),
+        _section(
+            "training",
+            TrainingConfig,
+            "How every task is trained, by every method; epochs or steps.",
+            {},
+            [key for key in TrainingConfig.model_fields if key != "steps"],
+        ),
+        _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
+        _section("report", ReportConfig, "What `clsweep report` computes.", {}),
+        _AXIS_HELP,
+        *(_method_table(method) for method in methods),
+    ]
+    return "\n".join(blocks)
+
+
+def benchmark_type(name: str) -> type[BenchmarkConfig]:
+    """The declaration of a benchmark.
+
+    Args:
+        name: a key of `BENCHMARKS`.
+
+    Raises:
+        StudyError: no benchmark has that name.
+    """
+    if name not in BENCHMARKS:
+        raise StudyError(
+            f"unknown benchmark '{name}'",
+            expected=closest_name(name, BENCHMARKS),
+            next_step="`clsweep benchmarks` lists them",
+        )
+    return BENCHMARKS[name]
+
+
+def _top(name: str) -> str:
+    fields = Study.model_fields
+    usable = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name)
+    lines = _key_lines("name", fields["name"], toml_value(name if usable else "study"))
+    return "\n".join(lines + _key_lines("seeds", fields["seeds"], "3")) + "\n"
+
+
+def _section(
+    name: str,
+    model: type[BaseModel],
+    doc: str,
+    values: Mapping[str, Any],
+    used: Sequence[str] | None = None,
+) -> str:
+    lines = [f"# {doc.splitlines()[0]}" if doc else "", f"[{name}]"]
+    for key, field in model.model_fields.items():
+        value = values.get(key, _REQUIRED.get(key) if field.is_required() else field.default)
+        in_use = used is None or key in used
+        lines += _key_lines(key, field, toml_value(value), commented=not in_use)
+    return "\n".join(filter(None, lines)) + "\n"
+
+
+def _method_table(method: str) -> str:
+    entry = METHODS[method]
+    fields = REQUESTS[method].model_fields
+    numbers = entry.hyper.model_fields
+    lines = [f"# {entry.title}: {entry.citation}", "[[methods]]"]
+    lines += [f"name = {toml_value(method)}"]
+    lines += _key_lines("label", fields["label"], toml_value(entry.title))
+    knobs = knob_keys(numbers)
+    for key, field in numbers.items():
+        value = toml_value(field.default)
+        worth = search_range(field)
+        if worth and key == knobs[0]:
+            value = f"{{ low = {worth[0]:g}, high = {worth[1]:g}, n = {N_GRID_VALUES} }}"
+        lines += _key_lines(key, field, value)
+    lines += _key_lines("training", fields["training"], "{ lr = [0.03, 0.1] }", commented=True)
+    return "\n".join(lines) + "\n"
+
+
+def _key_lines(key: str, field: FieldInfo, value: str, *, commented: bool = False) -> list[str]:
+    lines = textwrap.wrap(in_words(field), 97, initial_indent="# ", subsequent_indent="#   ")
+    return [*lines, f"# {key} = {value}" if commented else f"{key} = {value}"]

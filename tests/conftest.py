@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests: small real tasks, and one torch thread."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from clsweep import benchmarks
+from clsweep.catalog import SplitBenchmark
+from clsweep.tasks import TaskSequence
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _digits(scenario: str, n_tasks: int = 5) -> TaskSequence:
+    config = SplitBenchmark(
+        name="split", dataset="digits", n_tasks=n_tasks, scenario=scenario, examples_per_task=60
+    )
+    return benchmarks.build(config, None, 0)
+
+
+@pytest.fixture(scope="session")
+def sequences() -> dict[str, TaskSequence]:
+    """Five tasks of two digits each, 60 training images a task, by scenario."""
+    return {scenario: _digits(scenario) for scenario in ("task", "domain", "class")}

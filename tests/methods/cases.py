@@ -1,0 +1,62 @@
+"""One row per method: what the common suite needs to know about it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from clsweep.methods import METHODS
+from clsweep.methods.hypers import Hyper
+
+
+class Case(NamedTuple):
+    """A method with usual numbers.
+
+    Attributes:
+        name: key in `METHODS`.
+        hyper: numbers under which it does something visible in a few steps.
+        at_zero: numbers under which it equals fine-tuning, or None.
+        exact_at_zero: whether it equals fine-tuning bit for bit there.
+        regularises: whether its stability term is zero right after `absorb`.
+    """
+
+    name: str
+    hyper: dict[str, Any]
+    at_zero: dict[str, Any] | None = None
+    exact_at_zero: bool = True
+    regularises: bool = False
+
+    def numbers(self, overrides: dict[str, Any] | None = None) -> Hyper:
+        return METHODS[self.name].hyper(**{**self.hyper, **(overrides or {})})
+
+
+CASES = [
+    Case("finetune", {}, {}),
+    Case("frozen", {}),
+    Case("joint", {}),
+    Case("ewc", {"lam": 3.0}, {"lam": 0.0}, regularises=True),
+    Case(
+        "ewc",
+        {"lam": 30.0, "anchor": "online", "gamma": 0.9, "form": "proximal"},
+        {"lam": 0.0},
+        regularises=True,
+    ),
+    Case("ewc", {"lam": 30.0, "fisher": "batched", "fisher_batch": 16}, {"lam": 0.0},
+         regularises=True),
+    Case("mas", {"lam": 0.1}, {"lam": 0.0}, regularises=True),
+    Case("mas", {"lam": 1e4, "form": "proximal"}, {"lam": 0.0}, regularises=True),
+    Case("si", {"c": 0.5}, {"c": 0.0}, regularises=True),
+    Case("si", {"c": 0.5, "path_gradient": "total"}, {"c": 0.0}, regularises=True),
+    Case("lwf", {"lam": 2.0}, {"lam": 0.0}, regularises=True),
+    Case("replay", {"memory_size": 20, "weight": 1.0}, {"weight": 0.0}, exact_at_zero=False),
+    Case(
+        "replay",
+        {"memory_size": 20, "weight": 1.0, "fill": "reservoir", "average": True},
+        {"weight": 0.0},
+        exact_at_zero=False,
+    ),
+]
+CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
+
+
+def test_ids_cover_all_methods() -> None:
+    assert {case.name for case in CASES} == set(METHODS)

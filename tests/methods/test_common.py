@@ -1,0 +1,250 @@
+"""What every method has to satisfy, one row per method in `cases.py`."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from clsweep import methods, nets
+from clsweep.draws import generator
+from clsweep.errors import MethodError
+from clsweep.methods.base import Learnt, Memory
+from clsweep.sequences import (
+    LearntSequence,
+    SourceModel,
+    learn_joint,
+    learn_sequence,
+    learn_source,
+    measure_source,
+)
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import Scale, TaskSequence
+from clsweep.train import train_phase
+from clsweep.trees import Params
+from tests.methods.cases import CASE_IDS, CASES, Case, test_ids_cover_all_methods
+
+__all__ = ["test_ids_cover_all_methods"]
+
+TRAINING = TrainingConfig(optimizer="sgd", lr=0.1, batch_size=16, steps=8)
+SCENARIOS = ("task", "domain", "class")
+every_method = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
+
+
+def net_for(sequence: TaskSequence) -> nets.Net:
+    config = NetConfig(name="mlp", hidden=(12,))
+    return nets.build(config, sequence.input_shape, sequence.heads)
+
+
+def source_of(sequence: TaskSequence, training: TrainingConfig = TRAINING) -> SourceModel:
+    return learn_source(net_for(sequence), sequence, training, 0)
+
+
+def learnt(
+    case: Case,
+    sequence: TaskSequence,
+    overrides: dict | None = None,
+    training: TrainingConfig = TRAINING,
+    source: SourceModel | None = None,
+) -> LearntSequence:
+    method = methods.build(case.name, net_for(sequence))
+    hyper = case.numbers(overrides)
+    if method.joint:
+        return learn_joint(method, sequence, training, hyper, 0)
+    source = source or source_of(sequence, training)
+    statistics = measure_source(method, sequence, source, hyper, 0)
+    return learn_sequence(method, sequence, training, hyper, 0, source, statistics)
+
+
+def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
+    method = methods.build(case.name, net_for(sequence))
+    hyper = case.numbers()
+    statistics = measure_source(method, sequence, source, hyper, 0)
+    data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0))
+    return method.absorb(source.params, method.begin(source.trace.start, hyper), statistics, data,
+                         hyper)
+
+
+def same(a: Params, b: Params) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@every_scenario
+@every_method
+def test_runs_and_repeats_bit_for_bit(
+    case: Case, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences[scenario]
+    first, second = learnt(case, sequence), learnt(case, sequence)
+    assert same(first.params, second.params)
+    assert first.rows == second.rows
+    last = len(sequence.tasks) - 1
+    final = {on for after, on, split, _, _ in first.rows if after == last and split == "test"}
+    assert final == set(range(last + 1))
+
+
+@every_scenario
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@every_method
+def test_knob_at_zero_is_fine_tuning(
+    case: Case, optimizer: str, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.at_zero is None:
+        return
+    sequence = sequences[scenario]
+    training = TrainingConfig(optimizer=optimizer, lr=0.01, batch_size=16, steps=8)
+    plain = learnt(CASES[0], sequence, training=training)
+    found = learnt(case, sequence, case.at_zero, training)
+    if case.exact_at_zero:
+        assert same(plain.params, found.params)
+        return
+    for name, value in plain.params.items():
+        # A replayed batch changes the shape of the products, hence the last bits; old heads are
+        # reached by a gradient that is exactly zero.
+        torch.testing.assert_close(found.params[name], value, atol=1e-5, rtol=1e-4)
+
+
+@every_method
+def test_knob_above_zero_changes_the_result(
+    case: Case, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.name == "finetune":
+        return
+    sequence = sequences["domain"]
+    plain, found = learnt(CASES[0], sequence), learnt(case, sequence)
+    assert not same(plain.params, found.params)
+
+
+@every_scenario
+@every_method
+def test_arguments_are_not_modified(
+    case: Case, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.name == "joint":
+        return
+    sequence = sequences[scenario]
+    source = source_of(sequence)
+    before = copy.deepcopy(source)
+    learnt(case, sequence, source=source)
+    assert same(before.params, source.params)
+    assert same(before.trace.start, source.trace.start)
+    assert same(before.trace.path, source.trace.path)
+
+
+@every_scenario
+@every_method
+def test_memory_keeps_its_structure(
+    case: Case, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.name == "joint":
+        return
+    sequence = sequences[scenario]
+    method, hyper = methods.build(case.name, net_for(sequence)), case.numbers()
+    source = source_of(sequence)
+    empty = method.begin(source.trace.start, hyper)
+    memory = absorbed(case, sequence, source)
+    assert structure(memory) == structure(empty)
+    data = Learnt(sequence.tasks[1], sequence.scale, source.trace, 128, generator(0, "absorb", 1))
+    statistics = method.measure(method.net, source.params, data, hyper)
+    again = method.absorb(source.params, memory, statistics, data, hyper)
+    assert structure(again) == structure(empty)
+
+
+def structure(memory: object) -> object:
+    """Nested names, shapes and types."""
+    if isinstance(memory, torch.Tensor):
+        return tuple(memory.shape), memory.dtype
+    if isinstance(memory, dict):
+        return {name: structure(value) for name, value in memory.items()}
+    if isinstance(memory, tuple):
+        return type(memory).__name__, [structure(value) for value in memory]
+    return type(memory).__name__
+
+
+@every_scenario
+@every_method
+def test_regulariser_is_silent_at_its_anchor_and_wakes_when_parameters_move(
+    case: Case, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    if not case.regularises:
+        return
+    sequence = sequences[scenario]
+    source = source_of(sequence)
+    memory = absorbed(case, sequence, source)
+    if case.hyper.get("form") == "proximal":
+        # The proximal form acts on where the optimiser's step led, so it is asked directly.
+        phase, hyper = methods.build(case.name, net_for(sequence)).phases[0], case.numbers()
+        stays = phase.settle(source.params, memory, hyper, 0.1, 1)
+        assert same(stays, source.params)
+        moved = {name: value + 1 for name, value in source.params.items()}
+        assert not same(phase.settle(moved, memory, hyper, 0.1, 1), moved)
+        return
+    at_anchor = pull(case, sequence, memory, source.params)
+    moved = {name: value + 0.05 * value.sign() for name, value in source.params.items()}
+    elsewhere = pull(case, sequence, memory, moved)
+    assert at_anchor < 1e-6
+    assert elsewhere > 1e-4
+
+
+def pull(case: Case, sequence: TaskSequence, memory: Memory, params: Params) -> float:
+    """Size of what one step of the method adds to one step of fine-tuning."""
+    net, task = net_for(sequence), sequence.tasks[1]
+    one_step = TrainingConfig(optimizer="sgd", lr=1e-3, batch_size=16, steps=1)
+    ends = []
+    for name, memo in ((case.name, memory), ("finetune", {})):
+        method = methods.build(name, net)
+        hyper = case.numbers() if name == case.name else None
+        run = train_phase(
+            method.phases[0], params, memo, task.train, sequence.scale, hyper=hyper,
+            training=one_step, seed=0, task=1, n_steps=1,
+        )
+        ends.append(run.params)
+    moved = [(ends[0][n] - ends[1][n]).square().sum() for n in params]
+    return math.sqrt(float(torch.stack(moved).sum())) / one_step.lr
+
+
+@every_scenario
+@every_method
+def test_first_task_is_the_shared_source(
+    case: Case, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.name == "joint":
+        return
+    sequence = sequences[scenario]
+    source = source_of(sequence)
+    found = learnt(case, sequence, source=source)
+    n = len(source.rows)
+    assert found.rows[:n] == source.rows
+    assert found.n_steps == TRAINING.steps * (len(sequence.tasks) - 1)
+
+
+@every_method
+def test_nan_in_the_data_names_task_phase_and_step(
+    case: Case, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences["task"]
+    source = source_of(sequence)
+    broken = Scale(sequence.scale.gain * float("nan"), sequence.scale.bias)
+    poisoned = TaskSequence(sequence.tasks, sequence.heads, broken, sequence.input_shape)
+    where = "task 4" if case.name == "joint" else "task 1"
+    with pytest.raises(MethodError, match=rf"nan in {where}, phase '\w+', step 0"):
+        learnt(case, poisoned, source=source)
+
+
+@every_method
+def test_without_reset_the_optimiser_continues(
+    case: Case, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.name == "joint":
+        return
+    sequence = sequences["domain"]
+    carried = TrainingConfig(optimizer="adam", lr=0.01, batch_size=16, steps=4, reset=False)
+    fresh = TrainingConfig(optimizer="adam", lr=0.01, batch_size=16, steps=4)
+    source = source_of(sequence, carried)
+    assert {key.rpartition("/")[2] for key in source.optimiser} == {"step", "exp_avg", "exp_avg_sq"}
+    first = learnt(case, sequence, training=carried, source=source)
+    second = learnt(case, sequence, training=fresh)
+    assert not same(first.params, second.params)

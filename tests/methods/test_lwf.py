@@ -1,0 +1,79 @@
+"""LwF's distillation against its limits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clsweep import methods, nets
+from clsweep.catalog import Heads
+from clsweep.draws import generator
+from clsweep.methods.base import Batch
+from clsweep.methods.hypers import LwfHyper
+from clsweep.methods.terms import distillation
+from clsweep.settings import NetConfig
+from clsweep.tasks import Scale
+
+ONE = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
+
+
+def logits(seed: int) -> torch.Tensor:
+    return torch.randn(6, 4, generator=generator(seed, "logits"), dtype=torch.float64)
+
+
+def gradient(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    leaf = student.clone().requires_grad_()
+    return torch.autograd.grad(distillation(leaf, teacher, temperature), leaf)[0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_no_gradient_at_the_teacher(temperature: float) -> None:
+    assert gradient(logits(0), logits(0), temperature).abs().max() < 1e-12
+    assert gradient(logits(0), logits(1), temperature).abs().max() > 1e-3
+
+
+def test_high_temperature_is_squared_error_of_centred_logits() -> None:
+    """T² times the gradient tends to (z − z̄ − (v − v̄)) / K per example, averaged."""
+    z, v = logits(0), logits(1)
+    centred = (z - z.mean(1, keepdim=True)) - (v - v.mean(1, keepdim=True))
+    found = 1e4**2 * gradient(z, v, 1e4)
+    torch.testing.assert_close(found, centred / 4 / 6, rtol=1e-3, atol=1e-6)
+
+
+def loss_of(scenario: str, task: int, hyper: LwfHyper) -> tuple[float, float, list[float]]:
+    """LwF's loss, the task's own loss, and the distillation of every old head."""
+    net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 3, 2)))
+    params, teacher = (net.init(generator(k, "init")) for k in (0, 1))
+    x = torch.rand(4, 1, 2, 2, generator=generator(0, "x"))
+    y = torch.tensor([0, 1, 0, 1])
+    batch = Batch(x, y, x, ONE, {})
+    phase = methods.build("lwf", net).phases[0]
+    full = float(phase.loss(params, {"teacher": teacher}, batch, hyper, task))
+    own = float(torch.nn.functional.cross_entropy(net.apply(params, x, task), y))
+    heads = [
+        float(distillation(net.apply(params, x, k), net.apply(teacher, x, k), hyper.temperature))
+        for k in range(task)
+    ]
+    return full, own, heads
+
+
+def test_one_term_per_old_head() -> None:
+    full, own, heads = loss_of("task", 2, LwfHyper(lam=3.0))
+    assert full == pytest.approx(own + 3 * sum(heads), rel=1e-5)
+
+
+def test_shared_head_counts_once_per_old_task() -> None:
+    full, own, heads = loss_of("domain", 2, LwfHyper(lam=3.0))
+    assert heads[0] == heads[1]
+    assert full == pytest.approx(own + 3 * 2 * heads[0], rel=1e-5)
+
+
+def test_class_incremental_distils_all_old_classes_together() -> None:
+    full, own, heads = loss_of("class", 2, LwfHyper(lam=3.0))
+    assert full == pytest.approx(own + 3 * heads[1], rel=1e-5)
+
+
+def test_t_squared() -> None:
+    plain = loss_of("task", 1, LwfHyper(lam=1.0, temperature=3.0))
+    scaled = loss_of("task", 1, LwfHyper(lam=1.0, temperature=3.0, t_squared=True))
+    assert scaled[0] - scaled[1] == pytest.approx(9 * (plain[0] - plain[1]), rel=1e-4)

@@ -1,0 +1,84 @@
+"""SI's path integral against the decrease of the loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clsweep import nets
+from clsweep.draws import generator
+from clsweep.methods import si
+from clsweep.methods.base import Learnt, Trace
+from clsweep.methods.hypers import SiHyper
+from clsweep.methods.terms import plain_phase
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import TaskSequence
+from clsweep.train import train_phase
+from clsweep.trees import Params
+
+
+def path_error(sequence: TaskSequence, net: nets.Net, rate: float, n_steps: int) -> float:
+    """How far Σ ω is from the decrease of the full-batch loss."""
+    data = sequence.tasks[0].train
+    start = net.init(generator(0, "init"))
+    training = TrainingConfig(optimizer="sgd", lr=rate, batch_size=len(data), steps=n_steps)
+    run = train_phase(
+        plain_phase(net), start, {}, data, sequence.scale, hyper=None, training=training, seed=0,
+        task=0, n_steps=n_steps, trace="task",
+    )
+
+    def loss(params: Params) -> float:
+        x = sequence.scale(data.raw(torch.arange(len(data))))
+        return float(F.cross_entropy(net.apply(params, x, 0), data.labels))
+
+    assert run.trace is not None
+    total = float(sum(value.sum() for value in run.trace.path.values()))
+    return abs(total - (loss(start) - loss(run.params)))
+
+
+def test_path_integral_converges_to_the_decrease_of_the_loss_at_first_order(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence = sequences["task"]
+    config = NetConfig(hidden=(10,), activation="tanh")
+    net = nets.build(config, sequence.input_shape, sequence.heads)
+    errors = [path_error(sequence, net, 0.8 / 2**k, 10 * 2**k) for k in range(4)]
+    ratios = [a / b for a, b in zip(errors, errors[1:], strict=False)]
+    assert all(1.7 < ratio < 2.4 for ratio in ratios), (errors, ratios)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_path_is_gradient_times_actual_change(
+    optimizer: str, sequences: dict[str, TaskSequence]
+) -> None:
+    """One step: ω = −g Δθ, with the change the optimiser made."""
+    sequence = sequences["task"]
+    net = nets.build(NetConfig(hidden=(4,)), sequence.input_shape, sequence.heads)
+    start, data = net.init(generator(0, "init")), sequence.tasks[0].train
+    training = TrainingConfig(optimizer=optimizer, lr=0.01, batch_size=len(data), steps=1)
+    run = train_phase(
+        plain_phase(net), start, {}, data, sequence.scale, hyper=None, training=training, seed=0,
+        task=0, n_steps=1, trace="task",
+    )
+    leaves = {name: value.clone().requires_grad_() for name, value in start.items()}
+    x = sequence.scale(data.raw(torch.arange(len(data))))
+    loss = F.cross_entropy(net.apply(leaves, x, 0), data.labels)
+    names = [name for name in leaves if not name.startswith("heads.") or "heads.0." in name]
+    grads = torch.autograd.grad(loss, [leaves[name] for name in names])
+    assert run.trace is not None
+    for name, g in zip(names, grads, strict=True):
+        expected = -g * (run.params[name] - start[name])
+        torch.testing.assert_close(run.trace.path[name], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_omega_is_damped_accumulated_and_never_negative() -> None:
+    hyper = SiHyper(xi=0.5)
+    before, after = {"w": torch.tensor([0.0, 0.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])}
+    path = {"w": torch.tensor([3.0, -9.0, 0.25])}
+    data = Learnt(None, None, Trace(before, path), 0, generator(0, ""))  # type: ignore[arg-type]
+    memory = si._absorb(after, si._begin(before, hyper), {}, data, hyper)
+    assert memory["anchor"].omega["w"].tolist() == pytest.approx([3 / 1.5, 0.0, 0.5])
+    again = si._absorb(after, memory, {}, data, hyper)
+    assert again["anchor"].omega["w"].tolist() == pytest.approx([4.0, 0.0, 1.0])
+    assert torch.equal(again["anchor"].star["w"], after["w"])
