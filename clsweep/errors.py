@@ -1,4 +1,4 @@
-"""Errors that are written for people: what was found, what was expected, where, what to do next."""
+"""Errors written for people: what was found, what was expected, where, what to do next."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def _mlp_body(config: NetConfig, input_shape: Shape) -> Body:
 
 
 def _conv_body(config: NetConfig, input_shape: Shape) -> Body:
-    """3×3 convolutions, each followed by the activation and 2×2 max-pooling, then one dense layer."""
+    """3×3 convolutions, each with activation and 2×2 max-pooling, then one dense layer."""
     channels = [input_shape[0], *config.channels]
     shrink = 2 ** len(config.channels)
     height, width = input_shape[1] // shrink, input_shape[2] // shrink
@@ -227,7 +227,9 @@ def _custom(path: str, input_shape: Shape, heads: Heads) -> Net:
         if isinstance(layer, nn.Linear) and layer.out_features == heads.n_outputs
     ][-1:]
     readout = tuple(
-        name for name, _ in module.named_parameters() if last and name.rpartition(".")[0] == last[0]
+        name
+        for name, _ in module.named_parameters()
+        if last and name.rpartition(".")[0] == last[0]
     )
     return Net(init, features, head, heads, input_shape, lambda task: readout)
 
@@ -236,26 +238,33 @@ def _imported(path: str) -> Callable[[Shape, int], nn.Module]:
     where = "[net] factory"
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
-        raise StudyError(f"'{path}' is no import path", expected="package.module:factory",
-                         where=where)
+        raise StudyError(
+            f"'{path}' is no import path", expected="package.module:factory", where=where
+        )
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise StudyError(
-            f"'{path}' cannot be imported: {error}", where=where,
+            f"'{path}' cannot be imported: {error}",
+            where=where,
             next_step="the module must be importable on every worker (installed, or in the "
             "current folder with PYTHONPATH=.)",
         ) from error
     if not callable(found):
-        raise StudyError(f"'{path}' is a {type(found).__name__}, not callable",
-                         expected="factory(input_shape, n_outputs) -> torch.nn.Module",
-                         where=where)
+        raise StudyError(
+            f"'{path}' is a {type(found).__name__}, not callable",
+            expected="factory(input_shape, n_outputs) -> torch.nn.Module",
+            where=where,
+        )
     factory: Callable[[Shape, int], nn.Module] = found
     return factory
 
 
 def _made(
-    factory: Callable[[Shape, int], nn.Module], path: str, input_shape: Shape, heads: Heads,
+    factory: Callable[[Shape, int], nn.Module],
+    path: str,
+    input_shape: Shape,
+    heads: Heads,
     rng: torch.Generator,
 ) -> nn.Module:
     """The factory's module; its own use of torch's global generator is seeded and contained."""
@@ -270,8 +279,11 @@ def _made(
                 where="[net] factory",
             ) from error
     if not isinstance(module, nn.Module):
-        raise StudyError(f"'{path}' returned a {type(module).__name__}",
-                         expected="a torch.nn.Module", where="[net] factory")
+        raise StudyError(
+            f"'{path}' returned a {type(module).__name__}",
+            expected="a torch.nn.Module",
+            where="[net] factory",
+        )
     return module.float()
 
 
@@ -283,8 +295,10 @@ def _probe(module: nn.Module, path: str, input_shape: Shape, heads: Heads) -> No
         with torch.no_grad():
             first, second = module.train()(x), module(x)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise StudyError(f"the module of '{path}' fails on inputs {tuple(x.shape)}: {error}",
-                         where="[net] factory") from error
+        raise StudyError(
+            f"the module of '{path}' fails on inputs {tuple(x.shape)}: {error}",
+            where="[net] factory",
+        ) from error
     if tuple(first.shape) != (2, heads.n_outputs):
         raise StudyError(
             f"the module of '{path}' returns shape {tuple(first.shape)} for 2 images",

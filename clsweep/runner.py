@@ -95,7 +95,9 @@ def run(
             the cluster is too small, ... Whatever had been computed is kept.
     """
     if inline and address:
-        raise RunnerError("--inline and --address exclude each other", next_step="give one of them")
+        raise RunnerError(
+            "--inline and --address exclude each other", next_step="give one of them"
+        )
     out = out.resolve()
     stage_folder = (stages or out / "stages").resolve()
     with Store(out) as store:

@@ -25,8 +25,15 @@ from clsweep.trees import Params, tree_map
 if TYPE_CHECKING:
     from clsweep.study import TrainingConfig
 
-__all__ = ["LearntSequence", "SourceModel", "learn_joint", "learn_sequence", "learn_source",
-           "measure_source", "memory_bytes"]
+__all__ = [
+    "LearntSequence",
+    "SourceModel",
+    "learn_joint",
+    "learn_sequence",
+    "learn_source",
+    "measure_source",
+    "memory_bytes",
+]
 
 
 class SourceModel(NamedTuple):
@@ -169,8 +176,17 @@ def learn_sequence(
             total_steps += run.n_steps
         check_learnt(net, before, params, sequence, task.index)
         rows += evaluate(net, params, sequence, task.index)
-        memory = _absorbed(method, params, memory, sequence, task.index, trace, hyper, seed,
-                           n_steps * training.batch_size)
+        memory = _absorbed(
+            method,
+            params,
+            memory,
+            sequence,
+            task.index,
+            trace,
+            hyper,
+            seed,
+            n_steps * training.batch_size,
+        )
     return LearntSequence(params, rows, total_steps, memory_bytes(memory))
 
 

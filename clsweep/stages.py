@@ -168,7 +168,5 @@ def _stages_of(study: Study, configuration: Configuration, seed: int) -> list[Jo
     statistics = statistics_key(study, configuration, seed)
     if statistics:
         label = f"{entry.statistics}, seed {seed}"
-        stages.append(
-            Job(statistics, "statistics", label, configuration.id, seed, (source,))
-        )
+        stages.append(Job(statistics, "statistics", label, configuration.id, seed, (source,)))
     return stages

@@ -237,7 +237,7 @@ class _Engine:
 
 
 def _optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.optim.Optimizer:
-    """torch's own optimiser, in its fused form (one kernel for all parameters)."""
+    """Torch's own optimiser, in its fused form (one kernel for all parameters)."""
     options: dict[str, Any] = {
         "lr": training.lr,
         "weight_decay": training.weight_decay,

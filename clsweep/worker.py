@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -272,14 +272,15 @@ def _learnt(
 def _average_accuracy(learnt: LearntSequence) -> float:
     """Mean validation accuracy over all tasks after the last."""
     last = max(row[0] for row in learnt.rows)
-    final = [n / total for after, _, split, n, total in learnt.rows
-             if after == last and split == "validation"]
+    final = [
+        n / total
+        for after, _, split, n, total in learnt.rows
+        if after == last and split == "validation"
+    ]
     return sum(final) / len(final)
 
 
-def _commit_failure(
-    context: Context, job: Job, status: str, message: str, seconds: float
-) -> None:
+def _commit_failure(context: Context, job: Job, status: str, message: str, seconds: float) -> None:
     configuration = _configurations(context)[job.config_id]
     record = record_of(
         configuration,

@@ -7,11 +7,11 @@ import random
 
 import pyarrow as pa
 import pytest
-from records import make_record, make_study
 
 from clsweep.errors import StoreError
 from clsweep.schema import check_record, normalized
 from clsweep.tables import TABLES, merged_tables, parquet_bytes, records_of, table_from_parquet
+from tests.records import make_record, make_study
 
 
 def by_trial(records):

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from records import STUDY_TOML, make_record, make_study, write_study
 
 from clsweep import disk, store
 from clsweep.errors import StoreError
 from clsweep.schema import normalized
 from clsweep.store import Store, attempts, clear_attempts, commit_record, mark_attempt
+from tests.records import STUDY_TOML, make_record, make_study, write_study
 
 RECORDS = [normalized(record) for record in make_study(("EWC", "replay"), 2, 2)]
 
@@ -177,7 +177,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from records import make_record
+from tests.records import make_record
 from clsweep.store import Store
 folder = Store(Path(sys.argv[1])).open_for_run("identity", "name = 'x'", "x")
 for seed in range(100_000):

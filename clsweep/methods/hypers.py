@@ -122,8 +122,9 @@ class SiHyper(Hyper):
     """Numbers of `si`."""
 
     c: float = knob(0.1, 1e-3, 1e5, log=True, doc="c, weight of the surrogate loss c Σ Ω (θ−θ*)²")
-    xi: float = fixed(0.1, doc="ξ, damping of the division by the squared displacement",
-                      at_least=1e-12)
+    xi: float = fixed(
+        0.1, doc="ξ, damping of the division by the squared displacement", at_least=1e-12
+    )
     path_gradient: Literal["task", "total"] = fixed(
         "task",
         doc="gradient in the path integral: of the task's loss (paper) or of loss plus penalty",

@@ -270,9 +270,7 @@ class _Taps:
         return found
 
 
-def _add_linear(
-    total: Params, use: _Use, delta: Tensor, weights: Tensor, squared: bool
-) -> None:
+def _add_linear(total: Params, use: _Use, delta: Tensor, weights: Tensor, squared: bool) -> None:
     """The closed form; `delta` [B, out], inputs [B, in]."""
     size = (delta.square() if squared else delta.abs()) * weights[:, None]
     inputs = use.inputs.square() if squared else use.inputs.abs()

@@ -1,7 +1,8 @@
 """Memory aware synapses (MAS).
 
     L_t(θ) + λ Σ_i Ω_i (θ_i − θ*_i)²
-    Ω_i    = (1/N) Σ_n |∂ ‖F(x_n; θ)‖²₂ / ∂θ_i|, summed over past tasks, F the logits of the task's head
+    Ω_i    = (1/N) Σ_n |∂ ‖F(x_n; θ)‖²₂ / ∂θ_i|, summed over past tasks;
+             F the logits of the task's head
     θ*     the latest optimum
 
 Aljundi et al. 2018, "Memory aware synapses: learning what (not) to forget", ECCV. Labels are not

@@ -126,9 +126,7 @@ def penalised_phase(net: Net, weight_of: Callable[[Any], float]) -> Phase:
             return grads
         return with_penalty_gradient(grads, full, memory["anchor"], weight_of(hyper))
 
-    def settle(
-        trained: Params, memory: Memory, hyper: Any, step_size: float, task: int
-    ) -> Params:
+    def settle(trained: Params, memory: Memory, hyper: Any, step_size: float, task: int) -> Params:
         if hyper.form == "gradient":
             return trained
         return proximal(trained, memory["anchor"], weight_of(hyper), step_size)

@@ -64,8 +64,9 @@ def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
     hyper = case.numbers()
     statistics = measure_source(method, sequence, source, hyper, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0))
-    return method.absorb(source.params, method.begin(source.trace.start, hyper), statistics, data,
-                         hyper)
+    return method.absorb(
+        source.params, method.begin(source.trace.start, hyper), statistics, data, hyper
+    )
 
 
 def same(a: Params, b: Params) -> bool:
@@ -198,8 +199,16 @@ def pull(case: Case, sequence: TaskSequence, memory: Memory, params: Params) -> 
         method = methods.build(name, net)
         hyper = case.numbers() if name == case.name else None
         run = train_phase(
-            method.phases[0], params, memo, task.train, sequence.scale, hyper=hyper,
-            training=one_step, seed=0, task=1, n_steps=1,
+            method.phases[0],
+            params,
+            memo,
+            task.train,
+            sequence.scale,
+            hyper=hyper,
+            training=one_step,
+            seed=0,
+            task=1,
+            n_steps=1,
         )
         ends.append(run.params)
     moved = [(ends[0][n] - ends[1][n]).square().sum() for n in params]
@@ -244,7 +253,11 @@ def test_without_reset_the_optimiser_continues(
     carried = TrainingConfig(optimizer="adam", lr=0.01, batch_size=16, steps=4, reset=False)
     fresh = TrainingConfig(optimizer="adam", lr=0.01, batch_size=16, steps=4)
     source = source_of(sequence, carried)
-    assert {key.rpartition("/")[2] for key in source.optimiser} == {"step", "exp_avg", "exp_avg_sq"}
+    assert {key.rpartition("/")[2] for key in source.optimiser} == {
+        "step",
+        "exp_avg",
+        "exp_avg_sq",
+    }
     first = learnt(case, sequence, training=carried, source=source)
     second = learnt(case, sequence, training=fresh)
     assert not same(first.params, second.params)

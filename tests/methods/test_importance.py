@@ -61,7 +61,10 @@ def learnt_of(n: int = 23, task: int = 1) -> Learnt:
 
 
 def loop(
-    net: nets.Net, params: Params, learnt: Learnt, value: Callable[[Tensor, Tensor], Tensor],
+    net: nets.Net,
+    params: Params,
+    learnt: Learnt,
+    value: Callable[[Tensor, Tensor], Tensor],
     reduce: Callable[[Tensor], Tensor],
 ) -> Params:
     """Σ over examples of `reduce` of the gradient of `value`, one example at a time."""
@@ -146,12 +149,14 @@ def test_fisher_of_logistic_regression() -> None:
 def test_sampled_fisher_approaches_the_exact_one() -> None:
     net, params = linear()
     exact = importance.fisher_diag(net, params, learnt_of())["head.bias"]
-    draws = torch.stack([
-        importance.fisher_diag(
-            net, params, learnt_of()._replace(rng=generator(s, "measure")), estimator="sampled"
-        )["head.bias"]
-        for s in range(200)
-    ])
+    draws = torch.stack(
+        [
+            importance.fisher_diag(
+                net, params, learnt_of()._replace(rng=generator(s, "measure")), estimator="sampled"
+            )["head.bias"]
+            for s in range(200)
+        ]
+    )
     error = draws.std(0) / 200**0.5
     assert ((draws.mean(0) - exact).abs() < 4 * error + 1e-7).all()
 
@@ -168,9 +173,7 @@ def test_batched_is_the_square_of_means_and_differs() -> None:
     batched = importance.fisher_diag(net, params, learnt, estimator="batched", batch_size=2)
     empirical = importance.fisher_diag(net, params, learnt, estimator="empirical")
     torch.testing.assert_close(batched["head.weight"], (residual.T @ x / 2).square())
-    torch.testing.assert_close(
-        empirical["head.weight"], residual.square().T @ x.square() / 2
-    )
+    torch.testing.assert_close(empirical["head.weight"], residual.square().T @ x.square() / 2)
     assert (empirical["head.bias"] > 5 * batched["head.bias"]).all()
 
 

@@ -34,8 +34,10 @@ def test_full_memory_and_weight_one_is_the_joint_gradient(
         draw = {"slots": torch.arange(len(first))}
         batch = Batch(sequence.scale(raw), second.labels[index], raw, sequence.scale, draw)
         replayed = torch.autograd.grad(
-            method.phases[0].loss(params, memory, batch, hyper, 1), list(params.values()),
-            materialize_grads=True, allow_unused=True,
+            method.phases[0].loss(params, memory, batch, hyper, 1),
+            list(params.values()),
+            materialize_grads=True,
+            allow_unused=True,
         )
         whole = torch.arange(len(first))
         old = F.cross_entropy(

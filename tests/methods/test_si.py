@@ -24,8 +24,17 @@ def path_error(sequence: TaskSequence, net: nets.Net, rate: float, n_steps: int)
     start = net.init(generator(0, "init"))
     training = TrainingConfig(optimizer="sgd", lr=rate, batch_size=len(data), steps=n_steps)
     run = train_phase(
-        plain_phase(net), start, {}, data, sequence.scale, hyper=None, training=training, seed=0,
-        task=0, n_steps=n_steps, trace="task",
+        plain_phase(net),
+        start,
+        {},
+        data,
+        sequence.scale,
+        hyper=None,
+        training=training,
+        seed=0,
+        task=0,
+        n_steps=n_steps,
+        trace="task",
     )
 
     def loss(params: Params) -> float:
@@ -43,7 +52,7 @@ def test_path_integral_converges_to_the_decrease_of_the_loss_at_first_order(
     sequence = sequences["task"]
     config = NetConfig(hidden=(10,), activation="tanh")
     net = nets.build(config, sequence.input_shape, sequence.heads)
-    errors = [path_error(sequence, net, 0.8 / 2**k, 10 * 2**k) for k in range(4)]
+    errors = [path_error(sequence, net, 0.2 / 2**k, 10 * 2**k) for k in range(4)]
     ratios = [a / b for a, b in zip(errors, errors[1:], strict=False)]
     assert all(1.7 < ratio < 2.4 for ratio in ratios), (errors, ratios)
 
@@ -58,8 +67,17 @@ def test_path_is_gradient_times_actual_change(
     start, data = net.init(generator(0, "init")), sequence.tasks[0].train
     training = TrainingConfig(optimizer=optimizer, lr=0.01, batch_size=len(data), steps=1)
     run = train_phase(
-        plain_phase(net), start, {}, data, sequence.scale, hyper=None, training=training, seed=0,
-        task=0, n_steps=1, trace="task",
+        plain_phase(net),
+        start,
+        {},
+        data,
+        sequence.scale,
+        hyper=None,
+        training=training,
+        seed=0,
+        task=0,
+        n_steps=1,
+        trace="task",
     )
     leaves = {name: value.clone().requires_grad_() for name, value in start.items()}
     x = sequence.scale(data.raw(torch.arange(len(data))))

@@ -1,0 +1,1 @@
+"""Fair stability/plasticity fronts for continual-learning methods, as Ray Tune sweeps."""
