@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 
 from clsweep import worker
 from clsweep.errors import ClsweepError, RunnerError
+from clsweep.interrupts import terminable
 from clsweep.schedule import Schedule
 from clsweep.stages import Job
 from clsweep.study import Resources
@@ -57,7 +58,8 @@ def run_on_ray(
     resources = context.study.resources
     if address is None:
         worker.probe(context)
-    with _connected(address, resources, workers):
+    # Ray has its own answer to SIGTERM, from the moment that it starts.
+    with _connected(address, resources, workers), terminable():
         request = _request(resources)
         n_slots = _n_slots(resources, request)
         if workers or resources.max_concurrent:
@@ -131,7 +133,7 @@ def _run_job(config: dict[str, Any], context: worker.Context) -> dict[str, Any]:
     return {"outcome": list(worker.execute(context, job))}
 
 
-class _ScheduleSearcher(Searcher):  # type: ignore[misc]
+class _ScheduleSearcher(Searcher):
     """Tune's view of the schedule: asked for work, told how it ended."""
 
     def __init__(self, schedule: Schedule, max_attempts: int) -> None:
@@ -140,10 +142,10 @@ class _ScheduleSearcher(Searcher):  # type: ignore[misc]
         self.jobs: dict[str, Job] = {}
         self.n_suggested = 0
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job; None while all others wait for a stage."""
+    def suggest(self, trial_id: str) -> Any:
+        """The next job; None while all others wait for a stage; FINISHED for no more."""
         if self.schedule.exhausted or self.n_suggested >= _SEGMENT:
-            return str(Searcher.FINISHED)
+            return Searcher.FINISHED
         job = self.schedule.next()
         if job is None:
             return None

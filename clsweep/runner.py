@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep import cache, stages
 from clsweep.errors import ClsweepError, RunnerError
+from clsweep.interrupts import Terminated, terminable
 from clsweep.records import record_of
 from clsweep.schedule import Schedule
 from clsweep.store import Store
@@ -24,11 +21,7 @@ if TYPE_CHECKING:
     from clsweep.study import Configuration, Study
     from clsweep.worker import Context, Outcome
 
-__all__ = ["Summary", "Terminated", "run"]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; treated like Ctrl-C, with another exit code."""
+__all__ = ["Summary", "run"]
 
 
 class Summary(NamedTuple):
@@ -153,7 +146,7 @@ class _Driver:
             return
         self.progress.begin(self.plan.n_trials, self.plan.n_done)
         try:
-            with _terminable():
+            with terminable():
                 if inline:
                     from clsweep.inline import run_inline
 
@@ -244,21 +237,3 @@ class _Driver:
             if n > 0 and cache.exists(self.stage_folder, key)
         )
         return seconds, sum(spared.values())
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, ends the run as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever called keeps its own handling
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -101,7 +102,9 @@ def execute(context: Context, job: Job) -> Outcome:
     except ClsweepError as error:
         message = str(error)
     except Exception as error:  # a row with its message; the other trials go on
-        message = f"{type(error).__name__}: {error}"
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{Path(place.filename).name}, line {place.lineno}"
+        message = f"{type(error).__name__}: {error} ({at})"
     seconds = time.perf_counter() - began
     if job.kind == "trial":
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 __all__ = [
     "EwcHyper",
@@ -51,7 +52,7 @@ def knob(
         at_least: smallest value that has a meaning (a smaller one is an error).
         at_most: largest value that has a meaning.
     """
-    role = {"role": "knob", "low": low, "high": high, "log": log}
+    role: JsonDict = {"role": "knob", "low": low, "high": high, "log": log}
     return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
 
 
@@ -65,7 +66,7 @@ def nuisance(
     at_least: float = 0,
 ) -> Any:
     """A value tuned for every method with the same budget; see `knob` for the arguments."""
-    role = {"role": "nuisance", "low": low, "high": high, "log": log}
+    role: JsonDict = {"role": "nuisance", "low": low, "high": high, "log": log}
     return Field(default, description=doc, ge=at_least, json_schema_extra=role)
 
 

@@ -1,0 +1,134 @@
+"""A small real study, and the command line in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+STUDY = """\
+name = "small"
+seeds = {seeds}
+
+[benchmark]
+name = "split"
+n_tasks = 5
+scenario = "{scenario}"
+examples_per_task = 100
+
+[net]
+hidden = [16]
+
+[training]
+optimizer = "{optimizer}"
+lr = {lr}
+batch_size = 10
+steps = {steps}
+
+[resources]
+device = "cpu"
+
+{methods}
+"""
+METHODS = """\
+[[methods]]
+name = "finetune"
+
+[[methods]]
+name = "joint"
+
+[[methods]]
+name = "ewc"
+lam = [{lam}]
+form = "proximal"
+
+[[methods]]
+name = "si"
+c = [0.1, 1.0]
+form = "proximal"
+
+[[methods]]
+name = "replay"
+memory_size = [10, 50]
+"""
+
+
+def write_study(
+    folder: Path,
+    *,
+    seeds: int | list[int] = 2,
+    lam: str = "1.0, 100.0",
+    steps: int = 10,
+    more: str = "",
+    optimizer: str = "sgd",
+    lr: float = 0.1,
+    scenario: str = "domain",
+) -> Path:
+    """A study file; (6 + number of λ) configurations, before `more`."""
+    path = folder / "study.toml"
+    methods = METHODS.format(lam=lam) + more
+    text = STUDY.format(
+        seeds=seeds, steps=steps, methods=methods, optimizer=optimizer, lr=lr, scenario=scenario
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def start(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[str]:
+    """`clsweep ARGUMENTS` as a process group of its own, as a shell would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "clsweep.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        start_new_session=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def clsweep(*arguments: object, cwd: Path, expect: int = 0, **options: object) -> str:
+    """Run a command to its end; its output, after checking exit code and absence of tracebacks."""
+    process = start(*arguments, cwd=cwd, **options)
+    try:
+        out, err = process.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == expect, f"exit code {process.returncode}\n{out}\n{err}"
+    assert "Traceback" not in err, err
+    return out + err
+
+
+def wait_for(count: int, folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until at least `count` records lie in the results folder."""
+    deadline = time.monotonic() + 120
+    while len(list((folder / "records").glob("*.json"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no records appear"
+        time.sleep(0.02)
+
+
+def trials(folder: Path) -> dict[str, dict[str, object]]:
+    """Rows of the trials table by id."""
+    rows = pq.read_table(folder / "trials.parquet").to_pylist()
+    assert len({row["trial_id"] for row in rows}) == len(rows), "a trial has two rows"
+    return {row["trial_id"]: row for row in rows}
+
+
+def committed(folder: Path) -> dict[str, str]:
+    """Trial id -> when it finished, from the records that are not folded yet."""
+    records = (json.loads(p.read_text()) for p in (folder / "records").glob("*.json"))
+    return {r["trial"]["trial_id"]: r["trial"]["finished_at"] for r in records}
+
+
+def accuracy_bytes(folder: Path) -> bytes:
+    """The accuracy table as it lies on disk."""
+    return (folder / "accuracy.parquet").read_bytes()

@@ -1,0 +1,124 @@
+"""What is interrupted, killed or extended goes on with exactly what is missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .studies import accuracy_bytes, clsweep, committed, start, trials, wait_for, write_study
+
+SLOW = {"seeds": 3, "lam": "1.0, 10.0, 100.0, 1000.0", "steps": 150}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The accuracy table of the slow study, run in one go."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    clsweep("run", write_study(folder, **SLOW), "--inline", "--out", folder / "out", cwd=folder)
+    return accuracy_bytes(folder / "out")
+
+
+def kill_driver(pid: int) -> None:
+    """SIGKILL to the driver alone, which can do nothing about it."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def press_ctrl_c(pid: int) -> None:
+    """SIGINT to the whole process group, as a terminal sends it."""
+    os.killpg(pid, signal.SIGINT)
+
+
+def terminate(pid: int) -> None:
+    """SIGTERM to the driver, as batch systems send it."""
+    os.kill(pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("executor", "stop", "code"),
+    [
+        pytest.param("ray", kill_driver, -signal.SIGKILL, marks=pytest.mark.ray),
+        pytest.param("ray", press_ctrl_c, 130, marks=pytest.mark.ray),
+        pytest.param("ray", terminate, 143, marks=pytest.mark.ray),
+        ("inline", press_ctrl_c, 130),
+    ],
+    ids=["ray-kill", "ray-ctrl-c", "ray-terminate", "inline-ctrl-c"],
+)
+def test_a_stopped_run_is_finished_by_the_same_command(
+    executor: str, stop: Callable[[int], None], code: int, tmp_path: Path, undisturbed: bytes
+) -> None:
+    out = tmp_path / "out"
+    how = ["--inline"] if executor == "inline" else ["--workers", "2"]
+    command = ("run", write_study(tmp_path, **SLOW), *how, "--out", out)
+    process = start(*command, cwd=tmp_path)
+    wait_for(4, out, process)
+    stop(process.pid)
+    printed, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    if code > 0:
+        assert "the same command again" in printed
+    kept = committed(out) or {name: row["finished_at"] for name, row in trials(out).items()}
+    assert 4 <= len(kept) < 30
+    printed = clsweep(*command, cwd=tmp_path)
+    assert "30 of 30 trials done" in printed
+    after = trials(out)
+    assert {name: after[name]["finished_at"] for name in kept} == kept, "run twice"
+    assert accuracy_bytes(out) == undisturbed
+    assert {row["status"] for row in after.values()} == {"ok"}
+
+
+def test_more_seeds_values_and_methods_run_only_what_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def run(**changes: object) -> tuple[str, dict[str, object]]:
+        study = write_study(tmp_path, **changes)  # type: ignore[arg-type]
+        printed = clsweep("run", study, "--inline", "--out", out, cwd=tmp_path)
+        return printed, {name: row["finished_at"] for name, row in trials(out).items()}
+
+    printed, first = run(seeds=1, lam="1.0")
+    assert "7 of 7 trials done, 7 by this run" in printed
+    printed, second = run(seeds=2, lam="1.0")
+    assert "14 of 14 trials done, 7 by this run" in printed
+    printed, third = run(seeds=2, lam="1.0, 100.0")
+    assert "16 of 16 trials done, 2 by this run" in printed
+    assert "source models: 0 trained, 2 times reused" in printed
+    more = '[[methods]]\nname = "lwf"\nlam = [0.1, 1.0]\n'
+    printed, fourth = run(seeds=2, lam="1.0, 100.0", more=more)
+    assert "20 of 20 trials done, 4 by this run" in printed
+    assert first.items() < second.items() < third.items() < fourth.items()
+
+
+def test_plan_knows_what_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    clsweep("run", write_study(tmp_path, seeds=1), "--inline", "--out", out, cwd=tmp_path)
+    printed = clsweep("plan", write_study(tmp_path, seeds=2), "--out", out, cwd=tmp_path)
+    assert "8 configurations × 2 seeds = 16 trials; 8 done" in printed
+    assert "source stages to compute: 1 source models" in printed
+
+
+@pytest.mark.ray
+def test_a_killed_worker_costs_one_attempt_and_no_trial(
+    tmp_path: Path, undisturbed: bytes
+) -> None:
+    out = tmp_path / "out"
+    study = write_study(tmp_path, **SLOW)
+    process = start("run", study, "--workers", 2, "--out", out, cwd=tmp_path)
+    wait_for(3, out, process)
+    killed = _workers(process.pid)
+    assert killed, "no Ray worker is running a trial"
+    killed[0].kill()
+    printed, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "30 of 30 trials done, 30 by this run" in printed
+    assert accuracy_bytes(out) == undisturbed
+
+
+def _workers(driver: int) -> list[psutil.Process]:
+    """Ray's worker processes that hold a trial; Ray's own helpers are named otherwise."""
+    below = psutil.Process(driver).children(recursive=True)
+    return [process for process in below if process.name().startswith("ray::ImplicitFunc")]
