@@ -77,7 +77,7 @@ def check_binding(directory: Path, study_identity: str, resolved_toml: str) -> N
             next_step="put back a copy of the file, or choose another folder with `--out`",
         ) from error
     check_version(bound.get("schema"), str(path))
-    if found != study_identity:
+    if found != study_identity and _holds_trials(directory):
         changed = _differences(study_table(directory), tomllib.loads(resolved_toml))
         raise StoreError(
             f"the folder holds the results of study '{name}', whose trials cannot be mixed "
@@ -102,6 +102,11 @@ def study_table(directory: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read the study: {error}", where=str(path)) from error
+
+
+def _holds_trials(directory: Path) -> bool:
+    """Whether anything has come of the study yet; a start that failed leaves an empty folder."""
+    return any(directory.glob("*.parquet")) or any((directory / "records").glob("*.json"))
 
 
 def _check_empty(directory: Path) -> None:

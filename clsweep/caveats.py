@@ -27,8 +27,8 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
 
 
 def axes_text(axes: Mapping[str, Any]) -> str:
-    """The numbers that set a configuration apart: `lam = 1e+04, lr = 0.1`."""
-    return ", ".join(f"{name} = {number_text(value)}" for name, value in axes.items()) or "–"
+    """The numbers that set a configuration apart: `lam=1e+04, lr=0.1`."""
+    return ", ".join(f"{name}={number_text(value)}" for name, value in axes.items()) or "–"
 
 
 def number_text(value: Any) -> str:

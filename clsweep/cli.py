@@ -138,10 +138,13 @@ def plan(
     """Check a study; say what a run would do and cost."""
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep import cache
+    from clsweep.binding import check_binding
     from clsweep.catalog import benchmark_sizes
     from clsweep.forecast import forecast
     from clsweep.listings import plan_table, plan_text
+    from clsweep.study import resolved_toml, study_identity
 
+    check_binding(folder, study_identity(loaded), resolved_toml(loaded))
     stage_folder = stages or folder / "stages"
     planned = forecast(
         loaded,

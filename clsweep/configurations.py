@@ -27,6 +27,7 @@ __all__ = [
     "canonical_json",
     "check_configurations",
     "configurations",
+    "identity",
     "resolved_toml",
     "study_identity",
 ]
@@ -74,7 +75,26 @@ def study_identity(study: Study) -> str:
     Args:
         study: the study.
     """
-    return _digest({key: _plain(getattr(study, key)) for key in ("benchmark", "net", "training")})
+    return _digest(
+        {key: identity(getattr(study, key)) for key in ("benchmark", "net", "training")}
+    )
+
+
+def identity(model: BaseModel) -> dict[str, Any]:
+    """What of a table of the study file goes into a hash: its name, and what is not at its default.
+
+    A key that a later release adds, at a default that changes nothing, so leaves every stored
+    result its name. The price: the default of a released key can never change.
+
+    Args:
+        model: the table.
+    """
+    fields = type(model).model_fields
+    return {
+        key: value
+        for key, value in _plain(model).items()
+        if key == "name" or value != fields[key].get_default(call_default_factory=True)
+    }
 
 
 def canonical_json(value: Any) -> str:
@@ -140,7 +160,7 @@ def resolved_toml(study: Study) -> str:
 @lru_cache(maxsize=8)
 def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
     """(index of the [[methods]] table, configuration) of every configuration."""
-    shared = {"benchmark": _plain(study.benchmark), "net": _plain(study.net)}
+    shared = {"benchmark": identity(study.benchmark), "net": identity(study.net)}
     found: list[tuple[int, Configuration]] = []
     for index, request in enumerate(study.methods):
         at = ("methods", index)
@@ -165,15 +185,15 @@ def _configuration(
 ) -> Configuration:
     entry = METHODS[request.name]
     hyper = entry.hyper(**point)
-    identity = {
+    work = {
         **shared,
-        "training": _plain(training),
+        "training": identity(training),
         "method": request.name,
         "version": entry.version,
-        "hyper": _plain(hyper),
+        "hyper": identity(hyper),
     }
     return Configuration(
-        id=_digest(identity),
+        id=_digest(work),
         method=request.name,
         label=request.label,
         hyper=hyper,

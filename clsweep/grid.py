@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from clsweep.errors import closest_name
 from clsweep.methods import METHODS, MethodEntry
 from clsweep.settings import Section, TrainingConfig
-from clsweep.study_errors import mistake
+from clsweep.study_errors import as_toml, mistake
 
 __all__ = ["REQUESTS", "AnyRequest", "MethodRequest", "product", "range_values"]
 
@@ -82,7 +82,7 @@ def _expanded(raw: Mapping[str, Any], *, log: bool, whole: bool) -> tuple[float,
         _check_end(raw[key], key, whole=whole)
     log = raw.get("log", log)
     if not isinstance(log, bool):
-        raise mistake(f"log = {log!r}", expected="true or false", at=("log",))
+        raise mistake(f"log = {as_toml(log)}", expected="true or false", at=("log",))
     low, high, n = raw["low"], raw["high"], raw["n"]
     _check_range(low, high, n, log=log)
     values = range_values(low, high, n, log=log, whole=whole)
@@ -99,12 +99,12 @@ def _check_end(value: Any, key: str, *, whole: bool) -> None:
     word = "a whole number" if whole else "a finite number"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or abs(value) > sys.float_info.max or (whole and value != int(value)):
-        raise mistake(f"{key} = {value!r}", expected=word, at=(key,))
+        raise mistake(f"{key} = {as_toml(value)}", expected=word, at=(key,))
 
 
 def _check_range(low: float, high: float, n: Any, *, log: bool) -> None:
     if isinstance(n, bool) or not isinstance(n, int):
-        raise mistake(f"n = {n!r}", expected="a whole number of values", at=("n",))
+        raise mistake(f"n = {as_toml(n)}", expected="a whole number of values", at=("n",))
     if not 2 <= n <= MAX_RANGE_VALUES:
         raise mistake(
             f"n = {n} values in a range",
@@ -192,7 +192,12 @@ class MethodRequest(Section):
 
     name: Annotated[str, Field(description="a method that `clsweep methods` lists")]
     label: Annotated[
-        str, Field(pattern=r"^\S(.*\S)?$", max_length=60, description="the curve's name")
+        str,
+        Field(
+            pattern=r"^\S(.*\S)?$",
+            max_length=60,
+            description="the curve's name, of up to 60 characters, without spaces at its ends",
+        ),
     ]
     training: Annotated[
         _TrainingAxes, Field(description="overrides of [training] for this method")

@@ -243,9 +243,12 @@ def _imported(path: str) -> Callable[[Shape, int], nn.Module]:
         )
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # importing runs the user's code
+        kind = (
+            "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        )
         raise StudyError(
-            f"'{path}' cannot be imported: {error}",
+            f"'{path}' cannot be imported: {kind}{error}",
             where=where,
             next_step="the module must be importable on every worker (installed, or in the "
             "current folder with PYTHONPATH=.)",
@@ -287,6 +290,21 @@ def _made(
     return module.float()
 
 
+def _check_parameters(module: nn.Module, path: str) -> None:
+    """Refuse modules of which nothing, or not everything, is trained."""
+    parameters = dict(module.named_parameters())
+    fixed = [name for name, value in parameters.items() if not value.requires_grad]
+    if parameters and not fixed:
+        return
+    raise StudyError(
+        f"the module of '{path}' has "
+        + (f"parameters that are not to be trained: {fixed[:3]}" if fixed else "no parameters"),
+        expected="parameters that are all trained",
+        where="[net] factory",
+        next_step="register_buffer holds constants" if fixed else "",
+    )
+
+
 def _probe(module: nn.Module, path: str, input_shape: Shape, heads: Heads) -> None:
     """Refuse modules whose forward pass is random, changes buffers, or has the wrong shape."""
     x = torch.rand(2, *input_shape, generator=generator(0, "probe-input"))
@@ -294,11 +312,19 @@ def _probe(module: nn.Module, path: str, input_shape: Shape, heads: Heads) -> No
     try:
         with torch.no_grad():
             first, second = module.train()(x), module(x)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # a forward pass runs the user's code
         raise StudyError(
-            f"the module of '{path}' fails on inputs {tuple(x.shape)}: {error}",
+            f"the module of '{path}' fails on inputs {tuple(x.shape)}: "
+            f"{type(error).__name__}: {error}",
             where="[net] factory",
         ) from error
+    _check_parameters(module, path)
+    if not isinstance(first, Tensor):
+        raise StudyError(
+            f"the module of '{path}' returns a {type(first).__name__}",
+            expected=f"a tensor of logits, [n_images, {heads.n_outputs}]",
+            where="[net] factory",
+        )
     if tuple(first.shape) != (2, heads.n_outputs):
         raise StudyError(
             f"the module of '{path}' returns shape {tuple(first.shape)} for 2 images",

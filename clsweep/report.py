@@ -133,7 +133,8 @@ def report(directory: Path, out: Path | None = None, console: Console | None = N
     console.print(*shown, sep="\n")
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
     text.print(*shown, sep="\n")
-    write_atomically(folder / "report.txt", text.export_text().encode())
+    lines = (line.rstrip() for line in text.export_text().splitlines())
+    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
     write_atomically(folder / "fronts.parquet", _front_bytes(data.comparison))
     for path in plots.draw(data, folder / "front"):
         console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)

@@ -230,10 +230,14 @@ class _Driver:
         for job in self.plan.jobs:
             if job.kind == "trial" and job.needs and job.key not in left:
                 uses[job.needs[0]] = uses.get(job.needs[0], 0) + 1
-        spared = {key: n - (key in trained) for key, n in uses.items()}
+        spared = {
+            key: n - (key in trained)
+            for key, n in uses.items()
+            if cache.exists(self.stage_folder, key)
+        }
         seconds = sum(
             n * float(cache.facts(self.stage_folder, key)["wall_seconds"])
             for key, n in spared.items()
-            if n > 0 and cache.exists(self.stage_folder, key)
+            if n > 0
         )
         return seconds, sum(spared.values())

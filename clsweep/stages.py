@@ -14,6 +14,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clsweep.configurations import identity
 from clsweep.methods import METHODS
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def source_key(study: Study, configuration: Configuration, seed: int) -> str:
         "source",
         SOURCE_VERSION,
         {
-            "benchmark": study.benchmark.model_dump(mode="json"),
-            "net": study.net.model_dump(mode="json"),
-            "training": configuration.training.model_dump(mode="json"),
+            "benchmark": identity(study.benchmark),
+            "net": identity(study.net),
+            "training": identity(configuration.training),
             "seed": seed,
         },
     )
@@ -59,8 +60,8 @@ def statistics_key(study: Study, configuration: Configuration, seed: int) -> str
     entry = METHODS[configuration.method]
     if not entry.statistics:
         return ""
-    hyper = configuration.hyper.model_dump(mode="json")
-    inputs = {name: hyper[name] for name in entry.statistics_read}
+    hyper = identity(configuration.hyper)
+    inputs = {name: hyper[name] for name in entry.statistics_read if name in hyper}
     inputs["source"] = source_key(study, configuration, seed)
     return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
 

@@ -28,7 +28,7 @@ from clsweep.errors import StudyError, closest_name
 from clsweep.grid import AnyRequest, MethodRequest
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
-from clsweep.study_errors import Loc, key_path, mistake, place, study_error
+from clsweep.study_errors import Loc, as_toml, key_path, mistake, place, study_error
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,7 +62,9 @@ def _seed_list(raw: Any) -> Any:
             )
         return tuple(range(raw))
     if not isinstance(raw, list | tuple):
-        raise mistake(f"seeds is {raw!r}", expected="a whole number of seeds, or a list of seeds")
+        raise mistake(
+            f"seeds = {as_toml(raw)}", expected="a whole number of seeds, or a list of seeds"
+        )
     twice = [seed for seed, count in Counter(map(repr, raw)).items() if count > 1]
     if twice:
         raise mistake(f"the seed {twice[0]} is listed twice", expected="each seed once")
@@ -214,12 +216,16 @@ def _parsed_toml(text: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
         quoted = text.splitlines()[int(line[1]) - 1].strip() if line else ""
-        is_methods = quoted.startswith(("[methods", "[[methods")) and "overwrite" in str(error)
+        expected, next_step = "", "strings need quotes; numbers, true and false do not"
+        if re.search("overwrite|twice", str(error)):
+            is_methods = quoted.startswith(("[methods", "[[methods"))
+            double = "[[methods]], in double brackets, for every method"
+            expected, next_step = double if is_methods else "every key and table once", ""
         raise StudyError(
             f"not TOML: {error}",
-            expected="[[methods]], in double brackets, for every method" if is_methods else "",
+            expected=expected,
             where=f"{where}: {quoted}" if quoted else where,
-            next_step="" if is_methods else "strings need quotes; numbers, true and false do not",
+            next_step=next_step,
         ) from None
 
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from clsweep.errors import StudyError, closest_name
 
-__all__ = ["Loc", "key_path", "mistake", "mistake_below", "place", "study_error"]
+__all__ = ["Loc", "as_toml", "key_path", "mistake", "mistake_below", "place", "study_error"]
 
 Loc = tuple[int | str, ...]
 _TYPE_WORDS = {
@@ -90,7 +90,13 @@ def study_error(
     locs = [_full_loc(detail) for detail in details]
     paths = [key_path(raw, loc) for loc in locs]
     found, expected, next_step = _in_words(details[0], locs[0], paths[0], raw, root)
-    others = [path for path in dict.fromkeys(paths[1:]) if path != paths[0]]
+    # A list whose only item is wrong counts as too short as well; that is no second mistake.
+    others = [
+        path
+        for path in dict.fromkeys(paths)
+        if not any(other.startswith((f"{path}.", f"{path}[")) for other in paths)
+        and path != paths[0]
+    ]
     if others:
         listed = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         next_step = f"{next_step}; " if next_step else ""
@@ -125,13 +131,17 @@ def key_path(raw: Any, loc: Loc) -> str:
         if isinstance(part, int):
             if isinstance(here, Sequence) and not isinstance(here, str) and part < len(here):
                 text, here = f"{text}[{part}]", here[part]
-        elif isinstance(here, Mapping) and (part in here or is_last):
+        elif isinstance(here, Mapping) and (
+            part in here or (is_last and part != here.get("name"))
+        ):
             text, here = (f"{text}.{part}" if text else part), here.get(part)
     return text
 
 
 def _full_loc(detail: ErrorDetails) -> Loc:
     below = detail["ctx"]["at"] if detail["type"] == "mistake" else ()
+    if detail["type"] == "union_tag_invalid":
+        below = ("name",)
     return (*detail["loc"], *below)
 
 
@@ -139,7 +149,7 @@ def _in_words(
     detail: ErrorDetails, loc: Loc, path: str, raw: Mapping[str, Any], root: type[BaseModel]
 ) -> tuple[str, str, str]:
     kind, ctx, key = detail["type"], detail.get("ctx", {}), path.rsplit(".", 1)[-1]
-    shown = f"{key} = {_as_toml(detail['input'])}"
+    shown = f"{key} = {as_toml(detail['input'])}"
     if kind == "mistake":
         return ctx["found"], ctx["expected"], ctx["next_step"]
     if kind == "extra_forbidden":
@@ -151,7 +161,7 @@ def _in_words(
         members = _members(_annotation_at(root, loc))
         return f"{path} has no 'name'", "one of " + ", ".join(map(_tag_of, members)), ""
     if kind == "union_tag_invalid":
-        return _unknown_tag(ctx, loc)
+        return _unknown_tag(detail, loc)
     if kind == "literal_error":
         return shown, closest_name(str(detail["input"]), _quoted(ctx["expected"])), ""
     if kind in _BOUND_WORDS:
@@ -163,7 +173,7 @@ def _in_words(
         at_least = kind == "too_short"
         words = f"at least {ctx['min_length']}" if at_least else f"at most {ctx['max_length']}"
         return shown, f"{words} of them", ""
-    if kind in ("string_pattern_mismatch", "string_too_long", "string_too_short"):
+    if kind in ("string_pattern_mismatch", "string_too_long"):
         return shown, _description(root, loc) or detail["msg"], ""
     if kind in _TYPE_WORDS:
         return shown, _TYPE_WORDS[kind], ""
@@ -172,11 +182,13 @@ def _in_words(
     return shown, detail["msg"], ""
 
 
-def _unknown_tag(ctx: Mapping[str, Any], loc: Loc) -> tuple[str, str, str]:
+def _unknown_tag(detail: ErrorDetails, loc: Loc) -> tuple[str, str, str]:
     what, command = ("method", "methods") if loc[0] == "methods" else ("benchmark", "benchmarks")
-    tags = _quoted(ctx["expected_tags"])
-    found = f"unknown {what} '{ctx['tag']}'"
-    return found, closest_name(str(ctx["tag"]), tags), f"`clsweep {command}` lists them"
+    name, tags = detail["input"]["name"], _quoted(detail["ctx"]["expected_tags"])
+    listing = f"`clsweep {command}` lists them"
+    if not isinstance(name, str):
+        return f"name = {as_toml(name)}", "a string", listing
+    return f"unknown {what} '{name}'", closest_name(name, tags), listing
 
 
 def _quoted(text: str) -> list[str]:
@@ -195,7 +207,7 @@ def _method_note(raw: Mapping[str, Any], loc: Loc) -> str:
     if len(loc) < 2 or loc[0] != "methods" or not isinstance(loc[1], int):
         return ""
     table = raw["methods"][loc[1]]
-    name = f", name = {_as_toml(table['name'])}" if _has_name(table) else ""
+    name = f", name = {as_toml(table['name'])}" if _has_name(table) else ""
     return f" ([[methods]] table number {loc[1] + 1} of the file{name})"
 
 
@@ -250,16 +262,20 @@ def _tag_of(member: Any) -> str:
     return str(tags[0]) if tags else ""
 
 
-def _as_toml(value: Any) -> str:
-    """A value of the file for a message, shortened."""
+def as_toml(value: Any) -> str:
+    """A value of the file for a message, shortened.
+
+    Args:
+        value: what a TOML parser returns.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         text = f'"{value}"'
     elif isinstance(value, Mapping):
-        text = "{" + ", ".join(f"{k} = {_as_toml(v)}" for k, v in value.items()) + "}"
+        text = "{" + ", ".join(f"{k} = {as_toml(v)}" for k, v in value.items()) + "}"
     elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(_as_toml(v) for v in value) + "]"
+        text = "[" + ", ".join(as_toml(v) for v in value) + "]"
     else:
         text = str(value)
     return text if len(text) <= 70 else text[:67] + "..."

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich import box
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -27,36 +26,40 @@ if TYPE_CHECKING:
 __all__ = ["tables"]
 
 _NOTHING = "–"
+_MISSED = "†"
+_ROUNDING = 1e-12
 _TRANSFER = {
-    "backward transfer": "backward_transfer",
-    "forward transfer": "forward_transfer",
+    "backward\ntransfer": "backward_transfer",
+    "forward\ntransfer": "forward_transfer",
     "forgetting": "forgetting",
-    "learning accuracy": "learning_accuracy",
+    "learning\naccuracy": "learning_accuracy",
 }
 
 
 def tables(data: ReportData) -> list[RenderableType]:
-    """What the terminal shows: a heading, four tables, and what to know before trusting them.
+    """What the terminal shows: a heading, tables, and what to know before trusting them.
 
     Args:
         data: what `report.build` computed.
     """
     comparison = data.comparison
-    shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]
-    shown.append(_average_table(data))
+    made = [_average_table(data)]
     if comparison.requirements:
-        shown.append(_requirement_table(comparison))
-    shown += [_transfer_table(comparison), _cost_table(data)]
+        made.append(_requirement_table(comparison))
+    made += [_transfer_table(comparison), _trial_table(comparison), _cost_table(data)]
+    shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]
+    for table in made:
+        shown += [Text(""), table]
     if data.notes:
-        shown.append(Text("Before trusting these numbers", style="bold yellow"))
-        shown += [Padding(Text(f"• {note}"), (0, 0, 0, 1)) for note in data.notes]
+        shown += [Text(""), Text("Before trusting these numbers", style="bold yellow")]
+        shown += [_bullet(note) for note in data.notes]
     return shown
 
 
 def _average_table(data: ReportData) -> Table:
     source, target = (100 * value for value in data.comparison.reference_point)
     table = _table(
-        "Best average accuracy (%)",
+        "Best average accuracy (ACC, %)",
         ["average", "source", "target", "hypervolume"],
         "hypervolume: area above the point "
         f"({source:.3g} %, {target:.3g} %)"
@@ -67,7 +70,7 @@ def _average_table(data: ReportData) -> Table:
             _add(table, curve, None, [_NOTHING] * 4)
             continue
         point = curve.points[curve.best]
-        volume = _NOTHING if curve.is_reference else _value(curve.hypervolumes, 1, 4)
+        volume = _NOTHING if curve.is_reference else _value(curve.hypervolumes, 1, 3)
         average = _percent(point.measures["average_accuracy"])
         _add(table, curve, point, [average, *_source_target(point), volume])
     return table
@@ -77,7 +80,8 @@ def _requirement_table(comparison: Comparison) -> Table:
     table = _table(
         "Source accuracy (%) at a required target accuracy",
         ["source", "target"],
-        "required: fine-tuning's target accuracy less what is allowed; met on validation data",
+        "required: fine-tuning's target accuracy less what is allowed; chosen among those that "
+        f"meet it on validation data ({_MISSED}: not on test data)",
     )
     for requirement in comparison.requirements:
         table.add_section()
@@ -87,14 +91,17 @@ def _requirement_table(comparison: Comparison) -> Table:
             index = requirement.chosen[curve.label]
             if index is None:
                 _add(table, curve, None, ["not reached", _NOTHING])
-            else:
-                _add(table, curve, curve.points[index], _source_target(curve.points[index]))
+                continue
+            source, target = _source_target(curve.points[index])
+            missed = curve.points[index].mean("test")[1] < requirement.target - _ROUNDING
+            cells = [source, f"{target} {_MISSED if missed else ' '}"]
+            _add(table, curve, curve.points[index], cells)
     return table
 
 
 def _transfer_table(comparison: Comparison) -> Table:
     table = _table(
-        "Transfer and forgetting at the best average (points)",
+        "Transfer (BWT, FWT) and forgetting at the best average (points)",
         list(_TRANSFER),
         "learning accuracy (%): on each task right after it was learned",
         with_choice=False,
@@ -108,18 +115,29 @@ def _transfer_table(comparison: Comparison) -> Table:
     return table
 
 
-def _cost_table(data: ReportData) -> Table:
+def _trial_table(comparison: Comparison) -> Table:
     table = _table(
-        "What it took",
-        ["configs", "trials", "failed", "diverged", "steps", "time", "carries"],
-        "failed: with an error or out of memory; steps, time per trial; carries: kept between "
-        "tasks (means over finished trials)",
+        "Trials",
+        ["configurations", "trials", "failed", "diverged"],
+        "trials: one per configuration and seed; failed: with an error or out of memory",
         with_choice=False,
     )
-    table.add_column("needs", justify="left", overflow="fold")
-    for curve in _with_sections(table, data.comparison):
+    for curve in _with_sections(table, comparison):
         n = curve.n_by_status
         counts = [curve.n_configs, sum(n.values()), n["failed"] + n["oom"], n["diverged"]]
+        table.add_row(Text(curve.label), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _cost_table(data: ReportData) -> Table:
+    table = _table(
+        "What a finished trial took (means)",
+        ["steps", "time", "carries"],
+        "carries: kept from task to task; needs: beyond the current data and the last network",
+        with_choice=False,
+    )
+    table.add_column("needs", overflow="fold")
+    for curve in _with_sections(table, data.comparison):
         points = curve.points
         means = [
             _count(_mean(p.n_steps for p in points)),
@@ -127,7 +145,7 @@ def _cost_table(data: ReportData) -> Table:
             _bytes(_mean(p.memory_bytes for p in points)),
         ]
         uses = ", ".join(data.uses.get(curve.label, ())) or _NOTHING
-        table.add_row(Text(curve.label), *(str(count) for count in counts), *means, Text(uses))
+        table.add_row(Text(curve.label), *means, Text(uses))
     return table
 
 
@@ -138,14 +156,25 @@ def _table(title: str, columns: list[str], caption: str, with_choice: bool = Tru
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
         padding=(0, 1),
     )
     table.add_column("method", overflow="fold")
     if with_choice:
         table.add_column("chosen", overflow="fold")
     for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+        # Numbers are never folded: a narrow terminal folds names instead.
+        table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def _bullet(note: str) -> Table:
+    """A sentence whose further lines start under the first."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(Text("•"), Text(note))
+    return grid
 
 
 def _with_sections(table: Table, comparison: Comparison) -> Iterator[Curve]:
@@ -173,6 +202,8 @@ def _value(values: NDArray[np.float64], factor: float, digits: int, sign: bool =
     mean, error = (factor * number for number in mean_and_error(values))
     if np.isnan(mean):
         return _NOTHING
+    # Adding zero turns a rounded "-0.0" into "0.0".
+    mean = round(mean, digits) + 0.0
     text = f"{mean:+.{digits}f}" if sign else f"{mean:.{digits}f}"
     return text if np.isnan(error) else f"{text} ± {error:.{digits}f}"
 

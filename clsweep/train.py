@@ -37,8 +37,8 @@ class Diverged(MethodError):
 class Trainable(Protocol):
     """Training examples: one task's, or the union of all."""
 
-    labels: Tensor
-
+    @property
+    def labels(self) -> Tensor: ...
     def __len__(self) -> int: ...
     def raw(self, index: Tensor) -> Tensor: ...
 

@@ -171,3 +171,16 @@ def write_study(directory: Path, records: list[Record], toml: str = STUDY_TOML) 
             store.commit(record)
         store.compact()
     return directory
+
+
+def split_rows(
+    validation: tuple[float, float],
+    test: tuple[float, float] | None = None,
+    before: float = 0.97,
+) -> list[list[Any]]:
+    """Accuracy rows of two tasks with exact (source, target) accuracies on each split."""
+    rows: list[list[Any]] = []
+    for split, (source, target) in (("validation", validation), ("test", test or validation)):
+        for after, on, value in ((0, 0, before), (1, 0, source), (1, 1, target)):
+            rows.append([after, on, split, round(1000 * value), 1000])
+    return sorted(rows)

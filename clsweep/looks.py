@@ -1,0 +1,95 @@
+"""How a figure tells labels apart: colour, marker and line style, each enough on its own.
+
+One of the three may be lost to a grey print or to the reader's eyes. The palette is Okabe and
+Ito's (2008). References are black and have strokes or a star where curves have filled shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+
+from clsweep.curves import Curve
+
+__all__ = ["GREY", "RING", "Look", "curve_looks", "line_style", "reference_styles"]
+
+GREY = "0.45"
+RING: dict[str, Any] = {
+    "marker": "o",
+    "ls": "none",
+    "ms": 11,
+    "mfc": "none",
+    "mec": "black",
+    "mew": 1.1,
+}
+
+_YELLOW = "#F0E442"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _YELLOW)
+_MARKERS = ("o", "s", "^", "D", "v", "p", "<", ">", "d")
+_DASHES: tuple[Any, ...] = (
+    "solid",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (9, 2)),
+    (0, (2, 1.2)),
+    (0, (9, 1.5, 3, 1.5)),
+)
+_REFERENCE_MARKERS = {"finetune": "x", "frozen": "+", "joint": "*"}
+_OTHER_REFERENCES = ("1", "2", "3", "4")
+
+
+class Look(NamedTuple):
+    """How one label is drawn."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+
+def curve_looks(curves: Sequence[Curve]) -> list[Look]:
+    """One look per curve, in order; no two of fewer than 500 curves share all three.
+
+    Args:
+        curves: labels that trace a curve.
+    """
+    return [
+        Look(*(options[i % len(options)] for options in (_COLOURS, _MARKERS, _DASHES)))
+        for i in range(len(curves))
+    ]
+
+
+def line_style(look: Look) -> dict[str, Any]:
+    """What `Line2D` takes for the front of a curve."""
+    # Yellow alone is too faint on white.
+    faint = look.colour == _YELLOW
+    outline: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="0.35")]
+    return {
+        "color": look.colour,
+        "marker": look.marker,
+        "ls": look.dashes,
+        "lw": 1.6,
+        # The outline widens the marker, too.
+        "ms": 4.5 if faint else 6,
+        "mec": "0.35" if faint else "white",
+        "mew": 0.7,
+        "path_effects": outline if faint else None,
+    }
+
+
+def reference_styles(references: Sequence[Curve]) -> list[dict[str, Any]]:
+    """What `Line2D` takes for each reference, in order.
+
+    Args:
+        references: labels that mark an end of the plot.
+    """
+    others = iter(_OTHER_REFERENCES * (len(references) + 1))
+    markers = [_REFERENCE_MARKERS.get(curve.method) or next(others) for curve in references]
+    sizes = {"+": 11, "*": 12}
+    return [
+        {"marker": m, "ls": "none", "color": "black", "ms": sizes.get(m, 9), "mew": 1.8}
+        for m in markers
+    ]

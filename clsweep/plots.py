@@ -1,0 +1,340 @@
+"""The figure of a report: fronts of source against target accuracy, for paper and screen.
+
+Validation data decide which points are a front, the coordinates are test data. Importing this
+module imports matplotlib; nothing of its global state is used or changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from clsweep.curves import BAND_QUANTILES, Curve, Point
+from clsweep.disk import disk_errors, write_atomically
+from clsweep.looks import GREY, RING, Look, curve_looks, line_style, reference_styles
+
+if TYPE_CHECKING:
+    from clsweep.report import ReportData
+
+__all__ = ["View", "draw", "figure", "views"]
+
+_LEAST_GAP = 5.0
+_LEAST_SPAN = 2.0
+_MARGIN = 0.07
+_SETTINGS: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 8.5,
+    # Element ids of an SVG are otherwise drawn at random.
+    "svg.hashsalt": "clsweep",
+}
+_ARROWS = {
+    (-1, 0): "←",
+    (1, 0): "→",
+    (0, -1): "↓",
+    (0, 1): "↑",
+    (-1, -1): "↙",
+    (-1, 1): "↖",
+    (1, -1): "↘",
+    (1, 1): "↗",
+}
+
+Array = NDArray[np.float64]
+
+
+class View(NamedTuple):
+    """Limits of the axes, in percent."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def holds(self, xy: Array) -> NDArray[np.bool_]:
+        """Which points of shape [N, 2] lie inside."""
+        low, high = (self.left, self.bottom), (self.right, self.top)
+        return np.asarray(((xy >= low) & (xy <= high)).all(axis=1))
+
+
+def draw(data: ReportData, stem: Path) -> list[Path]:
+    """Write the figure where fronts compete, and once more with all points if some lie outside.
+
+    Args:
+        data: what `report.build` computed.
+        stem: path of the files without their ending; the second figure adds `_all` to it.
+
+    Returns:
+        The written files.
+
+    Raises:
+        StoreError: the disk refuses them.
+    """
+    written = []
+    for suffix, view in zip(("", "_all"), views(data), strict=True):
+        for ending in ("png", "svg"):
+            path = stem.with_name(f"{stem.name}{suffix}.{ending}")
+            if view is None:
+                # A figure of an earlier report would not belong to this one.
+                with disk_errors(path):
+                    path.unlink(missing_ok=True)
+                continue
+            write_atomically(path, _bytes(data, view, ending))
+            written.append(path)
+    return written
+
+
+def views(data: ReportData) -> tuple[View, View | None]:
+    """Where fronts compete, and everything (None when nothing lies outside of the first).
+
+    Fronts compete where the mean of source and target accuracy is less than five points below
+    the best; or less than as many as it takes to show what every label is chosen for in tables.
+
+    Args:
+        data: what `report.build` computed.
+    """
+    comparison = data.comparison
+    everything = _percent(p for curve in comparison.all_curves for p in curve.points)
+    if not len(everything):
+        return View(0.0, 100.0, 0.0, 100.0), None
+    chosen = _percent(p for curve in comparison.curves for p in _choices(data, curve))
+    fronts = [_percent(_front(curve)) for curve in comparison.all_curves]
+    drawn = np.concatenate([chosen, *fronts])
+    averages = (chosen if len(chosen) else drawn).mean(axis=1)
+    gap = max(_LEAST_GAP, float(np.ptp(averages)))
+    view = _around(drawn[drawn.mean(axis=1) >= averages.max() - gap])
+    return view, None if view.holds(everything).all() else _around(everything)
+
+
+def figure(data: ReportData, view: View) -> Figure:
+    """One figure.
+
+    Args:
+        data: what `report.build` computed.
+        view: limits of the axes.
+    """
+    comparison = data.comparison
+    entries = _legend_entries(data)
+    made = Figure(figsize=(7.2, max(4.4, 0.6 + 0.22 * len(entries))), layout="constrained")
+    axes = made.add_subplot()
+    axes.set(xlim=(view.left, view.right), ylim=(view.bottom, view.top))
+    _add_titles(axes, data)
+    _add_requirements(axes, data, view)
+    for curve, look in zip(comparison.curves, curve_looks(comparison.curves), strict=True):
+        _add_curve(axes, curve, look)
+    # Rings above every curve, so that none hides the choice of another.
+    for curve in comparison.curves:
+        if curve.best is not None:
+            axes.plot(*_percent([curve.points[curve.best]]).T, **RING, zorder=5)
+    styles = reference_styles(comparison.references)
+    for curve, style in zip(comparison.references, styles, strict=True):
+        _add_reference(axes, curve, style, view)
+    if not any(curve.points for curve in comparison.all_curves):
+        note = "no configuration has finished with every seed"
+        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", color=GREY)
+    _add_legend(made, entries)
+    return made
+
+
+# ------------------------------------------------------------------------------------- points
+
+
+def _percent(points: Iterable[Point]) -> Array:
+    """Mean test coordinates in percent, shape [N, 2], without those that are not numbers."""
+    xy: Array = np.array([100 * p.mean("test") for p in points]).reshape(-1, 2)
+    return np.asarray(xy[np.isfinite(xy).all(axis=1)])
+
+
+def _front(curve: Curve) -> list[Point]:
+    """The points that validation selects, by their source accuracy on test data."""
+    picked = [p for p, on_front in zip(curve.points, curve.on_front, strict=True) if on_front]
+    return sorted(picked, key=lambda p: (float(p.mean("test")[0]), -float(p.mean("test")[1])))
+
+
+def _choices(data: ReportData, curve: Curve) -> Iterator[Point]:
+    """The points of a curve that tables print."""
+    indices = [curve.best, *(r.chosen[curve.label] for r in data.comparison.requirements)]
+    return (curve.points[i] for i in indices if i is not None)
+
+
+def _around(xy: Array) -> View:
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    span = np.maximum(high - low, _LEAST_SPAN)
+    middle = (low + high) / 2
+    reach = (0.5 + _MARGIN) * span
+    # Beyond 100 % there is only room for a marker.
+    right, top = np.minimum(middle + reach, 100 + _MARGIN * span)
+    left, bottom = middle - reach
+    return View(float(left), float(right), float(bottom), float(top))
+
+
+# ------------------------------------------------------------------------------------- pieces
+
+
+def _add_titles(axes: Axes, data: ReportData) -> None:
+    n_seeds = len(data.comparison.seeds)
+    over = f"mean over {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    title = axes.set_title(textwrap.fill(data.title, 64), loc="left", fontsize=10, pad=19)
+    title.set_parse_math(False)
+    axes.annotate(
+        f"chosen on validation data, drawn on test data; {over}",
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 8),
+        textcoords="offset points",
+        fontsize=8,
+        color=GREY,
+    )
+    sources = "task 1" if data.n_tasks <= 2 else f"mean of tasks 1–{data.n_tasks - 1}"
+    axes.set_xlabel(f"source accuracy, {sources} (%)")
+    axes.set_ylabel(f"target accuracy, task {data.n_tasks} (%)")
+
+
+def _add_requirements(axes: Axes, data: ReportData, view: View) -> None:
+    """Thin lines at the required target accuracies of the tables."""
+    for requirement in data.comparison.requirements:
+        y = 100 * requirement.target
+        if view.bottom <= y <= view.top:
+            axes.axhline(y, **_requirement_style(), zorder=1.5)
+            axes.annotate(
+                f"−{100 * requirement.drop:.3g}",
+                (1, y),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(2, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=GREY,
+            )
+
+
+def _requirement_style() -> dict[str, Any]:
+    return {"color": GREY, "lw": 0.8, "ls": (0, (1, 2))}
+
+
+def _add_curve(axes: Axes, curve: Curve, look: Look) -> None:
+    faint: dict[str, Any] = {
+        "color": look.colour,
+        "marker": look.marker,
+        "ls": "none",
+        "alpha": 0.45,
+    }
+    axes.plot(*_percent(curve.points).T, **faint, ms=3.5, mew=0, zorder=2)
+    if curve.band is not None:
+        target, low, high = (100 * v for v in (curve.band.target, curve.band.low, curve.band.high))
+        shown = np.isfinite(low) & np.isfinite(high)
+        shade: dict[str, Any] = {"color": look.colour, "alpha": 0.1, "lw": 0}
+        axes.fill_betweenx(target, low, high, where=shown, **shade, zorder=1)
+    elif curve.points and len(curve.points[0].test_S2) > 1:
+        _add_bars(axes, _front(curve), look.colour)
+    axes.plot(*_percent(_front(curve)).T, **line_style(look), zorder=4, label=curve.label)
+
+
+def _add_bars(axes: Axes, points: list[Point], colour: str) -> None:
+    """Least to greatest over seeds, in both directions."""
+    for point in points:
+        low, high = (100 * f(point.test_S2, axis=0) for f in (np.min, np.max))
+        x, y = 100 * point.mean("test")
+        for xs, ys in (((low[0], high[0]), (y, y)), ((x, x), (low[1], high[1]))):
+            axes.plot(xs, ys, color=colour, lw=1, alpha=0.7, zorder=3)
+
+
+def _add_reference(axes: Axes, curve: Curve, style: dict[str, Any], view: View) -> None:
+    """A black marker with its name; one outside of the view is noted at the border."""
+    if curve.best is None:
+        return
+    for x, y in _percent([curve.points[curve.best]]):
+        shown_x = float(np.clip(x, view.left, view.right))
+        shown_y = float(np.clip(y, view.bottom, view.top))
+        axes.plot([shown_x], [shown_y], **style, clip_on=False, zorder=6, label=curve.label)
+        beyond = (int(np.sign(x - shown_x)), int(np.sign(y - shown_y)))
+        text = curve.label
+        if any(beyond):
+            text = f"{text} ({x:.1f}, {y:.1f}) {_ARROWS[beyond]}"
+        to_left = shown_x > (view.left + view.right) / 2
+        note = axes.annotate(
+            text,
+            (shown_x, shown_y),
+            xytext=(-8 if to_left else 8, -8 if beyond[1] > 0 else 7),
+            textcoords="offset points",
+            ha="right" if to_left else "left",
+            va="top" if beyond[1] > 0 else "bottom",
+            fontsize=8,
+            zorder=7,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
+        note.set_parse_math(False)
+
+
+def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
+    """Handles and their texts, from the curves down to what is explained once."""
+    comparison = data.comparison
+    entries: list[tuple[Line2D | Patch, str]] = []
+    for curve, look in zip(comparison.curves, curve_looks(comparison.curves), strict=True):
+        entries.append((Line2D([], [], **line_style(look)), curve.label))
+    styles = reference_styles(comparison.references)
+    for curve, style in zip(comparison.references, styles, strict=True):
+        entries.append((Line2D([], [], **style), curve.label))
+    dot: dict[str, Any] = {"marker": "o", "ls": "none", "color": GREY, "ms": 3.5, "mew": 0}
+    entries.append((Line2D([], [], **RING), "best average accuracy"))
+    entries.append((Line2D([], [], **dot), "each configuration"))
+    n_seeds = len(comparison.seeds)
+    if any(curve.band is not None for curve in comparison.curves):
+        low, high = (round(100 * q) for q in BAND_QUANTILES)
+        spread = f"source kept at each target,\n{low}–{high} % of {n_seeds} seeds"
+        entries.append((Patch(color="0.85"), spread))
+    elif n_seeds > 1:
+        entries.append((Line2D([], [], color=GREY, lw=1), f"range over {n_seeds} seeds"))
+    if comparison.requirements:
+        entries.append(
+            (Line2D([], [], **_requirement_style()), "required target: points\nbelow fine-tuning")
+        )
+    return entries
+
+
+def _add_legend(made: Figure, entries: list[tuple[Line2D | Patch, str]]) -> None:
+    handles = [handle for handle, _ in entries]
+    names = [str(i) for i in range(len(entries))]
+    legend = made.legend(handles, names, loc="outside right upper", handlelength=3.4)
+    legend.set_frame_on(False)
+    # Set afterwards: a label may start with an underscore or hold a dollar sign.
+    for text, (_, label) in zip(legend.get_texts(), entries, strict=True):
+        text.set_parse_math(False)
+        text.set_text("\n".join(textwrap.fill(line, 28) for line in label.splitlines()))
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """The same look and the same bytes whatever the user's own settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def _bytes(data: ReportData, view: View, ending: str) -> bytes:
+    buffer = io.BytesIO()
+    with _settings():
+        metadata = {"Date": None} if ending == "svg" else None
+        figure(data, view).savefig(buffer, format=ending, dpi=200, metadata=metadata)
+    return buffer.getvalue()

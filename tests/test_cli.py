@@ -1,0 +1,277 @@
+"""Commands that compute nothing: what they print, and that they start at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from clsweep.catalog import BENCHMARKS, DATASETS
+from clsweep.grid import REQUESTS
+from clsweep.methods import METHODS
+from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
+from clsweep.study import Study, configurations, load_study, parse_study, tomllib
+from tests.command_line import CommandLine, tiny_study
+
+HEAVY = ("torch", "torchvision", "ray", "matplotlib", "pyarrow", "sklearn", "optuna", "pandas")
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLSWEEP_DATA", raising=False)
+    return CommandLine(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["plan", "study.toml"],
+        ["methods"],
+        ["methods", "ewc"],
+        ["benchmarks"],
+        ["benchmarks", "pair"],
+        ["init"],
+        ["schema"],
+        ["plan", "nowhere.toml"],
+        ["run", "nowhere.toml"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    tiny_study(tmp_path)
+    code = (
+        "import sys; from clsweep.cli import main; code = main(sys.argv[1:])\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "sys.exit(f'imported {loaded}' if loaded else code)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "imported" not in ran.stderr, ran.stderr
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert ran.returncode == (2 if "nowhere.toml" in arguments else 0)
+
+
+def test_version(cli: CommandLine) -> None:
+    ran = cli("--version")
+    assert ran.code == 0
+    assert ran.out.startswith("clsweep ")
+    assert ran.out.split()[1][0].isdigit()
+
+
+def test_no_command_prints_the_commands(cli: CommandLine) -> None:
+    ran = cli()
+    assert ran.code == 2
+    shown = ran.out + ran.err
+    for command in ("run", "plan", "report", "methods", "benchmarks", "init", "schema"):
+        assert command in shown
+
+
+@pytest.mark.parametrize("arguments", [["plna"], ["plan"], ["run", "x", "--workers", "0"]])
+def test_wrong_usage(cli: CommandLine, arguments: list[str]) -> None:
+    ran = cli(*arguments)
+    assert ran.code == 2
+    assert "Error: " in ran.err
+    assert "Try 'clsweep" in ran.err
+
+
+def test_methods_lists_all_of_them(cli: CommandLine) -> None:
+    ran = cli("methods")
+    assert ran.code == 0
+    assert [line.split()[0] for line in ran.out.splitlines()[1:]] == list(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_in_full(cli: CommandLine, name: str) -> None:
+    ran = cli("methods", name)
+    assert ran.code == 0
+    assert ran.out.startswith(f"{METHODS[name].title} ({name})\n")
+    assert METHODS[name].citation in ran.out
+    for key, field in METHODS[name].hyper.model_fields.items():
+        assert f"\n{key} = " in ran.out
+        assert (field.description or "?").split()[0] in ran.out
+
+
+def test_benchmarks_lists_benchmarks_and_data_sets(cli: CommandLine) -> None:
+    ran = cli("benchmarks")
+    first_words = [line.split()[0] for line in ran.out.splitlines() if line.strip()]
+    assert ran.code == 0
+    assert {*BENCHMARKS, *DATASETS, "folder:PATH"} <= set(first_words)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_in_full(cli: CommandLine, name: str) -> None:
+    ran = cli("benchmarks", name)
+    assert ran.code == 0
+    for key in BENCHMARKS[name].model_fields:
+        assert f"\n{key} " in ran.out
+
+
+def test_unknown_names_are_answered_with_the_closest(cli: CommandLine) -> None:
+    cli("methods", "ewcc").is_mistake("unknown method 'ewcc'", "did you mean 'ewc'?")
+    cli("benchmarks", "spilt").is_mistake("unknown benchmark 'spilt'", "did you mean 'split'?")
+    cli("init", "--methods", "ewc,mass").is_mistake("unknown method 'mass'", "did you mean 'mas'?")
+    cli("init", "--benchmark", "rotate").is_mistake("did you mean 'rotated'?")
+    cli("init", "--methods", "si,si").is_mistake("method 'si' is listed twice")
+
+
+def test_a_closed_pipe_is_no_crash(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m clsweep.cli schema | head -c 1"
+    ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("{", "")
+
+
+# ----- init
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_init_writes_a_file_with_every_key_that_loads_and_plans(
+    cli: CommandLine, benchmark: str
+) -> None:
+    ran = cli("init", "--benchmark", benchmark, "--out", "new.toml")
+    assert ran.code == 0
+    assert "clsweep plan new.toml" in ran.out
+    text = Path("new.toml").read_text(encoding="utf-8")
+    study = load_study(Path("new.toml"))
+    assert study.name == "new"
+    assert type(study.benchmark) is BENCHMARKS[benchmark]
+    assert [request.name for request in study.methods] == list(METHODS)
+    keys = [*BENCHMARKS[benchmark].model_fields, *NetConfig.model_fields]
+    keys += [*TrainingConfig.model_fields, *Resources.model_fields, *ReportConfig.model_fields]
+    keys += [key for request in REQUESTS.values() for key in request.model_fields]
+    for key in keys:
+        assert f"\n{key} = " in text or f"\n# {key} = " in text, key
+    assert max(map(len, text.splitlines())) <= 99
+    planned = cli("plan", "new.toml")
+    assert planned.code == 0, planned.err
+    assert f"{len(configurations(study))} configurations × 3 seeds" in planned.out
+
+
+def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None:
+    ran = cli("init", "--methods", " si , joint ")
+    written = parse_study(ran.out)
+    minimal = parse_study(
+        'name = "study"\n[benchmark]\nname = "split"\n[[methods]]\nname = "si"\n'
+        'c = { low = 1e-3, high = 1e5, n = 7 }\n[[methods]]\nname = "joint"\n'
+    )
+    assert written == minimal
+
+
+def test_commented_keys_of_init_are_examples_that_work(cli: CommandLine) -> None:
+    text = cli("init", "--methods", "ewc").out.replace("# training = ", "training = ")
+    assert [t.lr for t in parse_study(text).methods[0].trainings(TrainingConfig())] == [
+        0.03,
+        0.1,
+    ]
+
+
+def test_init_overwrites_nothing(cli: CommandLine) -> None:
+    Path("there.toml").write_text("precious")
+    cli("init", "--out", "there.toml").is_mistake("there.toml exists already", "another name")
+    assert Path("there.toml").read_text() == "precious"
+    cli("init", "--out", "no/folder.toml").is_mistake("cannot be written: No such file")
+
+
+def test_init_finds_a_name_for_any_file(cli: CommandLine) -> None:
+    assert cli("init", "--out", "my study.toml").code == 0
+    assert load_study(Path("my study.toml")).name == "study"
+
+
+# ----- schema
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict:
+    """What `clsweep schema` prints."""
+    command = [sys.executable, "-m", "clsweep.cli", "schema"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def test_the_schema_is_valid_and_covers_every_key(schema: dict) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema)
+    sections = {
+        "": Study,
+        "NetConfig": NetConfig,
+        "TrainingConfig": TrainingConfig,
+        "Resources": Resources,
+        "ReportConfig": ReportConfig,
+        **{config.__name__: config for config in BENCHMARKS.values()},
+        **{f"{name}_request": request for name, request in REQUESTS.items()},
+        "TrainingAxes": REQUESTS["ewc"].model_fields["training"].annotation,
+    }
+    for name, model in sections.items():
+        part = schema["$defs"][name] if name else schema
+        assert part["properties"].keys() == model.model_fields.keys(), name
+        assert part["additionalProperties"] is False
+
+
+def test_the_schema_accepts_what_loads(cli: CommandLine, schema: dict) -> None:
+    validator = jsonschema.Draft202012Validator(schema)
+    for benchmark in BENCHMARKS:
+        validator.validate(tomllib.loads(cli("init", "--benchmark", benchmark).out))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("lam = [1.0]", "lamda = [1.0]"),
+        ("lam = [1.0]", "lam = -1"),
+        ("lam = [1.0]", "lam = []"),
+        ("lam = [1.0]", 'lam = "1"'),
+        ("lam = [1.0]", "lam = { low = 1, hig = 2, n = 3 }"),
+        ("lam = [1.0]", "lam = { low = 1, high = 2, n = 1 }"),
+        ('name = "ewc"', 'name = "ewcc"'),
+        ('name = "split"', 'name = "splitt"'),
+        ("steps = 2", "steps = 2.5"),
+        ("seeds = 1", "seeds = 0"),
+    ],
+)
+def test_the_schema_refuses_what_does_not_load(
+    schema: dict, tmp_path: Path, before: str, after: str
+) -> None:
+    validator = jsonschema.Draft202012Validator(schema)
+    text = tiny_study(tmp_path).read_text()
+    validator.validate(tomllib.loads(text))
+    assert text.count(before) == 1
+    assert not validator.is_valid(tomllib.loads(text.replace(before, after)))
+
+
+# ----- plan
+
+
+def test_plan_of_a_fresh_study(cli: CommandLine, tmp_path: Path) -> None:
+    ran = cli("plan", tiny_study(tmp_path, lam="[1.0, 10.0]"))
+    assert ran.code == 0
+    assert "3 configurations × 1 seeds = 3 trials; 0 done in results/tiny, 3 to do" in ran.out
+    assert "1 source models, 1 statistics; 0 in the cache" in ran.out
+    # Two steps for the source and for each of three trials, which start from it.
+    assert "training steps: 8 to do, of 8 in all" in ran.out
+    assert "no trial has finished yet, so no estimate" in ran.out
+    for note in ("one seed", "no 'joint'", "EWC: lam covers 1.0 decades"):
+        assert f"note: {note}" in ran.out
+    assert "no 'finetune'" not in ran.out
+    assert list(tmp_path.iterdir()) == [tmp_path / "study.toml"]
+
+
+def test_plan_notes_unequal_training_and_budgets(cli: CommandLine, tmp_path: Path) -> None:
+    more = '[[methods]]\nname = "si"\nc = [0.1, 1]\ntraining = { lr = 0.5 }\n'
+    ran = cli("plan", tiny_study(tmp_path, more=more))
+    assert "training settings differ between methods: fine-tuning, EWC | SI" in ran.out
+    assert "numbers of configurations differ (EWC 1, SI 2)" in ran.out
+    assert "EWC: 'lam' has one value, which is a point and not a front" in ran.out
+
+
+def test_a_in_the_study_is_one_message(cli: CommandLine, tmp_path: Path) -> None:
+    path = tiny_study(tmp_path, more="lamda = 3\n")
+    for command in (["plan"], ["run"], ["run", "--inline"]):
+        cli(*command, path).is_mistake("'lamda'", "'lam'?", f"{path}: methods[1].lamda", "ewc")
+    assert not Path("results").exists()

@@ -1,0 +1,48 @@
+"""The study files that ship load, plan and are fair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import clsweep
+from clsweep.forecast import fairness_notes
+from clsweep.study import Study, configurations, load_study, tomllib
+from tests.command_line import CommandLine
+
+CONFIGS = Path(clsweep.__file__).resolve().parents[1] / "configs"
+SHIPPED = sorted(CONFIGS.rglob("*.toml"))
+
+
+def test_study_files_ship() -> None:
+    expected = {"quickstart", "split_mnist", "permuted_mnist", "replay_memory"}
+    assert expected <= {path.stem for path in SHIPPED}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=[str(p.relative_to(CONFIGS)) for p in SHIPPED])
+def test_every_study_file_that_ships_loads_and_plans(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = CommandLine(capsys)("plan", path)
+    assert ran.code == 0, ran.err
+    study = load_study(path)
+    n = len(configurations(study))
+    assert f"{n} configurations × {len(study.seeds)} seeds = " in ran.out
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(Study.model_json_schema()).validate(table)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "split_mnist", "permuted_mnist"])
+def test_fronts_that_ship_are_fair(name: str) -> None:
+    study = load_study(CONFIGS / f"{name}.toml")
+    assert fairness_notes(study) == []
+    assert study.name == name
+    assert {"finetune", "frozen", "joint"} < {request.name for request in study.methods}
+    assert len({request.name for request in study.methods}) >= 7
+    assert len(study.seeds) >= 3

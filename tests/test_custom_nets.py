@@ -1,0 +1,145 @@
+"""Networks by import path: one that fits runs, every other one is one message."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.command_line import CommandLine, Ran, tiny_study
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLSWEEP_DATA", raising=False)
+    return CommandLine(capsys)
+
+
+NETS = """\
+from torch import nn
+
+constant = 3
+
+
+def good(input_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs))
+
+
+def raising(input_shape, n_outputs):
+    raise KeyError("boom")
+
+
+def wide(input_shape, n_outputs):
+    return good(input_shape, n_outputs + 1)
+
+
+def narrow(input_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(63, n_outputs))
+
+
+def number(input_shape, n_outputs):
+    return 3
+
+
+def bare():
+    return good((1, 8, 8), 10)
+
+
+def random(input_shape, n_outputs):
+    return nn.Sequential(good(input_shape, n_outputs), nn.Dropout())
+
+
+class Raising(nn.Linear):
+    def forward(self, x):
+        raise KeyError("inner")
+
+
+def raising_later(input_shape, n_outputs):
+    return Raising(64, n_outputs)
+
+
+class Mapping(nn.Linear):
+    def forward(self, x):
+        return {"logits": super().forward(x.flatten(1))}
+
+
+def mapping(input_shape, n_outputs):
+    return Mapping(64, n_outputs)
+
+
+class Empty(nn.Module):
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.n_outputs = n_outputs
+
+    def forward(self, x):
+        return x.flatten(1)[:, : self.n_outputs]
+
+
+def empty(input_shape, n_outputs):
+    return Empty(n_outputs)
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module `user_nets`, and two that cannot be imported."""
+    (tmp_path / "user_nets.py").write_text(NETS)
+    (tmp_path / "user_raises.py").write_text('raise ValueError("at import")\n')
+    (tmp_path / "user_syntax.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("user_nets", "user_raises", "user_syntax"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def _run_net(cli: CommandLine, tmp_path: Path, factory: str) -> Ran:
+    return cli(
+        "run", tiny_study(tmp_path, net=f'name = "custom"\nfactory = "{factory}"'), "--inline"
+    )
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("user_missing:f", ["cannot be imported: No module named 'user_missing'", "PYTHONPATH"]),
+        ("user_nets:missing", ["has no attribute 'missing'"]),
+        ("user_nets:constant", ["is a int, not callable", "factory(input_shape, n_outputs)"]),
+        ("user_nets:raising", ["raised KeyError: 'boom'", "factory((1, 8, 8), 10)"]),
+        ("user_nets:bare", ["raised TypeError", "factory((1, 8, 8), 10)"]),
+        ("user_nets:number", ["returned a int", "torch.nn.Module"]),
+        ("user_nets:wide", ["returns shape (2, 11) for 2 images", "(2, 10)"]),
+        ("user_nets:narrow", ["fails on inputs (2, 1, 8, 8)"]),
+        ("user_nets:random", ["is random", "no dropout"]),
+        ("user_nets:raising_later", ["fails on inputs", "inner"]),
+        ("user_nets:mapping", ["dict"]),
+        ("user_nets:empty", ["no parameters"]),
+        ("user_raises:f", ["cannot be imported", "at import"]),
+        ("user_syntax:f", ["cannot be imported", "invalid syntax"]),
+    ],
+)
+def test_a_net_that_does_not_fit_is_one_message(
+    cli: CommandLine, tmp_path: Path, factory: str, words: list[str]
+) -> None:
+    _run_net(cli, tmp_path, factory).is_mistake(f"'{factory}'", "[net] factory", *words)
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_net_by_import_path_runs(cli: CommandLine, tmp_path: Path) -> None:
+    ran = _run_net(cli, tmp_path, "user_nets:good")
+    assert ran.code == 0, ran.err
+    rows = pq.read_table("results/tiny/trials.parquet").to_pylist()
+    assert {row["n_params"] for row in rows} == {65 * 10}
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_mended_net_may_use_the_folder_of_the_failed_start(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    assert _run_net(cli, tmp_path, "user_nets:godo").code == 2
+    assert _run_net(cli, tmp_path, "user_nets:good").code == 0

@@ -1,0 +1,68 @@
+"""The order of work: stages before the trials that need them, and what a lost stage costs."""
+
+from __future__ import annotations
+
+from clsweep.schedule import Schedule
+from clsweep.stages import Job
+from clsweep.worker import Outcome
+
+SOURCE = Job("s", "source", "source", "c", 0)
+FISHER = Job("f", "statistics", "Fisher", "c", 0, ("s",))
+PLAIN = Job("t0", "trial", "fine-tuning", "c0", 0, ("s",))
+EWC = Job("t1", "trial", "EWC", "c1", 0, ("s", "f"))
+JOINT = Job("t2", "trial", "joint", "c2", 0)
+
+
+def schedule() -> tuple[Schedule, list[tuple[str, str]]]:
+    ended: list[tuple[str, str]] = []
+    made = Schedule(
+        [SOURCE, FISHER, PLAIN, EWC, JOINT],
+        lambda job: None,
+        lambda job, outcome: ended.append((job.key, outcome.status)),
+    )
+    return made, ended
+
+
+def test_what_waits_for_a_stage_is_passed_over() -> None:
+    queue, _ = schedule()
+    assert queue.next() is SOURCE
+    assert queue.next() is JOINT
+    assert queue.next() is None
+    queue.done(SOURCE, Outcome("ok"))
+    assert queue.next() is FISHER
+    assert queue.next() is PLAIN
+    assert queue.next() is None
+    queue.done(FISHER, Outcome("ok"))
+    assert queue.next() is EWC
+    assert queue.exhausted
+    assert not queue.finished
+    for job in (JOINT, PLAIN, EWC):
+        queue.done(job, Outcome("ok"))
+    assert queue.finished
+
+
+def test_a_lost_stage_takes_along_what_needs_it_with_its_reason() -> None:
+    queue, ended = schedule()
+    queue.next()
+    queue.done(SOURCE, Outcome("diverged", "the loss is NaN"))
+    assert ended == [("s", "diverged"), ("f", "diverged"), ("t0", "diverged"), ("t1", "diverged")]
+    assert queue.next() is JOINT
+
+
+def test_an_abort_hands_out_nothing_more_and_keeps_the_first_reason() -> None:
+    queue, ended = schedule()
+    queue.next()
+    queue.next()
+    queue.done(SOURCE, Outcome("abort", "the disk is full"))
+    queue.done(JOINT, Outcome("abort", "the disk is still full"))
+    assert queue.abort_message == "the disk is full"
+    assert queue.next() is None
+    assert queue.finished
+    assert ended == []
+
+
+def test_a_lost_worker_puts_its_job_back_in_front() -> None:
+    queue, _ = schedule()
+    queue.next()
+    queue.requeue(SOURCE)
+    assert queue.next() is SOURCE

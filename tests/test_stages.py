@@ -1,0 +1,115 @@
+"""Keys of stages: equal for equal work, different for different work, and stable over releases."""
+
+from __future__ import annotations
+
+import pytest
+
+from clsweep import stages
+from clsweep.study import Study, configurations, parse_study
+
+STUDY = """\
+name = "s"
+seeds = [3, 5]
+
+[benchmark]
+name = "split"
+n_tasks = 5
+
+[net]
+hidden = [10]
+
+[training]
+lr = 0.1
+
+[[methods]]
+name = "joint"
+
+[[methods]]
+name = "ewc"
+lam = [1, 10]
+
+[[methods]]
+name = "ewc"
+label = "sampled"
+lam = 10
+fisher = "sampled"
+
+[[methods]]
+name = "finetune"
+"""
+
+
+def study(**changes: str) -> Study:
+    text = STUDY
+    for old, new in changes.items():
+        text = text.replace(OLD[old], new)
+    return parse_study(text)
+
+
+OLD = {"name": 'name = "s"', "lr": "lr = 0.1", "hidden": "hidden = [10]", "tasks": "n_tasks = 5"}
+
+
+def keys(of: Study) -> tuple[str, str]:
+    """(source key, Fisher key) of the first EWC configuration with seed 3."""
+    ewc = next(c for c in configurations(of) if c.method == "ewc")
+    return stages.source_key(of, ewc, 3), stages.statistics_key(of, ewc, 3)
+
+
+def test_golden_keys() -> None:
+    # A change here throws away every user's cached stages: raise a version only when a stage's
+    # code computes something else.
+    assert keys(study()) == ("c5492b47e9dcd635c6b655e5", "4706a7bfdaf69d3bb9559f7a")
+    assert stages.stage_key("source", 1, {"a": 1.0}) == "9ffcf194296241d1eb10b70e"
+
+
+def test_the_name_of_the_study_does_not_matter() -> None:
+    assert keys(study(name='name = "other"')) == keys(study())
+
+
+@pytest.mark.parametrize(
+    ("what", "new"), [("lr", "lr = 0.2"), ("hidden", "hidden = [11]"), ("tasks", "n_tasks = 2")]
+)
+def test_everything_that_training_depends_on_matters(what: str, new: str) -> None:
+    for before, after in zip(keys(study()), keys(study(**{what: new})), strict=True):
+        assert before != after
+
+
+def plan_of(of: Study, done: set[str] = frozenset(), cached: set[str] = frozenset()):
+    return stages.plan(of, configurations(of), done, cached.__contains__)
+
+
+def test_one_source_per_seed_and_one_fisher_per_estimator() -> None:
+    jobs = plan_of(study()).jobs
+    kinds = [job.kind for job in jobs]
+    assert kinds.count("source") == 2
+    assert kinds.count("statistics") == 4
+    assert kinds.count("trial") == 10
+
+
+def test_every_job_follows_what_it_needs_and_seeds_come_in_turn() -> None:
+    seen: set[str] = set()
+    jobs = plan_of(study()).jobs
+    for job in jobs:
+        assert seen.issuperset(job.needs)
+        assert job.key not in seen
+        seen.add(job.key)
+    assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
+
+
+def test_done_trials_and_cached_stages_are_not_planned_again() -> None:
+    full = plan_of(study())
+    trial = next(job for job in full.jobs if job.kind == "trial" and job.label == "sampled")
+    rest = plan_of(study(), {trial.key}, set(trial.needs[:1]))
+    keys_left = {job.key for job in rest.jobs}
+    # The Fisher of that trial is needed by nobody else; its source is, and is there.
+    assert keys_left == {j.key for j in full.jobs} - {trial.key, *trial.needs}
+    assert rest.n_done == 1
+    assert rest.stages_in_cache == [trial.needs[0]]
+
+
+def test_a_finished_study_needs_nothing() -> None:
+    full = plan_of(study())
+    done = {job.key for job in full.jobs if job.kind == "trial"}
+    rest = plan_of(study(), done)
+    assert rest.jobs == []
+    assert rest.n_done == rest.n_trials == 10
