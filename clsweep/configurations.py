@@ -81,7 +81,7 @@ def study_identity(study: Study) -> str:
 
 
 def identity(model: BaseModel) -> dict[str, Any]:
-    """What of a table of the study file goes into a hash: its name, and what is not at its default.
+    """What of a study file's table goes into hashes: its name, and what is not at its default.
 
     A key that a later release adds, at a default that changes nothing, so leaves every stored
     result its name. The price: the default of a released key can never change.

@@ -322,11 +322,18 @@ class TestBinding:
             assert len(second.load()) == 1
 
     def test_another_study_is_refused_with_what_changed(self, tmp_path):
-        self.open(tmp_path).close()
+        with self.open(tmp_path) as folder:
+            folder.commit(make_record())
         toml = STUDY_TOML.replace("n_tasks = 2", "n_tasks = 5")
         with pytest.raises(StoreError, match=r"'synthetic'.*benchmark.n_tasks was 2, now 5"):
             self.open(tmp_path, "other", toml)
         assert "n_tasks = 2" in (tmp_path / "study.toml").read_text(encoding="utf-8")
+
+    def test_a_folder_without_any_trial_may_change_its_study(self, tmp_path):
+        self.open(tmp_path).close()
+        toml = STUDY_TOML.replace("n_tasks = 2", "n_tasks = 5")
+        with self.open(tmp_path, "other", toml) as folder:
+            assert folder.study_table()["benchmark"]["n_tasks"] == 5
 
     def test_more_methods_of_the_same_study_are_welcome(self, tmp_path):
         self.open(tmp_path).close()
