@@ -34,6 +34,7 @@ __all__ = ["View", "draw", "figure", "views"]
 _LEAST_GAP = 5.0
 _LEAST_SPAN = 2.0
 _MARGIN = 0.07
+_LONGEST_NAME = 24
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -163,9 +164,12 @@ def _percent(points: Iterable[Point]) -> Array:
 
 
 def _front(curve: Curve) -> list[Point]:
-    """The points that validation selects, by their source accuracy on test data."""
+    """The points that validation selects, in the order that they have on validation data.
+
+    In the order of test data, points that differ by luck would make a steep curve zigzag.
+    """
     picked = [p for p, on_front in zip(curve.points, curve.on_front, strict=True) if on_front]
-    return sorted(picked, key=lambda p: (float(p.mean("test")[0]), -float(p.mean("test")[1])))
+    return sorted(picked, key=lambda p: tuple(p.mean("validation")))
 
 
 def _choices(data: ReportData, curve: Curve) -> Iterator[Point]:
@@ -217,7 +221,8 @@ def _add_requirements(axes: Axes, data: ReportData, view: View) -> None:
                 f"−{100 * requirement.drop:.3g}",
                 (1, y),
                 xycoords=axes.get_yaxis_transform(),
-                xytext=(2, 0),
+                # Nearer, the dotted line would run into the minus sign.
+                xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
@@ -265,7 +270,9 @@ def _add_reference(axes: Axes, curve: Curve, style: dict[str, Any], view: View) 
         shown_y = float(np.clip(y, view.bottom, view.top))
         axes.plot([shown_x], [shown_y], **style, clip_on=False, zorder=6, label=curve.label)
         beyond = (int(np.sign(x - shown_x)), int(np.sign(y - shown_y)))
-        text = curve.label
+        # The legend has the whole of a name that would run over other names here.
+        text = textwrap.wrap(curve.label, _LONGEST_NAME)[0] if curve.label.strip() else ""
+        text += "…" if len(text) < len(curve.label.strip()) else ""
         if any(beyond):
             text = f"{text} ({x:.1f}, {y:.1f}) {_ARROWS[beyond]}"
         to_left = shown_x > (view.left + view.right) / 2

@@ -94,18 +94,18 @@ def build(directory: Path) -> ReportData:
             next_step="; ".join(store.warnings) or "run the study first, or check the folder",
         )
     records, notes = _asked_for(records, directory)
-    chance = _chance(study.get("benchmark", {}))
-    drops = study.get("report", {}).get("drops", DEFAULT_DROPS)
+    benchmark = _table(study, "benchmark")
+    chance = _chance(benchmark)
     comparison = compare(
         records,
-        labels=[method.get("label", "") for method in study.get("methods", [])],
-        drops=[drop / 100 for drop in drops],
+        labels=_labels(study),
+        drops=[drop / 100 for drop in _drops(study)],
         reference_point=chance or (0.0, 0.0),
     )
     return ReportData(
         comparison=comparison,
         name=str(study.get("name", directory.name)),
-        benchmark=_benchmark_text(study.get("benchmark", {})),
+        benchmark=_benchmark_text(benchmark),
         n_tasks=1 + max((row[1] for r in records for row in r["accuracy"]), default=1),
         chance_is_known=chance is not None,
         uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
@@ -185,13 +185,36 @@ def _known(curves: Sequence[Curve]) -> Iterator[Curve]:
     return (curve for curve in curves if curve.method in METHODS)
 
 
+# Results outlive their study file: what somebody broke in it must not hide them, so that nothing
+# below relies on its types.
+
+
+def _table(study: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = study.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _labels(study: Mapping[str, Any]) -> list[str]:
+    methods = study.get("methods")
+    entries = methods if isinstance(methods, list) else []
+    return [str(entry.get("label", "")) for entry in entries if isinstance(entry, dict)]
+
+
+def _drops(study: Mapping[str, Any]) -> Sequence[float]:
+    drops = _table(study, "report").get("drops")
+    sound = isinstance(drops, list) and all(isinstance(drop, (int, float)) for drop in drops)
+    return drops if isinstance(drops, list) and sound else DEFAULT_DROPS
+
+
 def _benchmark_text(benchmark: Mapping[str, Any]) -> str:
     if not benchmark:
         return "unknown benchmark"
     data = str(benchmark.get("dataset", "digits"))
-    target = benchmark.get("target", ())
-    more = [target] if isinstance(target, str) else list(target)
-    name = " → ".join([data, *more]) if more else f"{benchmark.get('name', '')} {data}".strip()
+    target = benchmark.get("target", [])
+    more = map(str, target if isinstance(target, list) else [target])
+    name = " → ".join([data, *more])
+    if name == data:
+        name = f"{benchmark.get('name', '')} {data}".strip()
     parts = [name]
     if "n_tasks" in benchmark:
         parts.append(f"{benchmark['n_tasks']} tasks")

@@ -173,6 +173,9 @@ def _table(title: str, columns: list[str], caption: str, with_choice: bool = Tru
 def _bullet(note: str) -> Table:
     """A sentence whose further lines start under the first."""
     grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    # A label that is longer than the line would be cut.
+    grid.add_column(overflow="fold")
     grid.add_row(Text("•"), Text(note))
     return grid
 

@@ -1,0 +1,626 @@
+"""Tables, points and notes of a report against numbers worked by hand, and odd results folders."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from clsweep import plots
+from clsweep.configurations import Configuration, configurations
+from clsweep.records import record_of
+from clsweep.report import ReportData, build, report, tables
+from clsweep.store import Store
+from clsweep.study import load_study
+from tests.command_line import CommandLine
+from tests.records import CURVES, Record, make_record, make_study, split_rows, write_study
+
+TOP = """\
+name = "by-hand"
+seeds = [0, 1]
+[benchmark]
+name = "split"
+dataset = "digits"
+n_tasks = 2
+scenario = "domain"
+[net]
+hidden = [4]
+"""
+ENDS = """
+[[methods]]
+name = "finetune"
+[[methods]]
+name = "joint"
+"""
+EWC = """
+[[methods]]
+name = "ewc"
+label = "EWC"
+lam = [1.0, 10.0, 100.0, 1000.0]
+"""
+STUDY = TOP + EWC + ENDS
+
+Pair = tuple[float, float]
+
+# (label, knob): validation and test (source, target), for each seed. On validation data all four
+# values of lam are a front and 100 has the best average; on test data 1000 beats everything.
+VALIDATION: dict[tuple[str, float | None], tuple[Pair, Pair]] = {
+    ("EWC", 1.0): ((0.3, 0.95), (0.3, 0.95)),
+    ("EWC", 10.0): ((0.5, 0.94), (0.5, 0.94)),
+    ("EWC", 100.0): ((0.8, 0.9), (0.84, 0.9)),
+    ("EWC", 1000.0): ((0.9, 0.6), (0.9, 0.6)),
+    ("fine-tuning", None): ((0.3, 0.95), (0.3, 0.95)),
+    ("joint", None): ((0.98, 0.98), (0.98, 0.98)),
+}
+TEST: dict[tuple[str, float | None], tuple[Pair, Pair]] = {
+    ("EWC", 1.0): ((0.3, 0.94), (0.3, 0.96)),
+    ("EWC", 10.0): ((0.4, 0.94), (0.44, 0.96)),
+    ("EWC", 100.0): ((0.78, 0.9), (0.82, 0.88)),
+    ("EWC", 1000.0): ((0.99, 0.99), (0.97, 0.99)),
+    ("fine-tuning", None): ((0.3, 0.95), (0.34, 0.97)),
+    ("joint", None): ((0.97, 0.97), (0.97, 0.95)),
+}
+
+Edit = Callable[[Configuration, int, Record], Record | None]
+
+
+def key_of(configuration: Configuration) -> tuple[str, float | None]:
+    return configuration.label, next(iter(configuration.knobs.values()), None)
+
+
+def trial(configuration: Configuration, seed: int, validation: Pair, test: Pair) -> Record:
+    rows: list[Any] = split_rows(validation, test)
+    # Ten percent before training, fifteen just before the second task is learned.
+    rows += [[after, 1, split, n, 1000] for after, n in ((-1, 100), (0, 150)) for split in SPLITS]
+    if configuration.method == "joint":
+        rows = [row for row in rows if row[0] == 1]
+    measured = {"n_steps": 1200, "wall_seconds": 150.0, "memory_bytes": 2_500_000}
+    return record_of(configuration, seed, "ok", accuracy=rows, **measured)
+
+
+SPLITS = ("validation", "test")
+
+
+def unchanged(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    return record
+
+
+def write(
+    folder: Path,
+    text: str = STUDY,
+    edit: Edit = unchanged,
+    validation: Mapping[tuple[str, float | None], tuple[Pair, Pair]] = VALIDATION,
+    test: Mapping[tuple[str, float | None], tuple[Pair, Pair]] = TEST,
+) -> Path:
+    """A results folder of the study; `edit` replaces a record, or takes it away with None.
+
+    What has no numbers of its own above has those of EWC with lam = 100.
+    """
+    path = folder / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    study = load_study(path)
+    records = []
+    for configuration in configurations(study):
+        key = key_of(configuration)
+        for index, seed in enumerate(study.seeds):
+            pairs = [t.get(key, t["EWC", 100.0])[index % 2] for t in (validation, test)]
+            record = edit(configuration, seed, trial(configuration, seed, *pairs))
+            records += [] if record is None else [record]
+    return write_study(folder / "results", records, text)
+
+
+def failed(record: Record, status: str) -> Record:
+    return {**record, "trial": {**record["trial"], "status": status}, "accuracy": []}
+
+
+def printed(data: ReportData, width: int = 110) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(*tables(data), sep="\n")
+    assert isinstance(console.file, io.StringIO)
+    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+
+
+def cells(text: str, title: str) -> dict[str, list[str]]:
+    """First cell to the others, in the first rows of that name after a title."""
+    found = {}
+    for line in text.split(title, 1)[1].splitlines():
+        name, *others = re.split(r"\s{2,}", line.strip())
+        found.setdefault(name, others)
+    return found
+
+
+def quietly(directory: Path, out: Path | None = None) -> ReportData:
+    return report(directory, out, Console(file=io.StringIO(), width=110))
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time, and many tests are about something else."""
+    monkeypatch.setattr(plots, "draw", lambda data, stem: [])
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Tables of the study above."""
+    return printed(build(write(tmp_path_factory.mktemp("text"))))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Points of the study above."""
+    directory = write(tmp_path_factory.mktemp("rows"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw", lambda data, stem: [])
+        quietly(directory)
+    found: list[dict[str, Any]] = pq.read_table(directory / "fronts.parquet").to_pylist()
+    return found
+
+
+class TestNumbers:
+    def test_best_average_accuracy(self, text: str) -> None:
+        table = text.split("Best average accuracy (ACC, %)")[1].split("Source accuracy")[0]
+        rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
+        # Averages 84 and 85. Beyond chance, which is 20 % for five classes, test points cover
+        # 0.79 × 0.79 and 0.77 × 0.79.
+        assert [
+            "EWC",
+            "lam=100",
+            "84.5 ± 0.5",
+            "80.0 ± 2.0",
+            "89.0 ± 1.0",
+            "0.616 ± 0.008",
+        ] in rows
+        assert ["fine-tuning", "–", "64.0 ± 1.5", "32.0 ± 2.0", "96.0 ± 1.0", "–"] in rows
+        assert ["joint", "–", "96.5 ± 0.5", "97.0 ± 0.0", "96.0 ± 1.0", "–"] in rows
+        assert "hypervolume: area above the point (20 %, 20 %), chance" in table
+
+    def test_source_accuracy_at_a_required_target_accuracy(self, text: str) -> None:
+        strict, lax = re.split("target ≥ ", text.split("at a required target")[1])[1:3]
+        assert strict.startswith("95.0 (−1)\n")
+        assert re.search(r"EWC +lam=10 +42\.0 ± 2\.0 +95\.0 ± 1\.0 *\n", strict)
+        assert lax.startswith("91.0 (−5)\n")
+        # Reached on validation data, and missed by two points on test data.
+        assert re.search(r"EWC +lam=100 +80\.0 ± 2\.0 +89\.0 ± 1\.0 † *\n", lax)
+
+    def test_transfer_and_forgetting(self, text: str) -> None:
+        rows = cells(text, "Transfer (BWT, FWT)")
+        assert rows["EWC"] == ["-17.0 ± 2.0", "+5.0 ± 0.0", "17.0 ± 2.0", "93.0 ± 0.5"]
+        assert rows["fine-tuning"] == ["-65.0 ± 2.0", "+5.0 ± 0.0", "65.0 ± 2.0", "96.5 ± 0.5"]
+        assert rows["joint"] == ["–"] * 4
+
+    def test_costs(self, text: str) -> None:
+        rows = cells(text, "What a finished trial took")
+        assert rows["EWC"] == ["1,200", "2.5 min", "2.5 MB", "source statistics"]
+        assert rows["joint"] == ["1,200", "2.5 min", "2.5 MB", "all data at once"]
+
+    def test_heading(self, text: str) -> None:
+        first, second = text.splitlines()[:2]
+        assert first == "by-hand: split digits, 2 tasks, domain-incremental"
+        assert (
+            second
+            == "Chosen on validation data, printed on test data; mean ± s.e.m. over 2 seeds."
+        )
+
+    def test_failed_and_diverged_trials_are_counted(self, tmp_path: Path) -> None:
+        bad = {(1.0, 0): "failed", (1.0, 1): "oom", (10.0, 1): "diverged"}
+
+        def edit(configuration: Configuration, seed: int, record: Record) -> Record:
+            status = bad.get((key_of(configuration)[1] or 0.0, seed))
+            return failed(record, status) if status else record
+
+        text = printed(build(write(tmp_path, edit=edit)))
+        rows = cells(text, "\nTrials\n")
+        assert rows["EWC"] == ["4", "8", "2", "1"]
+        assert rows["joint"] == ["1", "2", "0", "0"]
+        assert "EWC: 2 of 4 configurations did not finish with every seed" in text
+        assert "not reached" in text
+
+    def test_drops_of_the_study(self, tmp_path: Path) -> None:
+        text = printed(build(write(tmp_path, STUDY + "[report]\ndrops = [40.5]\n")))
+        assert "target ≥ 55.5 (−40.5)" in text
+        assert re.search(r"EWC +lam=1000 +98\.0 ± 1\.0 +99\.0 ± 0\.0", text)
+
+
+class TestFrontsFile:
+    def test_columns(self, rows: list[dict[str, Any]]) -> None:
+        assert list(rows[0]) == [
+            *("label", "method", "config_id", "split", "seed"),
+            *("source_accuracy", "target_accuracy", "on_front", "is_best"),
+        ]
+
+    def test_every_value_of_the_chosen_point(
+        self, rows: list[dict[str, Any]], tmp_path: Path
+    ) -> None:
+        (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
+        config_id = next(
+            c.id
+            for c in configurations(load_study(tmp_path / "study.toml"))
+            if key_of(c) == ("EWC", 100.0)
+        )
+        expected = [
+            ("validation", None, 0.82, 0.9),
+            ("validation", 0, 0.8, 0.9),
+            ("validation", 1, 0.84, 0.9),
+            ("test", None, 0.8, 0.89),
+            ("test", 0, 0.78, 0.9),
+            ("test", 1, 0.82, 0.88),
+        ]
+        found = [list(row.values()) for row in rows if row["config_id"] == config_id]
+        assert found == [
+            ["EWC", "ewc", config_id, split, seed, pytest.approx(x), pytest.approx(y), True, True]
+            for split, seed, x, y in expected
+        ]
+
+    def test_points_and_marks(self, rows: list[dict[str, Any]]) -> None:
+        assert len(rows) == 6 * 2 * 3
+        best = {(row["label"], row["config_id"]) for row in rows if row["is_best"]}
+        assert sorted(label for label, _ in best) == ["EWC", "fine-tuning", "joint"]
+        assert all(row["on_front"] for row in rows)
+
+    @pytest.mark.usefixtures("no_figures")
+    def test_a_dominated_point_is_not_on_the_front(self, tmp_path: Path) -> None:
+        worse = {**VALIDATION, ("EWC", 10.0): ((0.2, 0.2), (0.2, 0.2))}
+        directory = write(tmp_path, validation=worse)
+        quietly(directory)
+        rows = pq.read_table(directory / "fronts.parquet").to_pylist()
+        off = [(r["split"], r["source_accuracy"]) for r in rows if not r["on_front"]]
+        assert off == [
+            ("validation", pytest.approx(0.2)),
+            ("validation", 0.2),
+            ("validation", 0.2),
+            ("test", pytest.approx(0.42)),
+            ("test", 0.4),
+            ("test", 0.44),
+        ]
+
+
+def chosen(data: ReportData) -> list[Any]:
+    (curve,) = data.comparison.curves
+    picks = [curve.best, *(r.chosen["EWC"] for r in data.comparison.requirements)]
+    return [None if pick is None else curve.points[pick].axes["lam"] for pick in picks]
+
+
+class TestOnlyValidationChooses:
+    def test_swapped_test_numbers_change_no_choice(self, tmp_path: Path) -> None:
+        assert chosen(build(write(tmp_path, test=VALIDATION))) == [100.0, 10.0, 100.0]
+        (tmp_path / "other").mkdir()
+        data = build(write(tmp_path / "other", test=TEST))
+        assert chosen(data) == [100.0, 10.0, 100.0]
+        assert data.comparison.curves[0].on_front.all()
+
+    def test_swapped_validation_numbers_change_choices(self, tmp_path: Path) -> None:
+        data = build(write(tmp_path, validation=TEST, test=VALIDATION))
+        assert chosen(data) == [1000.0, 1000.0, 1000.0]
+        assert data.comparison.curves[0].on_front.tolist() == [False, False, False, True]
+
+
+MAS = '\n[[methods]]\nname = "mas"\nlabel = "MAS"\nlam = [1.0, 10.0, 100.0, 1000.0]\n'
+
+
+def of_same_numbers(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    """MAS as EWC, so that nothing is unequal."""
+    key = ("EWC", key_of(configuration)[1])
+    if configuration.label != "MAS":
+        return record
+    return trial(configuration, seed, VALIDATION[key][seed], TEST[key][seed])
+
+
+def with_other_steps(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    made = of_same_numbers(configuration, seed, record)
+    if made is not None and configuration.label == "MAS":
+        made["trial"]["n_steps"] = 600
+    return made
+
+
+def without_second_seed(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    return None if seed == 1 and configuration.label == "EWC" else record
+
+
+def with_one_divergence(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    return failed(record, "diverged") if key_of(configuration)[1] == 1.0 and seed else record
+
+
+NOTES = {
+    "edge": (
+        STUDY.replace("[1.0, 10.0, 100.0, 1000.0]", "[1.0, 10.0, 100.0]"),
+        unchanged,
+        "EWC: the best average and the best source at -5 points of target is at lam = 100, the "
+        "highest of its grid; a wider grid may do better.",
+    ),
+    "no fine-tuning": (
+        TOP + EWC + '[[methods]]\nname = "joint"\n',
+        unchanged,
+        "No finished fine-tuning reference",
+    ),
+    "no joint": (
+        TOP + EWC + '[[methods]]\nname = "finetune"\n',
+        unchanged,
+        "No joint reference",
+    ),
+    "budgets": (
+        STUDY + MAS.replace(", 1000.0", ""),
+        of_same_numbers,
+        "Unequal numbers of configurations, and the best of more is better by luck alone: "
+        "EWC 4, MAS 3.",
+    ),
+    "steps": (
+        STUDY + MAS,
+        with_other_steps,
+        "Unequal steps of training per trial: EWC 1,200, MAS 600.",
+    ),
+    "training": (
+        STUDY + MAS + "training = { lr = 0.5 }\n",
+        of_same_numbers,
+        "Training differs between methods in 'lr': EWC ",
+    ),
+    "one seed": (STUDY.replace("[0, 1]", "[0]"), unchanged, "One seed only: differences may be"),
+    "left out": (STUDY, without_second_seed, "Left out seed 1: "),
+    "unfinished": (
+        STUDY,
+        with_one_divergence,
+        "EWC: 1 of 4 configurations did not finish with every seed and cannot be chosen "
+        "(trials: 1 diverged).",
+    ),
+    "running": (
+        STUDY,
+        without_second_seed,
+        "8 of the study's 12 trials have finished; `clsweep run` continues.",
+    ),
+}
+
+
+class TestNotes:
+    @pytest.mark.parametrize(
+        ("text", "edit"), [(STUDY, unchanged), (STUDY + MAS, of_same_numbers)]
+    )
+    def test_a_sound_study_has_none(self, tmp_path: Path, text: str, edit: Edit) -> None:
+        data = build(write(tmp_path, text, edit))
+        assert data.notes == ()
+        assert "Before trusting" not in printed(data)
+
+    @pytest.mark.parametrize(("text", "edit", "note"), NOTES.values(), ids=NOTES)
+    def test_each_is_said_where_it_is_so(
+        self, tmp_path: Path, text: str, edit: Edit, note: str
+    ) -> None:
+        data = build(write(tmp_path, text, edit))
+        assert len([n for n in data.notes if n.startswith(note)]) == 1, data.notes
+        shown = printed(data)
+        assert "Before trusting these numbers" in shown
+        assert note in re.sub(r"\s+", " ", shown)
+
+    def test_a_configuration_that_the_study_gave_up_is_left_out(self, tmp_path: Path) -> None:
+        directory = write(tmp_path)
+        shorter = STUDY.replace("[1.0, 10.0, 100.0, 1000.0]", "[1.0, 10.0, 100.0]")
+        (directory / "study.toml").write_text(shorter, encoding="utf-8")
+        data = build(directory)
+        assert data.comparison.curves[0].grid == {"lam": (1.0, 10.0, 100.0)}
+        assert any(
+            n.startswith("2 trials in the folder belong to configurations") for n in data.notes
+        )
+
+    def test_a_renamed_method_has_its_new_name(self, tmp_path: Path) -> None:
+        directory = write(tmp_path)
+        (directory / "study.toml").write_text(STUDY.replace('"EWC"', '"new"'), encoding="utf-8")
+        assert [curve.label for curve in build(directory).comparison.curves] == ["new"]
+
+
+WILD = (
+    "[bold]x[/]",
+    "$x_1$",
+    "_x",
+    "é→λ 中文",
+    "x" * 60,
+    "long " * 11 + "label",
+    "\\frac{",
+    "[/]",
+)
+
+
+def with_labels(labels: Iterable[str]) -> list[Record]:
+    rows = split_rows((0.8, 0.9))
+    made = [
+        make_record(label, "ewc", 0, {"lam": lam, "name": label}, {"lam": lam}, rows)
+        for label in labels
+        for lam in (1.0, 2.0)
+    ]
+    tuned = split_rows((0.3, 0.95))
+    return [*made, make_record("fine-tuning", "finetune", 0, {}, {}, tuned, is_reference=True)]
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    """Many labels, long ones and numbers with errors."""
+    labels = tuple(CURVES)[:3]
+    records = make_study(labels, n_values=3, n_seeds=2)
+    # What the other labels did, under names that are hard to fit.
+    renamed = zip(labels, ("[bold]x[/]", "x" * 60, "é→λ 中文"), strict=True)
+    for old, new in renamed:
+        for record in make_study(labels, n_values=2, n_seeds=2, references=()):
+            if record["config"]["label"] == old:
+                hyper = {**record["config"]["hyper"], "name": new}
+                copy = make_record(new, "ewc", record["trial"]["seed"], hyper)
+                records.append({**copy, "accuracy": record["accuracy"]})
+    return build(write_study(tmp_path_factory.mktemp("crowded") / "r", records))
+
+
+class TestOddStudies:
+    def test_no_trial_has_finished(self, tmp_path: Path) -> None:
+        directory = write(tmp_path, edit=lambda c, s, record: failed(record, "diverged"))
+        data = quietly(directory)
+        assert cells(printed(data), "\nTrials\n")["EWC"] == ["4", "8", "0", "8"]
+        assert pq.read_table(directory / "fronts.parquet").num_rows == 0
+        assert (directory / "front.png").stat().st_size > 0
+
+    def test_references_only(self, tmp_path: Path) -> None:
+        directory = write(tmp_path, TOP + ENDS)
+        data = build(directory)
+        assert data.comparison.curves == ()
+        assert "96.0 ± 1.0" in printed(data)
+
+    def test_one_curve_only(self, tmp_path: Path) -> None:
+        directory = write(tmp_path, TOP + EWC)
+        data = build(directory)
+        assert data.comparison.requirements == ()
+        assert "at a required target" not in printed(data)
+
+    def test_one_seed_has_no_errors(self, tmp_path: Path) -> None:
+        text = printed(build(write(tmp_path, STUDY.replace("[0, 1]", "[0]"))))
+        assert "±" not in text
+        assert "n = 1 seed" in text
+        assert re.search(r"EWC +lam=100 +84\.0 +78\.0 +90\.0 +0\.624", text)
+
+    def test_thirty_methods(self, tmp_path: Path) -> None:
+        labels = [f"method {i}" for i in range(30)]
+        text = printed(build(write_study(tmp_path / "r", with_labels(labels))))
+        assert all(text.count(f"{label} ") >= 5 for label in labels)
+
+    @pytest.mark.filterwarnings("ignore:Glyph")
+    def test_labels_are_no_markup(self, tmp_path: Path) -> None:
+        directory = write_study(tmp_path / "r", with_labels(WILD))
+        quietly(directory)
+        text = (directory / "report.txt").read_text(encoding="utf-8")
+        for label in WILD:
+            assert label in text
+        svg = (directory / "front.svg").read_bytes()
+        assert svg.startswith(b"<?xml")
+
+    @pytest.mark.parametrize("width", [60, 80, 110, 200])
+    def test_no_number_is_cut(self, crowded: ReportData, width: int) -> None:
+        data = crowded
+        text, wide = printed(data, width), printed(data, 400)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
+        numbers = r"\d+\.\d+ ± \d+\.\d+"
+        assert sorted(re.findall(numbers, text)) == sorted(re.findall(numbers, wide))
+
+    def test_of_a_run_at_work(self, tmp_path: Path) -> None:
+        whole = write(tmp_path)
+        records = Store(whole).load()
+        directory = tmp_path / "at_work"
+        with Store(directory).open_for_run("identity", STUDY, "by-hand") as store:
+            for record in records[:6]:
+                store.commit(record)
+            store.compact()
+            for record in records[6:8]:
+                store.commit(record)
+            data = build(directory)
+        assert any(n.startswith("8 of the study's 12 trials have finished") for n in data.notes)
+        assert sum(sum(c.n_by_status.values()) for c in data.comparison.all_curves) == 8
+
+
+class TestFiles:
+    def test_twice_the_same_bytes(self, tmp_path: Path) -> None:
+        directory = write_study(tmp_path / "r", make_study(("EWC",), n_values=2))
+        quietly(directory)
+        names = ("fronts.parquet", "front.svg", "report.txt")
+        first = [(directory / name).read_bytes() for name in names]
+        quietly(directory)
+        assert [(directory / name).read_bytes() for name in names] == first
+
+    def test_another_folder(self, tmp_path: Path) -> None:
+        directory = write(tmp_path)
+        before = sorted(p.name for p in directory.iterdir())
+        quietly(directory, tmp_path / "a" / "b")
+        assert sorted(p.name for p in directory.iterdir()) == before
+        assert {"front.png", "front.svg", "fronts.parquet", "report.txt"} <= {
+            p.name for p in (tmp_path / "a" / "b").iterdir()
+        }
+
+    @pytest.mark.usefixtures("no_figures")
+    def test_text_is_what_was_printed(self, tmp_path: Path) -> None:
+        directory = write(tmp_path)
+        data = quietly(directory)
+        text = (directory / "report.txt").read_text(encoding="utf-8")
+        assert text == printed(data)
+
+    def test_neither_torch_nor_ray(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from clsweep.cli import main; code = main(['report', sys.argv[1]]); "
+            "sys.exit(code or [m for m in ('torch', 'ray') if m in sys.modules] or 0)"
+        )
+        command = [sys.executable, "-c", code, str(write(tmp_path))]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "Best average accuracy" in ran.stdout
+
+
+def damage_table(directory: Path) -> None:
+    path = directory / "trials.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def foreign_files(directory: Path) -> None:
+    for path in directory.glob("*.parquet"):
+        path.unlink()
+    (directory / "study.toml").unlink()
+    (directory / "notes.txt").write_text("nothing of ours")
+
+
+def no_toml(directory: Path) -> None:
+    (directory / "study.toml").write_text("name = ", encoding="utf-8")
+
+
+def other_seeds(directory: Path) -> None:
+    text = STUDY.replace("[0, 1]", "[7]")
+    (directory / "study.toml").write_text(text, encoding="utf-8")
+
+
+def figure_in_the_way(directory: Path) -> None:
+    (directory / "front.png").mkdir()
+
+
+class TestDamage:
+    @pytest.fixture
+    def cli(self, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+        return CommandLine(capsys)
+
+    def test_an_empty_folder(self, tmp_path: Path, cli: CommandLine) -> None:
+        cli("report", tmp_path).is_mistake("no finished trials to report", str(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("damage", "words"),
+        [
+            (damage_table, "trials.parquet"),
+            (foreign_files, "no finished trials to report"),
+            (no_toml, "cannot read the study"),
+            (other_seeds, "no trial that the study asks for has finished"),
+            (figure_in_the_way, "front.png"),
+        ],
+    )
+    def test_is_said_without_a_traceback(
+        self, tmp_path: Path, cli: CommandLine, damage: Callable[[Path], None], words: str
+    ) -> None:
+        directory = write(tmp_path)
+        damage(directory)
+        cli("report", directory).is_mistake(words)
+
+    @pytest.mark.usefixtures("no_figures")
+    @pytest.mark.parametrize(
+        "text",
+        ["benchmark = 3\n", 'methods = "ewc"\n', "report = 1\n", '[report]\ndrops = "a"\n', ""],
+    )
+    def test_a_study_that_cannot_be_used_does_not_hide_results(
+        self, tmp_path: Path, cli: CommandLine, text: str
+    ) -> None:
+        directory = write(tmp_path)
+        (directory / "study.toml").write_text(text, encoding="utf-8")
+        ran = cli("report", directory)
+        assert ran.code == 0, ran.err
+        assert "All trials of the folder are shown: its study cannot be read" in ran.out
+        assert "84.5 ± 0.5" in ran.out
+
+    @pytest.mark.usefixtures("no_figures")
+    def test_a_damaged_record_is_named(self, tmp_path: Path, cli: CommandLine) -> None:
+        directory = write(tmp_path)
+        (directory / "records" / "abc-0.json").write_text("{")
+        ran = cli("report", directory)
+        assert ran.code == 0
+        assert "The record of trial abc-0 is damaged" in re.sub(r"\s+", " ", ran.out)
