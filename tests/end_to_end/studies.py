@@ -109,7 +109,7 @@ def clsweep(*arguments: object, cwd: Path, expect: int = 0, **options: object) -
 
 def wait_for(count: int, folder: Path, process: subprocess.Popen[str]) -> None:
     """Until at least `count` records lie in the results folder."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list((folder / "records").glob("*.json"))) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "no records appear"

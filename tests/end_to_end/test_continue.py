@@ -57,7 +57,7 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     process = start(*command, cwd=tmp_path)
     wait_for(4, out, process)
     stop(process.pid)
-    printed, err = process.communicate(timeout=60)
+    printed, err = process.communicate(timeout=240)
     assert process.returncode == code, err
     assert "Traceback" not in err
     if code > 0:
