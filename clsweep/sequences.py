@@ -9,17 +9,12 @@ import torch
 from torch import Tensor
 
 from clsweep.draws import generator
+from clsweep.evaluation import AccuracyRow, check_learnt, evaluate
 from clsweep.methods.base import Learnt, Memory, Method, Trace
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.tasks import TaskSequence, joined
-from clsweep.train import (
-    AccuracyRow,
-    OptimiserState,
-    check_learnt,
-    evaluate,
-    train_phase,
-)
+from clsweep.train import OptimiserState, train_phase
 from clsweep.trees import Params, tree_map
 
 if TYPE_CHECKING:

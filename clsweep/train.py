@@ -1,4 +1,4 @@
-"""The only training loop in the project: phases on tasks, and the evaluation between them."""
+"""The only training loop in the project: one phase of a method on one task."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsweep.draws import batch_indices, generator
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Memory, Phase, Trace, keep_trained
-from clsweep.nets import Net
-from clsweep.tasks import Scale, TaskSequence
+from clsweep.tasks import Scale
 from clsweep.trees import Params, all_finite, zeros_like
 
 if TYPE_CHECKING:
     from clsweep.study import TrainingConfig
 
-__all__ = ["AccuracyRow", "Diverged", "Trained", "check_learnt", "evaluate", "train_phase"]
+__all__ = ["Diverged", "OptimiserState", "Trained", "train_phase"]
 
-AccuracyRow = tuple[int, int, str, int, int]  # after_task, on_task, split, n_correct, n_total
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
 # Rows turned into floating point together: large enough that preparing a batch of 10 costs next
@@ -186,11 +183,9 @@ class _Engine:
             grads = phase.steer(asked, self.full, memory, batch, hyper, task)
             if self.training.clip_value:
                 grads = _clipped(grads, self.training.clip_value)
-            for name, leaf in zip(self.names, self.leaves, strict=True):
-                leaf.grad = grads.get(name)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
-            self.optimiser.step()
+            self._descend(grads)
             if phase.settle is not keep_trained:
                 settled = phase.settle(self.trained, memory, hyper, self.training.lr, task)
                 torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
@@ -198,6 +193,23 @@ class _Engine:
                 self._extend_path(asked if self.tracing == "task" else grads)
             self.memory = phase.track(memory, batch, hyper, task)
         return loss.detach()
+
+    def _descend(self, grads: Params) -> None:
+        """The optimiser's step, for the parameters that have a gradient."""
+        plain = self.training.optimizer == "sgd" and not self.training.momentum
+        if plain and not self.training.weight_decay:
+            # The same bits as torch's SGD, without what a step of any torch optimiser costs
+            # around its arithmetic, which a small net would notice.
+            names = [name for name in self.names if name in grads]
+            torch._foreach_add_(
+                [self.trained[name] for name in names],
+                [grads[name] for name in names],
+                alpha=-self.training.lr,
+            )
+            return
+        for name, leaf in zip(self.names, self.leaves, strict=True):
+            leaf.grad = grads.get(name)
+        self.optimiser.step()
 
     def _extend_path(self, grads: Params) -> None:
         moved = torch._foreach_sub(self.leaves, self.before)
@@ -279,78 +291,3 @@ def _check_params(before: Params, after: Params, phase: str, task: int) -> None:
             )
     if not all_finite(after.values()):
         raise Diverged(f"the parameters are no longer finite at the end of {where}")
-
-
-def check_learnt(
-    net: Net, before: Params, after: Params, sequence: TaskSequence, task: int
-) -> None:
-    """Tell a diverged network from one that merely learnt little.
-
-    Chance prediction costs ln K. A network that costs twenty times that on the task it has just
-    trained on, and twice what it cost before it did, oscillates instead of learning even if no
-    number overflowed yet; so does one with a weight beyond 10⁴. (A network held at its source can
-    be confidently wrong on a new task, hence the comparison with before.)
-
-    Args:
-        net: the network.
-        before: its parameters when the task began.
-        after: its parameters now.
-        sequence: the tasks.
-        task: the task just learnt.
-
-    Raises:
-        Diverged: one of the two holds.
-    """
-    largest = max(float(value.abs().max()) for value in after.values())
-    if largest > 1e4:
-        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task}")
-    now, then = (_training_loss(net, params, sequence, task) for params in (after, before))
-    chance = math.log(max(2, sequence.tasks[task].n_classes))
-    if not now < max(20 * chance, 2 * then):
-        raise Diverged(
-            f"after task {task} its own training loss is {now:.3g}; it was {then:.3g} before, and "
-            f"chance costs {chance:.3g}"
-        )
-
-
-def _training_loss(net: Net, params: Params, sequence: TaskSequence, task: int) -> float:
-    """Mean cross-entropy of up to 512 training examples of a task."""
-    data = sequence.tasks[task].train
-    rows = torch.arange(min(512, len(data)), device=data.labels.device)
-    with torch.inference_mode():
-        logits = net.apply(params, sequence.scale(data.raw(rows)), task)
-        return float(F.cross_entropy(logits, data.labels[rows]))
-
-
-def evaluate(
-    net: Net, params: Params, sequence: TaskSequence, after_task: int
-) -> list[AccuracyRow]:
-    """Exact counts of correct predictions, on validation and test examples.
-
-    Covers every task learnt so far; with one shared head also the next task, for forward transfer,
-    and before any training (`after_task` −1) all tasks.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        sequence: the tasks.
-        after_task: index of the last task learnt, −1 for none.
-    """
-    n_tasks = len(sequence.tasks)
-    scenario = sequence.heads.scenario
-    seen = list(range(after_task + 1))
-    if scenario == "domain":
-        seen = list(range(n_tasks if after_task < 0 else min(after_task + 2, n_tasks)))
-    rows: list[AccuracyRow] = []
-    for on_task in seen:
-        head = on_task if scenario == "task" else max(after_task, 0)
-        task = sequence.tasks[on_task]
-        for split, examples in (("validation", task.validation), ("test", task.test)):
-            n_correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
-            index = torch.arange(len(examples), device=examples.labels.device)
-            with torch.inference_mode():
-                for part in index.split(_CHUNK_ROWS):
-                    logits = net.apply(params, sequence.scale(examples.raw(part)), head)
-                    n_correct += (logits.argmax(1) == examples.labels[part]).sum()
-            rows.append((after_task, on_task, split, int(n_correct), len(examples)))
-    return rows

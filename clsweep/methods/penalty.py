@@ -79,14 +79,14 @@ def with_penalty_gradient(grads: Params, params: Params, anchor: Anchor, weight:
         anchor: ω and θ*.
         weight: w ≥ 0.
     """
-    names = [name for name in anchor.omega if name in grads]
-    moved = torch._foreach_sub(
-        [params[name] for name in names], [anchor.star[name] for name in names]
-    )
-    pulled = torch._foreach_addcmul(
-        [grads[name] for name in names], moved, [anchor.omega[name] for name in names], weight
-    )
-    return {**grads, **dict(zip(names, pulled, strict=True))}
+    pulled = {}
+    with torch.no_grad():
+        for name, omega in anchor.omega.items():
+            if name in grads:
+                # Tensor by tensor, and written over itself: few bytes pass through the cache.
+                moved = params[name] - anchor.star[name]
+                pulled[name] = torch.addcmul(grads[name], moved, omega, value=weight, out=moved)
+    return {**grads, **pulled}
 
 
 def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) -> Params:

@@ -1,0 +1,299 @@
+"""The engine: a plain torch loop on the same batches is its oracle; probes watch its hooks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep import nets
+from clsweep.catalog import Heads
+from clsweep.draws import batch_indices, generator
+from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.methods.terms import plain_phase
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import Examples, Scale
+from clsweep.train import Diverged, Trained, train_phase
+from clsweep.trees import Params
+
+N, SIZE, PER_EPOCH = 23, 5, 5  # the last batch of an epoch has three examples
+_RNG = generator(0, "test data")
+IMAGES = torch.randint(0, 256, (N, 1, 4, 4), dtype=torch.uint8, generator=_RNG)
+DATA = Examples(IMAGES, torch.arange(N), torch.randint(0, 3, (N,), generator=_RNG))
+SCALE = Scale(torch.full((1, 1, 1), 1 / 255), torch.full((1, 1, 1), -0.5))
+NET = nets.build(NetConfig(hidden=(6,)), (1, 4, 4), Heads("domain", (3, 3, 3)))
+START = NET.init(generator(0, "init"))
+OPTIMISERS = {
+    "sgd": {"optimizer": "sgd", "lr": 0.1},
+    "sgd with decay": {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.01},
+    "momentum": {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+    "adam": {"optimizer": "adam", "lr": 0.01},
+    "adagrad": {"optimizer": "adagrad", "lr": 0.05},
+}
+
+
+def config(**changes: Any) -> TrainingConfig:
+    return TrainingConfig(**{"lr": 0.1, "batch_size": SIZE, **changes})
+
+
+def trained(
+    training: TrainingConfig | None = None,
+    phase: Phase | None = None,
+    memory: Memory | None = None,
+    **options: Any,
+) -> Trained:
+    given: dict[str, Any] = {"seed": 3, "task": 1, "hyper": None, "n_steps": 2 * PER_EPOCH}
+    return train_phase(
+        phase or plain_phase(NET),
+        START,
+        {} if memory is None else memory,
+        DATA,
+        SCALE,
+        training=training or config(),
+        **{**given, **options},
+    )
+
+
+def batches(n_steps: int = 2 * PER_EPOCH) -> list[Tensor]:
+    """Rows of every batch of seed 3, task 1."""
+    return [rows for order in batch_indices(3, 1, N, SIZE, n_steps) for rows in order.split(SIZE)]
+
+
+def loss_on(params: Params, rows: Tensor) -> Tensor:
+    return F.cross_entropy(NET.apply(params, SCALE(DATA.raw(rows)), 1), DATA.labels[rows])
+
+
+def plain_loop(
+    training: TrainingConfig, clip: float = 0.0, n_steps: int = 2 * PER_EPOCH
+) -> tuple[Params, Params]:
+    """Parameters and the path integral Σ −g Δθ, as one would write them by hand."""
+    params = {name: value.clone().requires_grad_() for name, value in START.items()}
+    options = {"lr": training.lr, "weight_decay": training.weight_decay}
+    opt: torch.optim.Optimizer
+    if training.optimizer == "sgd":
+        opt = torch.optim.SGD(params.values(), momentum=training.momentum, **options)
+    else:
+        made = torch.optim.Adam if training.optimizer == "adam" else torch.optim.Adagrad
+        opt = made(params.values(), **options)
+    path = {name: torch.zeros_like(value) for name, value in START.items()}
+    for rows in batches(n_steps):
+        opt.zero_grad()
+        loss_on(params, rows).backward()
+        asked = {name: value.grad.clone() for name, value in params.items()}
+        before = {name: value.detach().clone() for name, value in params.items()}
+        if clip:
+            torch.nn.utils.clip_grad_value_(params.values(), clip)
+        opt.step()
+        for name, value in params.items():
+            path[name] -= asked[name] * (value.detach() - before[name])
+    return {name: value.detach() for name, value in params.items()}, path
+
+
+def same(a: Params, b: Params) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def assert_close(found: Params, expected: Params) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_the_engine_is_a_plain_torch_loop(name: str) -> None:
+    training = config(**OPTIMISERS[name])
+    assert [len(rows) for rows in batches()] == [5, 5, 5, 5, 3] * 2
+    run = trained(training, trace="task")
+    params, path = plain_loop(training)
+    assert not same(params, START)
+    assert_close(run.params, params)
+    assert run.trace is not None
+    assert_close(run.trace.path, path)
+    assert same(run.trace.start, START)
+    assert run.n_steps == 2 * PER_EPOCH
+
+
+def test_plain_sgd_has_the_bits_of_torch() -> None:
+    assert same(trained().params, plain_loop(config())[0])
+
+
+def test_gradient_elements_are_clipped() -> None:
+    params, _ = plain_loop(config(), clip=0.01)
+    assert_close(trained(config(clip_value=0.01)).params, params)
+    assert not same(params, plain_loop(config())[0])
+
+
+def test_the_epoch_is_cut_at_the_number_of_steps() -> None:
+    assert config(epochs=2).n_steps(N) == 2 * PER_EPOCH
+    assert config(steps=7).n_steps(N) == 7
+    assert same(trained(n_steps=7).params, plain_loop(config(), n_steps=7)[0])
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+def test_two_runs_without_reset_are_one(name: str) -> None:
+    """The same epoch order is used for both halves, hence one batch of everything."""
+    training = config(**OPTIMISERS[name], reset=False, batch_size=N)
+    first = trained(training, n_steps=1)
+    second = train_phase(
+        plain_phase(NET),
+        first.params,
+        {},
+        DATA,
+        SCALE,
+        hyper=None,
+        training=training,
+        seed=3,
+        task=1,
+        n_steps=1,
+        optimiser=first.optimiser,
+    )
+    assert_close(second.params, trained(training, n_steps=2).params)
+
+
+def test_reset_hands_no_state_on() -> None:
+    adam = OPTIMISERS["adam"]
+    assert trained(config(**adam)).optimiser == {}
+    assert trained(config(**adam, reset=False)).optimiser.keys() >= {
+        f"{name}/exp_avg" for name in START
+    }
+
+
+def test_a_seed_fixes_every_bit() -> None:
+    assert same(trained().params, trained().params)
+    assert not same(trained().params, trained(seed=4).params)
+    assert not same(trained().params, trained(task=2).params)
+
+
+def test_arguments_stay_as_they_are() -> None:
+    before = {name: value.clone() for name, value in START.items()}
+    run = trained()
+    assert same(before, START)
+    assert not any(value.requires_grad for value in run.params.values())
+
+
+def test_held_parameters_keep_every_bit() -> None:
+    def opened(params: Params, memory: Memory, task: int) -> Params:
+        return {name: value for name, value in params.items() if name.startswith("head")}
+
+    run = trained(phase=Phase("head", plain_phase(NET).loss, open=opened))
+    for name, value in START.items():
+        assert torch.equal(run.params[name], value) != name.startswith("head"), name
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_what_steer_leaves_out_is_not_stepped(name: str) -> None:
+    """Not even by weight decay or momentum."""
+
+    def steer(
+        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+    ) -> Params:
+        return {n: g for n, g in grads.items() if n.startswith("head")}
+
+    phase = Phase("part", plain_phase(NET).loss, steer=steer)
+    run = trained(config(**OPTIMISERS[name]), phase)
+    for n, value in START.items():
+        assert torch.equal(run.params[n], value) != n.startswith("head"), n
+
+
+def test_the_total_path_uses_the_steered_gradient() -> None:
+    def steer(
+        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+    ) -> Params:
+        return {n: -2 * g for n, g in grads.items()}
+
+    phase = Phase("back", plain_phase(NET).loss, steer=steer)
+    task, total = (trained(phase=phase, trace=kind).trace for kind in ("task", "total"))
+    assert task is not None
+    assert total is not None
+    for name, value in total.path.items():
+        torch.testing.assert_close(value, -2 * task.path[name])
+        assert bool((value >= 0).all())
+
+
+def test_hooks_are_called_as_documented() -> None:
+    calls: list[tuple[Any, ...]] = []
+    plain = plain_phase(NET).loss
+    drawn_in: list[Tensor] = []
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        rows = batches()[int(memory["step"])]
+        assert torch.equal(batch.raw, DATA.raw(rows))
+        assert torch.equal(batch.x, SCALE(batch.raw))
+        assert torch.equal(batch.y, DATA.labels[rows])
+        drawn_in.append(batch.draw["noise"])
+        calls.append(("loss", int(memory["step"]), hyper, task))
+        return plain(full, memory, batch, hyper, task)
+
+    def steer(
+        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+    ) -> Params:
+        assert grads.keys() == full.keys() == START.keys()
+        calls.append(("steer", int(memory["step"]), hyper, task))
+        return grads
+
+    def settle(trained: Params, memory: Memory, hyper: Any, lr: float, task: int) -> Params:
+        calls.append(("settle", int(memory["step"]), hyper, lr, task))
+        return {n: torch.full_like(v, 0.25) if "bias" in n else v for n, v in trained.items()}
+
+    def track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
+        calls.append(("track", int(memory["step"]), hyper, task))
+        return {"step": memory["step"] + 1}
+
+    def draw(
+        rng: torch.Generator, memory: Memory, hyper: Any, n_steps: int, size: int
+    ) -> dict[str, Tensor]:
+        calls.append(("draw", int(memory["step"]), hyper, n_steps, size))
+        return {"noise": torch.rand(n_steps, 2, generator=rng)}
+
+    def close(full: Params, memory: Memory, task: int) -> Params:
+        assert not any(value.requires_grad for value in full.values())
+        calls.append(("close", int(memory["step"]), task))
+        return {name: value + 1 for name, value in full.items()}
+
+    phase = Phase("probe", loss, steer=steer, settle=settle, draw=draw, track=track, close=close)
+    # Every batch of an epoch is prepared before its first step, hence one draw per epoch.
+    run = trained(phase=phase, memory={"step": torch.tensor(0)}, hyper="h", n_steps=7)
+    expected: list[tuple[Any, ...]] = []
+    for step in range(7):
+        if step in (0, PER_EPOCH):
+            expected.append(("draw", step, "h", min(PER_EPOCH, 7 - step), SIZE))
+        expected += [
+            ("loss", step, "h", 1),
+            ("steer", step, "h", 1),
+            ("settle", step, "h", 0.1, 1),
+            ("track", step, "h", 1),
+        ]
+    assert calls == [*expected, ("close", 7, 1)]
+    assert int(run.memory["step"]) == 7
+    assert all(bool((v == 1.25).all()) for n, v in run.params.items() if "bias" in n)
+    # Row s of each epoch's draw, from the generator of that epoch.
+    for epoch, steps in enumerate((slice(0, 5), slice(5, 7))):
+        rng = generator(3, "draw", "probe", 1, epoch)
+        rows = drawn_in[steps]
+        assert torch.equal(torch.stack(rows), torch.rand(len(rows), 2, generator=rng))
+
+
+def test_divergence_names_task_phase_and_step() -> None:
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        value = plain_phase(NET).loss(full, memory, batch, hyper, task)
+        return value / (memory["left"] > 0)  # infinite from the fourth step on
+
+    def track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
+        return {"left": memory["left"] - 1}
+
+    phase = Phase("probe", loss, track=track)
+    with pytest.raises(Diverged, match=r"loss became inf in task 1, phase 'probe', step 3"):
+        trained(phase=phase, memory={"left": torch.tensor(3)})
+
+
+def test_parameters_that_are_not_finite_at_the_end_diverged() -> None:
+    def steer(
+        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+    ) -> Params:
+        return {n: g * float("inf") for n, g in grads.items()}
+
+    with pytest.raises(Diverged, match="no longer finite at the end of task 1, phase 'probe'"):
+        trained(phase=Phase("probe", plain_phase(NET).loss, steer=steer), n_steps=1)
