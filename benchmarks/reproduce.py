@@ -1,0 +1,330 @@
+"""Published tables on real MNIST: run the studies, and write the comparison with what was printed.
+
+    python benchmarks/reproduce.py --data-root DIR             every study of configs/reproduce
+    python benchmarks/reproduce.py NAME... --data-root DIR     only these
+    python benchmarks/reproduce.py --tables                    no run: README.md from what is there
+
+A study runs like any other, and only the trials that have no record yet. Its result is
+results/reference/NAME.parquet, one row per label and seed. README.md beside it is made from these
+files, from targets.csv (what was published) and from notes.toml (how the protocols differ, and why
+a number was missed); nobody writes into it by hand.
+
+A target is met if the means differ by no more than three standard errors of the published mean, or
+by no more than the target's least tolerance, whichever is larger. The test has two sides: a
+number that is far too good is a miss as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clsweep.cli import main as clsweep
+from clsweep.measures import accuracy_table, average_accuracy, mean_and_error
+from clsweep.store import Store
+from clsweep.study import Study, configurations, load_study, tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs" / "reproduce"
+REFERENCE = ROOT / "results" / "reference"
+
+ERROR_KINDS = ("sd", "sem", "")
+MEASURES = ("average_accuracy",)
+EXPLAINED = "misses, see below"
+_HEAD = """\
+# Published numbers, and what clsweep makes of them
+
+Made by `python benchmarks/reproduce.py --data-root DIR`; do not edit. DIR holds MNIST as
+torchvision keeps it. Each section is one study file; its hyperparameters are the published ones
+and were not tuned until the numbers fit.
+
+All numbers are test accuracies in per cent, averaged over the tasks after the last one.
+*Published* and *clsweep* are means ± standard error of the mean (n: number of runs or seeds).
+*Difference* is clsweep minus published, ± the standard error of the difference where both are
+known. *Tolerance* is three standard errors of the published mean, but at least one point, and at
+least five for weight penalties in domain-incremental learning. The verdict compares the two, and
+has two sides: a number that is far too good is a miss as well.
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A published number, in per cent.
+
+    Attributes:
+        study: name of the study file.
+        label: the row of the study it is compared with.
+        measure: which number was published; one of `MEASURES`.
+        published: its mean.
+        error: what was printed behind ±; NaN if nothing was.
+        error_kind: 'sd' over runs, 'sem', or '' for none.
+        n_runs: over how many runs.
+        least_tolerance: percentage points that are tolerated in any case.
+        source: where it was read.
+    """
+
+    study: str
+    label: str
+    measure: str
+    published: float
+    error: float
+    error_kind: str
+    n_runs: int
+    least_tolerance: float
+    source: str
+
+    @property
+    def sem(self) -> float:
+        """Standard error of the published mean; NaN if no error was published."""
+        return self.error / math.sqrt(self.n_runs) if self.error_kind == "sd" else self.error
+
+    @property
+    def tolerance(self) -> float:
+        """Percentage points by which a mean may differ."""
+        return (
+            self.least_tolerance
+            if math.isnan(self.sem)
+            else max(self.least_tolerance, 3 * self.sem)
+        )
+
+    def is_met(self, mean: float) -> bool:
+        """Whether a mean in per cent is within the tolerance; NaN never is."""
+        return abs(mean - self.published) <= self.tolerance
+
+
+def load_targets(reference: Path = REFERENCE) -> list[Target]:
+    """The rows of targets.csv.
+
+    Args:
+        reference: the folder of the file.
+    """
+    with (reference / "targets.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            Target(
+                study=row["study"],
+                label=row["label"],
+                measure=row["measure"],
+                published=float(row["published"]),
+                error=float(row["error"]) if row["error"] else math.nan,
+                error_kind=row["error_kind"],
+                n_runs=int(row["n_runs"]),
+                least_tolerance=float(row["least_tolerance"]),
+                source=row["source"],
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def load_notes(reference: Path = REFERENCE) -> dict[str, dict[str, Any]]:
+    """notes.toml: by study, 'about' and a table 'misses' from label to cause.
+
+    Args:
+        reference: the folder of the file.
+    """
+    return tomllib.loads((reference / "notes.toml").read_text(encoding="utf-8"))
+
+
+def run_study(path: Path, out: Path, data_root: Path | None, workers: int) -> None:
+    """Run what a study lacks.
+
+    Args:
+        path: the study file.
+        out: its results folder.
+        data_root: folder with MNIST; None for torchvision's default.
+        workers: trials at the same time.
+    """
+    where = [] if data_root is None else ["--data-root", str(data_root)]
+    code = clsweep(["run", str(path), "--out", str(out), "--workers", str(workers), *where])
+    if code:
+        raise SystemExit(f"{path.stem}: clsweep run ended with {code}")
+
+
+def rows_of(study: Study, out: Path) -> list[dict[str, Any]]:
+    """Average accuracies of a finished study: a row per label and seed, sorted as in the file.
+
+    Args:
+        study: the study.
+        out: its results folder.
+    """
+    records = {
+        (record["trial"]["config_id"], record["trial"]["seed"]): record
+        for record in Store(out).load()
+        if record["trial"]["status"] == "ok"
+    }
+    wanted = [(c, seed) for c in configurations(study) for seed in study.seeds]
+    missing = [f"{c.label}, seed {seed}" for c, seed in wanted if (c.id, seed) not in records]
+    if missing:
+        raise SystemExit(f"{study.name}: no result for {'; '.join(missing)}")
+    n_tasks = study.benchmark.n_tasks
+    return [
+        {
+            "label": c.label,
+            "seed": seed,
+            "config_id": c.id,
+            "average_accuracy": average_accuracy(
+                accuracy_table(records[c.id, seed]["accuracy"], "test", n_tasks)
+            ),
+        }
+        for c, seed in wanted
+    ]
+
+
+def write_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the rows of `rows_of`.
+
+    Args:
+        rows: the rows.
+        path: the Parquet file.
+    """
+    schema = pa.schema(
+        [
+            ("label", pa.string()),
+            ("seed", pa.int64()),
+            ("config_id", pa.string()),
+            ("average_accuracy", pa.float64()),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
+
+
+def stored_rows(name: str, reference: Path = REFERENCE) -> list[dict[str, Any]]:
+    """The rows of a study's Parquet file; none if it has not been run.
+
+    Args:
+        name: the study.
+        reference: the folder of the file.
+    """
+    path = reference / f"{name}.parquet"
+    return pq.read_table(path).to_pylist() if path.exists() else []
+
+
+def values_by_label(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, list[float]]:
+    """Per cent by label, one value per seed.
+
+    Args:
+        rows: rows of a Parquet file.
+        measure: one of `MEASURES`.
+    """
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["label"], []).append(100 * row[measure])
+    return values
+
+
+def readme(reference: Path = REFERENCE) -> str:
+    """The text of README.md, from the Parquet files, the targets and the notes.
+
+    Args:
+        reference: the folder of all of these.
+    """
+    targets, notes = load_targets(reference), load_notes(reference)
+    sections = [
+        _section(
+            name,
+            [target for target in targets if target.study == name],
+            stored_rows(name, reference),
+            notes[name],
+        )
+        for name in notes
+    ]
+    return "\n".join([_HEAD, *sections])
+
+
+def _section(
+    name: str,
+    targets: Sequence[Target],
+    rows: Sequence[Mapping[str, Any]],
+    notes: Mapping[str, Any],
+) -> str:
+    lines = [
+        f"## {notes['title']}",
+        "",
+        f"Study: [configs/reproduce/{name}.toml](../../configs/reproduce/{name}.toml). "
+        f"Source: {'; '.join(dict.fromkeys(target.source for target in targets))}.",
+        "",
+        *str(notes["about"]).strip().splitlines(),
+        "",
+        "| method | published | clsweep | difference | tolerance | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    misses, causes = notes.get("misses", {}), []
+    for target in targets:
+        values = values_by_label(rows, target.measure).get(target.label, [])
+        verdict = _verdict(target, values, target.label in misses)
+        lines.append(_line(target, values, verdict))
+        if verdict == EXPLAINED:
+            causes.append(f"- **{target.label}**: {' '.join(misses[target.label].split())}")
+    return "\n".join(lines + [""] * bool(causes) + causes) + "\n"
+
+
+def _verdict(target: Target, values: Sequence[float], is_explained: bool) -> str:
+    if not values:
+        return "not run yet"
+    if target.is_met(mean_and_error(values)[0]):
+        return "agrees"
+    return EXPLAINED if is_explained else "misses, cause unknown"
+
+
+def _line(target: Target, values: Sequence[float], verdict: str) -> str:
+    ours = difference = ""
+    if values:
+        mean, sem = mean_and_error(values)
+        ours = f"{_with_error(mean, sem)} (n = {len(values)})"
+        difference = _with_error(mean - target.published, math.hypot(sem, target.sem), "+")
+    cells = [
+        target.label,
+        f"{_with_error(target.published, target.sem)} (n = {target.n_runs})",
+        ours,
+        difference,
+        f"{target.tolerance:.2f}",
+        verdict,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _with_error(value: float, error: float, sign: str = "") -> str:
+    # Adding zero makes a rounded −0 positive.
+    text = f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "−")
+    return text if math.isnan(error) else f"{text} ± {error:.2f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Args:
+        arguments: the words after the program's name; those of the process if None.
+    """
+    known = sorted(path.stem for path in CONFIGS.glob("*.toml"))
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
+    parser.add_argument("--data-root", type=Path, default=os.environ.get("CLSWEEP_DATA"))
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="results folders")
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="where tables go")
+    parser.add_argument("--workers", type=int, default=2, help="trials at the same time")
+    parser.add_argument("--tables", action="store_true", help="run nothing")
+    asked = parser.parse_args(arguments)
+    if unknown := sorted(set(asked.names) - set(known)):
+        parser.error(f"no study of these names: {', '.join(unknown)}; there are {known}")
+    for name in () if asked.tables else asked.names or known:
+        path = CONFIGS / f"{name}.toml"
+        run_study(path, asked.out / name, asked.data_root, asked.workers)
+        rows = rows_of(load_study(path), asked.out / name)
+        write_results(rows, asked.reference / f"{name}.parquet")
+    text = readme(asked.reference)
+    (asked.reference / "README.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

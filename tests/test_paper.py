@@ -1,0 +1,232 @@
+"""Published numbers: the committed tables are consistent; `-m paper` makes them again."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import reproduce
+from benchmarks.reproduce import CONFIGS, REFERENCE, Target, load_notes, load_targets, stored_rows
+from clsweep.cli import main
+from clsweep.measures import accuracy_table, average_accuracy, mean_and_error
+from clsweep.store import Store
+from clsweep.study import configurations, load_study
+from tests.command_line import CommandLine, tiny_study
+
+STUDIES = sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def _mean(target: Target, reference: Path = REFERENCE) -> float:
+    rows = stored_rows(target.study, reference)
+    return mean_and_error(reproduce.values_by_label(rows, target.measure)[target.label])[0]
+
+
+def _target(**changed: Any) -> Target:
+    given = {
+        "study": "s",
+        "label": "EWC",
+        "measure": "average_accuracy",
+        "published": 90.0,
+        "error": math.nan,
+        "error_kind": "",
+        "n_runs": 10,
+        "least_tolerance": 1.0,
+        "source": "somebody",
+    }
+    return Target(**{**given, **changed})
+
+
+# ----------------------------------------------------------------------- the committed files agree
+
+
+def test_every_row_of_every_study_has_one_target() -> None:
+    rows = [
+        (name, r.label) for name in STUDIES for r in load_study(CONFIGS / f"{name}.toml").methods
+    ]
+    assert len(STUDIES) >= 3
+    assert sorted((t.study, t.label) for t in load_targets()) == sorted(rows)
+
+
+def test_targets_are_numbers_with_a_source() -> None:
+    for target in load_targets():
+        assert target.measure in reproduce.MEASURES
+        assert target.error_kind in reproduce.ERROR_KINDS
+        assert (target.error_kind == "") == math.isnan(target.error)
+        assert 0 < target.published < 100
+        assert target.n_runs >= 1
+        assert target.least_tolerance in (1.0, 5.0)
+        assert target.source
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_stored_results_are_those_of_the_study_file(name: str) -> None:
+    study = load_study(CONFIGS / f"{name}.toml")
+    rows = stored_rows(name)
+    if not rows:
+        pytest.skip("not run yet, and README.md says so")
+    stored = [(row["label"], row["config_id"], row["seed"]) for row in rows]
+    asked = [(c.label, c.id, seed) for c in configurations(study) for seed in study.seeds]
+    assert study.name == name
+    assert stored == asked, f"run `python benchmarks/reproduce.py {name}`: the study changed"
+    assert all(0 < row["average_accuracy"] <= 1 for row in rows)
+    assert (REFERENCE / f"{name}.parquet").stat().st_size < 100_000
+
+
+def test_readme_is_what_the_generator_makes() -> None:
+    text = (REFERENCE / "README.md").read_text(encoding="utf-8")
+    assert text == reproduce.readme(), "run `python benchmarks/reproduce.py --tables`"
+    assert all(f"{name}.toml" in text for name in STUDIES)
+
+
+def test_every_miss_has_a_cause_and_every_cause_a_miss() -> None:
+    notes = load_notes()
+    run = [target for target in load_targets() if stored_rows(target.study)]
+    missed = {(t.study, t.label) for t in run if not t.is_met(_mean(t))}
+    explained = {(name, label) for name in notes for label in notes[name].get("misses", {})}
+    assert explained == missed
+
+
+# --------------------------------------------------------------------------- arithmetic, by hand
+
+
+@pytest.mark.parametrize(
+    ("changed", "sem", "tolerance"),
+    [
+        ({}, math.nan, 1.0),
+        ({"error": 3.0, "error_kind": "sd", "n_runs": 9}, 1.0, 3.0),
+        ({"error": 0.3, "error_kind": "sd", "n_runs": 9}, 0.1, 1.0),
+        ({"error": 0.5, "error_kind": "sem", "n_runs": 9}, 0.5, 1.5),
+        ({"error": 0.5, "error_kind": "sem", "least_tolerance": 5.0}, 0.5, 5.0),
+    ],
+)
+def test_tolerance_is_three_standard_errors_but_not_less_than_its_least(
+    changed: dict[str, Any], sem: float, tolerance: float
+) -> None:
+    target = _target(**changed)
+    assert target.sem == pytest.approx(sem, nan_ok=True)
+    assert target.tolerance == pytest.approx(tolerance)
+
+
+def test_verdict_has_two_sides_and_the_edge_is_inside() -> None:
+    target = _target()
+    assert [target.is_met(mean) for mean in (88.9, 89.0, 91.0, 91.1)] == [False, True, True, False]
+    assert not target.is_met(math.nan)
+
+
+def test_readme_of_hand_made_results(tmp_path: Path) -> None:
+    (tmp_path / "targets.csv").write_text(
+        "study,label,measure,published,error,error_kind,n_runs,least_tolerance,source\n"
+        "s,EWC,average_accuracy,90,3,sd,9,1,somebody\n"
+        's,"ER, 200",average_accuracy,50,,,10,1,somebody\n'
+        "s,SI,average_accuracy,50,,,10,5,somebody\n"
+        "s,MAS,average_accuracy,50,,,10,5,somebody\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "notes.toml").write_text(
+        '[s]\ntitle = "Somebody\'s table"\nabout = "As published."\n'
+        '[s.misses]\n"ER, 200" = "A cause\\nin two lines."\n',
+        encoding="utf-8",
+    )
+    values = {"EWC": (0.91, 0.93), "ER, 200": (0.52, 0.52), "SI": (0.56, 0.56)}
+    rows = [
+        {"label": label, "seed": seed, "config_id": "c", "average_accuracy": value}
+        for label, pair in values.items()
+        for seed, value in enumerate(pair)
+    ]
+    reproduce.write_results(rows, tmp_path / "s.parquet")
+    lines = reproduce.readme(tmp_path).splitlines()
+    start = lines.index("## Somebody's table")
+    assert lines[start + 2].endswith("Source: somebody.")
+    assert lines[start + 4] == "As published."
+    assert lines[start + 8 :] == [
+        "| EWC | 90.00 ± 1.00 (n = 9) | 92.00 ± 1.00 (n = 2) | +2.00 ± 1.41 | 3.00 | agrees |",
+        "| ER, 200 | 50.00 (n = 10) | 52.00 ± 0.00 (n = 2) | +2.00 | 1.00 | misses, see below |",
+        "| SI | 50.00 (n = 10) | 56.00 ± 0.00 (n = 2) | +6.00 | 5.00 | misses, cause unknown |",
+        "| MAS | 50.00 (n = 10) |  |  | 5.00 | not run yet |",
+        "",
+        "- **ER, 200**: A cause in two lines.",
+    ]
+
+
+def test_rows_are_test_accuracies_of_exactly_what_the_study_asks_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    more = tiny_study(tmp_path, seeds=2, lam="[1.0, 2.0]")
+    assert CommandLine(capsys)("run", more, "--out", out, "--inline", "--quiet").code == 0
+    study = load_study(tiny_study(tmp_path, seeds=2))
+    rows = reproduce.rows_of(study, out)
+    assert [(row["label"], row["seed"]) for row in rows] == [
+        (label, seed) for label in ("fine-tuning", "EWC") for seed in (0, 1)
+    ]
+    records = {
+        (r["trial"]["config_id"], r["trial"]["seed"]): r["accuracy"] for r in Store(out).load()
+    }
+    for row in rows:
+        table = accuracy_table(records[row["config_id"], row["seed"]], "test", 2)
+        assert row["average_accuracy"] == average_accuracy(table)
+    with pytest.raises(SystemExit, match="no result for fine-tuning, seed 2; EWC, seed 2"):
+        reproduce.rows_of(load_study(tiny_study(tmp_path, seeds=3)), out)
+
+
+def test_one_command_runs_the_study_and_writes_the_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny_study(tmp_path).read_text(), encoding="utf-8")
+    (tmp_path / "study.toml").unlink()
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    (reference / "targets.csv").write_text(
+        "study,label,measure,published,error,error_kind,n_runs,least_tolerance,source\n"
+        "tiny,EWC,average_accuracy,50,,,10,100,somebody\n",
+        encoding="utf-8",
+    )
+    (reference / "notes.toml").write_text('[tiny]\ntitle = "Tiny"\nabout = ""\n')
+    asked: list[list[str]] = []
+
+    def inline(words: list[str]) -> int:
+        asked.append(words)
+        return main([*words[:4], "--inline", "--quiet"])
+
+    monkeypatch.setattr(reproduce, "CONFIGS", tmp_path)
+    monkeypatch.setattr(reproduce, "clsweep", inline)
+    where = ["--reference", str(reference), "--out", str(tmp_path / "results")]
+    assert reproduce.main(["--tables", *where]) == 0
+    assert "not run yet" in (reference / "README.md").read_text(encoding="utf-8")
+    assert reproduce.main(["tiny", *where, "--data-root", "data", "--workers", "1"]) == 0
+    assert "| agrees |" in (reference / "README.md").read_text(encoding="utf-8")
+    assert [row["label"] for row in stored_rows("tiny", reference)] == ["fine-tuning", "EWC"]
+    assert asked[0][4:] == ["--workers", "1", "--data-root", "data"]
+    assert len(asked) == 1
+
+
+def test_an_unknown_study_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main(["p_mnist", "no_such_table"])
+    assert "no study of these names: no_such_table" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------ for real
+
+
+@pytest.mark.paper
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize("name", STUDIES)
+def test_published_numbers(tmp_path: Path, name: str) -> None:
+    """Means agree with the committed ones within the tolerance, and lead to the same verdicts."""
+    if "CLSWEEP_DATA" not in os.environ:
+        pytest.skip("set CLSWEEP_DATA to a folder that holds MNIST as torchvision keeps it")
+    reference = tmp_path / "reference"
+    shutil.copytree(REFERENCE, reference)
+    out = ["--out", str(tmp_path / "results"), "--reference", str(reference)]
+    assert reproduce.main([name, *out]) == 0
+    known = load_notes()[name].get("misses", {})
+    for target in (target for target in load_targets() if target.study == name):
+        mean = _mean(target, reference)
+        assert abs(mean - _mean(target)) <= target.tolerance, (target.label, mean)
+        assert target.is_met(mean) or target.label in known, (target.label, mean)
