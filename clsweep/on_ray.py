@@ -6,6 +6,7 @@ experiment state is written to a scratch folder and never read.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -36,6 +37,9 @@ from clsweep.stages import Job
 from clsweep.study import Resources
 
 __all__ = ["run_on_ray"]
+
+# Tune lists the trials that it gave up; the study says which of its own failed, and why.
+logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 # Trials per Tuner: its state is one file of 10 KB per trial, rewritten whole.
 _SEGMENT = 2000
@@ -90,7 +94,7 @@ def _run_segment(
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_run_job, context=context), request),
         tune_config=tune.TuneConfig(
-            search_alg=_ScheduleSearcher(schedule, most),
+            search_alg=_ScheduleSearcher(schedule, lost, most),
             num_samples=-1,
             max_concurrent_trials=n_slots,
             reuse_actors=True,
@@ -99,7 +103,9 @@ def _run_segment(
             name="jobs",
             storage_path=str(scratch),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=most - 1),
+            # Attempts are counted here: Tune gives a trial up at once whose worker dies while it
+            # is being reset for that trial, whatever number is allowed.
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     try:
@@ -108,14 +114,21 @@ def _run_segment(
         if not _is_memory_kill(error):
             raise
         for job in list(schedule.running.values()):
-            lost[job.key] = lost.get(job.key, 0) + 1
-            if lost[job.key] < most:
-                schedule.requeue(job)
-            else:
-                message = f"Ray's memory monitor ended the worker {most} times"
-                schedule.done(job, worker.Outcome("oom", message))
+            message = f"Ray's memory monitor ended the worker {most} times"
+            _try_again(schedule, job, lost, most, worker.Outcome("oom", message))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _try_again(
+    schedule: Schedule, job: Job, lost: dict[str, int], most: int, outcome: worker.Outcome
+) -> None:
+    """Queue a job again whose worker was lost; the `most`-th time, it ends with `outcome`."""
+    lost[job.key] = lost.get(job.key, 0) + 1
+    if lost[job.key] < most:
+        schedule.requeue(job)
+    else:
+        schedule.done(job, outcome)
 
 
 def _is_memory_kill(error: BaseException | None) -> bool:
@@ -136,9 +149,9 @@ def _run_job(config: dict[str, Any], context: worker.Context) -> dict[str, Any]:
 class _ScheduleSearcher(Searcher):
     """Tune's view of the schedule: asked for work, told how it ended."""
 
-    def __init__(self, schedule: Schedule, max_attempts: int) -> None:
+    def __init__(self, schedule: Schedule, lost: dict[str, int], max_attempts: int) -> None:
         super().__init__()
-        self.schedule, self.max_attempts = schedule, max_attempts
+        self.schedule, self.lost, self.max_attempts = schedule, lost, max_attempts
         self.jobs: dict[str, Job] = {}
         self.n_suggested = 0
 
@@ -156,13 +169,14 @@ class _ScheduleSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Pass the outcome on; a process that died every time has none."""
+        """Pass the outcome on; there is none if the process died."""
         job = self.jobs.pop(trial_id, None)
         if job is None:
             return
         if error or not result or "outcome" not in result:
             message = f"the worker process died {self.max_attempts} times"
-            self.schedule.done(job, worker.Outcome("failed", message))
+            outcome = worker.Outcome("failed", message)
+            _try_again(self.schedule, job, self.lost, self.max_attempts, outcome)
         else:
             self.schedule.done(job, worker.Outcome(*result["outcome"]))
 

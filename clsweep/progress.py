@@ -90,7 +90,7 @@ class Progress:
             kind: 'source', 'statistics' or 'trial'.
         """
         self.tally.running[label, kind] += 1
-        self._on_change()
+        self._on_start()
 
     def finished(
         self,
@@ -122,7 +122,6 @@ class Progress:
             failure = _one_line(f"{label} ({kind}): {status}" + (f": {message}" * bool(message)))
             tally.failures.append(failure)
             self._on_failure(failure)
-        self._on_change()
 
     def end(self) -> None:
         """The run is over, however it ended; a second call does nothing."""
@@ -130,8 +129,8 @@ class Progress:
     def _on_begin(self) -> None:
         """Show the start."""
 
-    def _on_change(self) -> None:
-        """Show new numbers."""
+    def _on_start(self) -> None:
+        """Show new numbers, with the job in them that took a finished one's place."""
 
     def _on_failure(self, failure: str) -> None:
         """Show a failure."""
@@ -166,7 +165,7 @@ class LineProgress(Progress):
         self._is_open = True
         self._write_numbers()
 
-    def _on_change(self) -> None:
+    def _on_start(self) -> None:
         if self.clock() - self._last_at >= self.every:
             self._write_numbers()
 

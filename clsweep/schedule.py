@@ -31,6 +31,7 @@ class Schedule:
         self._waiting = deque(jobs)
         self._missing = {job.key for job in self._waiting if job.kind != "trial"}
         self._on_start, self._on_done = on_start, on_done
+        self._started: set[str] = set()
         self.running: dict[str, Job] = {}
         self.abort_message = ""
 
@@ -57,7 +58,9 @@ class Schedule:
             if self._missing.isdisjoint(job.needs):
                 del self._waiting[index]
                 self.running[job.key] = job
-                self._on_start(job)
+                if job.key not in self._started:  # a job that is tried again has been announced
+                    self._started.add(job.key)
+                    self._on_start(job)
                 return job
         return None
 

@@ -61,8 +61,10 @@ def test_an_abort_hands_out_nothing_more_and_keeps_the_first_reason() -> None:
     assert ended == []
 
 
-def test_a_lost_worker_puts_its_job_back_in_front() -> None:
-    queue, _ = schedule()
+def test_a_lost_worker_puts_its_job_back_in_front_and_announces_it_once() -> None:
+    started: list[str] = []
+    queue = Schedule([SOURCE], lambda job: started.append(job.key), lambda job, outcome: None)
     queue.next()
     queue.requeue(SOURCE)
     assert queue.next() is SOURCE
+    assert started == ["s"]
