@@ -1,4 +1,4 @@
-"""What Tune is told, and what it tells: jobs whose worker is lost are tried again, not for ever."""
+"""What Tune is told, and what it tells: a lost job is tried again, but not for ever."""
 
 from __future__ import annotations
 

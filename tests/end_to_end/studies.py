@@ -1,7 +1,9 @@
-"""A small real study, and the command line in a process of its own."""
+"""A small real study, and the command line: in this process, or in one of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,6 +13,8 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+
+from clsweep.cli import main
 
 STUDY = """\
 name = "small"
@@ -94,15 +98,31 @@ def start(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[
     )
 
 
-def clsweep(*arguments: object, cwd: Path, expect: int = 0, **options: object) -> str:
-    """Run a command to its end; its output, after checking exit code and absence of tracebacks."""
+def clsweep(*arguments: object, expect: int = 0) -> str:
+    """Run a command in this process; its output, after checking exit code and no tracebacks.
+
+    For what neither starts Ray nor is disturbed from outside: importing torch anew takes longer
+    than the studies here.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return _checked(code, out.getvalue(), err.getvalue(), expect)
+
+
+def clsweep_apart(*arguments: object, cwd: Path, expect: int = 0, **options: object) -> str:
+    """The same in a process of its own, to its end."""
     process = start(*arguments, cwd=cwd, **options)
     try:
         out, err = process.communicate(timeout=240)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    assert process.returncode == expect, f"exit code {process.returncode}\n{out}\n{err}"
+    return _checked(process.returncode, out, err, expect)
+
+
+def _checked(code: int, out: str, err: str, expect: int) -> str:
+    assert code == expect, f"exit code {code}\n{out}\n{err}"
     assert "Traceback" not in err, err
     return out + err
 

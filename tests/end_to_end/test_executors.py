@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from .studies import accuracy_bytes, clsweep, trials, write_study
+from .studies import accuracy_bytes, clsweep, clsweep_apart, trials, write_study
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def inline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """(study file, results folder, output) of an inline run."""
     folder = tmp_path_factory.mktemp("inline")
     study = write_study(folder)
-    printed = clsweep("run", study, "--inline", "--out", folder / "out", cwd=folder)
+    printed = clsweep("run", study, "--inline", "--out", folder / "out")
     return study, folder / "out", printed
 
 
@@ -26,7 +26,7 @@ def test_ray_gives_the_same_bytes_as_inline(
 ) -> None:
     study, expected, _ = inline
     out = tmp_path / "out"
-    clsweep("run", study, "--workers", workers, "--out", out, cwd=tmp_path)
+    clsweep_apart("run", study, "--workers", workers, "--out", out, cwd=tmp_path)
     assert accuracy_bytes(out) == accuracy_bytes(expected)
     assert trials(out).keys() == trials(expected).keys()
     assert {row["status"] for row in trials(out).values()} == {"ok"}
@@ -67,6 +67,6 @@ def test_the_source_model_is_trained_once_per_seed_and_shared(
 def test_running_a_finished_study_again_does_nothing(inline: tuple[Path, Path, str]) -> None:
     study, out, _ = inline
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
-    printed = clsweep("run", study, "--inline", "--out", out, cwd=out.parent)
+    printed = clsweep("run", study, "--inline", "--out", out)
     assert "16 of 16 trials done, 0 by this run" in printed
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")} == before

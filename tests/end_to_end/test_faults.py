@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .studies import accuracy_bytes, clsweep, trials, write_study
+from .studies import accuracy_bytes, clsweep, clsweep_apart, trials, write_study
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results folder of an inline run with one seed."""
     folder = tmp_path_factory.mktemp("original")
     study = write_study(folder, seeds=1)
-    clsweep("run", study, "--inline", "--out", folder / "out", cwd=folder)
+    clsweep("run", study, "--inline", "--out", folder / "out")
     return folder / "out"
 
 
@@ -45,7 +45,7 @@ def test_a_damaged_stage_is_named_and_made_again_once_deleted(
     tensors.write_bytes(data)
     before = accuracy_bytes(out)
     command = ("run", grown(study), "--inline", "--out", out)
-    printed = clsweep(*command, cwd=out.parent, expect=2)
+    printed = clsweep(*command, expect=2)
     assert "damaged" in printed
     assert tensors.parent.name in printed
     assert "delete that folder" in printed
@@ -53,7 +53,7 @@ def test_a_damaged_stage_is_named_and_made_again_once_deleted(
     tensors.unlink()
     (tensors.parent / "stage.json").unlink()
     tensors.parent.rmdir()
-    assert "9 of 9 trials done, 1 by this run" in clsweep(*command, cwd=out.parent)
+    assert "9 of 9 trials done, 1 by this run" in clsweep(*command)
 
 
 @pytest.mark.parametrize("table", ["accuracy", "configs", "trials"])
@@ -63,11 +63,11 @@ def test_a_damaged_table_is_named_and_left_alone(finished: tuple[Path, Path], ta
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     for command in (("run", grown(study), "--inline", "--out", out), ("report", out)):
-        printed = clsweep(*command, cwd=out.parent, expect=2)
+        printed = clsweep(*command, expect=2)
         assert f"{table}.parquet" in printed
         assert path.read_bytes() == whole[: len(whole) // 2]
     path.write_bytes(whole)
-    printed = clsweep("run", grown(study), "--inline", "--out", out, cwd=out.parent)
+    printed = clsweep("run", grown(study), "--inline", "--out", out)
     assert "9 of 9 trials done" in printed
 
 
@@ -79,7 +79,7 @@ def test_a_truncated_record_is_set_aside_and_its_trial_runs_again(
     for table in out.glob("*.parquet"):
         table.unlink()
     (out / "records" / f"{name}.json").write_text('{"schema": 1, "trial": {"tri')
-    printed = clsweep("run", study, "--inline", "--out", out, cwd=out.parent)
+    printed = clsweep("run", study, "--inline", "--out", out)
     assert "8 of 8 trials done, 8 by this run" in printed
     assert "warning" in printed
     assert name in printed
@@ -95,18 +95,18 @@ def small_files_only() -> None:
 def test_a_disk_that_refuses_stops_the_run_and_keeps_what_is_committed(tmp_path: Path) -> None:
     study, out = write_study(tmp_path, seeds=1), tmp_path / "out"
     command = ("run", study, "--inline", "--out", out)
-    printed = clsweep(*command, cwd=tmp_path, expect=2, preexec_fn=small_files_only)
+    printed = clsweep_apart(*command, cwd=tmp_path, expect=2, preexec_fn=small_files_only)
     assert "cannot be written" in printed
     assert "File too large" in printed
     records = [json.loads(p.read_text()) for p in (out / "records").glob("*.json")]
     assert all(record["trial"]["status"] == "ok" for record in records)
-    assert "8 of 8 trials done" in clsweep(*command, cwd=tmp_path)
+    assert "8 of 8 trials done" in clsweep(*command)
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     study, out = write_study(tmp_path, seeds=1), tmp_path / "out"
     out.write_text("not a folder")
-    printed = clsweep("run", study, "--inline", "--out", out, cwd=tmp_path, expect=2)
+    printed = clsweep("run", study, "--inline", "--out", out, expect=2)
     assert str(out) in printed
     assert out.read_text() == "not a folder"
 
@@ -133,8 +133,11 @@ def build(input_shape, n_outputs):
 """
 
 
-def test_a_trial_that_raises_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_trial_that_raises_is_a_row_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "moody.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
     text = write_study(tmp_path, seeds=1).read_text()
     text = text.replace("hidden = [16]", 'name = "custom"\nfactory = "moody:build"')
     text = text.split("[[methods]]")[0] + (
@@ -145,7 +148,7 @@ def test_a_trial_that_raises_is_a_row_and_the_others_go_on(tmp_path: Path) -> No
     study, out = tmp_path / "study.toml", tmp_path / "out"
     study.write_text(text)
     command = ("run", study, "--inline", "--out", out)
-    printed = clsweep(*command, cwd=tmp_path, expect=1)
+    printed = clsweep(*command, expect=1)
     assert "not ok: 1 failed" in printed
     rows = trials(out).values()
     (failed,) = [row for row in rows if row["status"] == "failed"]
@@ -153,8 +156,8 @@ def test_a_trial_that_raises_is_a_row_and_the_others_go_on(tmp_path: Path) -> No
     assert "seven is too many" in str(failed["message"])
     assert "moody.py" in str(failed["message"])
     assert [row["status"] for row in rows].count("ok") == 2
-    assert "0 by this run" in clsweep(*command, cwd=tmp_path, expect=1)
-    again = clsweep(*command, "--retry-failed", cwd=tmp_path, expect=1)
+    assert "0 by this run" in clsweep(*command, expect=1)
+    again = clsweep(*command, "--retry-failed", expect=1)
     assert "1 by this run" in again
 
 
@@ -168,7 +171,7 @@ def test_a_trial_that_diverges_is_a_row(tmp_path: Path) -> None:
         ),
         tmp_path / "out",
     )
-    printed = clsweep("run", study, "--inline", "--out", out, cwd=tmp_path, expect=1)
+    printed = clsweep("run", study, "--inline", "--out", out, expect=1)
     assert "not ok: 1 diverged" in printed
     (row,) = [row for row in trials(out).values() if row["status"] != "ok"]
     assert row["status"] == "diverged"
