@@ -69,6 +69,9 @@ METHODS: dict[str, MethodEntry] = {
         is_reference=True,
         starts_from_source=False,
     ),
+    "l2": MethodEntry(
+        "L2 anchor", hypers.L2Hyper, "Li et al. 2018, ICML (L2-SP); the control without importance"
+    ),
     "ewc": MethodEntry(
         "EWC",
         hypers.EwcHyper,

@@ -14,6 +14,7 @@ from pydantic.config import JsonDict
 __all__ = [
     "EwcHyper",
     "Hyper",
+    "L2Hyper",
     "LwfHyper",
     "MasHyper",
     "NoHyper",
@@ -85,6 +86,13 @@ _FORM_DOC = (
 
 class NoHyper(Hyper):
     """A method without numbers of its own."""
+
+
+class L2Hyper(Hyper):
+    """Numbers of `l2`."""
+
+    lam: float = knob(1.0, 1e-4, 1e4, log=True, doc="λ, weight of the penalty (λ/2) Σ (θ−θ*)²")
+    form: Form = fixed("gradient", doc=_FORM_DOC)
 
 
 class EwcHyper(Hyper):

@@ -32,8 +32,8 @@ class Anchor(NamedTuple):
     """A diagonal quadratic form.
 
     Attributes:
-        omega: importances ω ≥ 0, by parameter name.
-        star: the point θ* that it pulls towards, same names and shapes.
+        omega: importances ω ≥ 0, by parameter name; a shape () stands for all of a tensor.
+        star: the point θ* that it pulls towards, same names, shapes of the parameters.
     """
 
     omega: Params

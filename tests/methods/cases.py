@@ -33,6 +33,8 @@ CASES = [
     Case("finetune", {}, {}),
     Case("frozen", {}),
     Case("joint", {}),
+    Case("l2", {"lam": 1.0}, {"lam": 0.0}, regularises=True),
+    Case("l2", {"lam": 1e4, "form": "proximal"}, {"lam": 0.0}, regularises=True),
     Case("ewc", {"lam": 3.0}, {"lam": 0.0}, regularises=True),
     Case(
         "ewc",

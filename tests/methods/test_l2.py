@@ -1,0 +1,84 @@
+"""The plain anchor against ridge regression towards θ*, and against EWC with a Fisher of ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clsweep import methods, nets
+from clsweep.draws import generator
+from clsweep.methods.base import Batch, Learnt, Memory
+from clsweep.methods.hypers import EwcHyper, L2Hyper
+from clsweep.methods.penalty import Anchor
+from clsweep.nets import shared
+from clsweep.settings import NetConfig
+from clsweep.tasks import TaskSequence
+from clsweep.trees import Params, tree_map
+
+
+def net_of(sequence: TaskSequence) -> nets.Net:
+    return nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+
+
+def absorbed(sequence: TaskSequence, *visited: Params) -> Memory:
+    """The memory after tasks that ended at these parameters."""
+    method, hyper = methods.build("l2", net_of(sequence)), L2Hyper()
+    memory = method.begin(visited[0], hyper)
+    for index, params in enumerate(visited):
+        data = Learnt(sequence.tasks[index], sequence.scale, None, 0, generator(0, "absorb"))
+        memory = method.absorb(params, memory, {}, data, hyper)
+    return memory
+
+
+@pytest.mark.parametrize("form", ["gradient", "proximal"])
+def test_the_optimum_is_the_ridge_solution(form: str, sequences: dict[str, TaskSequence]) -> None:
+    """With the loss ½ Σ a (θ − b)² the optimum is (a b + λ θ*) / (a + λ)."""
+    sequence = sequences["domain"]
+    net = net_of(sequence)
+    star = net.init(generator(0, "init"))
+    memory, hyper = absorbed(sequence, star), L2Hyper(lam=2.0, form=form)
+    phase = methods.build("l2", net).phases[0]
+    batch = Batch(torch.empty(0), torch.empty(0), torch.empty(0), sequence.scale, {})
+    a, rate = 3.0, 0.01
+    best = {name: value + 1 for name, value in star.items()}
+    theta = star
+    for _ in range(1500):
+        grads = {name: a * (value - best[name]) for name, value in theta.items()}
+        grads = phase.steer(grads, theta, memory, batch, hyper, 1)
+        theta = {name: value - rate * grads[name] for name, value in theta.items()}
+        theta = phase.settle(theta, memory, hyper, rate, 1)
+    for name, value in theta.items():
+        # The proximal step solves for the penalty where the gradient step has led, so that its
+        # fixed point is off by a factor 1 + rate λ.
+        wanted = (a * best[name] + 2 * star[name]) / (a + 2)
+        torch.testing.assert_close(
+            value, wanted, atol=3e-2 if form == "proximal" else 1e-5, rtol=0
+        )
+
+
+def test_it_is_ewc_with_a_fisher_of_ones(sequences: dict[str, TaskSequence]) -> None:
+    sequence = sequences["task"]
+    net = net_of(sequence)
+    star, params = (net.init(generator(k, "init")) for k in (0, 1))
+    grads = tree_map(torch.zeros_like, params)
+    batch = Batch(torch.empty(0), torch.empty(0), torch.empty(0), sequence.scale, {})
+    ones = {"anchor": Anchor(tree_map(torch.ones_like, shared(star)), shared(star))}
+    steered = [
+        methods.build(name, net).phases[0].steer(grads, params, memory, batch, hyper, 1)
+        for name, memory, hyper in (
+            ("l2", absorbed(sequence, star), L2Hyper(lam=0.7)),
+            ("ewc", ones, EwcHyper(lam=0.7)),
+        )
+    ]
+    for name in params:
+        assert torch.equal(steered[0][name], steered[1][name])
+    assert not steered[0]["heads.0.weight"].any()
+
+
+def test_the_anchor_is_the_latest_optimum_alone(sequences: dict[str, TaskSequence]) -> None:
+    sequence = sequences["domain"]
+    first, second = (net_of(sequence).init(generator(k, "init")) for k in (0, 1))
+    anchor = absorbed(sequence, first, second)["anchor"]
+    for name, value in second.items():
+        assert torch.equal(anchor.star[name], value)
+        assert float(anchor.omega[name]) == 1.0
