@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clsweep import nets
 from clsweep.catalog import Heads
 from clsweep.draws import batch_indices, generator
-from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.methods.base import Batch, Memory, Phase, Pull
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
@@ -211,6 +211,44 @@ def test_the_total_path_uses_the_steered_gradient() -> None:
     for name, value in total.path.items():
         torch.testing.assert_close(value, -2 * task.path[name])
         assert bool((value >= 0).all())
+
+
+PULL = Pull(
+    {n: torch.rand(v.shape, generator=_RNG) for n, v in START.items()},
+    {n: torch.randn(v.shape, generator=_RNG) for n, v in START.items()},
+    0.7,
+)
+
+
+@pytest.mark.parametrize("options", [*OPTIMISERS.values(), {"clip_value": 0.05}], ids=str)
+@pytest.mark.parametrize("trace", ["", "task", "total"])
+def test_a_pull_is_the_penalty_differentiated(options: dict[str, Any], trace: str) -> None:
+    def with_penalty(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        terms = [
+            (omega * (full[n] - PULL.star[n]).square()).sum() for n, omega in PULL.omega.items()
+        ]
+        loss = plain_phase(NET).loss(full, memory, batch, hyper, task)
+        return loss + 0.5 * PULL.weight * torch.stack(terms).sum()
+
+    pulled = Phase("train", plain_phase(NET).loss, pull=lambda memory, hyper: PULL)
+    found = trained(config(**options), pulled, trace=trace)
+    expected = trained(config(**options), Phase("train", with_penalty), trace=trace)
+    assert_close(found.params, expected.params)
+    assert not same(found.params, trained(config(**options)).params)
+    if trace == "total":
+        assert found.trace is not None
+        assert expected.trace is not None
+        assert_close(found.trace.path, expected.trace.path)
+
+
+def test_a_pull_leaves_what_the_loss_does_not_reach() -> None:
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        return full["head.bias"].square().sum()
+
+    run = trained(phase=Phase("one", loss, pull=lambda memory, hyper: PULL))
+    held = {n: v for n, v in run.params.items() if n != "head.bias"}
+    assert same(held, {n: START[n] for n in held})
+    assert not torch.equal(run.params["head.bias"], START["head.bias"])
 
 
 def test_hooks_are_called_as_documented() -> None:

@@ -17,7 +17,17 @@ from clsweep.nets import Net
 from clsweep.tasks import Scale, Task
 from clsweep.trees import Params
 
-__all__ = ["Batch", "Learnt", "Memory", "Method", "Phase", "Trace", "keep_trained"]
+__all__ = [
+    "Batch",
+    "Learnt",
+    "Memory",
+    "Method",
+    "Phase",
+    "Pull",
+    "Trace",
+    "keep_steered",
+    "keep_trained",
+]
 
 Memory = dict[str, Any]
 
@@ -54,6 +64,20 @@ class Trace(NamedTuple):
     path: Params
 
 
+class Pull(NamedTuple):
+    """A quadratic penalty ½ w Σ_i ω_i (θ_i − θ*_i)², which the engine adds to a loss.
+
+    Attributes:
+        omega: importances ω ≥ 0, by parameter name.
+        star: the point θ* that it pulls towards, same names and shapes.
+        weight: w ≥ 0.
+    """
+
+    omega: Params
+    star: Params
+    weight: float
+
+
 class Learnt(NamedTuple):
     """A task that has just been trained on, as seen by `measure` and `absorb`.
 
@@ -72,13 +96,18 @@ class Learnt(NamedTuple):
     rng: torch.Generator
 
 
+def _no_pull(memory: Memory, hyper: Any) -> Pull | None:
+    return None
+
+
 def _plain_open(params: Params, memory: Memory, task: int) -> Params:
     return params
 
 
-def _plain_steer(
+def keep_steered(
     grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
 ) -> Params:
+    """The default `steer`: the gradient stands as it is."""
     return grads
 
 
@@ -125,6 +154,8 @@ class Phase:
         name: what error messages call it.
         loss: (full, memory, batch, hyper, task) -> scalar, differentiated by the engine.
         open: (params, memory, task) -> the dict of tensors to train; the others are held.
+        pull: (memory, hyper) -> a quadratic penalty beside `loss`, or None; asked for once, before
+            the first step. Its gradient is added before `steer`.
         steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
             that the loss does not reach has no entry in `grads` and is not stepped.
         settle: (trained, memory, hyper, step_size, task) -> trained, after the optimiser's step.
@@ -137,7 +168,8 @@ class Phase:
     name: str
     loss: Callable[[Params, Memory, Batch, Any, int], Tensor]
     open: Callable[[Params, Memory, int], Params] = _plain_open
-    steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] = _plain_steer
+    pull: Callable[[Memory, Any], Pull | None] = _no_pull
+    steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] = keep_steered
     settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
     draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
     track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.methods.base import Memory, Phase, Pull
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net, shared
 from clsweep.trees import Params, zeros_like
@@ -70,22 +70,23 @@ def penalty(params: Params, anchor: Anchor, weight: float) -> Tensor:
     return 0.5 * weight * torch.stack(terms).sum()
 
 
-def with_penalty_gradient(grads: Params, params: Params, anchor: Anchor, weight: float) -> Params:
+def with_penalty_gradient(grads: Params, params: Params, pull: Pull) -> Params:
     """`grads` plus w ω (θ − θ*); names without an entry in `grads` stay without one.
 
     Args:
         grads: gradient of the loss, by name.
         params: θ.
-        anchor: ω and θ*.
-        weight: w ≥ 0.
+        pull: ω, θ* and w.
     """
     pulled = {}
     with torch.no_grad():
-        for name, omega in anchor.omega.items():
+        for name, omega in pull.omega.items():
             if name in grads:
                 # Tensor by tensor, and written over itself: few bytes pass through the cache.
-                moved = params[name] - anchor.star[name]
-                pulled[name] = torch.addcmul(grads[name], moved, omega, value=weight, out=moved)
+                moved = params[name] - pull.star[name]
+                pulled[name] = torch.addcmul(
+                    grads[name], moved, omega, value=pull.weight, out=moved
+                )
     return {**grads, **pulled}
 
 
@@ -119,16 +120,15 @@ def penalised_phase(net: Net, weight_of: Callable[[Any], float]) -> Phase:
         weight_of: hyper -> w, the weight in front of ½ Σ ω (θ − θ*)².
     """
 
-    def steer(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-    ) -> Params:
+    def pull(memory: Memory, hyper: Any) -> Pull | None:
         if hyper.form == "proximal":
-            return grads
-        return with_penalty_gradient(grads, full, memory["anchor"], weight_of(hyper))
+            return None
+        anchor: Anchor = memory["anchor"]
+        return Pull(anchor.omega, anchor.star, weight_of(hyper))
 
     def settle(trained: Params, memory: Memory, hyper: Any, step_size: float, task: int) -> Params:
         if hyper.form == "gradient":
             return trained
         return proximal(trained, memory["anchor"], weight_of(hyper), step_size)
 
-    return Phase("train", plain_phase(net).loss, steer=steer, settle=settle)
+    return Phase("train", plain_phase(net).loss, pull=pull, settle=settle)

@@ -8,7 +8,7 @@ import torch
 from clsweep import methods, nets
 from clsweep.catalog import Heads
 from clsweep.draws import generator
-from clsweep.methods.base import Learnt
+from clsweep.methods.base import Learnt, Pull
 from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.penalty import (
     Anchor,
@@ -36,7 +36,7 @@ def test_bayes_lambda_gives_the_joint_solution(form: str) -> None:
     for _ in range(3000):
         grads = {"w": PRECISION_B * (theta["w"] - BEST_B)}
         if form == "gradient":
-            grads = with_penalty_gradient(grads, theta, anchor, 1.0)
+            grads = with_penalty_gradient(grads, theta, Pull(*anchor, 1.0))
         theta = {"w": theta["w"] - rate * grads["w"]}
         if form == "proximal":
             theta = proximal(theta, anchor, 1.0, rate)
@@ -51,7 +51,7 @@ def test_written_gradient_is_the_gradient_of_the_penalty() -> None:
         {n: torch.randn(4, 3, generator=rng) for n in "ab"},
     )
     expected = torch.autograd.grad(penalty(params, anchor, 7.0), list(params.values()))
-    found = with_penalty_gradient({n: torch.zeros(4, 3) for n in "ab"}, params, anchor, 7.0)
+    found = with_penalty_gradient({n: torch.zeros(4, 3) for n in "ab"}, params, Pull(*anchor, 7.0))
     for name, value in zip("ab", expected, strict=True):
         torch.testing.assert_close(found[name], value)
 
@@ -78,8 +78,8 @@ def test_merged_anchor_has_the_gradient_of_separate_anchors() -> None:
         merged = merged_anchor(merged, form.omega, form.star)
     theta = {"w": torch.randn(50, generator=rng)}
     nothing = {"w": torch.zeros(50)}
-    expected = sum(with_penalty_gradient(nothing, theta, f, 2.0)["w"] for f in forms)
-    found = with_penalty_gradient(nothing, theta, merged, 2.0)["w"]
+    expected = sum(with_penalty_gradient(nothing, theta, Pull(*f, 2.0))["w"] for f in forms)
+    found = with_penalty_gradient(nothing, theta, Pull(*merged, 2.0))["w"]
     torch.testing.assert_close(found, expected)
 
 
