@@ -7,9 +7,9 @@ import torch
 
 from clsweep import methods, nets
 from clsweep.draws import generator
-from clsweep.methods.base import Batch, Learnt, Memory
+from clsweep.methods.base import Learnt, Memory
 from clsweep.methods.hypers import EwcHyper, L2Hyper
-from clsweep.methods.penalty import Anchor
+from clsweep.methods.penalty import Anchor, with_penalty_gradient
 from clsweep.nets import shared
 from clsweep.settings import NetConfig
 from clsweep.tasks import TaskSequence
@@ -38,13 +38,14 @@ def test_the_optimum_is_the_ridge_solution(form: str, sequences: dict[str, TaskS
     star = net.init(generator(0, "init"))
     memory, hyper = absorbed(sequence, star), L2Hyper(lam=2.0, form=form)
     phase = methods.build("l2", net).phases[0]
-    batch = Batch(torch.empty(0), torch.empty(0), torch.empty(0), sequence.scale, {})
+    pull = phase.pull(memory, hyper)
     a, rate = 3.0, 0.01
     best = {name: value + 1 for name, value in star.items()}
     theta = star
     for _ in range(1500):
         grads = {name: a * (value - best[name]) for name, value in theta.items()}
-        grads = phase.steer(grads, theta, memory, batch, hyper, 1)
+        if pull:
+            grads = with_penalty_gradient(grads, theta, pull)
         theta = {name: value - rate * grads[name] for name, value in theta.items()}
         theta = phase.settle(theta, memory, hyper, rate, 1)
     for name, value in theta.items():
@@ -61,15 +62,16 @@ def test_it_is_ewc_with_a_fisher_of_ones(sequences: dict[str, TaskSequence]) -> 
     net = net_of(sequence)
     star, params = (net.init(generator(k, "init")) for k in (0, 1))
     grads = tree_map(torch.zeros_like, params)
-    batch = Batch(torch.empty(0), torch.empty(0), torch.empty(0), sequence.scale, {})
     ones = {"anchor": Anchor(tree_map(torch.ones_like, shared(star)), shared(star))}
-    steered = [
-        methods.build(name, net).phases[0].steer(grads, params, memory, batch, hyper, 1)
+    pulls = [
+        methods.build(name, net).phases[0].pull(memory, hyper)
         for name, memory, hyper in (
             ("l2", absorbed(sequence, star), L2Hyper(lam=0.7)),
             ("ewc", ones, EwcHyper(lam=0.7)),
         )
     ]
+    steered = [with_penalty_gradient(grads, params, pull) for pull in pulls if pull]
+    assert len(steered) == 2
     for name in params:
         assert torch.equal(steered[0][name], steered[1][name])
     assert not steered[0]["heads.0.weight"].any()
