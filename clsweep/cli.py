@@ -300,6 +300,9 @@ def _summary_text(summary: Summary, study: Path, folder: Path) -> str:
         saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
         trained, reused = s.n_sources_trained, s.n_sources_reused
         lines.append(f"source models: {trained} trained, {reused} times reused{saved}")
+    if s.n_finetuned_trained or s.n_finetuned_reused:
+        trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
+        lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
     if s.interrupted or s.terminated:
         lines.append(f"stopped early; the rest: the same command again, for {study}")
     lines.append(f"clsweep report {folder}")

@@ -61,6 +61,7 @@ class Forecast(NamedTuple):
         n_not_ok: those of them that failed, diverged or ran out of memory.
         n_sources: source models to train.
         n_statistics: statistics of source models to compute.
+        n_finetuned: fine-tuned networks to train.
         n_cached: stages that are needed and exist already.
         n_steps_all: training steps of the whole study, from nothing.
         n_steps_missing: training steps that are still to do.
@@ -74,6 +75,7 @@ class Forecast(NamedTuple):
     n_not_ok: int
     n_sources: int
     n_statistics: int
+    n_finetuned: int
     n_cached: int
     n_steps_all: int
     n_steps_missing: int
@@ -110,6 +112,7 @@ def forecast(
         n_not_ok=sum(trial.status != "ok" for trial in ours),
         n_sources=missing.n_sources,
         n_statistics=sum(job.kind == "statistics" for job in missing.jobs),
+        n_finetuned=sum(job.kind == "finetuned" for job in missing.jobs),
         n_cached=len(missing.stages_in_cache),
         n_steps_all=_n_steps(everything.jobs, by_id, sizes),
         n_steps_missing=_n_steps(missing.jobs, by_id, sizes),
@@ -207,8 +210,13 @@ def _job_steps(job: stages.Job, own: Configuration, sizes: Sequence[TaskSize]) -
         return 0
     if job.kind == "source":
         return own.training.n_steps(sizes[0].n_train)
-    tasks = sizes[1:] if METHODS[own.method].starts_from_source else sizes
-    return sum(own.training.n_steps(size.n_train) for size in tasks)
+    if job.kind == "finetuned":
+        return own.training.n_steps(sizes[1].n_train)
+    entry = METHODS[own.method]
+    tasks = sizes[1:] if entry.starts_from_source else sizes
+    steps = [own.training.n_steps(size.n_train) for size in tasks]
+    shared = steps[0] if entry.starts_from_finetuned else 0
+    return sum(sum(own.hyper.phase_steps(n)) for n in steps) - shared
 
 
 def _n_steps(

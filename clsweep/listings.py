@@ -80,11 +80,12 @@ def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
     n_configurations = plan.n_trials // n_seeds
     n_missing = plan.n_trials - plan.n_done
     bad = f" ({plan.n_not_ok} not ok)" if plan.n_not_ok else ""
+    tuned = f", {plan.n_finetuned} fine-tuned networks" if plan.n_finetuned else ""
     lines = [
         f"{n_configurations} configurations × {n_seeds} seeds = {plan.n_trials} trials; "
         f"{plan.n_done} done in {out}{bad}, {n_missing} to do",
         f"source stages to compute: {plan.n_sources} source models, {plan.n_statistics} "
-        f"statistics; {plan.n_cached} in the cache",
+        f"statistics{tuned}; {plan.n_cached} in the cache",
         f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
     ]
     if not n_missing:

@@ -87,7 +87,7 @@ class Progress:
 
         Args:
             label: the curve, or what the stage is called.
-            kind: 'source', 'statistics' or 'trial'.
+            kind: 'source', 'statistics', 'finetuned' or 'trial'.
         """
         self.tally.running[label, kind] += 1
         self._on_start()

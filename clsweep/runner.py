@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,11 +37,13 @@ class Summary(NamedTuple):
         n_oom: trials of the study whose row says 'oom'.
         n_sources_trained: source models trained by this run.
         n_sources_reused: trials of this run that started from a source model trained for another.
-        seconds_saved: what training those again would have taken.
+        seconds_saved: what training those, and the fine-tuned networks, again would have taken.
         wall_seconds: duration of the run.
         interrupted: whether Ctrl-C stopped it.
         terminated: whether SIGTERM stopped it.
         warnings: sentences about damage that was set aside.
+        n_finetuned_trained: fine-tuned networks trained by this run.
+        n_finetuned_reused: trials of this run that used one trained for another.
     """
 
     n_trials: int
@@ -56,6 +59,8 @@ class Summary(NamedTuple):
     interrupted: bool
     terminated: bool
     warnings: tuple[str, ...]
+    n_finetuned_trained: int = 0
+    n_finetuned_reused: int = 0
 
 
 def run(
@@ -114,6 +119,12 @@ def _context(study: Study, out: Path, stage_folder: Path, data_root: Path | None
         device="cpu",
         n_threads=max(1, int(study.resources.cpus)),
     )
+
+
+class _Sharing(NamedTuple):
+    n_trained: int
+    n_reused: int
+    seconds_saved: float
 
 
 class _Driver:
@@ -201,12 +212,7 @@ class _Driver:
             stages.trial_id(c, seed) for c in self.configurations for seed in self.study.seeds
         ]
         here = [statuses[name] for name in wanted if name in statuses]
-        trained = [
-            job.key
-            for job in self.plan.jobs
-            if job.kind == "source" and cache.exists(self.stage_folder, job.key)
-        ]
-        seconds, n_reused = self._saved(trained)
+        sources, tuned = self._shared("source"), self._shared("finetuned")
         return Summary(
             n_trials=len(wanted),
             n_done=len(here),
@@ -214,30 +220,33 @@ class _Driver:
             n_failed=here.count("failed"),
             n_diverged=here.count("diverged"),
             n_oom=here.count("oom"),
-            n_sources_trained=len(trained),
-            n_sources_reused=n_reused,
-            seconds_saved=seconds,
+            n_sources_trained=sources.n_trained,
+            n_sources_reused=sources.n_reused,
+            seconds_saved=sources.seconds_saved + tuned.seconds_saved,
             wall_seconds=time.perf_counter() - self.began,
             interrupted=self.interrupted,
             terminated=self.terminated,
             warnings=tuple(self.store.warnings),
+            n_finetuned_trained=tuned.n_trained,
+            n_finetuned_reused=tuned.n_reused,
         )
 
-    def _saved(self, trained: list[str]) -> tuple[float, int]:
-        """Seconds and number of source trainings that sharing has saved this run."""
+    def _shared(self, kind: str) -> _Sharing:
+        """What the trained networks of one kind of stage were used for in this run."""
+        key_of = {"source": stages.source_key, "finetuned": stages.finetuned_key}[kind]
+        trained = {job.key for job in self.plan.jobs if job.kind == kind}
         left = {job.key for job in self.schedule.waiting}
-        uses: dict[str, int] = {}
+        uses: Counter[str] = Counter()
         for job in self.plan.jobs:
-            if job.kind == "trial" and job.needs and job.key not in left:
-                uses[job.needs[0]] = uses.get(job.needs[0], 0) + 1
-        spared = {
-            key: n - (key in trained)
-            for key, n in uses.items()
-            if cache.exists(self.stage_folder, key)
-        }
+            if job.kind == "trial" and job.key not in left:
+                uses.update(
+                    {key_of(self.study, self.by_id[job.config_id], job.seed)} & {*job.needs}
+                )
+        there = [key for key in {*uses, *trained} if key and cache.exists(self.stage_folder, key)]
+        spared = {key: uses[key] - (key in trained) for key in there}
         seconds = sum(
             n * float(cache.facts(self.stage_folder, key)["wall_seconds"])
             for key, n in spared.items()
             if n > 0
         )
-        return seconds, sum(spared.values())
+        return _Sharing(len(trained.intersection(there)), sum(spared.values()), seconds)

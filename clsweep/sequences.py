@@ -14,15 +14,17 @@ from clsweep.methods.base import Learnt, Memory, Method, Trace
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.tasks import TaskSequence, joined
-from clsweep.train import OptimiserState, train_phase
+from clsweep.train import OptimiserState, Trained, train_phase
 from clsweep.trees import Params, tree_map
 
 if TYPE_CHECKING:
     from clsweep.study import TrainingConfig
 
 __all__ = [
+    "FinetunedModel",
     "LearntSequence",
     "SourceModel",
+    "finetune_source",
     "learn_joint",
     "learn_sequence",
     "learn_source",
@@ -49,13 +51,27 @@ class SourceModel(NamedTuple):
     n_steps: int
 
 
+class FinetunedModel(NamedTuple):
+    """The source network after plain training on the second task.
+
+    Attributes:
+        params: the network.
+        optimiser: state to continue from; empty when the study resets it.
+        n_steps: gradient steps made.
+    """
+
+    params: Params
+    optimiser: OptimiserState
+    n_steps: int
+
+
 class LearntSequence(NamedTuple):
     """What a method made of a sequence.
 
     Attributes:
         params: the final network.
         rows: accuracies after every task.
-        n_steps: gradient steps beyond the source model's.
+        n_steps: gradient steps beyond those of the stages that it started from.
         memory_bytes: what the method carries from task to task.
     """
 
@@ -114,6 +130,38 @@ def measure_source(
     return method.measure(method.net, source.params, learnt, hyper)
 
 
+def finetune_source(
+    net: Net, sequence: TaskSequence, training: TrainingConfig, seed: int, source: SourceModel
+) -> FinetunedModel:
+    """Plain training of the source network on the second task, as `finetune` does it.
+
+    Args:
+        net: the network.
+        sequence: the tasks.
+        training: optimiser, learning rate, batch size, length.
+        seed: fixes the order of batches.
+        source: the network to start from.
+
+    Raises:
+        Diverged: the training settings do not fit the task.
+    """
+    task = sequence.tasks[1]
+    run = train_phase(
+        plain_phase(net),
+        source.params,
+        {},
+        task.train,
+        sequence.scale,
+        hyper=None,
+        training=training,
+        seed=seed,
+        task=task.index,
+        n_steps=training.n_steps(len(task.train)),
+        optimiser=source.optimiser,
+    )
+    return FinetunedModel(run.params, run.optimiser, run.n_steps)
+
+
 def learn_sequence(
     method: Method,
     sequence: TaskSequence,
@@ -122,6 +170,7 @@ def learn_sequence(
     seed: int,
     source: SourceModel,
     statistics: Params,
+    finetuned: FinetunedModel | None = None,
 ) -> LearntSequence:
     """Learn every task after the first, starting from the source model.
 
@@ -133,6 +182,8 @@ def learn_sequence(
         seed: the trial's seed.
         source: the shared model of the first task.
         statistics: the method's statistics of the first task.
+        finetuned: the fine-tuned network of the second task, for methods that have such a phase;
+            None to train it here.
 
     Raises:
         Diverged: training left the range of usable numbers.
@@ -150,21 +201,25 @@ def learn_sequence(
     for task in sequence.tasks[1:]:
         n_steps, trace = training.n_steps(len(task.train)), None
         before = params
-        for phase in method.phases:
-            run = train_phase(
-                phase,
-                params,
-                memory,
-                task.train,
-                sequence.scale,
-                hyper=hyper,
-                training=training,
-                seed=seed,
-                task=task.index,
-                n_steps=n_steps,
-                trace=trace_kind,
-                optimiser=optimiser,
-            )
+        steps_by_phase = hyper.phase_steps(n_steps)
+        for phase, phase_steps in zip(method.phases, steps_by_phase, strict=True):
+            if phase.is_finetuning and finetuned is not None and task.index == 1:
+                run = Trained(finetuned.params, memory, None, finetuned.optimiser, 0)
+            else:
+                run = train_phase(
+                    phase,
+                    params,
+                    memory,
+                    task.train,
+                    sequence.scale,
+                    hyper=hyper,
+                    training=training,
+                    seed=seed,
+                    task=task.index,
+                    n_steps=phase_steps,
+                    trace=trace_kind,
+                    optimiser=optimiser,
+                )
             # A parameter that this phase did not train keeps the state it had.
             params, memory, trace = run.params, run.memory, run.trace
             optimiser = {**optimiser, **run.optimiser}

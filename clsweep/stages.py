@@ -1,6 +1,7 @@
 """What a study has to compute: trials, and the stages that they share.
 
     source(seed) -> statistics(seed, estimator) -> trial(configuration, seed)
+    source(seed) -> finetuned(seed)             -> trial(configuration, seed)
 
 A stage is named by the hash of everything it depends on; not by device, workers or fractions of a
 GPU, which cannot change it. Planning imports neither torch nor ray.
@@ -20,11 +21,21 @@ from clsweep.methods import METHODS
 if TYPE_CHECKING:
     from clsweep.study import Configuration, Study
 
-__all__ = ["Job", "Plan", "plan", "source_key", "stage_key", "statistics_key", "trial_id"]
+__all__ = [
+    "Job",
+    "Plan",
+    "finetuned_key",
+    "plan",
+    "source_key",
+    "stage_key",
+    "statistics_key",
+    "trial_id",
+]
 
 # Raised when the code of a stage changes what it computes.
 SOURCE_VERSION = 1
 STATISTICS_VERSION = 1
+FINETUNED_VERSION = 1
 
 
 def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
@@ -66,6 +77,15 @@ def statistics_key(study: Study, configuration: Configuration, seed: int) -> str
     return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
 
 
+def finetuned_key(study: Study, configuration: Configuration, seed: int) -> str:
+    """Key of the fine-tuned network of the second task; '' for methods that need none."""
+    if not METHODS[configuration.method].starts_from_finetuned:
+        return ""
+    # Data, network, optimiser and seed are in the source's key.
+    inputs = {"source": source_key(study, configuration, seed)}
+    return stage_key("finetuned", FINETUNED_VERSION, inputs)
+
+
 def trial_id(configuration: Configuration, seed: int) -> str:
     """Name of one trial's record."""
     return f"{configuration.id}-{seed}"
@@ -77,7 +97,7 @@ class Job:
 
     Attributes:
         key: stage key, or trial id.
-        kind: 'source', 'statistics' or 'trial'.
+        kind: 'source', 'statistics', 'finetuned' or 'trial'.
         label: what people see.
         config_id: configuration to run; for a stage, one of those that need it.
         seed: the seed.
@@ -170,4 +190,8 @@ def _stages_of(study: Study, configuration: Configuration, seed: int) -> list[Jo
     if statistics:
         label = f"{entry.statistics}, seed {seed}"
         stages.append(Job(statistics, "statistics", label, configuration.id, seed, (source,)))
+    finetuned = finetuned_key(study, configuration, seed)
+    if finetuned:
+        label = f"fine-tuned, seed {seed}"
+        stages.append(Job(finetuned, "finetuned", label, configuration.id, seed, (source,)))
     return stages

@@ -108,7 +108,7 @@ def train_phase(
         losses = torch.stack([engine.step(batch) for batch in chunk])
         _check_losses(losses, first_step, phase.name, task)
     held = {name: value.detach() for name, value in full.items()}
-    closed = phase.close(held, engine.memory, task)
+    closed = phase.close(held, engine.memory, hyper, task)
     _check_params(params, closed, phase.name, task)
     return Trained(closed, engine.memory, engine.trace(), engine.optimiser_state(), n_steps)
 

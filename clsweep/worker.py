@@ -6,7 +6,7 @@ import gc
 import resource
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,20 +14,22 @@ from typing import NamedTuple
 
 import torch
 
-from clsweep import benchmarks, cache, methods, nets, store
+from clsweep import benchmarks, cache, methods, nets, stage_files, store
 from clsweep.errors import CacheError, ClsweepError, StoreError
-from clsweep.methods.base import Method, Trace
+from clsweep.methods.base import Method
 from clsweep.records import record_of
 from clsweep.sequences import (
+    FinetunedModel,
     LearntSequence,
     SourceModel,
+    finetune_source,
     learn_joint,
     learn_sequence,
     learn_source,
     measure_source,
     on_device,
 )
-from clsweep.stages import Job, source_key, statistics_key
+from clsweep.stages import Job, finetuned_key, source_key, statistics_key
 from clsweep.study import Configuration, Study, configurations
 from clsweep.tasks import TaskSequence
 from clsweep.train import Diverged
@@ -90,7 +92,7 @@ def execute(context: Context, job: Job) -> Outcome:
     try:
         if job.kind == "trial":
             return _run_trial(context, job)
-        (_make_source if job.kind == "source" else _make_statistics)(context, job)
+        _STAGES[job.kind](context, job)
         return Outcome("ok", wall_seconds=time.perf_counter() - began)
     except (CacheError, StoreError) as error:
         return Outcome("abort", str(error))
@@ -144,6 +146,7 @@ def _prepare(context: Context) -> None:
 def _release() -> None:
     load_sequence.cache_clear()
     _source.cache_clear()
+    _finetuned.cache_clear()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -180,18 +183,8 @@ def _make_source(context: Context, job: Job) -> None:
     training = _configurations(context)[job.config_id].training
     began = time.perf_counter()
     model = learn_source(_net(context, sequence), sequence, training, job.seed)
-    parts: Mapping[str, Params] = {
-        "params": model.params,
-        "start": model.trace.start,
-        "path": model.trace.path,
-        "optimiser": model.optimiser,
-    }
-    tensors = {f"{part}|{n}": v for part, tree in parts.items() for n, v in tree.items()}
-    facts = {
-        "rows": [list(row) for row in model.rows],
-        "n_steps": model.n_steps,
-        "wall_seconds": time.perf_counter() - began,
-    }
+    tensors, facts = stage_files.source_entry(model)
+    facts["wall_seconds"] = time.perf_counter() - began
     cache.commit(context.stages, job.key, tensors, facts)
 
 
@@ -199,18 +192,24 @@ def _make_source(context: Context, job: Job) -> None:
 def _source(context: Context, key: str) -> SourceModel:
     """Always read from the cache, even right after training: every method gets the same bytes."""
     entry = cache.load(context.stages, key)
-    device = torch.device(context.device)
-    parts: dict[str, Params] = {"params": {}, "start": {}, "path": {}, "optimiser": {}}
-    for full_name, value in entry.tensors.items():
-        part, _, name = full_name.partition("|")
-        # Counters of the optimiser stay where torch keeps them.
-        keep = part == "optimiser" and name.endswith("/step") and device.type == "cpu"
-        parts[part][name] = value if keep else value.to(device)
-    rows = [(a, on, split, n, total) for a, on, split, n, total in entry.facts["rows"]]
-    trace = Trace(parts["start"], parts["path"])
-    return SourceModel(
-        parts["params"], trace, parts["optimiser"], rows, int(entry.facts["n_steps"])
-    )
+    return stage_files.source_model(entry, torch.device(context.device))
+
+
+def _make_finetuned(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    training = _configurations(context)[job.config_id].training
+    source = _source(context, job.needs[0])
+    began = time.perf_counter()
+    model = finetune_source(_net(context, sequence), sequence, training, job.seed, source)
+    tensors, facts = stage_files.finetuned_entry(model)
+    facts["wall_seconds"] = time.perf_counter() - began
+    cache.commit(context.stages, job.key, tensors, facts)
+
+
+@lru_cache(maxsize=4)
+def _finetuned(context: Context, key: str) -> FinetunedModel:
+    entry = cache.load(context.stages, key)
+    return stage_files.finetuned_model(entry, torch.device(context.device))
 
 
 def _make_statistics(context: Context, job: Job) -> None:
@@ -227,6 +226,13 @@ def _make_statistics(context: Context, job: Job) -> None:
 @lru_cache(maxsize=4)
 def _statistics(context: Context, key: str) -> Params:
     return on_device(cache.load(context.stages, key).tensors, torch.device(context.device))
+
+
+_STAGES: dict[str, Callable[[Context, Job], None]] = {
+    "source": _make_source,
+    "statistics": _make_statistics,
+    "finetuned": _make_finetuned,
+}
 
 
 def _run_trial(context: Context, job: Job) -> Outcome:
@@ -269,7 +275,9 @@ def _learnt(
     source = _source(context, source_key(context.study, configuration, seed))
     key = statistics_key(context.study, configuration, seed)
     statistics = _statistics(context, key) if key else {}
-    return learn_sequence(method, sequence, training, hyper, seed, source, statistics)
+    key = finetuned_key(context.study, configuration, seed)
+    finetuned = _finetuned(context, key) if key else None
+    return learn_sequence(method, sequence, training, hyper, seed, source, statistics, finetuned)
 
 
 def _average_accuracy(learnt: LearntSequence) -> float:

@@ -37,6 +37,11 @@ fisher = "sampled"
 [[methods]]
 name = "finetune"
 """
+INTERPOLATE = """
+[[methods]]
+name = "interpolate"
+beta = [0.25, 0.5]
+"""
 
 
 def study(**changes: str) -> Study:
@@ -60,6 +65,26 @@ def test_golden_keys() -> None:
     # code computes something else.
     assert keys(study()) == ("c5492b47e9dcd635c6b655e5", "4706a7bfdaf69d3bb9559f7a")
     assert stages.stage_key("source", 1, {"a": 1.0}) == "9ffcf194296241d1eb10b70e"
+
+
+def test_golden_key_of_the_fine_tuned_network() -> None:
+    both = parse_study(STUDY + INTERPOLATE)
+    first, second = (c for c in configurations(both) if c.method == "interpolate")
+    assert stages.finetuned_key(both, first, 3) == "5af842f4dfbd4fb5caf79c77"
+    assert stages.finetuned_key(both, first, 3) == stages.finetuned_key(both, second, 3)
+    assert stages.finetuned_key(both, first, 3) != stages.finetuned_key(both, first, 5)
+    ewc = next(c for c in configurations(both) if c.method == "ewc")
+    assert stages.finetuned_key(both, ewc, 3) == ""
+
+
+def test_one_fine_tuned_network_per_seed() -> None:
+    jobs = plan_of(parse_study(STUDY + INTERPOLATE)).jobs
+    tuned = [job for job in jobs if job.kind == "finetuned"]
+    assert [job.seed for job in tuned] == [3, 5]
+    for job in jobs:
+        if job.label == "weight interpolation":
+            (own,) = (t for t in tuned if t.seed == job.seed)
+            assert job.needs == (*own.needs, own.key)
 
 
 def test_the_name_of_the_study_does_not_matter() -> None:

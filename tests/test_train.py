@@ -286,9 +286,9 @@ def test_hooks_are_called_as_documented() -> None:
         calls.append(("draw", int(memory["step"]), hyper, n_steps, size))
         return {"noise": torch.rand(n_steps, 2, generator=rng)}
 
-    def close(full: Params, memory: Memory, task: int) -> Params:
+    def close(full: Params, memory: Memory, hyper: Any, task: int) -> Params:
         assert not any(value.requires_grad for value in full.values())
-        calls.append(("close", int(memory["step"]), task))
+        calls.append(("close", int(memory["step"]), hyper, task))
         return {name: value + 1 for name, value in full.items()}
 
     phase = Phase("probe", loss, steer=steer, settle=settle, draw=draw, track=track, close=close)
@@ -304,7 +304,7 @@ def test_hooks_are_called_as_documented() -> None:
             ("settle", step, "h", 0.1, 1),
             ("track", step, "h", 1),
         ]
-    assert calls == [*expected, ("close", 7, 1)]
+    assert calls == [*expected, ("close", 7, "h", 1)]
     assert int(run.memory["step"]) == 7
     assert all(bool((v == 1.25).all()) for n, v in run.params.items() if "bias" in n)
     # Row s of each epoch's draw, from the generator of that epoch.

@@ -35,6 +35,8 @@ class MethodEntry:
         scenarios: the scenarios it is defined for.
         is_reference: whether it marks an end of the plot instead of tracing a curve.
         starts_from_source: whether its trials begin at the shared source model.
+        starts_from_finetuned: whether they also need the plainly fine-tuned network of the second
+            task, which is trained once per seed and shared.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
     """
@@ -47,6 +49,7 @@ class MethodEntry:
     scenarios: tuple[str, ...] = ALL_SCENARIOS
     is_reference: bool = False
     starts_from_source: bool = True
+    starts_from_finetuned: bool = False
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
 
@@ -92,6 +95,12 @@ METHODS: dict[str, MethodEntry] = {
         "SI", hypers.SiHyper, "Zenke, Poole and Ganguli 2017, ICML", uses=("source trajectory",)
     ),
     "lwf": MethodEntry("LwF", hypers.LwfHyper, "Li and Hoiem 2016, ECCV"),
+    "interpolate": MethodEntry(
+        "weight interpolation",
+        hypers.InterpolateHyper,
+        "Lee et al. 2017, NeurIPS (incremental moment matching; the mean at β = ½)",
+        starts_from_finetuned=True,
+    ),
     "replay": MethodEntry(
         "experience replay",
         hypers.ReplayHyper,

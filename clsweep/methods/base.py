@@ -128,7 +128,7 @@ def _plain_track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
     return memory
 
 
-def _plain_close(full: Params, memory: Memory, task: int) -> Params:
+def _plain_close(full: Params, memory: Memory, hyper: Any, task: int) -> Params:
     return full
 
 
@@ -162,7 +162,10 @@ class Phase:
         draw: (rng, memory, hyper, n_steps, batch_size) -> tensors [n_steps, ...] by name, called
             once per epoch; row s arrives in the batch of step s.
         track: (memory, batch, hyper, task) -> memory, after every step.
-        close: (full, memory, task) -> params, after the last step.
+        close: (full, memory, hyper, task) -> params, after the last step.
+        is_finetuning: whether it is plain training of the previous network; on the second task
+            its outcome is then the same for every number of the method, and taken from the stage
+            `finetuned`.
     """
 
     name: str
@@ -173,7 +176,8 @@ class Phase:
     settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
     draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
     track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track
-    close: Callable[[Params, Memory, int], Params] = _plain_close
+    close: Callable[[Params, Memory, Any, int], Params] = _plain_close
+    is_finetuning: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ __all__ = [
     "EwcHyper",
     "Hyper",
     "L2Hyper",
+    "InterpolateHyper",
     "LwfHyper",
     "MasHyper",
     "NoHyper",
@@ -30,6 +31,14 @@ class Hyper(BaseModel):
     """The numbers of one method. Frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Gradient steps of each phase on a task.
+
+        Args:
+            n_steps: steps per task that the study asks for.
+        """
+        return (n_steps,)
 
 
 def knob(
@@ -149,6 +158,18 @@ class LwfHyper(Hyper):
         2.0, 1.0, 4.0, log=False, doc="T, temperature of both softmaxes", at_least=1e-3
     )
     t_squared: bool = fixed(False, doc="multiply the distillation by T² (Hinton), which LwF omits")
+
+
+class InterpolateHyper(Hyper):
+    """Numbers of `interpolate`."""
+
+    beta: float = knob(
+        0.5, 0, 1, log=False, at_most=1, doc="β, weight of the fine-tuned network; ½ is Mean-IMM"
+    )
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Fine-tuning, and no step to mix."""
+        return n_steps, 0
 
 
 class ReplayHyper(Hyper):

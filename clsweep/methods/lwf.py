@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.heads import old_heads
 from clsweep.methods.hypers import LwfHyper
 from clsweep.methods.terms import distillation
 from clsweep.nets import Net
@@ -40,7 +41,7 @@ def build(net: Net) -> Method:
             * distillation(
                 net.head(full, h, k), net.head(memory["teacher"], h_old, k), hyper.temperature
             )
-            for k, times in _old_heads(net, task)
+            for k, times in old_heads(net, task)
         ]
         scale = hyper.lam * (hyper.temperature**2 if hyper.t_squared else 1.0)
         return F.cross_entropy(net.head(full, h, task), batch.y) + scale * torch.stack(kept).sum()
@@ -56,10 +57,3 @@ def _absorb(
     params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: LwfHyper
 ) -> Memory:
     return {"teacher": params}
-
-
-def _old_heads(net: Net, task: int) -> list[tuple[int, int]]:
-    """Which heads are distilled, and how often each counts."""
-    if net.heads.scenario == "task":
-        return [(k, 1) for k in range(task)]
-    return [(task - 1, task if net.heads.scenario == "domain" else 1)]

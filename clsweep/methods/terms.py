@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.nets import Net
 from clsweep.trees import Params
 
-__all__ = ["distillation", "plain_phase", "task_loss"]
+__all__ = ["distillation", "finetuning_phase", "plain_phase", "task_loss"]
 
 
 def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:
@@ -40,3 +41,8 @@ def plain_phase(net: Net) -> Phase:
         return task_loss(net, full, batch, task)
 
     return Phase("train", loss)
+
+
+def finetuning_phase(net: Net) -> Phase:
+    """Plain training of the previous network, whose outcome several methods share."""
+    return replace(plain_phase(net), name="finetune", is_finetuning=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from .studies import (
@@ -106,6 +109,43 @@ def test_more_seeds_values_and_methods_run_only_what_is_missing(tmp_path: Path) 
     printed, fourth = run(seeds=2, lam="1.0, 100.0", more=more)
     assert "20 of 20 trials done, 4 by this run" in printed
     assert first.items() < second.items() < third.items() < fourth.items()
+
+
+def test_a_front_of_interpolation_costs_one_fine_tuning_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    more = '[[methods]]\nname = "interpolate"\nbeta = [{}]\n'
+
+    def study(betas: str) -> Path:
+        path = write_study(tmp_path, seeds=2, more=more.format(betas))
+        path.write_text(path.read_text().replace("n_tasks = 5", "n_tasks = 2"))
+        return path
+
+    planned = clsweep("plan", study("0.25, 0.5, 0.75"), "--out", out)
+    assert "2 fine-tuned networks" in planned
+    # Per seed: source, fine-tuned network, 3 + 2 + 2 trials of other methods, joint of two tasks.
+    assert f"{2 * (1 + 1 + 7 + 2) * 10} to do" in planned
+    printed = clsweep("run", study("0.25, 0.5, 0.75"), "--inline", "--out", out)
+    assert "fine-tuned networks: 2 trained, 4 times reused" in printed
+    steps = [row["n_steps"] for row in trials(out).values() if row["method"] == "interpolate"]
+    assert steps == [0] * 6
+    printed = clsweep("run", study("0.0, 0.25, 0.5, 0.75, 1.0"), "--inline", "--out", out)
+    assert "4 by this run" in printed
+    assert "fine-tuned networks: 0 trained, 4 times reused" in printed
+    curves = fronts(out)
+    for split in ("validation", "test"):
+        assert curves["weight interpolation", 1.0, split] == curves["fine-tuning", None, split]
+
+
+def fronts(out: Path) -> dict[tuple[str, float | None, str], list[float]]:
+    """(label, β, split) -> final accuracies on both tasks, seed by seed."""
+    configs = {c["config_id"]: c for c in pq.read_table(out / "configs.parquet").to_pylist()}
+    found = defaultdict(list)
+    for row in pq.read_table(out / "accuracy.parquet").to_pylist():
+        config = configs[row["config_id"]]
+        if row["after_task"] == 1:
+            beta = json.loads(config["hyper"]).get("beta")
+            found[config["label"], beta, row["split"]].append(row["n_correct"])
+    return found
 
 
 def test_plan_knows_what_is_done(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ CASES = [
     Case("si", {"c": 0.5}, {"c": 0.0}, regularises=True),
     Case("si", {"c": 0.5, "path_gradient": "total"}, {"c": 0.0}, regularises=True),
     Case("lwf", {"lam": 2.0}, {"lam": 0.0}, regularises=True),
+    Case("interpolate", {"beta": 0.5}, {"beta": 1.0}),
     Case("replay", {"memory_size": 20, "weight": 1.0}, {"weight": 0.0}, exact_at_zero=False),
     Case(
         "replay",

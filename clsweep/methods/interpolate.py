@@ -1,0 +1,51 @@
+"""Weight interpolation between the previous and the fine-tuned network; at β = ½ Mean-IMM.
+
+    θ(β) = (1 − β) θ_s + β θ_ft
+
+θ_s is the network before task t, θ_ft the same network fine-tuned on task t. Lee, Kim, Jun, Ha and
+Zhang 2017, "Overcoming catastrophic forgetting by incremental moment matching", NeurIPS: Mean-IMM
+with weight transfer and without L2 or drop transfer is β = ½ between two tasks.
+
+The fine-tuned network of the second task does not depend on β: it is trained once per seed and
+shared, so that the whole front of a two-task study costs one fine-tuning run. From the third task
+on, fine-tuning starts from the network that β made, and is part of the trial.
+
+Heads. A head that both networks were trained with is interpolated like any other layer; a head
+per task is taken from the network that was trained with it. Class-incremental: the one head is
+interpolated, rows of new classes between their initial and their trained values.
+"""
+
+from __future__ import annotations
+
+from clsweep.methods.base import Learnt, Memory, Method, Phase
+from clsweep.methods.heads import with_own_heads
+from clsweep.methods.hypers import InterpolateHyper
+from clsweep.methods.terms import finetuning_phase, plain_phase
+from clsweep.nets import Net
+from clsweep.trees import Params, tree_map
+
+__all__ = ["build"]
+
+
+def build(net: Net) -> Method:
+    """Interpolation of `net`; its memory is the network before the current task."""
+
+    def mixed(full: Params, memory: Memory, hyper: InterpolateHyper, task: int) -> Params:
+        source = memory["source"]
+        between = tree_map(lambda s, ft: s.lerp(ft, hyper.beta), source, full)
+        if net.heads.scenario != "task":
+            return between
+        return with_own_heads(net, between, source, full, task)
+
+    mix = Phase("mix", plain_phase(net).loss, close=mixed)
+    return Method(net, (finetuning_phase(net), mix), begin=_begin, absorb=_absorb)
+
+
+def _begin(params: Params, hyper: InterpolateHyper) -> Memory:
+    return {"source": params}
+
+
+def _absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: InterpolateHyper
+) -> Memory:
+    return {"source": params}
