@@ -13,6 +13,7 @@ from clsweep.evaluation import AccuracyRow, check_learnt, evaluate
 from clsweep.methods.base import Learnt, Memory, Method, Trace
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
+from clsweep.norms import with_population
 from clsweep.tasks import TaskSequence, joined
 from clsweep.train import OptimiserState, Trained, train_phase
 from clsweep.trees import Params, tree_map
@@ -101,11 +102,12 @@ def learn_source(
         Diverged: the training settings do not fit the task.
     """
     data = sequence.tasks[0].train
-    start = initial_params(net, seed, data.labels.device)
+    drawn = initial_params(net, seed, data.labels.device)
+    start = with_population(net, drawn, data, sequence.scale)
     rows = evaluate(net, start, sequence, -1)
     run = train_phase(
         plain_phase(net),
-        start,
+        drawn,
         {},
         data,
         sequence.scale,
@@ -115,11 +117,13 @@ def learn_source(
         task=0,
         n_steps=training.n_steps(len(data)),
         trace="task",
+        net=net,
     )
     assert run.trace is not None
+    trace = Trace(start, run.trace.path)  # the start as methods' `begin` gets it
     check_learnt(net, start, run.params, sequence, 0)
     rows += evaluate(net, run.params, sequence, 0)
-    return SourceModel(run.params, run.trace, run.optimiser, rows, run.n_steps)
+    return SourceModel(run.params, trace, run.optimiser, rows, run.n_steps)
 
 
 def measure_source(
@@ -158,6 +162,7 @@ def finetune_source(
         task=task.index,
         n_steps=training.n_steps(len(task.train)),
         optimiser=source.optimiser,
+        net=net,
     )
     return FinetunedModel(run.params, run.optimiser, run.n_steps)
 
@@ -219,6 +224,7 @@ def learn_sequence(
                     n_steps=phase_steps,
                     trace=trace_kind,
                     optimiser=optimiser,
+                    net=net,
                 )
             # A parameter that this phase did not train keeps the state it had.
             params, memory, trace = run.params, run.memory, run.trace
@@ -283,6 +289,7 @@ def learn_joint(
             task=last,
             n_steps=n_steps,
             task_of=union.task_of,
+            net=method.net,
         )
         params, memory = run.params, run.memory
     check_learnt(method.net, start, params, sequence, last)

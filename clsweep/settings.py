@@ -21,6 +21,13 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+_USED_KEYS = {
+    "mlp": ("name", "hidden", "activation", "initialization"),
+    "conv": ("name", "channels", "width", "activation", "initialization", "norm", "bn_mode"),
+    "custom": ("name", "factory", "bn_mode"),
+}
+
+
 class NetConfig(Section):
     """The network, `[net]`."""
 
@@ -46,6 +53,18 @@ class NetConfig(Section):
     activation: Annotated[
         Literal["relu", "tanh"], Field(description="nonlinearity (mlp, conv)")
     ] = "relu"
+    norm: Annotated[
+        Literal["standard", "none", "batch", "group"],
+        Field(description="normalisation; 'standard': the net's own, 'none' (conv)"),
+    ] = "standard"
+    bn_mode: Annotated[
+        Literal["batch", "frozen"],
+        Field(
+            description="batch norms after the first task: 'batch' trains on the batch's "
+            "statistics and sets the running ones anew after every task; 'frozen' holds those of "
+            "the first task, in training too"
+        ),
+    ] = "batch"
     initialization: Annotated[
         Literal["torch", "xavier"],
         Field(
@@ -55,13 +74,16 @@ class NetConfig(Section):
     ] = "torch"
 
     @property
+    def norm_used(self) -> str:
+        """The normalisation that the net has: 'none', 'batch' or 'group'."""
+        return "none" if self.norm == "standard" else self.norm
+
+    @property
     def used_keys(self) -> tuple[str, ...]:
-        """The keys that mean something for a net of this name."""
-        return {
-            "mlp": ("name", "hidden", "activation", "initialization"),
-            "conv": ("name", "channels", "width", "activation", "initialization"),
-            "custom": ("name", "factory"),
-        }[self.name]
+        """The keys that mean something for a net of this name, and this normalisation."""
+        may_have_batch_norm = self.norm_used == "batch" or self.name == "custom"
+        keys = _USED_KEYS[self.name]
+        return tuple(key for key in keys if key != "bn_mode" or may_have_batch_norm)
 
     @model_validator(mode="after")
     def _check(self) -> NetConfig:

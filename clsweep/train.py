@@ -13,13 +13,15 @@ from clsweep.draws import batch_indices, generator
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Memory, Phase, Trace, keep_steered, keep_trained
 from clsweep.methods.penalty import with_penalty_gradient
+from clsweep.norms import has_statistics, is_statistic, with_population, without_statistics
 from clsweep.tasks import Scale
 from clsweep.trees import Params, all_finite, zeros_like
 
 if TYPE_CHECKING:
+    from clsweep.nets import Net
     from clsweep.study import TrainingConfig
 
-__all__ = ["Diverged", "OptimiserState", "Trained", "train_phase"]
+__all__ = ["Diverged", "OptimiserState", "Trained", "Trainable", "train_phase"]
 
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
@@ -36,9 +38,15 @@ class Trainable(Protocol):
     """Training examples: one task's, or the union of all."""
 
     @property
-    def labels(self) -> Tensor: ...
+    def labels(self) -> Tensor:
+        """Labels in the numbering of the task's head, int64 [n]."""
+        ...
+
     def __len__(self) -> int: ...
-    def raw(self, index: Tensor) -> Tensor: ...
+
+    def raw(self, index: Tensor) -> Tensor:
+        """Images at positions, uint8 [B, C, H, W]."""
+        ...
 
 
 class Trained(NamedTuple):
@@ -74,8 +82,13 @@ def train_phase(
     trace: str = "",
     optimiser: OptimiserState | None = None,
     task_of: Tensor | None = None,
+    net: Net | None = None,
 ) -> Trained:
     """Run one phase of a method on one task.
+
+    Running statistics are never trained. Except where they are held (see `Net.bn_mode` and
+    `Phase`), they are absent while the phase trains, and set from its data before and after its
+    `close`.
 
     Args:
         phase: the hooks.
@@ -92,14 +105,19 @@ def train_phase(
             the gradient after `steer`.
         optimiser: state to start from; None or empty for a new optimiser.
         task_of: task of every example of `data`, for joint training.
+        net: the network whose batch norms the engine looks after; None if it has none.
 
     Raises:
         Diverged: a loss is NaN or infinite.
         MethodError: a hook changed names or shapes of the parameters.
     """
+    renewed = net is not None and _renews(phase, net, params)
+    if renewed:
+        params = without_statistics(params)
     trained = {
         name: value.detach().clone().requires_grad_()
         for name, value in phase.open(params, memory, task).items()
+        if not is_statistic(name)
     }
     full = {**params, **trained}
     engine = _Engine(phase, trained, full, memory, hyper, training, task, trace, optimiser or {})
@@ -108,9 +126,19 @@ def train_phase(
         losses = torch.stack([engine.step(batch) for batch in chunk])
         _check_losses(losses, first_step, phase.name, task)
     held = {name: value.detach() for name, value in full.items()}
+    if net is not None and renewed:
+        held = with_population(net, held, data, scale)
     closed = phase.close(held, engine.memory, hyper, task)
-    _check_params(params, closed, phase.name, task)
+    if net is not None and renewed and closed is not held:
+        closed = with_population(net, closed, data, scale)
+    _check_params(held, closed, phase.name, task)
     return Trained(closed, engine.memory, engine.trace(), engine.optimiser_state(), n_steps)
+
+
+def _renews(phase: Phase, net: Net, params: Params) -> bool:
+    """Whether the phase trains on batch statistics and sets the running ones anew."""
+    held = phase.holds_statistics or net.bn_mode == "frozen"
+    return bool(net.statistics) and not (held and has_statistics(params, net.statistics))
 
 
 def _batches(

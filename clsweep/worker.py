@@ -17,6 +17,7 @@ import torch
 from clsweep import benchmarks, cache, methods, nets, stage_files, store
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
+from clsweep.norms import without_statistics
 from clsweep.records import record_of
 from clsweep.sequences import (
     FinetunedModel,
@@ -254,7 +255,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         wall_seconds=seconds,
         peak_memory_bytes=_peak_memory(context),
         memory_bytes=learnt.memory_bytes,
-        n_params=n_elements(learnt.params),
+        n_params=n_elements(without_statistics(learnt.params)),
         device=_device_name(context),
         attempts=store.attempts(context.out, job.key),
     )

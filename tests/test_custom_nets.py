@@ -30,6 +30,10 @@ def good(input_shape, n_outputs):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs))
 
 
+def normed(input_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, n_outputs))
+
+
 def raising(input_shape, n_outputs):
     raise KeyError("boom")
 
@@ -135,6 +139,17 @@ def test_a_net_by_import_path_runs(cli: CommandLine, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     rows = pq.read_table("results/tiny/trials.parquet").to_pylist()
     assert {row["n_params"] for row in rows} == {65 * 10}
+
+
+@pytest.mark.usefixtures("nets")
+def test_running_statistics_are_no_parameters_of_the_record(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    net = 'name = "custom"\nfactory = "user_nets:normed"\nbn_mode = "frozen"'
+    ran = cli("run", tiny_study(tmp_path, net=net), "--inline")
+    assert ran.code == 0, ran.err
+    rows = pq.read_table("results/tiny/trials.parquet").to_pylist()
+    assert {(row["n_params"], row["status"]) for row in rows} == {(2 * 64 + 65 * 10, "ok")}
 
 
 @pytest.mark.usefixtures("nets")

@@ -153,7 +153,8 @@ class Phase:
     Attributes:
         name: what error messages call it.
         loss: (full, memory, batch, hyper, task) -> scalar, differentiated by the engine.
-        open: (params, memory, task) -> the dict of tensors to train; the others are held.
+        open: (params, memory, task) -> the dict of tensors to train; the others are held, and
+            running statistics are never trained.
         pull: (memory, hyper) -> a quadratic penalty beside `loss`, or None; asked for once, before
             the first step. Its gradient is added before `steer`.
         steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
@@ -166,6 +167,9 @@ class Phase:
         is_finetuning: whether it is plain training of the previous network; on the second task
             its outcome is then the same for every number of the method, and taken from the stage
             `finetuned`.
+        holds_statistics: whether running statistics of batch norms stay as they are, in training
+            too, whatever the study's `bn_mode`: for a phase that does not train the trunk, or
+            whose `close` needs those that it started with.
     """
 
     name: str
@@ -178,6 +182,7 @@ class Phase:
     track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track
     close: Callable[[Params, Memory, Any, int], Params] = _plain_close
     is_finetuning: bool = False
+    holds_statistics: bool = False
 
 
 @dataclass(frozen=True)

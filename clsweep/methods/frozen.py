@@ -4,7 +4,8 @@
 
 With one head per task the source accuracy cannot change. With a shared head (domain- and
 class-incremental) that head is trained for every task, so earlier tasks can still be forgotten
-through it. It is the reference for stability.
+through it. It is the reference for stability; running statistics of batch norms are held as well,
+whatever the study's `bn_mode`.
 """
 
 from __future__ import annotations
@@ -34,4 +35,5 @@ def build(net: Net) -> Method:
     def open_head(params: Params, memory: Memory, task: int) -> Params:
         return {name: params[name] for name in net.readout(task)}
 
-    return Method(net, (Phase("head", plain_phase(net).loss, open=open_head),))
+    phase = Phase("head", plain_phase(net).loss, open=open_head, holds_statistics=True)
+    return Method(net, (phase,))

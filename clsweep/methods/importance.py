@@ -34,6 +34,7 @@ from torch.overrides import TorchFunctionMode
 
 from clsweep.methods.base import Learnt
 from clsweep.nets import Net, shared
+from clsweep.norms import is_statistic
 from clsweep.trees import Params, zeros_like
 
 __all__ = ["fisher_diag", "mas_omega"]
@@ -105,7 +106,7 @@ def _batched_fisher(
     names = list(shared(params))
     total, n = zeros_like(shared(params)), 0
     for x, y in _chunks(learnt, n_examples, batch_size):
-        leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
+        leaves = _leaves(params)
         loss = F.cross_entropy(net.apply(leaves, x, learnt.task.index), y)
         grads = torch.autograd.grad(loss, [leaves[name] for name in names])
         for name, g in zip(names, grads, strict=True):
@@ -133,6 +134,14 @@ def mas_omega(net: Net, params: Params, learnt: Learnt, *, n_examples: int = 0) 
         taps.add(total, squared_norm, y, torch.ones_like(x[:, 0, 0, 0]), squared=False)
         n += len(x)
     return {name: value / n for name, value in total.items()}
+
+
+def _leaves(params: Params) -> Params:
+    """Parameters to differentiate by; running statistics are none."""
+    return {
+        name: value.detach().requires_grad_(not is_statistic(name))
+        for name, value in params.items()
+    }
 
 
 def _chunks(learnt: Learnt, n_examples: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -216,7 +225,7 @@ class _Taps:
 
     def __init__(self, net: Net, params: Params, x: Tensor, task: int) -> None:
         self.net, self.x, self.task = net, x, task
-        self.params = {name: value.detach().requires_grad_() for name, value in params.items()}
+        self.params = _leaves(params)
         with torch.enable_grad(), _Recorder(self.params) as recorder:
             self.logits = net.apply(self.params, x, task)
         wanted = set(shared(params))

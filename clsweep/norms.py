@@ -1,0 +1,178 @@
+"""Normalisation layers as pure functions; running statistics are entries of the parameters.
+
+    batch    y = g (x − μ) / √(σ² + ε) + b,   μ, σ² per channel: of the batch where the parameters
+             hold no `<layer>.running_mean` and `<layer>.running_var`, those entries where they do
+    group    the same with μ, σ² per example over gcd(C, 4) groups of channels (Wu and He 2018)
+
+Ioffe and Szegedy 2015, "Batch normalization". A pass never changes a statistic. They are set by
+`with_population`, once, after training: the exact moments of the task's training data, not an
+exponential average along the way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Set
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from clsweep.errors import MethodError
+from clsweep.trees import Params
+
+if TYPE_CHECKING:
+    from clsweep.nets import Net
+    from clsweep.tasks import Scale
+    from clsweep.train import Trainable
+
+__all__ = [
+    "has_statistics",
+    "is_statistic",
+    "normalised",
+    "statistic_names",
+    "with_population",
+    "without_statistics",
+]
+
+_KINDS = (".running_mean", ".running_var")
+_EPSILON = 1e-5
+_CHUNK_ROWS = 1024
+
+
+def statistic_names(layer: str) -> tuple[str, str]:
+    """Names of a batch norm's running mean and variance."""
+    return layer + _KINDS[0], layer + _KINDS[1]
+
+
+def is_statistic(name: str) -> bool:
+    """Whether an entry of the parameters is a running statistic: never trained or regularised."""
+    return name.endswith(_KINDS)
+
+
+def has_statistics(params: Params, names: Set[str]) -> bool:
+    """Whether `params` holds the running statistics `names`, of which there are some."""
+    return bool(names) and names <= params.keys()
+
+
+def without_statistics(params: Params) -> Params:
+    """The parameters of a network in training mode."""
+    return {name: value for name, value in params.items() if not is_statistic(name)}
+
+
+def normalised(params: Params, layer: str, x: Tensor, kind: str) -> Tensor:
+    """`x` after a normalisation layer, same shape.
+
+    Args:
+        params: hold `<layer>.weight` (g), `<layer>.bias` (b) and, in evaluation mode, the running
+            statistics.
+        layer: its name.
+        x: [B, C, ...].
+        kind: 'batch', 'group' or 'none'.
+    """
+    if kind == "none":
+        return x
+    gain, bias = params[f"{layer}.weight"], params[f"{layer}.bias"]
+    if kind == "group":
+        return F.group_norm(x, math.gcd(x.shape[1], 4), gain, bias, _EPSILON)
+    mean, var = (params.get(name) for name in statistic_names(layer))
+    return F.batch_norm(x, mean, var, gain, bias, mean is None, 0.0, _EPSILON)
+
+
+def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> Params:
+    """`params` with every running statistic of the network on a data set; unchanged without any.
+
+    Mean and variance of what each batch norm sees, in one pass in training mode over equal
+    interleaved parts of up to 1024 examples, whose moments are merged exactly; a layer normalises
+    each part by its own statistics for the layers above, as in training.
+
+    Args:
+        net: the network.
+        params: its parameters; running statistics among them are replaced.
+        data: training examples.
+        scale: from uint8 images to inputs.
+
+    Raises:
+        MethodError: a batch norm is not reached by the network's forward pass.
+    """
+    if not net.statistics:
+        return params
+    bare, device = without_statistics(params), data.labels.device
+    # The placeholders make every batch norm ask for its statistics; which one asks is told by the
+    # identity of the tensor that it passes, and it is then answered with the batch's.
+    holders = {name: torch.empty(0, device=device) for name in sorted(net.statistics)}
+    recorder = _Recorder({id(value): name for name, value in holders.items()})
+    with torch.no_grad(), recorder:
+        for index in _parts(len(data), device):
+            net.features({**bare, **holders}, scale(data.raw(index)))
+    found = dict(bare)
+    for name, moments in recorder.moments.items():
+        layer = name.removesuffix(_KINDS[0])
+        mean_name, var_name = statistic_names(layer)
+        found[mean_name] = moments.mean.float()
+        found[var_name] = (moments.scatter / moments.size).float()
+    unseen = sorted(net.statistics - found.keys())
+    if unseen:
+        raise MethodError(f"the network's forward pass does not use {unseen}")
+    return found
+
+
+def _parts(n_examples: int, device: torch.device) -> Iterator[Tensor]:
+    """Positions of all examples in interleaved parts of almost equal size."""
+    n_parts = -(-n_examples // _CHUNK_ROWS)
+    for first in range(n_parts):
+        yield torch.arange(first, n_examples, n_parts, device=device)
+
+
+class _Moments(NamedTuple):
+    """Moments of a sample per channel: size, mean [C], Σ (x − mean)² [C], in float64."""
+
+    size: int
+    mean: Tensor
+    scatter: Tensor
+
+    def merged(self, other: _Moments) -> _Moments:
+        """Moments of both samples together (Chan, Golub and LeVeque 1979)."""
+        size = self.size + other.size
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.size / size)
+        between = apart.square() * (self.size * other.size / size)
+        return _Moments(size, mean, self.scatter + other.scatter + between)
+
+
+def _moments_of(x: Tensor) -> _Moments:
+    dims = [d for d in range(x.ndim) if d != 1]
+    var, mean = torch.var_mean(x, dims, correction=0)
+    size = x.numel() // x.shape[1]
+    return _Moments(size, mean.double(), var.double() * size)
+
+
+class _Recorder(TorchFunctionMode):
+    """Answers every batch norm with the statistics of its batch, and notes them.
+
+    Working at the level of torch's functions, it sees built-in nets and modules alike.
+    """
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.moments: dict[str, _Moments] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.batch_norm:
+            return func(*args, **kwargs)
+        keys = ("input", "running_mean", "running_var", "weight", "bias", "training")
+        given = dict(zip((*keys, "momentum", "eps"), args, strict=False)) | kwargs
+        name = self.names.get(id(given["running_mean"]))
+        if name is None:
+            return func(*args, **kwargs)
+        x = given["input"]
+        here, before = _moments_of(x), self.moments.get(name)
+        self.moments[name] = here if before is None else before.merged(here)
+        gain, bias = given.get("weight"), given.get("bias")
+        return F.batch_norm(x, None, None, gain, bias, True, 0.0, given.get("eps", _EPSILON))

@@ -1,0 +1,150 @@
+"""Every method on a network with batch norm, in both modes of its running statistics."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from clsweep import methods, nets
+from clsweep.draws import generator
+from clsweep.methods import importance
+from clsweep.methods.base import Learnt
+from clsweep.nets import Net, shared
+from clsweep.norms import is_statistic
+from clsweep.sequences import (
+    LearntSequence,
+    SourceModel,
+    learn_joint,
+    learn_sequence,
+    learn_source,
+    measure_source,
+)
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import TaskSequence
+from clsweep.trees import Params
+from tests.methods.cases import CASE_IDS, CASES, Case
+from tests.methods.test_common import same, structure
+
+TRAINING = TrainingConfig(optimizer="sgd", lr=0.03, batch_size=16, steps=6)
+every_method = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+both_modes = pytest.mark.parametrize("bn_mode", ["batch", "frozen"])
+every_scenario = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+
+
+def net_for(sequence: TaskSequence, bn_mode: str) -> Net:
+    config = NetConfig(name="conv", channels=(4,), width=8, norm="batch", bn_mode=bn_mode)
+    return nets.build(config, sequence.input_shape, sequence.heads)
+
+
+def learnt(case: Case, sequence: TaskSequence, net: Net, source: SourceModel) -> LearntSequence:
+    method, hyper = methods.build(case.name, net), case.numbers()
+    if method.joint:
+        return learn_joint(method, sequence, TRAINING, hyper, 0)
+    statistics = measure_source(method, sequence, source, hyper, 0)
+    return learn_sequence(method, sequence, TRAINING, hyper, 0, source, statistics)
+
+
+def running(params: Params) -> Params:
+    return {name: value for name, value in params.items() if is_statistic(name)}
+
+
+@every_scenario
+@both_modes
+@every_method
+def test_runs_repeats_and_keeps_its_statistics_apart(
+    case: Case, bn_mode: str, scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences[scenario]
+    net = net_for(sequence, bn_mode)
+    source = learn_source(net, sequence, TRAINING, 0)
+    before = copy.deepcopy(source)
+    first, second = (learnt(case, sequence, net, source) for _ in range(2))
+    assert same(first.params, second.params)
+    assert first.rows == second.rows
+    assert same(before.params, source.params)
+    assert same(before.trace.start, source.trace.start)
+    assert running(first.params).keys() == net.statistics
+    moved = not same(running(first.params), running(source.params))
+    method = methods.build(case.name, net)
+    held = bn_mode == "frozen" or all(phase.holds_statistics for phase in method.phases)
+    assert moved == (method.joint or not held)
+    # The statistics of one network are the same in a sequence without a method.
+    assert source.params.keys() == source.trace.start.keys()
+    assert not running(source.trace.path)
+
+
+@both_modes
+@every_method
+def test_memory_keeps_its_structure(
+    case: Case, bn_mode: str, sequences: dict[str, TaskSequence]
+) -> None:
+    if case.name == "joint":
+        return
+    sequence = sequences["task"]
+    net = net_for(sequence, bn_mode)
+    source = learn_source(net, sequence, TRAINING, 0)
+    method, hyper = methods.build(case.name, net), case.numbers()
+    statistics = measure_source(method, sequence, source, hyper, 0)
+    data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0))
+    empty = method.begin(source.trace.start, hyper)
+    memory = method.absorb(source.params, empty, statistics, data, hyper)
+    assert structure(memory) == structure(empty)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper"),
+    [
+        ("frozen", {}),
+        ("ewc", {"lam": 1e10, "form": "proximal"}),
+        ("ewc", {"lam": 1e10, "form": "proximal", "anchor": "online"}),
+        ("mas", {"lam": 1e10, "form": "proximal"}),
+        ("si", {"c": 1e10, "form": "proximal"}),
+    ],
+)
+def test_a_huge_penalty_leaves_the_source_accuracy_alone(
+    name: str, hyper: dict, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences["task"]
+    case = Case(name, hyper)
+    rows = {}
+    for bn_mode in ("frozen", "batch"):
+        net = net_for(sequence, bn_mode)
+        source = learn_source(net, sequence, TRAINING, 0)
+        found = learnt(case, sequence, net, source)
+        rows[bn_mode] = [row[1:] for row in found.rows if row[1] == 0 and row[0] >= 0]
+        # The contrast: with batch statistics the network moves under any penalty.
+        moved = not same(running(found.params), running(source.params))
+        assert moved == (bn_mode == "batch" and name != "frozen")
+    first = {row[1]: row for row in rows["frozen"][:2]}
+    assert len(rows["frozen"]) == 2 * len(sequence.tasks)
+    assert all(row == first[row[1]] for row in rows["frozen"])
+
+
+def test_importances_of_gains_are_those_of_a_loop(sequences: dict[str, TaskSequence]) -> None:
+    sequence = sequences["domain"]
+    net = net_for(sequence, "frozen")
+    params = learn_source(net, sequence, TRAINING, 0).params
+    task = sequence.tasks[0]
+    data = Learnt(task, sequence.scale, None, 0, generator(0, "measure", 0))
+    fisher = importance.fisher_diag(net, params, data)
+    omega = importance.mas_omega(net, params, data)
+    names = list(shared(params))
+    assert fisher.keys() == omega.keys() == set(names)
+    by_hand = {kind: {n: torch.zeros_like(params[n]) for n in names} for kind in ("F", "O")}
+    for i in range(len(task.train)):
+        leaves = {n: v.clone().requires_grad_(n in names) for n, v in params.items()}
+        logits = net.apply(leaves, sequence.scale(task.train.raw(torch.tensor([i]))), 0)[0]
+        inputs = [leaves[n] for n in names]
+        for log_p in logits.log_softmax(0):
+            grads = torch.autograd.grad(log_p, inputs, retain_graph=True)
+            for n, g in zip(names, grads, strict=True):
+                by_hand["F"][n] += log_p.detach().exp() * g.square() / len(task.train)
+        grads = torch.autograd.grad(logits.square().sum(), inputs)
+        for n, g in zip(names, grads, strict=True):
+            by_hand["O"][n] += g.abs() / len(task.train)
+    for name in names:
+        torch.testing.assert_close(fisher[name], by_hand["F"][name], atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(omega[name], by_hand["O"][name], atol=1e-6, rtol=1e-3)
+        assert fisher[name].any()
