@@ -74,12 +74,14 @@ class LearntSequence(NamedTuple):
         rows: accuracies after every task.
         n_steps: gradient steps beyond those of the stages that it started from.
         memory_bytes: what the method carries from task to task.
+        counters: what the method counted, for the record.
     """
 
     params: Params
     rows: list[AccuracyRow]
     n_steps: int
     memory_bytes: int
+    counters: dict[str, float]
 
 
 def initial_params(net: Net, seed: int, device: torch.device) -> Params:
@@ -243,7 +245,8 @@ def learn_sequence(
             seed,
             n_steps * training.batch_size,
         )
-    return LearntSequence(params, rows, total_steps, memory_bytes(memory))
+    counters = method.counters(params, memory)
+    return LearntSequence(params, rows, total_steps, memory_bytes(memory), counters)
 
 
 def _absorbed(
@@ -294,7 +297,8 @@ def learn_joint(
         params, memory = run.params, run.memory
     check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net, params, sequence, last)
-    return LearntSequence(params, rows, n_steps, memory_bytes(memory))
+    counters = method.counters(params, memory)
+    return LearntSequence(params, rows, n_steps, memory_bytes(memory), counters)
 
 
 def memory_bytes(memory: object) -> int:

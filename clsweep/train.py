@@ -11,7 +11,15 @@ from torch import Tensor
 
 from clsweep.draws import batch_indices, generator
 from clsweep.errors import MethodError
-from clsweep.methods.base import Batch, Memory, Phase, Trace, keep_steered, keep_trained
+from clsweep.methods.base import (
+    Batch,
+    Memory,
+    Phase,
+    Trace,
+    keep_steered,
+    keep_trained,
+    no_projection,
+)
 from clsweep.methods.penalty import with_penalty_gradient
 from clsweep.norms import has_statistics, is_statistic, with_population, without_statistics
 from clsweep.tasks import Scale
@@ -225,6 +233,8 @@ class _Engine:
             if self.pull and not self.rates:
                 grads = with_penalty_gradient(asked, self.full, self.pull)
             grads = phase.steer(grads, self.full, memory, batch, hyper, task)
+            if phase.project is not no_projection:
+                grads, memory = phase.project(grads, self.full, memory, batch, hyper, task)
             if self.training.clip_value:
                 grads = _clipped(grads, self.training.clip_value)
             if self.tracing:

@@ -258,6 +258,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         n_params=n_elements(without_statistics(learnt.params)),
         device=_device_name(context),
         attempts=store.attempts(context.out, job.key),
+        counters=learnt.counters,
     )
     store.commit_record(context.out, record)
     return Outcome("ok", "", _average_accuracy(learnt), seconds)

@@ -293,7 +293,7 @@ WRONG_VALUES = {
         "methods[0].name",
         "next: `clsweep methods` lists them",
     ),
-    "far method": (TOP + '[[methods]]\nname = "zzz"\n', "one of 'ewc', 'finetune', 'frozen'"),
+    "far method": (TOP + '[[methods]]\nname = "zzz"\n', "one of 'agem', "),
     "word of a method": (TOP + EWC + 'fisher = "exakt"\n', 'fisher = "exakt"', "'exact'?"),
     "word in a list": (
         TOP + EWC + 'form = ["gradient", "proximl"]\n',

@@ -107,6 +107,9 @@ METHODS: dict[str, MethodEntry] = {
         "Ratcliff 1990; Chaudhry et al. 2019 (tiny episodic memories)",
         uses=("source examples",),
     ),
+    "agem": MethodEntry(
+        "A-GEM", hypers.AgemHyper, "Chaudhry et al. 2019, ICLR", uses=("source examples",)
+    ),
 }
 
 

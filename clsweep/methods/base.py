@@ -1,7 +1,8 @@
 """What a method is: frozen dataclasses of pure functions, doing nothing by default.
 
 No argument is modified; no hook draws random numbers (they arrive as arguments), reads a tensor's
-value on the host, or branches on one; shapes of memory never change after `begin`.
+value on the host, or branches on one (except `project`); shapes of memory never change after
+`begin`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "Trace",
     "keep_steered",
     "keep_trained",
+    "no_projection",
 ]
 
 Memory = dict[str, Any]
@@ -111,6 +113,13 @@ def keep_steered(
     return grads
 
 
+def no_projection(
+    grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+) -> tuple[Params, Memory]:
+    """The default `project`: the gradient is followed as it is."""
+    return grads, memory
+
+
 def keep_trained(
     trained: Params, memory: Memory, hyper: Any, step_size: float, task: int
 ) -> Params:
@@ -130,6 +139,10 @@ def _plain_track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
 
 def _plain_close(full: Params, memory: Memory, hyper: Any, task: int) -> Params:
     return full
+
+
+def _no_counters(params: Params, memory: Memory) -> dict[str, float]:
+    return {}
 
 
 def _no_memory(params: Params, hyper: Any) -> Memory:
@@ -159,6 +172,8 @@ class Phase:
             the first step. Its gradient is added before `steer`.
         steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
             that the loss does not reach has no entry in `grads` and is not stepped.
+        project: (grads, full, memory, batch, hyper, task) -> (grads, memory), after `steer`; the
+            only hook that may read values on the host, for programmes solved on the CPU.
         settle: (trained, memory, hyper, step_size, task) -> trained, after the optimiser's step.
         draw: (rng, memory, hyper, n_steps, batch_size) -> tensors [n_steps, ...] by name, called
             once per epoch; row s arrives in the batch of step s.
@@ -177,6 +192,9 @@ class Phase:
     open: Callable[[Params, Memory, int], Params] = _plain_open
     pull: Callable[[Memory, Any], Pull | None] = _no_pull
     steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] = keep_steered
+    project: Callable[[Params, Params, Memory, Batch, Any, int], tuple[Params, Memory]] = (
+        no_projection
+    )
     settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
     draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
     track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track
@@ -197,6 +215,7 @@ class Method:
             network: the expensive part of `absorb`, cached for the source model under the hypers
             that the method's table row names.
         absorb: (params, memory, statistics, learnt, hyper) -> memory, after every task.
+        counters: (params, memory) -> numbers for the trial's record, after the last task.
         traced: whether `absorb` needs the path integral of the training run.
         traces_total: (hyper) -> whether the path integral uses the gradient after `steer`.
         joint: whether all tasks are trained at once, from the initial network.
@@ -207,6 +226,7 @@ class Method:
     begin: Callable[[Params, Any], Memory] = _no_memory
     measure: Callable[[Net, Params, Learnt, Any], Params] = _no_statistics
     absorb: Callable[[Params, Memory, Params, Learnt, Any], Memory] = _plain_absorb
+    counters: Callable[[Params, Memory], dict[str, float]] = _no_counters
     traced: bool = False
     traces_total: Callable[[Any], bool] = lambda hyper: False
     joint: bool = False

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 __all__ = [
+    "AgemHyper",
     "EwcHyper",
     "Hyper",
     "L2Hyper",
@@ -190,3 +191,21 @@ class ReplayHyper(Hyper):
     average: bool = fixed(
         False, doc="divide the sum of both losses by 1 + λ, so that the step size does not grow"
     )
+
+
+_FILL_DOC = (
+    "how the memory is shared: 'balanced' equally among all classes of all past tasks, "
+    "'uniform' equally among the tasks, examples of one drawn at random"
+)
+
+
+class AgemHyper(Hyper):
+    """Numbers of `agem`."""
+
+    reference_batch: int = knob(
+        256, 16, 512, log=True, doc="stored examples per reference gradient", at_least=1
+    )
+    memory_size: int = knob(
+        500, 50, 5000, log=True, doc="stored examples in all, over every task", at_least=1
+    )
+    fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)

@@ -24,15 +24,14 @@ Kunstner et al. 2019 and van de Ven 2025 (arXiv 2502.11756) compare them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from clsweep.methods.base import Learnt
+from clsweep.methods.taps import Recorder, Use
 from clsweep.nets import Net, shared
 from clsweep.norms import is_statistic
 from clsweep.trees import Params, zeros_like
@@ -154,79 +153,13 @@ def _chunks(learnt: Learnt, n_examples: int, size: int) -> Iterator[tuple[Tensor
         yield learnt.scale(data.raw(rows)), data.labels[rows]
 
 
-class _Use(NamedTuple):
-    """One application of a linear map: y = W a + b."""
-
-    weight: str
-    bias: str | None
-    inputs: Tensor
-    output: Tensor
-    conv: dict[str, Any] | None  # unfolding arguments; None for a linear layer
-
-
-class _Recorder(TorchFunctionMode):
-    """Notes every linear layer and convolution whose weight is a parameter.
-
-    Working at the level of torch's functions, it sees built-in nets and users' modules alike.
-    """
-
-    def __init__(self, params: Params) -> None:
-        super().__init__()
-        self.names = {id(value): name for name, value in params.items()}
-        self.uses: list[_Use] = []
-        self.opaque: set[str] = set()  # parameters used in any other way
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        named = [self.names[id(a)] for a in (*args, *kwargs.values()) if id(a) in self.names]
-        if named:
-            use = self._use(func, args, kwargs, out)
-            if use is None:
-                self.opaque.update(named)
-            else:
-                self.uses.append(use)
-        return out
-
-    def _use(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
-    ) -> _Use | None:
-        if func is F.linear:
-            x, weight, bias = _bound(("input", "weight", "bias"), args, kwargs)
-            conv = None
-        elif func is F.conv2d:
-            keys = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-            x, weight, bias, stride, padding, dilation, groups = _bound(keys, args, kwargs)
-            if isinstance(padding, str) or (groups or 1) != 1:
-                return None
-            conv = {
-                "kernel_size": tuple(weight.shape[2:]),
-                "stride": stride or 1,
-                "padding": padding or 0,
-                "dilation": dilation or 1,
-            }
-        else:
-            return None
-        if id(weight) not in self.names or (bias is not None and id(bias) not in self.names):
-            return None
-        name = None if bias is None else self.names[id(bias)]
-        return _Use(self.names[id(weight)], name, x.detach(), out, conv)
-
-
-def _bound(keys: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Positional and keyword arguments in the order of `keys`, None where absent."""
-    return [args[i] if i < len(args) else kwargs.get(key) for i, key in enumerate(keys)]
-
-
 class _Taps:
     """One forward pass, with what is needed to sum per-example gradients of its outputs."""
 
     def __init__(self, net: Net, params: Params, x: Tensor, task: int) -> None:
         self.net, self.x, self.task = net, x, task
         self.params = _leaves(params)
-        with torch.enable_grad(), _Recorder(self.params) as recorder:
+        with torch.enable_grad(), Recorder(self.params) as recorder:
             self.logits = net.apply(self.params, x, task)
         wanted = set(shared(params))
         tapped = {name for use in recorder.uses for name in (use.weight, use.bias) if name}
@@ -279,7 +212,7 @@ class _Taps:
         return found
 
 
-def _add_linear(total: Params, use: _Use, delta: Tensor, weights: Tensor, squared: bool) -> None:
+def _add_linear(total: Params, use: Use, delta: Tensor, weights: Tensor, squared: bool) -> None:
     """The closed form; `delta` [B, out], inputs [B, in]."""
     size = (delta.square() if squared else delta.abs()) * weights[:, None]
     inputs = use.inputs.square() if squared else use.inputs.abs()
@@ -289,7 +222,7 @@ def _add_linear(total: Params, use: _Use, delta: Tensor, weights: Tensor, square
         total[use.bias] += size.sum(0)
 
 
-def _example_grads(use: _Use, delta: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _example_grads(use: Use, delta: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Per-example gradients [B, ...] of a convolution, or of a linear layer used anyhow."""
     if use.conv is None:
         delta = delta.flatten(1, -2) if delta.ndim > 2 else delta[:, None]

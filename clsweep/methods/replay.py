@@ -54,9 +54,8 @@ def _draw(
     """Per step: the slots to replay, and one uniform number per new example."""
     n_filled = memory["slots"].n_filled
     n_drawn = min(hyper.replay_batch or batch_size, n_filled)
-    keys = torch.rand(n_steps, n_filled, generator=rng)
     return {
-        "slots": keys.argsort(1)[:, :n_drawn],
+        "slots": slots.drawn(rng, n_filled, n_drawn, n_steps),
         "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
     }
 

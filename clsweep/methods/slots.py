@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clsweep.tasks import Task
 
-__all__ = ["Slots", "balanced", "empty", "sampled", "streamed"]
+__all__ = ["Slots", "balanced", "drawn", "empty", "sampled", "streamed", "uniform"]
 
 
 class Slots(NamedTuple):
@@ -51,7 +51,7 @@ def empty(capacity: int, input_shape: tuple[int, int, int], device: torch.device
     )
 
 
-def balanced(old: Slots, task: Task, rng: torch.Generator) -> Slots:
+def balanced(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Slots:
     """Slots shared equally among all classes of all tasks up to `task`.
 
     Every (task, class) group keeps its first examples, which stand in random order, so that a
@@ -62,28 +62,57 @@ def balanced(old: Slots, task: Task, rng: torch.Generator) -> Slots:
         old: the memory before the task.
         task: the task just learnt; its training set is drawn from.
         rng: draws which examples are kept.
+        most_per_task: bound on the examples of one task; 0 for none.
     """
-    device = old.raw.device
-    capacity = len(old.labels)
-    order = torch.randperm(len(task.train), generator=rng).to(device)
-    new_labels = task.train.labels[order]
-    groups: list[tuple[bool, Tensor]] = []  # (whether it is in the old slots, indices)
-    used = slice(0, old.n_filled)
+    order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
+    labels = task.train.labels[order]
+    groups = []
     for past in range(task.index):
-        for label in old.labels[used][old.tasks[used] == past].unique().tolist():
-            here = (old.tasks[used] == past) & (old.labels[used] == label)
-            groups.append((True, here.nonzero().flatten()))
-    for label in new_labels.unique().tolist():
-        groups.append((False, order[new_labels == label]))
-    shares = _shares([len(index) for _, index in groups], capacity)
-    kept_old = [index[:n] for (is_old, index), n in zip(groups, shares, strict=True) if is_old]
-    kept_new = [index[:n] for (is_old, index), n in zip(groups, shares, strict=True) if not is_old]
-    chosen = torch.cat(kept_new)
-    previous = torch.cat(kept_old) if kept_old else chosen[:0]
+        here = old.tasks[: old.n_filled] == past
+        for label in old.labels[: old.n_filled][here].unique().tolist():
+            groups.append((here & (old.labels[: old.n_filled] == label)).nonzero().flatten())
+    new = [order[labels == label] for label in labels.unique().tolist()]
+    return _shared_out(old, task, groups, new, most_per_task)
+
+
+def uniform(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Slots:
+    """Slots shared equally among all tasks up to `task`, each a uniform sample of its examples.
+
+    See `balanced` for the arguments and for shares that do not divide evenly.
+    """
+    order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
+    used = old.tasks[: old.n_filled]
+    past = [(used == index).nonzero().flatten() for index in range(task.index)]
+    return _shared_out(old, task, [g for g in past if len(g)], [order], most_per_task)
+
+
+def _shared_out(
+    old: Slots, task: Task, past: list[Tensor], new: list[Tensor], most_per_task: int
+) -> Slots:
+    """Equal shares of the slots for groups of old slots and for groups of the task's examples."""
+    sizes = [len(index) for index in new]
+    allowed = _shares(sizes, most_per_task) if most_per_task else sizes
+    shares = _shares([len(index) for index in past] + allowed, len(old.labels))
+    kept = [index[:n] for index, n in zip(past + new, shares, strict=True)]
+    chosen = torch.cat(kept[len(past) :])
+    previous = torch.cat(kept[: len(past)]) if past else chosen[:0]
     labels = torch.cat([old.labels[previous], task.train.labels[chosen]])
     raw = torch.cat([old.raw[previous], task.train.raw(chosen)])
     tasks = torch.cat([old.tasks[previous], torch.full_like(chosen, task.index)])
     return _filled(old, raw, labels, tasks, old.n_seen + len(task.train))
+
+
+def drawn(rng: torch.Generator, n_filled: int, n_drawn: int, n_steps: int) -> Tensor:
+    """Per step, slots without replacement, int64 [n_steps, min(n_drawn, n_filled)].
+
+    Args:
+        rng: draws them.
+        n_filled: slots in use.
+        n_drawn: slots wanted per step.
+        n_steps: how many steps.
+    """
+    keys = torch.rand(n_steps, n_filled, generator=rng)
+    return keys.argsort(1)[:, :n_drawn]
 
 
 def _shares(available: list[int], capacity: int) -> list[int]:

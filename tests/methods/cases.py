@@ -61,6 +61,8 @@ CASES = [
         {"weight": 0.0},
         exact_at_zero=False,
     ),
+    Case("agem", {"memory_size": 20, "reference_batch": 10}),
+    Case("agem", {"memory_size": 20, "reference_batch": 30, "fill": "uniform"}),
 ]
 CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
 

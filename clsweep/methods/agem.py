@@ -1,0 +1,102 @@
+"""Averaged gradient episodic memory (A-GEM).
+
+    g̃ = g − (⟨g, g_ref⟩ / ⟨g_ref, g_ref⟩) g_ref   if ⟨g, g_ref⟩ < 0,   else g
+    g      gradient of the new task's loss on the training batch
+    g_ref  gradient of the mean cross-entropy of a random mini-batch of all past tasks' memory
+
+Chaudhry et al. 2019, "Efficient lifelong learning with A-GEM", ICLR. The reference batch is drawn
+without replacement, each of its examples is classified by the head of its own task, and the
+reference gradient is taken apart from the new task's: it is never added to g unless they conflict.
+
+The memory holds `memory_size` examples over all tasks and is filled when a task ends, with equal
+numbers per class ('balanced', the authors') or with a uniform sample of each task ('uniform').
+
+Deviations. The authors' memory has a fixed number of examples per class; here the memory is full
+from the first task on, and shares shrink. A-GEM has no number that trades stability for
+plasticity: sweep the memory and the reference batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.methods import slots
+from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.hypers import AgemHyper
+from clsweep.methods.terms import plain_phase
+from clsweep.nets import Net, own_head_logits
+from clsweep.trees import Params, dot
+
+__all__ = ["build", "projected"]
+
+
+def build(net: Net) -> Method:
+    """A-GEM of `net`; its memory is a set of example slots and a count of projections."""
+
+    def begin(params: Params, hyper: AgemHyper) -> Memory:
+        device = next(iter(params.values())).device
+        empty = slots.empty(hyper.memory_size, net.input_shape, device)
+        return {"slots": empty, "projected_steps": 0}
+
+    def project(
+        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: AgemHyper, task: int
+    ) -> tuple[Params, Memory]:
+        reference = _reference(net, full, memory["slots"], batch, task)
+        found = projected(grads, reference)
+        if found is grads:
+            return grads, memory
+        return found, {**memory, "projected_steps": memory["projected_steps"] + 1}
+
+    phase = Phase("train", plain_phase(net).loss, project=project, draw=_draw)
+    return Method(net, (phase,), begin=begin, absorb=_absorb, counters=_counters)
+
+
+def projected(grads: Params, reference: Params) -> Params:
+    """g̃ of the module's equation; `grads` itself where nothing conflicts.
+
+    Args:
+        grads: g by name; a parameter that the new task's loss does not reach has no entry.
+        reference: g_ref by name, at least the names of `grads`.
+    """
+    along = float(dot(grads, reference))
+    if not along < 0:
+        return grads
+    share = along / float(dot(reference, reference))
+    return {
+        name: (grads[name] if name in grads else 0) - share * value
+        for name, value in reference.items()
+    }
+
+
+def _reference(net: Net, full: Params, stored: slots.Slots, batch: Batch, task: int) -> Params:
+    """g_ref by the names of the trained parameters, zero where the drawn examples do not reach."""
+    index = batch.draw["slots"]
+    trained = {name: value for name, value in full.items() if value.requires_grad}
+    with torch.enable_grad():
+        h = net.features(full, batch.scale(stored.raw[index]))
+        logits = own_head_logits(net, full, h, stored.tasks[index], task)
+        loss = F.cross_entropy(logits, stored.labels[index])
+        found = torch.autograd.grad(
+            loss, list(trained.values()), allow_unused=True, materialize_grads=True
+        )
+    return dict(zip(trained, found, strict=True))
+
+
+def _draw(
+    rng: torch.Generator, memory: Memory, hyper: AgemHyper, n_steps: int, batch_size: int
+) -> dict[str, Tensor]:
+    n_filled = memory["slots"].n_filled
+    return {"slots": slots.drawn(rng, n_filled, hyper.reference_batch, n_steps)}
+
+
+def _absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: AgemHyper
+) -> Memory:
+    filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
+    return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng)}
+
+
+def _counters(params: Params, memory: Memory) -> dict[str, float]:
+    return {"projected_steps": memory["projected_steps"]}
