@@ -7,6 +7,7 @@ from typing import Any
 
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve
+from clsweep.methods import METHODS
 
 __all__ = ["axes_text", "caveats", "number_text"]
 
@@ -21,6 +22,7 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         *_about_seeds(comparison),
         *_about_unfinished(comparison.all_curves),
         *_about_budgets(comparison.curves),
+        *_about_starts(comparison.curves),
         *_about_references(comparison),
         *(note for curve in comparison.curves for note in _about_edges(curve, comparison)),
     )
@@ -90,6 +92,16 @@ def _about_budgets(curves: Sequence[Curve]) -> Iterator[str]:
 def _span(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _about_starts(curves: Sequence[Curve]) -> Iterator[str]:
+    for curve in curves:
+        entry = METHODS.get(curve.method)
+        if entry is not None and entry.own_start:
+            yield (
+                f"{curve.label}: its {entry.own_start} does not start from the shared source "
+                "model; it learns the first task within each trial."
+            )
 
 
 def _about_references(comparison: Comparison) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.nets import Net
@@ -15,6 +17,7 @@ from clsweep.trees import Params
 
 __all__ = ["AccuracyRow", "check_learnt", "evaluate"]
 
+Predict = Callable[[Params, Tensor, int], Tensor]
 AccuracyRow = tuple[int, int, str, int, int]  # after_task, on_task, split, n_correct, n_total
 
 # Large enough that the calls cost next to nothing, small enough for the processor's cache.
@@ -64,7 +67,7 @@ def _training_loss(net: Net, params: Params, sequence: TaskSequence, task: int) 
 
 
 def evaluate(
-    net: Net, params: Params, sequence: TaskSequence, after_task: int
+    predict: Predict, params: Params, sequence: TaskSequence, after_task: int
 ) -> list[AccuracyRow]:
     """Exact counts of correct predictions, on validation and test examples.
 
@@ -72,8 +75,8 @@ def evaluate(
     and before any training (`after_task` −1) all tasks.
 
     Args:
-        net: the network.
-        params: its parameters.
+        predict: (params, x, task) -> logits; `net.apply`, or what a method makes of it.
+        params: the parameters.
         sequence: the tasks.
         after_task: index of the last task learnt, −1 for none.
     """
@@ -91,7 +94,7 @@ def evaluate(
             index = torch.arange(len(examples), device=examples.labels.device)
             with torch.inference_mode():
                 for part in index.split(_CHUNK_ROWS):
-                    logits = net.apply(params, sequence.scale(examples.raw(part)), head)
+                    logits = predict(params, sequence.scale(examples.raw(part)), head)
                     n_correct += (logits.argmax(1) == examples.labels[part]).sum()
             rows.append((after_task, on_task, split, int(n_correct), len(examples)))
     return rows

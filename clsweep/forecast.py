@@ -216,7 +216,8 @@ def _job_steps(job: stages.Job, own: Configuration, sizes: Sequence[TaskSize]) -
     tasks = sizes[1:] if entry.starts_from_source else sizes
     steps = [own.training.n_steps(size.n_train) for size in tasks]
     shared = steps[0] if entry.starts_from_finetuned else 0
-    return sum(sum(own.hyper.phase_steps(n)) for n in steps) - shared
+    on_first = sum(own.hyper.first_steps(own.training.n_steps(sizes[0].n_train)))
+    return on_first + sum(sum(own.hyper.phase_steps(n)) for n in steps) - shared
 
 
 def _n_steps(

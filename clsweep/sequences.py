@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from clsweep.course import Course, FinetunedModel, SourceModel, initial_params
 from clsweep.draws import generator
 from clsweep.evaluation import AccuracyRow, check_learnt, evaluate
-from clsweep.methods.base import Learnt, Memory, Method, Trace
+from clsweep.methods.base import Learnt, Method, Trace
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.norms import with_population
 from clsweep.tasks import TaskSequence, joined
-from clsweep.train import OptimiserState, Trained, train_phase
+from clsweep.train import train_phase
 from clsweep.trees import Params, tree_map
 
 if TYPE_CHECKING:
@@ -32,38 +33,6 @@ __all__ = [
     "measure_source",
     "memory_bytes",
 ]
-
-
-class SourceModel(NamedTuple):
-    """The network after its first task, with everything that a method may need of that training.
-
-    Attributes:
-        params: the network.
-        trace: start and path integral of the training.
-        optimiser: state to continue from; empty when the study resets it.
-        rows: accuracies before and after the task.
-        n_steps: gradient steps made.
-    """
-
-    params: Params
-    trace: Trace
-    optimiser: OptimiserState
-    rows: list[AccuracyRow]
-    n_steps: int
-
-
-class FinetunedModel(NamedTuple):
-    """The source network after plain training on the second task.
-
-    Attributes:
-        params: the network.
-        optimiser: state to continue from; empty when the study resets it.
-        n_steps: gradient steps made.
-    """
-
-    params: Params
-    optimiser: OptimiserState
-    n_steps: int
 
 
 class LearntSequence(NamedTuple):
@@ -84,11 +53,6 @@ class LearntSequence(NamedTuple):
     counters: dict[str, float]
 
 
-def initial_params(net: Net, seed: int, device: torch.device) -> Params:
-    """The network's parameters before any training."""
-    return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
-
-
 def learn_source(
     net: Net, sequence: TaskSequence, training: TrainingConfig, seed: int
 ) -> SourceModel:
@@ -106,7 +70,7 @@ def learn_source(
     data = sequence.tasks[0].train
     drawn = initial_params(net, seed, data.labels.device)
     start = with_population(net, drawn, data, sequence.scale)
-    rows = evaluate(net, start, sequence, -1)
+    rows = evaluate(net.apply, start, sequence, -1)
     run = train_phase(
         plain_phase(net),
         drawn,
@@ -124,7 +88,7 @@ def learn_source(
     assert run.trace is not None
     trace = Trace(start, run.trace.path)  # the start as methods' `begin` gets it
     check_learnt(net, start, run.params, sequence, 0)
-    rows += evaluate(net, run.params, sequence, 0)
+    rows += evaluate(net.apply, run.params, sequence, 0)
     return SourceModel(run.params, trace, run.optimiser, rows, run.n_steps)
 
 
@@ -175,11 +139,11 @@ def learn_sequence(
     training: TrainingConfig,
     hyper: Any,
     seed: int,
-    source: SourceModel,
+    source: SourceModel | None,
     statistics: Params,
     finetuned: FinetunedModel | None = None,
 ) -> LearntSequence:
-    """Learn every task after the first, starting from the source model.
+    """Learn every task after the first, starting from the source model, or all tasks without one.
 
     Args:
         method: the method's hooks.
@@ -187,7 +151,7 @@ def learn_sequence(
         training: optimiser, learning rate, batch size, length.
         hyper: the method's numbers.
         seed: the trial's seed.
-        source: the shared model of the first task.
+        source: the shared model of the first task; None for methods that cannot start from it.
         statistics: the method's statistics of the first task.
         finetuned: the fine-tuned network of the second task, for methods that have such a phase;
             None to train it here.
@@ -196,78 +160,16 @@ def learn_sequence(
         Diverged: training left the range of usable numbers.
         MethodError: a hook broke its contract.
     """
-    net, params, optimiser = method.net, source.params, source.optimiser
-    n_presented = source.n_steps * training.batch_size
-    learnt = Learnt(
-        sequence.tasks[0], sequence.scale, source.trace, n_presented, generator(seed, "absorb", 0)
-    )
-    memory = method.begin(source.trace.start, hyper)
-    memory = method.absorb(params, memory, statistics, learnt, hyper)
-    rows, total_steps = list(source.rows), 0
-    trace_kind = ("total" if method.traces_total(hyper) else "task") if method.traced else ""
+    net = method.network(method.net, hyper)
+    course = Course(method, net, sequence, training, hyper, seed, finetuned)
+    state, rows = course.first_task(source, statistics)
     for task in sequence.tasks[1:]:
-        n_steps, trace = training.n_steps(len(task.train)), None
-        before = params
-        steps_by_phase = hyper.phase_steps(n_steps)
-        for phase, phase_steps in zip(method.phases, steps_by_phase, strict=True):
-            if phase.is_finetuning and finetuned is not None and task.index == 1:
-                run = Trained(finetuned.params, memory, None, finetuned.optimiser, 0)
-            else:
-                run = train_phase(
-                    phase,
-                    params,
-                    memory,
-                    task.train,
-                    sequence.scale,
-                    hyper=hyper,
-                    training=training,
-                    seed=seed,
-                    task=task.index,
-                    n_steps=phase_steps,
-                    trace=trace_kind,
-                    optimiser=optimiser,
-                    net=net,
-                )
-            # A parameter that this phase did not train keeps the state it had.
-            params, memory, trace = run.params, run.memory, run.trace
-            optimiser = {**optimiser, **run.optimiser}
-            total_steps += run.n_steps
-        check_learnt(net, before, params, sequence, task.index)
-        rows += evaluate(net, params, sequence, task.index)
-        memory = _absorbed(
-            method,
-            params,
-            memory,
-            sequence,
-            task.index,
-            trace,
-            hyper,
-            seed,
-            n_steps * training.batch_size,
-        )
-    counters = method.counters(params, memory)
-    return LearntSequence(params, rows, total_steps, memory_bytes(memory), counters)
-
-
-def _absorbed(
-    method: Method,
-    params: Params,
-    memory: Memory,
-    sequence: TaskSequence,
-    task: int,
-    trace: Trace | None,
-    hyper: Any,
-    seed: int,
-    n_presented: int,
-) -> Memory:
-    """The memory after a task; nothing after the last one, which nobody would use."""
-    if task == len(sequence.tasks) - 1:
-        return memory
-    here = sequence.tasks[task]
-    measured = Learnt(here, sequence.scale, None, 0, generator(seed, "measure", task))
-    statistics = method.measure(method.net, params, measured, hyper)
-    learnt = Learnt(here, sequence.scale, trace, n_presented, generator(seed, "absorb", task))
-    return method.absorb(params, memory, statistics, learnt, hyper)
+        state, new_rows = course.task(state, task)
+        rows += new_rows
+        state = state._replace(memory=course.absorbed(state, task))
+    counters = method.counters(state.params, state.memory)
+    n_bytes = memory_bytes(state.memory)
+    return LearntSequence(state.params, rows, state.n_steps, n_bytes, counters)
 
 
 def learn_joint(
@@ -296,7 +198,7 @@ def learn_joint(
         )
         params, memory = run.params, run.memory
     check_learnt(method.net, start, params, sequence, last)
-    rows = evaluate(method.net, params, sequence, last)
+    rows = evaluate(method.net.apply, params, sequence, last)
     counters = method.counters(params, memory)
     return LearntSequence(params, rows, n_steps, memory_bytes(memory), counters)
 

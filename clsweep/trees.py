@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-__all__ = ["Params", "all_finite", "dot", "n_bytes", "n_elements", "tree_map", "zeros_like"]
+__all__ = [
+    "Params",
+    "all_finite",
+    "dot",
+    "n_bytes",
+    "n_elements",
+    "tree_map",
+    "with_prefix",
+    "without_prefix",
+    "zeros_like",
+]
 
 Params = dict[str, Tensor]
 
@@ -40,3 +50,14 @@ def n_elements(tree: Params) -> int:
 def n_bytes(tree: Params) -> int:
     """Bytes that the tree's tensors occupy."""
     return sum(value.numel() * value.element_size() for value in tree.values())
+
+
+def with_prefix(tree: Params, prefix: str) -> Params:
+    """The same tensors under longer names."""
+    return {f"{prefix}{name}": value for name, value in tree.items()}
+
+
+def without_prefix(tree: Params, prefix: str) -> Params:
+    """Those tensors whose names begin with `prefix`, under what follows it."""
+    n = len(prefix)
+    return {name[n:]: value for name, value in tree.items() if name.startswith(prefix)}

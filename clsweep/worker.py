@@ -125,12 +125,13 @@ def probe(context: Context) -> None:
 
     Raises:
         StudyError: the data are missing, or the network does not fit them.
-        MethodError: a method does not fit the network.
+        MethodError: a method does not fit the network, or its numbers do not fit the tasks.
     """
     sequence = _sequence(context, context.study.seeds[0])
     net = _net(context, sequence)
-    for name in {c.method for c in configurations(context.study)}:
-        methods.build(name, net)
+    for configuration in configurations(context.study):
+        method = methods.build(configuration.method, net)
+        method.network(net, configuration.hyper)
 
 
 def _prepare(context: Context) -> None:
@@ -274,6 +275,8 @@ def _learnt(
     training, hyper = configuration.training, configuration.hyper
     if method.joint:
         return learn_joint(method, sequence, training, hyper, seed)
+    if not methods.entry_of(configuration.method).starts_from_source:
+        return learn_sequence(method, sequence, training, hyper, seed, None, {})
     source = _source(context, source_key(context.study, configuration, seed))
     key = statistics_key(context.study, configuration, seed)
     statistics = _statistics(context, key) if key else {}

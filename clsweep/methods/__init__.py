@@ -37,6 +37,8 @@ class MethodEntry:
         starts_from_source: whether its trials begin at the shared source model.
         starts_from_finetuned: whether they also need the plainly fine-tuned network of the second
             task, which is trained once per seed and shared.
+        own_start: what of it cannot begin there and learns the first task within each trial;
+            '' for nothing.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
     """
@@ -50,6 +52,7 @@ class MethodEntry:
     is_reference: bool = False
     starts_from_source: bool = True
     starts_from_finetuned: bool = False
+    own_start: str = ""
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
 
@@ -109,6 +112,13 @@ METHODS: dict[str, MethodEntry] = {
     ),
     "agem": MethodEntry(
         "A-GEM", hypers.AgemHyper, "Chaudhry et al. 2019, ICLR", uses=("source examples",)
+    ),
+    "dgr": MethodEntry(
+        "generative replay",
+        hypers.DgrHyper,
+        "Shin et al. 2017, NeurIPS; van de Ven and Tolias 2018, arXiv 1809.10635",
+        uses=("a generator with a start of its own",),
+        own_start="generator",
     ),
 }
 

@@ -149,6 +149,14 @@ def _no_memory(params: Params, hyper: Any) -> Memory:
     return {}
 
 
+def _same_network(net: Net, hyper: Any) -> Net:
+    return net
+
+
+def _plain_predict(net: Net, params: Params, x: Tensor, task: int, hyper: Any) -> Tensor:
+    return net.apply(params, x, task)
+
+
 def _no_statistics(net: Net, params: Params, learnt: Learnt, hyper: Any) -> Params:
     return {}
 
@@ -208,8 +216,16 @@ class Method:
     """How to learn the next task.
 
     Attributes:
-        net: the network, also used for evaluation.
-        phases: run in order on every task after the first; the first task is plain training.
+        net: the study's network.
+        phases: run in order on every task after the first; the first task is plain training,
+            unless the method cannot start from that (see `MethodEntry.starts_from_source`).
+        first_phases: run in order on the first task after the plain training.
+        network: (net, hyper) -> the network that is trained: `net` with further parameters beside
+            it, or one that generates the parameters of `net`. What the source model lacks of its
+            parameters starts as `init` draws it.
+        predict: (network, params, x, task, hyper) -> logits [B, classes of the head], for
+            evaluation. `task` is the task of the examples where each has a head of its own, else
+            the last task learnt.
         begin: (params, hyper) -> memory, before the first task.
         measure: (net, params, learnt, hyper) -> statistics of the task's data under the trained
             network: the expensive part of `absorb`, cached for the source model under the hypers
@@ -223,6 +239,9 @@ class Method:
 
     net: Net
     phases: tuple[Phase, ...]
+    first_phases: tuple[Phase, ...] = ()
+    network: Callable[[Net, Any], Net] = _same_network
+    predict: Callable[[Net, Params, Tensor, int, Any], Tensor] = _plain_predict
     begin: Callable[[Params, Any], Memory] = _no_memory
     measure: Callable[[Net, Params, Learnt, Any], Params] = _no_statistics
     absorb: Callable[[Params, Memory, Params, Learnt, Any], Memory] = _plain_absorb

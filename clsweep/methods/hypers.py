@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 
 __all__ = [
     "AgemHyper",
+    "DgrHyper",
     "EwcHyper",
     "Hyper",
     "L2Hyper",
@@ -25,6 +26,7 @@ __all__ = [
     "fixed",
     "knob",
     "nuisance",
+    "widths",
 ]
 
 
@@ -40,6 +42,14 @@ class Hyper(BaseModel):
             n_steps: steps per task that the study asks for.
         """
         return (n_steps,)
+
+    def first_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Gradient steps of each phase that follows the source model's training.
+
+        Args:
+            n_steps: steps per task that the study asks for.
+        """
+        return ()
 
 
 def knob(
@@ -84,6 +94,16 @@ def nuisance(
 def fixed(default: Any, *, doc: str, at_least: float | None = None) -> Any:
     """A value that is a stated caveat of the study, not searched."""
     return Field(default, description=doc, ge=at_least, json_schema_extra={"role": "fixed"})
+
+
+def widths(default: str, *, doc: str) -> Any:
+    """Widths of layers as one value, such as '400-400'; a list would be an axis of the grid."""
+    return Field(
+        default,
+        description=f"{doc}, joined by '-'",
+        pattern=r"^[1-9]\d*(-[1-9]\d*)*$",
+        json_schema_extra={"role": "fixed"},
+    )
 
 
 Form = Literal["gradient", "proximal"]
@@ -209,3 +229,37 @@ class AgemHyper(Hyper):
         500, 50, 5000, log=True, doc="stored examples in all, over every task", at_least=1
     )
     fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
+
+
+class DgrHyper(Hyper):
+    """Numbers of `dgr`."""
+
+    weight: float = knob(
+        1.0,
+        0.1,
+        10.0,
+        log=True,
+        doc="w in (L_new + w k L_replay) / (1 + w k), k the number of past tasks; "
+        "1 weighs all tasks alike",
+    )
+    targets: Literal["hard", "soft"] = fixed(
+        "soft", doc="labels of generated images: 'hard' classes, or 'soft' probabilities"
+    )
+    temperature: float = nuisance(
+        2.0, 1.0, 4.0, log=False, doc="T, temperature of soft targets", at_least=1e-3
+    )
+    replay_batch: int = fixed(
+        0, doc="generated images per step; 0 for as many as the training batch", at_least=0
+    )
+    generator_hidden: str = widths(
+        "400-400", doc="units of the encoder's hidden layers; the decoder mirrors them"
+    )
+    latent: int = fixed(100, doc="dimensions of the generator's code z", at_least=1)
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """The generator, then the solver."""
+        return n_steps, n_steps
+
+    def first_steps(self, n_steps: int) -> tuple[int, ...]:
+        """The generator."""
+        return (n_steps,)

@@ -12,7 +12,13 @@ from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.nets import Net
 from clsweep.trees import Params
 
-__all__ = ["distillation", "finetuning_phase", "plain_phase", "task_loss"]
+__all__ = [
+    "distillation",
+    "finetuning_phase",
+    "padded_distillation",
+    "plain_phase",
+    "task_loss",
+]
 
 
 def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:
@@ -32,6 +38,19 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
         temperature: T > 0.
     """
     return F.cross_entropy(student / temperature, (teacher / temperature).softmax(1))
+
+
+def padded_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """`distillation` of a wider student: its outputs that the teacher lacks have the target 0.
+
+    Args:
+        student: logits [B, K], differentiated.
+        teacher: logits [B, K'], K' ≤ K: those of the student's first K' outputs; held.
+        temperature: T > 0.
+    """
+    n_new = student.shape[1] - teacher.shape[1]
+    # An output of −∞ has the probability 0, and leaves the other probabilities as they are.
+    return distillation(student, F.pad(teacher, (0, n_new), value=float("-inf")), temperature)
 
 
 def plain_phase(net: Net) -> Phase:

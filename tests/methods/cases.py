@@ -29,6 +29,7 @@ class Case(NamedTuple):
         return METHODS[self.name].hyper(**{**self.hyper, **(overrides or {})})
 
 
+SMALL_VAE = {"generator_hidden": "9-7", "latent": 3}
 CASES = [
     Case("finetune", {}, {}),
     Case("frozen", {}),
@@ -63,6 +64,8 @@ CASES = [
     ),
     Case("agem", {"memory_size": 20, "reference_batch": 10}),
     Case("agem", {"memory_size": 20, "reference_batch": 30, "fill": "uniform"}),
+    Case("dgr", SMALL_VAE, {"weight": 0.0}, exact_at_zero=False),
+    Case("dgr", {**SMALL_VAE, "targets": "hard", "replay_batch": 5, "weight": 3.0}),
 ]
 CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
 

@@ -11,6 +11,7 @@ import torch
 from clsweep import methods, nets
 from clsweep.draws import generator
 from clsweep.errors import MethodError
+from clsweep.methods import METHODS
 from clsweep.methods.base import Learnt, Memory
 from clsweep.sequences import (
     LearntSequence,
@@ -54,9 +55,19 @@ def learnt(
     hyper = case.numbers(overrides)
     if method.joint:
         return learn_joint(method, sequence, training, hyper, 0)
+    if not METHODS[case.name].starts_from_source:
+        return learn_sequence(method, sequence, training, hyper, 0, None, {})
     source = source or source_of(sequence, training)
     statistics = measure_source(method, sequence, source, hyper, 0)
     return learn_sequence(method, sequence, training, hyper, 0, source, statistics)
+
+
+def completed(case: Case, sequence: TaskSequence, params: Params) -> Params:
+    """The source model's parameters, and initial ones for what the method has beside them."""
+    method = methods.build(case.name, net_for(sequence))
+    network = method.network(method.net, case.numbers())
+    fresh = network.init(generator(0, "init"))
+    return {**params, **{n: v for n, v in fresh.items() if n not in params}}
 
 
 def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
@@ -64,9 +75,9 @@ def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
     hyper = case.numbers()
     statistics = measure_source(method, sequence, source, hyper, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0))
-    return method.absorb(
-        source.params, method.begin(source.trace.start, hyper), statistics, data, hyper
-    )
+    empty = method.begin(completed(case, sequence, source.trace.start), hyper)
+    params = completed(case, sequence, source.params)
+    return method.absorb(params, empty, statistics, data, hyper)
 
 
 def same(a: Params, b: Params) -> bool:
@@ -145,12 +156,13 @@ def test_memory_keeps_its_structure(
     sequence = sequences[scenario]
     method, hyper = methods.build(case.name, net_for(sequence)), case.numbers()
     source = source_of(sequence)
-    empty = method.begin(source.trace.start, hyper)
+    empty = method.begin(completed(case, sequence, source.trace.start), hyper)
     memory = absorbed(case, sequence, source)
     assert structure(memory) == structure(empty)
     data = Learnt(sequence.tasks[1], sequence.scale, source.trace, 128, generator(0, "absorb", 1))
     statistics = method.measure(method.net, source.params, data, hyper)
-    again = method.absorb(source.params, memory, statistics, data, hyper)
+    params = completed(case, sequence, source.params)
+    again = method.absorb(params, memory, statistics, data, hyper)
     assert structure(again) == structure(empty)
 
 
@@ -228,7 +240,8 @@ def test_first_task_is_the_shared_source(
     n = len(source.rows)
     assert found.rows[:n] == source.rows
     per_task = sum(case.numbers().phase_steps(TRAINING.steps))
-    assert found.n_steps == per_task * (len(sequence.tasks) - 1)
+    on_first = sum(case.numbers().first_steps(TRAINING.steps))
+    assert found.n_steps == on_first + per_task * (len(sequence.tasks) - 1)
 
 
 @every_method
