@@ -190,13 +190,18 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         sizes = benchmark_sizes(study.benchmark, data_root)
     except StudyError as error:
         raise _in_file(error, where) from None
-    n_train = sum(size.n_train for size in sizes)
+    counts = [size.n_train for size in sizes]
     for index, request in enumerate(study.methods):
-        for size in request.axes().get("memory_size", ()):
+        axes = request.axes()
+        each = True in axes.get("per_task", ())
+        n_train, of = (
+            (max(counts), "the largest task") if each else (sum(counts), "all tasks together")
+        )
+        for size in axes.get("memory_size", ()):
             if size > n_train:
                 raise StudyError(
                     f"memory_size = {size} is more than the benchmark's training examples",
-                    expected=f"at most {n_train}, the training examples of all tasks together",
+                    expected=f"at most {n_train}, the training examples of {of}",
                     where=place(raw, ("methods", index, "memory_size"), where),
                 )
 

@@ -329,6 +329,14 @@ def test_memory_as_large_as_the_data_is_allowed() -> None:
         parse_study(HEAD + '[[methods]]\nname = "replay"\nmemory_size = 1168\n')
 
 
+def test_memory_per_task_is_bounded_by_the_largest_task() -> None:
+    text = HEAD + '[[methods]]\nname = "gem"\nper_task = {each}\nmemory_size = {size}\n'
+    parse_study(text.format(each="false", size=1167))
+    with pytest.raises(StudyError, match=r"at most \d+, the training examples of the largest"):
+        parse_study(text.format(each="true", size=1167))
+    parse_study(text.format(each="true", size=500))
+
+
 def test_the_schema_is_json_and_knows_every_method_and_benchmark() -> None:
     schema = json.loads(json.dumps(Study.model_json_schema()))
     assert set(schema["properties"]) == set(Study.model_fields)

@@ -120,6 +120,9 @@ METHODS: dict[str, MethodEntry] = {
         uses=("a generator with a start of its own",),
         own_start="generator",
     ),
+    "gem": MethodEntry(
+        "GEM", hypers.GemHyper, "Lopez-Paz and Ranzato 2017, NeurIPS", uses=("source examples",)
+    ),
 }
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "AgemHyper",
     "DgrHyper",
     "EwcHyper",
+    "GemHyper",
     "Hyper",
     "L2Hyper",
     "InterpolateHyper",
@@ -263,3 +264,20 @@ class DgrHyper(Hyper):
     def first_steps(self, n_steps: int) -> tuple[int, ...]:
         """The generator."""
         return (n_steps,)
+
+
+class GemHyper(Hyper):
+    """Numbers of `gem`."""
+
+    margin: float = knob(
+        0.5, 0.0, 1.0, log=False, doc="γ, least share of every past gradient in a projected step"
+    )
+    memory_size: int = knob(
+        500, 50, 5000, log=True, doc="stored examples in all, or per task", at_least=1
+    )
+    per_task: bool = fixed(False, doc="memory_size counts the examples of one task (published)")
+    fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
+    ridge: float = fixed(1e-3, doc="ε, added to the diagonal of MMᵀ", at_least=0)
+    ridge_unit: Literal["trace", "absolute"] = fixed(
+        "trace", doc="unit of ε: 'trace' for trace(MMᵀ)/t, 'absolute' for 1 (published)"
+    )

@@ -66,6 +66,8 @@ CASES = [
     Case("agem", {"memory_size": 20, "reference_batch": 30, "fill": "uniform"}),
     Case("dgr", SMALL_VAE, {"weight": 0.0}, exact_at_zero=False),
     Case("dgr", {**SMALL_VAE, "targets": "hard", "replay_batch": 5, "weight": 3.0}),
+    Case("gem", {"memory_size": 20}),
+    Case("gem", {"memory_size": 10, "per_task": True, "margin": 0.0, "fill": "uniform"}),
 ]
 CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
 
