@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.errors import StudyError
 from clsweep.norms import normalised, statistic_names
 from clsweep.trees import Params
 
 if TYPE_CHECKING:
     from clsweep.settings import NetConfig
 
-__all__ = ["Body", "Layer", "Shape", "conv_body", "drawn", "mlp_body"]
+__all__ = ["Body", "Layer", "Shape", "conv_body", "drawn", "lenet_body", "mlp_body"]
 
 Shape = tuple[int, int, int]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
@@ -57,9 +56,10 @@ class Body(NamedTuple):
 
 
 def drawn(layers: dict[str, Layer], initialization: str, rng: torch.Generator) -> Params:
-    """Weights and biases: 'torch' as nn.Linear and nn.Conv2d do, 'xavier' with zero biases.
+    """Weights and biases, uniform within ± a bound; a norm starts with gain 1 and bias 0.
 
-    A norm starts with gain 1 and bias 0.
+    'torch': 1/√fan_in for both, as nn.Linear and nn.Conv2d do; 'xavier': √(6/(fan_in + fan_out))
+    and 'he': √(6/fan_in) with zero biases.
     """
     params: Params = {}
     for name, (shape, has_bias, norm) in layers.items():
@@ -69,12 +69,15 @@ def drawn(layers: dict[str, Layer], initialization: str, rng: torch.Generator) -
             continue
         fan_in = int(torch.tensor(shape[1:]).prod())
         fan_out = shape[0] * fan_in // shape[1]
-        xavier = initialization == "xavier"
-        bound = (6 / (fan_in + fan_out)) ** 0.5 if xavier else fan_in**-0.5
+        bound = {
+            "torch": fan_in**-0.5,
+            "xavier": (6 / (fan_in + fan_out)) ** 0.5,
+            "he": (6 / fan_in) ** 0.5,
+        }[initialization]
         params[f"{name}.weight"] = (torch.rand(shape, generator=rng) * 2 - 1) * bound
         if has_bias:
             bias = torch.rand(shape[0], generator=rng) * 2 - 1
-            params[f"{name}.bias"] = bias * (0 if xavier else bound)
+            params[f"{name}.bias"] = bias * (bound if initialization == "torch" else 0)
     return params
 
 
@@ -103,13 +106,6 @@ def conv_body(config: NetConfig, input_shape: Shape) -> Body:
     channels = [input_shape[0], *config.channels]
     shrink = 2 ** len(config.channels)
     height, width = input_shape[1] // shrink, input_shape[2] // shrink
-    if height == 0 or width == 0:
-        raise StudyError(
-            f"{len(config.channels)} convolutions, each halving the image, leave nothing of "
-            f"{input_shape[1]}x{input_shape[2]} pixels",
-            expected="fewer channels entries, or larger images",
-            where="[net] channels",
-        )
     norm = config.norm_used
     layers: dict[str, Layer] = {}
     for i in range(len(config.channels)):
@@ -128,3 +124,30 @@ def conv_body(config: NetConfig, input_shape: Shape) -> Body:
         return act(F.linear(x.flatten(1), params["dense.weight"], params["dense.bias"]))
 
     return Body(layers, config.width, features)
+
+
+def lenet_body(config: NetConfig, input_shape: Shape) -> Body:
+    """LeNet-5 as it is used today: 6 and 16 maps of 5×5, max-pooling, dense layers of 120 and 84.
+
+    LeCun et al. 1998, who train its subsampling and connect its maps sparsely. The first
+    convolution is padded by 2, so that 28×28 images leave the 5×5 maps of the paper.
+    """
+    height, width = ((side // 2 - 4) // 2 for side in input_shape[1:])
+    layers = {
+        "convs.0": Layer((6, input_shape[0], 5, 5)),
+        "convs.1": Layer((16, 6, 5, 5)),
+        "dense.0": Layer((120, 16 * height * width)),
+        "dense.1": Layer((84, 120)),
+    }
+    act = _ACTIVATIONS[config.activation]
+
+    def features(params: Params, x: Tensor) -> Tensor:
+        for i, padding in enumerate((2, 0)):
+            weight, bias = params[f"convs.{i}.weight"], params[f"convs.{i}.bias"]
+            x = F.max_pool2d(act(F.conv2d(x, weight, bias, padding=padding)), 2)
+        x = x.flatten(1)
+        for i in range(2):
+            x = act(F.linear(x, params[f"dense.{i}.weight"], params[f"dense.{i}.bias"]))
+        return x
+
+    return Body(layers, 84, features)

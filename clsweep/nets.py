@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.bodies import Body, Layer, Shape, conv_body, drawn, mlp_body
+from clsweep.bodies import Body, Layer, Shape, conv_body, drawn, lenet_body, mlp_body
 from clsweep.catalog import Heads
 from clsweep.custom_nets import custom_parts
+from clsweep.net_sizes import check_image
 from clsweep.norms import is_statistic
+from clsweep.resnets import resnet18_body, resnet32_body
 from clsweep.trees import Params
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Net", "build", "own_head_logits", "shared"]
 
-_BODIES: dict[str, Callable[[NetConfig, Shape], Body]] = {"mlp": mlp_body, "conv": conv_body}
+_BODIES: dict[str, Callable[[NetConfig, Shape], Body]] = {
+    "mlp": mlp_body,
+    "conv": conv_body,
+    "lenet": lenet_body,
+    "resnet32": resnet32_body,
+    "resnet18": resnet18_body,
+}
 
 
 class Net(NamedTuple):
@@ -114,6 +122,7 @@ def build(config: NetConfig, input_shape: Shape, heads: Heads) -> Net:
             parts.statistics,
             config.bn_mode,
         )
+    check_image(config, input_shape)
     body = _BODIES[config.name](config, input_shape)
     head_layers = (
         {f"heads.{task}": Layer((size, body.width)) for task, size in enumerate(heads.sizes)}

@@ -24,16 +24,23 @@ class Section(BaseModel):
 _USED_KEYS = {
     "mlp": ("name", "hidden", "activation", "initialization"),
     "conv": ("name", "channels", "width", "activation", "initialization", "norm", "bn_mode"),
+    "lenet": ("name", "activation", "initialization"),
+    "resnet32": ("name", "depth", "base_maps", "initialization", "norm", "bn_mode"),
+    "resnet18": ("name", "base_maps", "initialization", "norm", "bn_mode"),
     "custom": ("name", "factory", "bn_mode"),
 }
+_RESIDUAL = ("resnet32", "resnet18")
 
 
 class NetConfig(Section):
     """The network, `[net]`."""
 
     name: Annotated[
-        Literal["mlp", "conv", "custom"],
-        Field(description="'mlp', 'conv', or 'custom' for a module of your own"),
+        Literal["mlp", "conv", "lenet", "resnet32", "resnet18", "custom"],
+        Field(
+            description="'mlp', 'conv', 'lenet', 'resnet32' (pre-activation), 'resnet18', "
+            "or 'custom' for a module of your own"
+        ),
     ] = "mlp"
     hidden: Annotated[
         tuple[Width, ...], Field(strict=False, description="units of each hidden layer (mlp)")
@@ -51,11 +58,14 @@ class NetConfig(Section):
         ),
     ] = ""
     activation: Annotated[
-        Literal["relu", "tanh"], Field(description="nonlinearity (mlp, conv)")
+        Literal["relu", "tanh"], Field(description="nonlinearity (mlp, conv, lenet)")
     ] = "relu"
     norm: Annotated[
         Literal["standard", "none", "batch", "group"],
-        Field(description="normalisation; 'standard': the net's own, 'none' (conv)"),
+        Field(
+            description="normalisation (conv, resnet32, resnet18); 'standard': 'none' for conv, "
+            "'batch' for the others"
+        ),
     ] = "standard"
     bn_mode: Annotated[
         Literal["batch", "frozen"],
@@ -66,17 +76,27 @@ class NetConfig(Section):
         ),
     ] = "batch"
     initialization: Annotated[
-        Literal["torch", "xavier"],
+        Literal["torch", "xavier", "he"],
         Field(
-            description="'torch': nn.Linear's own; "
-            "'xavier': Xavier-uniform weights, zero biases (mlp, conv)"
+            description="'torch': nn.Linear's own; 'xavier', 'he': uniform weights after Glorot "
+            "or He, zero biases (all but custom)"
         ),
     ] = "torch"
+
+    depth: Annotated[
+        int, Field(ge=8, description="layers, 6n + 2 for n blocks in each stage (resnet32)")
+    ] = 32
+    base_maps: Annotated[
+        int,
+        Field(ge=0, description="maps of the first stage; 0: 16 in resnet32, 20 in resnet18"),
+    ] = 0
 
     @property
     def norm_used(self) -> str:
         """The normalisation that the net has: 'none', 'batch' or 'group'."""
-        return "none" if self.norm == "standard" else self.norm
+        if self.norm != "standard":
+            return self.norm
+        return "batch" if self.name in _RESIDUAL else "none"
 
     @property
     def used_keys(self) -> tuple[str, ...]:
@@ -95,6 +115,12 @@ class NetConfig(Section):
                     expected="only " + ", ".join(f"'{k}'" for k in self.used_keys),
                     at=(key,),
                 )
+        if self.depth % 6 != 2:
+            raise mistake(
+                f"depth = {self.depth} makes no three stages of equal blocks",
+                expected="6n + 2: 8, 14, 20, 26, 32, ...",
+                at=("depth",),
+            )
         if self.name == "custom":
             _check_factory(self.factory)
         return self
