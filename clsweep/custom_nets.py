@@ -10,6 +10,7 @@ from torch import nn
 
 from clsweep.bodies import Shape
 from clsweep.catalog import Heads
+from clsweep.draws import seeded_globally
 from clsweep.errors import StudyError
 from clsweep.modules import Origin, Parts, module_parts
 
@@ -71,8 +72,7 @@ def _made(
     rng: torch.Generator,
 ) -> nn.Module:
     """The factory's module; its own use of torch's global generator is seeded and contained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+    with seeded_globally(rng):
         try:
             module = factory(input_shape, heads.n_outputs)
         except Exception as error:

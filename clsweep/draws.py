@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-__all__ = ["batch_indices", "generator"]
+__all__ = ["batch_indices", "generator", "seeded_globally"]
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
@@ -26,6 +27,18 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
     text = json.dumps([seed, *purpose], separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@contextmanager
+def seeded_globally(rng: torch.Generator) -> Iterator[None]:
+    """For code that draws from torch's global generator: seeded inside the block, restored after.
+
+    Args:
+        rng: draws the seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+        yield
 
 
 def batch_indices(

@@ -22,7 +22,7 @@ from clsweep.errors import StudyError
 from clsweep.norms import has_statistics, is_statistic, statistic_names
 from clsweep.trees import Params
 
-__all__ = ["Origin", "Parts", "module_parts"]
+__all__ = ["Origin", "Parts", "last_layer", "module_parts"]
 
 
 class Origin(NamedTuple):
@@ -97,21 +97,26 @@ def module_parts(
         return out
 
     _probe(module, origin, input_shape, heads)
-    return Parts(init, features, _readout(module, heads), statistics)
+    last = last_layer(module, heads.n_outputs)
+    readout = tuple(
+        name for name, _ in module.named_parameters() if last and name.rpartition(".")[0] == last
+    )
+    return Parts(init, features, readout, statistics)
 
 
-def _readout(module: nn.Module, heads: Heads) -> tuple[str, ...]:
-    """Parameters of the last linear layer that has an output for every class."""
-    last = [
+def last_layer(module: nn.Module, n_outputs: int) -> str:
+    """Name of the last linear layer that has an output for every class; '' without one.
+
+    Args:
+        module: the network.
+        n_outputs: classes over all heads.
+    """
+    found = [
         name
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and layer.out_features == heads.n_outputs
-    ][-1:]
-    return tuple(
-        name
-        for name, _ in module.named_parameters()
-        if last and name.rpartition(".")[0] == last[0]
-    )
+        if isinstance(layer, nn.Linear) and layer.out_features == n_outputs
+    ]
+    return found[-1] if found else ""
 
 
 def _check_norms(norms: dict[str, _BatchNorm], origin: Origin) -> None:

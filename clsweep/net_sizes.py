@@ -11,7 +11,7 @@ from clsweep.errors import StudyError
 if TYPE_CHECKING:
     from clsweep.settings import NetConfig
 
-__all__ = ["check_image", "image_shape"]
+__all__ = ["check_image", "benchmark_shape"]
 
 # Padding 2, 5×5, pooling, 5×5 without padding, pooling: 12 -> 12 -> 6 -> 2 -> 1.
 _LENET_SIDE = 12
@@ -49,7 +49,7 @@ def check_image(config: NetConfig, shape: tuple[int, int, int]) -> None:
         )
 
 
-def image_shape(config: BenchmarkConfig, root: Path | None) -> tuple[int, int, int]:
+def benchmark_shape(config: BenchmarkConfig, root: Path | None) -> tuple[int, int, int]:
     """(C, H, W) of the benchmark's images, padded, without loading any.
 
     Args:

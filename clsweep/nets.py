@@ -9,6 +9,7 @@ entries of `params` too, told by their names, but are neither trained nor regula
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -18,6 +19,8 @@ from torch.nn import functional as F
 from clsweep.bodies import Body, Layer, Shape, conv_body, drawn, lenet_body, mlp_body
 from clsweep.catalog import Heads
 from clsweep.custom_nets import custom_parts
+from clsweep.modules import Parts
+from clsweep.net_files import weights_file
 from clsweep.net_sizes import check_image
 from clsweep.norms import is_statistic
 from clsweep.resnets import resnet18_body, resnet32_body
@@ -99,19 +102,22 @@ def own_head_logits(net: Net, params: Params, h: Tensor, tasks: Tensor, newest: 
     return torch.stack(padded)[tasks, rows]
 
 
-def build(config: NetConfig, input_shape: Shape, heads: Heads) -> Net:
+def build(
+    config: NetConfig, input_shape: Shape, heads: Heads, data_root: Path | None = None
+) -> Net:
     """The network of a study.
 
     Args:
         config: the study's `[net]`.
         input_shape: (C, H, W) of the benchmark's images.
         heads: the benchmark's heads.
+        data_root: folder below which pretrained weights are looked for.
 
     Raises:
-        StudyError: the images are too small for the net, or a custom factory is unusable.
+        StudyError: the images are too small for the net, or a module is unusable.
     """
-    if config.name == "custom":
-        parts = custom_parts(config.factory, input_shape, heads)
+    if config.name in ("custom", "torchvision"):
+        parts = _module_parts(config, input_shape, heads, data_root)
         return Net(
             parts.init,
             parts.features,
@@ -140,6 +146,18 @@ def build(config: NetConfig, input_shape: Shape, heads: Heads) -> Net:
         statistics=body.statistics,
         bn_mode=config.bn_mode,
     )
+
+
+def _module_parts(
+    config: NetConfig, input_shape: Shape, heads: Heads, data_root: Path | None
+) -> Parts:
+    if config.name == "custom":
+        return custom_parts(config.factory, input_shape, heads)
+    # Importing torchvision takes a second, which other nets need not wait for.
+    from clsweep.torchvision_nets import torchvision_parts
+
+    weights = weights_file(config, data_root)
+    return torchvision_parts(config.model, weights, input_shape, heads)
 
 
 def _readout(heads: Heads) -> Callable[[int], tuple[str, ...]]:

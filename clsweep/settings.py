@@ -27,8 +27,10 @@ _USED_KEYS = {
     "lenet": ("name", "activation", "initialization"),
     "resnet32": ("name", "depth", "base_maps", "initialization", "norm", "bn_mode"),
     "resnet18": ("name", "base_maps", "initialization", "norm", "bn_mode"),
+    "torchvision": ("name", "model", "weights", "bn_mode"),
     "custom": ("name", "factory", "bn_mode"),
 }
+_MODULES = ("torchvision", "custom")
 _RESIDUAL = ("resnet32", "resnet18")
 
 
@@ -36,10 +38,10 @@ class NetConfig(Section):
     """The network, `[net]`."""
 
     name: Annotated[
-        Literal["mlp", "conv", "lenet", "resnet32", "resnet18", "custom"],
+        Literal["mlp", "conv", "lenet", "resnet32", "resnet18", "torchvision", "custom"],
         Field(
             description="'mlp', 'conv', 'lenet', 'resnet32' (pre-activation), 'resnet18', "
-            "or 'custom' for a module of your own"
+            "'torchvision' for one of its models, or 'custom' for a module of your own"
         ),
     ] = "mlp"
     hidden: Annotated[
@@ -79,10 +81,9 @@ class NetConfig(Section):
         Literal["torch", "xavier", "he"],
         Field(
             description="'torch': nn.Linear's own; 'xavier', 'he': uniform weights after Glorot "
-            "or He, zero biases (all but custom)"
+            "or He, zero biases (all but torchvision, custom)"
         ),
     ] = "torch"
-
     depth: Annotated[
         int, Field(ge=8, description="layers, 6n + 2 for n blocks in each stage (resnet32)")
     ] = 32
@@ -90,6 +91,17 @@ class NetConfig(Section):
         int,
         Field(ge=0, description="maps of the first stage; 0: 16 in resnet32, 20 in resnet18"),
     ] = 0
+    model: Annotated[
+        str,
+        Field(description="'resnet18', 'vgg11_bn', ...; dropout is switched off (torchvision)"),
+    ] = ""
+    weights: Annotated[
+        str,
+        Field(
+            description="file with the model's pretrained state dict, below the data root; '' to "
+            "draw them; rename a file that changes (torchvision)"
+        ),
+    ] = ""
 
     @property
     def norm_used(self) -> str:
@@ -101,7 +113,7 @@ class NetConfig(Section):
     @property
     def used_keys(self) -> tuple[str, ...]:
         """The keys that mean something for a net of this name, and this normalisation."""
-        may_have_batch_norm = self.norm_used == "batch" or self.name == "custom"
+        may_have_batch_norm = self.norm_used == "batch" or self.name in _MODULES
         keys = _USED_KEYS[self.name]
         return tuple(key for key in keys if key != "bn_mode" or may_have_batch_norm)
 
@@ -120,6 +132,12 @@ class NetConfig(Section):
                 f"depth = {self.depth} makes no three stages of equal blocks",
                 expected="6n + 2: 8, 14, 20, 26, 32, ...",
                 at=("depth",),
+            )
+        if self.name == "torchvision" and not self.model:
+            raise mistake(
+                "the net 'torchvision' names no model",
+                expected='model = "resnet18", or another classification model of torchvision',
+                at=("model",),
             )
         if self.name == "custom":
             _check_factory(self.factory)

@@ -27,7 +27,8 @@ from clsweep.configurations import (
 from clsweep.errors import StudyError, closest_name
 from clsweep.grid import AnyRequest, MethodRequest
 from clsweep.methods import METHODS
-from clsweep.net_sizes import check_image, image_shape
+from clsweep.net_files import weights_file
+from clsweep.net_sizes import benchmark_shape, check_image
 from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
 from clsweep.study_errors import Loc, as_toml, key_path, mistake, place, study_error
 
@@ -189,7 +190,8 @@ def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
 def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
     try:
         sizes = benchmark_sizes(study.benchmark, data_root)
-        check_image(study.net, image_shape(study.benchmark, data_root))
+        check_image(study.net, benchmark_shape(study.benchmark, data_root))
+        weights_file(study.net, data_root)
     except StudyError as error:
         raise _in_file(error, where) from None
     counts = [size.n_train for size in sizes]

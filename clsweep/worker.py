@@ -177,7 +177,7 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
 
 
 def _net(context: Context, sequence: TaskSequence) -> nets.Net:
-    return nets.build(context.study.net, sequence.input_shape, sequence.heads)
+    return nets.build(context.study.net, sequence.input_shape, sequence.heads, context.data_root)
 
 
 def _make_source(context: Context, job: Job) -> None:

@@ -35,6 +35,7 @@ def cli(
         ["--version"],
         ["--help"],
         ["plan", "study.toml"],
+        ["plan", "models/study.toml"],
         ["methods"],
         ["methods", "ewc"],
         ["benchmarks"],
@@ -48,6 +49,8 @@ def cli(
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     tiny_study(tmp_path)
+    (tmp_path / "models").mkdir()
+    tiny_study(tmp_path / "models", net='name = "torchvision"\nmodel = "resnet18"')
     code = (
         "import sys; from clsweep.cli import main; code = main(sys.argv[1:])\n"
         f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"

@@ -235,7 +235,7 @@ WRONG_VALUES = {
         "train/CLASS/*.png",
     ),
     "net": (_with_net('name = "mpl"\n'), 'name = "mpl"', "'mlp'?", "net.name"),
-    "far net": (_with_net('name = "resnet50"\n'), "one of 'conv', 'custom', 'mlp'"),
+    "far net": (_with_net('name = "perceiver"\n'), "one of 'conv', 'custom', 'lenet', 'mlp'"),
     "width": (_with_net("hidden = [0]\n"), "hidden[0] = 0", "at least 1"),
     "key of another net": (
         _with_net('name = "conv"\nhidden = [3]\n'),
