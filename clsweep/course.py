@@ -99,7 +99,8 @@ class Course:
             drawn = initial_params(self.net, self.seed, task.train.labels.device)
             start = with_population(self.net, drawn, task.train, self.sequence.scale)
             rows = evaluate(self._predict, start, self.sequence, -1)
-            state = State(start, method.begin(start, self.hyper), None, {}, 0)
+            # Trained without the statistics of the drawn network, which would else be held.
+            state = State(drawn, method.begin(start, self.hyper), None, {}, 0)
             state, new_rows = self.task(state, task)
             return state._replace(memory=self.absorbed(state, task)), rows + new_rows
         memory = method.begin(self._completed(source.trace.start), self.hyper)

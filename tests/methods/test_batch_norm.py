@@ -93,6 +93,21 @@ def test_memory_keeps_its_structure(
     assert structure(memory) == structure(empty)
 
 
+@both_modes
+def test_a_first_task_of_ones_own_is_trained_like_the_source(
+    bn_mode: str, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences["domain"]
+    net = net_for(sequence, bn_mode)
+    source = learn_source(net, sequence, TRAINING, 0)
+    method, hyper = methods.build("finetune", net), CASES[0].numbers()
+    shared_start, own_start = (
+        learn_sequence(method, sequence, TRAINING, hyper, 0, first, {}) for first in (source, None)
+    )
+    assert same(shared_start.params, own_start.params)
+    assert shared_start.rows == own_start.rows
+
+
 @pytest.mark.parametrize(
     ("name", "hyper"),
     [
