@@ -30,7 +30,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clsweep.cli import main as clsweep
-from clsweep.measures import accuracy_table, average_accuracy, mean_and_error
+from clsweep.measures import (
+    Table,
+    accuracy_table,
+    average_accuracy,
+    backward_transfer,
+    forward_transfer,
+    mean_and_error,
+)
 from clsweep.store import Store
 from clsweep.study import Study, configurations, load_study, tomllib
 
@@ -39,7 +46,15 @@ CONFIGS = ROOT / "configs" / "reproduce"
 REFERENCE = ROOT / "results" / "reference"
 
 ERROR_KINDS = ("sd", "sem", "")
-MEASURES = ("average_accuracy",)
+# What was published, and how its row is called. A transfer is a mean over T − 1 tasks by its
+# definition; the code of GEM divides by all T.
+MEASURES = {
+    "average_accuracy": "",
+    "backward_transfer": "BWT",
+    "forward_transfer": "FWT",
+    "backward_transfer_over_t": "BWT · (T−1)/T",
+    "forward_transfer_over_t": "FWT · (T−1)/T",
+}
 EXPLAINED = "misses, see below"
 _HEAD = """\
 # Published numbers, and what clsweep makes of them
@@ -48,7 +63,9 @@ Made by `python benchmarks/reproduce.py --data-root DIR`; do not edit. DIR holds
 torchvision keeps it. Each section is one study file; its hyperparameters are the published ones
 and were not tuned until the numbers fit.
 
-All numbers are test accuracies in per cent, averaged over the tasks after the last one.
+All numbers are test accuracies in per cent, averaged over the tasks after the last one; rows that
+say so are backward and forward transfer (BWT, FWT), as means over T − 1 tasks and, · (T−1)/T,
+over T.
 *Published* and *clsweep* are means ± standard error of the mean (n: number of runs or seeds).
 *Difference* is clsweep minus published, ± the standard error of the difference where both are
 known. *Tolerance* is three standard errors of the published mean, but at least one point, and at
@@ -82,6 +99,11 @@ class Target:
     n_runs: int
     least_tolerance: float
     source: str
+
+    @property
+    def row(self) -> str:
+        """Name of its row: the label, and the measure if that is not average accuracy."""
+        return ", ".join(filter(None, [self.label, MEASURES[self.measure]]))
 
     @property
     def sem(self) -> float:
@@ -126,7 +148,7 @@ def load_targets(reference: Path = REFERENCE) -> list[Target]:
 
 
 def load_notes(reference: Path = REFERENCE) -> dict[str, dict[str, Any]]:
-    """notes.toml: by study, 'about' and a table 'misses' from label to cause.
+    """notes.toml: by study, 'about' and a table 'misses' from row to cause.
 
     Args:
         reference: the folder of the file.
@@ -150,7 +172,7 @@ def run_study(path: Path, out: Path, data_root: Path | None, workers: int) -> No
 
 
 def rows_of(study: Study, out: Path) -> list[dict[str, Any]]:
-    """Average accuracies of a finished study: a row per label and seed, sorted as in the file.
+    """Measures of a finished study: a row per label and seed, sorted as in the file.
 
     Args:
         study: the study.
@@ -171,12 +193,18 @@ def rows_of(study: Study, out: Path) -> list[dict[str, Any]]:
             "label": c.label,
             "seed": seed,
             "config_id": c.id,
-            "average_accuracy": average_accuracy(
-                accuracy_table(records[c.id, seed]["accuracy"], "test", n_tasks)
-            ),
+            **_measured(accuracy_table(records[c.id, seed]["accuracy"], "test", n_tasks)),
         }
         for c, seed in wanted
     ]
+
+
+def _measured(acc: Table) -> dict[str, float]:
+    """Every one of `MEASURES`, NaN where the table does not hold what it needs."""
+    backward, forward = backward_transfer(acc), forward_transfer(acc)
+    share = (acc.shape[1] - 1) / acc.shape[1]
+    values = (average_accuracy(acc), backward, forward, backward * share, forward * share)
+    return dict(zip(MEASURES, values, strict=True))
 
 
 def write_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -191,7 +219,7 @@ def write_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ("label", pa.string()),
             ("seed", pa.int64()),
             ("config_id", pa.string()),
-            ("average_accuracy", pa.float64()),
+            *((measure, pa.float64()) for measure in MEASURES),
         ]
     )
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
@@ -217,7 +245,8 @@ def values_by_label(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str
     """
     values: dict[str, list[float]] = {}
     for row in rows:
-        values.setdefault(row["label"], []).append(100 * row[measure])
+        if row.get(measure) is not None:
+            values.setdefault(row["label"], []).append(100 * row[measure])
     return values
 
 
@@ -260,10 +289,10 @@ def _section(
     misses, causes = notes.get("misses", {}), []
     for target in targets:
         values = values_by_label(rows, target.measure).get(target.label, [])
-        verdict = _verdict(target, values, target.label in misses)
+        verdict = _verdict(target, values, target.row in misses)
         lines.append(_line(target, values, verdict))
         if verdict == EXPLAINED:
-            causes.append(f"- **{target.label}**: {' '.join(misses[target.label].split())}")
+            causes.append(f"- **{target.row}**: {' '.join(misses[target.row].split())}")
     return "\n".join(lines + [""] * bool(causes) + causes) + "\n"
 
 
@@ -282,7 +311,7 @@ def _line(target: Target, values: Sequence[float], verdict: str) -> str:
         ours = f"{_with_error(mean, sem)} (n = {len(values)})"
         difference = _with_error(mean - target.published, math.hypot(sem, target.sem), "+")
     cells = [
-        target.label,
+        target.row,
         f"{_with_error(target.published, target.sem)} (n = {target.n_runs})",
         ours,
         difference,
