@@ -24,9 +24,9 @@ from clsweep.errors import MethodError
 from clsweep.trees import Params
 
 if TYPE_CHECKING:
+    from clsweep.batches import Trainable
     from clsweep.nets import Net
     from clsweep.tasks import Scale
-    from clsweep.train import Trainable
 
 __all__ = [
     "has_statistics",

@@ -174,6 +174,13 @@ class TrainingConfig(Section):
     clip_value: Annotated[
         float, Field(ge=0, description="largest size of one gradient element; 0 for no clipping")
     ] = 0.0
+    augment: Annotated[
+        Literal["none", "flip", "crop_flip"],
+        Field(
+            description="random views of training images: mirrored, or also shifted by up to an "
+            "eighth of the image; examples that a method stores stay as they are"
+        ),
+    ] = "none"
     reset: Annotated[bool, Field(description="start every task with a fresh optimiser state")] = (
         True
     )

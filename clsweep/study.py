@@ -120,6 +120,7 @@ class Study(Section):
         _check_labels(self.methods)
         _check_scenarios(self.methods, self.benchmark.scenario)
         check_configurations(self)
+        _check_augment(self)
         return self
 
 
@@ -184,6 +185,19 @@ def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
                 f"'{request.name}' is not defined for the scenario '{scenario}'",
                 expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
                 at=("methods", index, "name"),
+            )
+
+
+def _check_augment(study: Study) -> None:
+    if study.benchmark.name != "permuted":
+        return
+    for configuration in configurations(study):
+        if configuration.training.augment != "none":
+            raise mistake(
+                f"augment = '{configuration.training.augment}' moves pixels, and the benchmark "
+                "'permuted' has scattered them",
+                expected="augment = 'none', or another benchmark",
+                at=("training", "augment"),
             )
 
 

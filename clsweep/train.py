@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from clsweep.draws import batch_indices, generator
+from clsweep.batches import Order, Trainable, batches
+from clsweep.draws import generator
 from clsweep.errors import MethodError
 from clsweep.methods.base import (
     Batch,
@@ -29,32 +29,13 @@ if TYPE_CHECKING:
     from clsweep.nets import Net
     from clsweep.study import TrainingConfig
 
-__all__ = ["Diverged", "OptimiserState", "Trained", "Trainable", "train_phase"]
+__all__ = ["Diverged", "OptimiserState", "Trained", "train_phase"]
 
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
-
-# Rows turned into floating point together: large enough that preparing a batch of 10 costs next
-# to nothing, small enough to stay in the processor's cache.
-_CHUNK_ROWS = 1024
 
 
 class Diverged(MethodError):
     """Training left the range of usable numbers; a result of the configuration, not a defect."""
-
-
-class Trainable(Protocol):
-    """Training examples: one task's, or the union of all."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Labels in the numbering of the task's head, int64 [n]."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def raw(self, index: Tensor) -> Tensor:
-        """Images at positions, uint8 [B, C, H, W]."""
-        ...
 
 
 class Trained(NamedTuple):
@@ -129,8 +110,9 @@ def train_phase(
     }
     full = {**params, **trained}
     engine = _Engine(phase, trained, full, memory, hyper, training, task, trace, optimiser or {})
-    batches = _batches(phase, engine, data, scale, seed, n_steps, task_of)
-    for first_step, chunk in batches:
+    order = Order(seed, task, training.batch_size, n_steps, training.augment)
+    drawn = partial(_drawn, phase, engine, seed)
+    for first_step, chunk in batches(data, scale, order, drawn, task_of):
         losses = torch.stack([engine.step(batch) for batch in chunk])
         _check_losses(losses, first_step, phase.name, task)
     held = {name: value.detach() for name, value in full.items()}
@@ -149,39 +131,13 @@ def _renews(phase: Phase, net: Net, params: Params) -> bool:
     return bool(net.statistics) and not (held and has_statistics(params, net.statistics))
 
 
-def _batches(
-    phase: Phase,
-    engine: _Engine,
-    data: Trainable,
-    scale: Scale,
-    seed: int,
-    n_steps: int,
-    task_of: Tensor | None,
-) -> Iterator[tuple[int, list[Batch]]]:
-    """Chunks of prepared batches, each with the index of its first step."""
-    device, size = data.labels.device, engine.training.batch_size
-    rows_per_chunk = max(1, _CHUNK_ROWS // size) * size
-    step = 0
-    orders = batch_indices(seed, engine.task, len(data), size, n_steps)
-    for epoch, order in enumerate(orders):
-        rng = generator(seed, "draw", phase.name, engine.task, epoch)
-        n_batches = math.ceil(len(order) / size)
-        drawn = phase.draw(rng, engine.memory, engine.hyper, n_batches, size)
-        draws = {name: value.to(device) for name, value in drawn.items()}
-        for start in range(0, len(order), rows_per_chunk):
-            rows = order[start : start + rows_per_chunk].to(device)
-            raw = data.raw(rows)
-            x, y = scale(raw), data.labels[rows]
-            tasks = None if task_of is None else task_of[rows]
-            chunk = []
-            for a in range(0, len(rows), size):
-                b = a + size
-                here = (start + a) // size
-                draw = {name: value[here] for name, value in draws.items()}
-                own = None if tasks is None else tasks[a:b]
-                chunk.append(Batch(x[a:b], y[a:b], raw[a:b], scale, draw, own))
-            yield step, chunk
-            step += len(chunk)
+def _drawn(
+    phase: Phase, engine: _Engine, seed: int, epoch: int, n_batches: int
+) -> dict[str, Tensor]:
+    """What the phase draws for an epoch, with its memory as it is then."""
+    rng = generator(seed, "draw", phase.name, engine.task, epoch)
+    size = engine.training.batch_size
+    return phase.draw(rng, engine.memory, engine.hyper, n_batches, size)
 
 
 class _Engine:
