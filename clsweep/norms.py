@@ -12,7 +12,7 @@ exponential average along the way.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,15 +20,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from clsweep.errors import MethodError
+from clsweep.errors import MethodError, StudyError
 from clsweep.trees import Params
 
 if TYPE_CHECKING:
     from clsweep.batches import Trainable
     from clsweep.nets import Net
+    from clsweep.settings import TrainingConfig
     from clsweep.tasks import Scale
 
 __all__ = [
+    "check_batches",
     "has_statistics",
     "is_statistic",
     "normalised",
@@ -117,6 +119,35 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
     if unseen:
         raise MethodError(f"the network's forward pass does not use {unseen}")
     return found
+
+
+def check_batches(net: Net, n_examples: Iterable[int], training: TrainingConfig) -> None:
+    """Refuse batches of one example where a batch norm sees one value per channel of it.
+
+    Args:
+        net: the network.
+        n_examples: sizes of the training sets.
+        training: batch size and number of steps.
+
+    Raises:
+        StudyError: there is such a batch.
+    """
+    size = training.batch_size
+    alone = [
+        n for n in n_examples if size == 1 or (n % size == 1 and training.n_steps(n) > n // size)
+    ]
+    if not alone or not net.statistics:
+        return
+    try:
+        with torch.no_grad():
+            net.features(net.init(torch.Generator()), torch.zeros(1, *net.input_shape))
+    except ValueError as error:  # torch's, for a single value per channel
+        raise StudyError(
+            f"with {alone[0]} training examples and batch_size = {size} the last batch is one "
+            "example, of which a batch norm sees a single value per channel",
+            expected="a batch_size that leaves two examples or more for the last batch",
+            where="[training] batch_size",
+        ) from error
 
 
 def _parts(n_examples: int, device: torch.device) -> Iterator[Tensor]:

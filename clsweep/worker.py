@@ -17,7 +17,7 @@ import torch
 from clsweep import benchmarks, cache, methods, nets, stage_files, store
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
-from clsweep.norms import without_statistics
+from clsweep.norms import check_batches, without_statistics
 from clsweep.records import record_of
 from clsweep.sequences import (
     FinetunedModel,
@@ -132,6 +132,8 @@ def probe(context: Context) -> None:
     for configuration in configurations(context.study):
         method = methods.build(configuration.method, net)
         method.network(net, configuration.hyper)
+        sizes = [len(task.train) for task in sequence.tasks]
+        check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
 
 
 def _prepare(context: Context) -> None:

@@ -153,6 +153,16 @@ def test_running_statistics_are_no_parameters_of_the_record(
 
 
 @pytest.mark.usefixtures("nets")
+def test_batches_that_a_batch_norm_cannot_use_are_refused_before_any_training(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    net = 'name = "custom"\nfactory = "user_nets:normed"'
+    more = '[[methods]]\nname = "lwf"\ntraining = { batch_size = 1 }\n'
+    ran = cli("run", tiny_study(tmp_path, net=net, more=more), "--inline")
+    ran.is_mistake("batch_size = 1", "single value per channel", "[training] batch_size")
+
+
+@pytest.mark.usefixtures("nets")
 def test_a_mended_net_may_use_the_folder_of_the_failed_start(
     cli: CommandLine, tmp_path: Path
 ) -> None:

@@ -379,6 +379,28 @@ def test_modules_whose_norms_are_no_pure_function_are_refused(name: str, words: 
         custom(name)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "training", "is_refused"),
+    [
+        ([24, 23], {"batch_size": 8}, False),
+        ([24, 25], {"batch_size": 8}, True),
+        ([24, 25], {"batch_size": 8, "steps": 3}, False),
+        ([24, 25], {"batch_size": 8, "steps": 4}, True),
+        ([2], {"batch_size": 1}, True),
+    ],
+)
+def test_a_batch_of_one_value_per_channel_is_refused(
+    sizes: list[int], training: dict, is_refused: bool
+) -> None:
+    config = TrainingConfig(**training)
+    norms.check_batches(custom("factory"), sizes, config)  # sees 64 values of one image
+    if not is_refused:
+        norms.check_batches(custom("twice"), sizes, config)
+        return
+    with pytest.raises(StudyError, match=rf"{sizes[-1]} training examples .* single value"):
+        norms.check_batches(custom("twice"), sizes, config)
+
+
 def test_keys_of_the_study_file() -> None:
     assert "bn_mode" not in NetConfig(name="conv").used_keys
     assert "bn_mode" in NetConfig(name="conv", norm="batch").used_keys
