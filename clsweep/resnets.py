@@ -105,9 +105,8 @@ def _norm(name: str, maps: int, norm: str) -> dict[str, Layer]:
 
 
 def _conv_of(params: Params, name: str, x: Tensor, stride: int) -> Tensor:
-    weight = params[f"{name}.weight"]
-    padding = weight.shape[2] // 2
-    return F.conv2d(x, weight, params.get(f"{name}.bias"), stride, padding)
+    padding = 0 if name.endswith("shortcut") else 1
+    return F.conv2d(x, params[f"{name}.weight"], params.get(f"{name}.bias"), stride, padding)
 
 
 def _active_of(norm: str) -> Callable[[Params, str, Tensor], Tensor]:

@@ -56,7 +56,7 @@ UNKNOWN_KEYS = {
     "training": (
         _with_training("learning_rate = 0.1\n"),
         "'learning_rate'",
-        "one of 'batch_size', 'clip_value'",
+        "one of 'augment', 'batch_size', 'clip_value'",
         "training.learning_rate",
     ),
     "resources": (

@@ -179,8 +179,11 @@ class _Taps:
             squared: squares, or absolute values.
         """
         value = objective(self.logits, y).sum()
-        deltas = torch.autograd.grad(
-            value, [use.output for use in self.uses], retain_graph=True, allow_unused=True
+        outputs = [use.output for use in self.uses]
+        deltas = (
+            torch.autograd.grad(value, outputs, retain_graph=True, allow_unused=True)
+            if outputs
+            else ()
         )
         per_example: Params = {}
         seen = [n for use in self.uses for n in (use.weight, use.bias) if n]

@@ -6,8 +6,10 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from clsweep import methods, nets
+from clsweep.catalog import Heads
 from clsweep.draws import generator
 from clsweep.methods import importance
 from clsweep.methods.base import Learnt
@@ -137,9 +139,36 @@ def test_a_huge_penalty_leaves_the_source_accuracy_alone(
     assert all(row == first[row[1]] for row in rows["frozen"])
 
 
-def test_importances_of_gains_are_those_of_a_loop(sequences: dict[str, TaskSequence]) -> None:
+class Scaled(nn.Module):
+    """No linear map at all: every parameter needs per-example gradients."""
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm.weight.shape[0]
+        return self.norm(x.flatten(1)[:, 10 : 10 + n])
+
+
+def scaled(input_shape: tuple[int, int, int], n_outputs: int) -> nn.Module:
+    return Scaled(n_outputs)
+
+
+NETS = {
+    "conv": NetConfig(name="conv", channels=(4,), width=8, norm="batch"),
+    "resnet32": NetConfig(name="resnet32", depth=8, base_maps=2),
+    "group norm": NetConfig(name="resnet32", depth=8, base_maps=4, norm="group"),
+    "scaled": NetConfig(name="custom", factory=f"{__name__}:scaled"),
+}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_importances_of_gains_are_those_of_a_loop(
+    kind: str, sequences: dict[str, TaskSequence]
+) -> None:
     sequence = sequences["domain"]
-    net = net_for(sequence, "frozen")
+    net = nets.build(NETS[kind], sequence.input_shape, sequence.heads)
     params = learn_source(net, sequence, TRAINING, 0).params
     task = sequence.tasks[0]
     data = Learnt(task, sequence.scale, None, 0, generator(0, "measure", 0))
@@ -163,3 +192,12 @@ def test_importances_of_gains_are_those_of_a_loop(sequences: dict[str, TaskSeque
         torch.testing.assert_close(fisher[name], by_hand["F"][name], atol=1e-6, rtol=1e-3)
         torch.testing.assert_close(omega[name], by_hand["O"][name], atol=1e-6, rtol=1e-3)
         assert fisher[name].any()
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_only_norms_need_per_example_gradients(kind: str) -> None:
+    # Looking at a weight's shape, as networks do, must not send it to the slow way.
+    net = nets.build(NETS[kind], (1, 8, 8), Heads("domain", (2,)))
+    params = net.init(generator(0, "init"))
+    taps = importance._Taps(net, params, torch.rand(2, 1, 8, 8), 0)
+    assert taps.rest == sorted(name for name in params if "norm" in name)
