@@ -44,6 +44,8 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        if not _holds_tensor(out):  # a look at a shape or a device is no use
+            return out
         named = [self.names[id(a)] for a in (*args, *kwargs.values()) if id(a) in self.names]
         if named:
             use = self._use(func, args, kwargs, out)
@@ -81,3 +83,10 @@ class Recorder(TorchFunctionMode):
 def _bound(keys: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """Positional and keyword arguments in the order of `keys`, None where absent."""
     return [args[i] if i < len(args) else kwargs.get(key) for i, key in enumerate(keys)]
+
+
+def _holds_tensor(out: Any) -> bool:
+    """Whether a function returned a tensor, or several."""
+    return isinstance(out, Tensor) or (
+        isinstance(out, tuple | list) and any(isinstance(part, Tensor) for part in out)
+    )
