@@ -22,6 +22,7 @@ from clsweep.methods.base import (
 )
 from clsweep.methods.penalty import with_penalty_gradient
 from clsweep.norms import has_statistics, is_statistic, with_population, without_statistics
+from clsweep.optimisers import clipped, made_optimiser
 from clsweep.tasks import Scale
 from clsweep.trees import Params, all_finite, zeros_like
 
@@ -159,12 +160,13 @@ class _Engine:
         self.training, self.task, self.tracing = training, task, trace
         self.trained = trained
         self.names, self.leaves = list(trained), list(trained.values())
-        self.optimiser = _optimiser(training, self.leaves)
+        self.optimiser = made_optimiser(training, self.leaves)
         self._restore(optimiser)
         self.is_plain = training.optimizer == "sgd" and not (
             training.momentum or training.weight_decay
         )
         self.pull = phase.pull(memory, hyper)
+        self.foresees = phase.foresees(hyper)
         # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
         # two thirds of the memory traffic of adding the penalty's gradient to g first, which
         # nobody asks to see then.
@@ -191,8 +193,10 @@ class _Engine:
             grads = phase.steer(grads, self.full, memory, batch, hyper, task)
             if phase.project is not no_projection:
                 grads, memory = phase.project(grads, self.full, memory, batch, hyper, task)
+            if self.foresees:
+                grads = phase.foresee(grads, self._ahead(grads), memory, batch, hyper, task)
             if self.training.clip_value:
-                grads = _clipped(grads, self.training.clip_value)
+                grads = clipped(grads, self.training.clip_value)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
             self._descend(grads)
@@ -222,6 +226,20 @@ class _Engine:
         for name, leaf in zip(self.names, self.leaves, strict=True):
             leaf.grad = grads.get(name)
         self.optimiser.step()
+
+    def _ahead(self, grads: Params) -> Params:
+        """Every parameter as a step would leave it; the step is taken back."""
+        before = [leaf.detach().clone() for leaf in self.leaves]
+        state = [
+            {k: v.clone() if isinstance(v, Tensor) else v for k, v in entries.items()}
+            for entries in (self.optimiser.state[leaf] for leaf in self.leaves)
+        ]
+        self._descend(grads)
+        moved = {name: leaf.detach().clone() for name, leaf in self.trained.items()}
+        torch._foreach_copy_(self.leaves, before)
+        for leaf, entries in zip(self.leaves, state, strict=True):
+            self.optimiser.state[leaf] = entries
+        return {**self.full, **moved}
 
     def _extend_path(self, grads: Params) -> None:
         moved = torch._foreach_sub(self.leaves, self.before)
@@ -258,28 +276,6 @@ class _Engine:
             }
             if entries:
                 self.optimiser.state[leaf] = entries
-
-
-def _optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.optim.Optimizer:
-    """Torch's own optimiser, in its fused form (one kernel for all parameters)."""
-    options: dict[str, Any] = {
-        "lr": training.lr,
-        "weight_decay": training.weight_decay,
-        "fused": True,
-    }
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(leaves, momentum=training.momentum, **options)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(leaves, **options)
-    if leaves and leaves[0].is_cuda:
-        options["fused"] = False  # torch has no fused Adagrad on CUDA
-    return torch.optim.Adagrad(leaves, **options)
-
-
-def _clipped(grads: Params, bound: float) -> Params:
-    values = torch._foreach_clamp_min(list(grads.values()), -bound)
-    torch._foreach_clamp_max_(values, bound)
-    return dict(zip(grads, values, strict=True))
 
 
 def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:

@@ -335,3 +335,22 @@ def test_parameters_that_are_not_finite_at_the_end_diverged() -> None:
 
     with pytest.raises(Diverged, match="no longer finite at the end of task 1, phase 'probe'"):
         trained(phase=Phase("probe", plain_phase(NET).loss, steer=steer), n_steps=1)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_trial_step_changes_nothing_and_sees_the_real_one(name: str) -> None:
+    """`foresee` gets what the step then does, bit for bit, and leaves no trace."""
+    seen: list[Params] = []
+
+    def foresee(
+        grads: Params, ahead: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+    ) -> Params:
+        seen.append(ahead)
+        return grads
+
+    phase = Phase("probe", plain_phase(NET).loss, foresees=lambda hyper: True, foresee=foresee)
+    training = config(**OPTIMISERS[name])
+    run = trained(training, phase)
+    assert same(run.params, trained(training).params)
+    assert len(seen) == 2 * PER_EPOCH
+    assert same(run.params, seen[-1])

@@ -123,6 +123,14 @@ METHODS: dict[str, MethodEntry] = {
     "gem": MethodEntry(
         "GEM", hypers.GemHyper, "Lopez-Paz and Ranzato 2017, NeurIPS", uses=("source examples",)
     ),
+    "hnet": MethodEntry(
+        "hypernetwork",
+        hypers.HnetHyper,
+        "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
+        uses=("weights with a start of their own",),
+        starts_from_source=False,
+        own_start="hypernetwork",
+    ),
 }
 
 

@@ -141,6 +141,16 @@ def _plain_close(full: Params, memory: Memory, hyper: Any, task: int) -> Params:
     return full
 
 
+def _never(hyper: Any) -> bool:
+    return False
+
+
+def _plain_foresee(
+    grads: Params, ahead: Params, memory: Memory, batch: Batch, hyper: Any, task: int
+) -> Params:
+    return grads
+
+
 def _no_counters(params: Params, memory: Memory) -> dict[str, float]:
     return {}
 
@@ -182,6 +192,9 @@ class Phase:
             that the loss does not reach has no entry in `grads` and is not stepped.
         project: (grads, full, memory, batch, hyper, task) -> (grads, memory), after `steer`; the
             only hook that may read values on the host, for programmes solved on the CPU.
+        foresees: (hyper) -> whether `foresee` is asked, which costs a trial step.
+        foresee: (grads, ahead, memory, batch, hyper, task) -> grads, after `project`; `ahead` is
+            every parameter as the optimiser's step along `grads` would leave it.
         settle: (trained, memory, hyper, step_size, task) -> trained, after the optimiser's step.
         draw: (rng, memory, hyper, n_steps, batch_size) -> tensors [n_steps, ...] by name, called
             once per epoch; row s arrives in the batch of step s.
@@ -203,6 +216,8 @@ class Phase:
     project: Callable[[Params, Params, Memory, Batch, Any, int], tuple[Params, Memory]] = (
         no_projection
     )
+    foresees: Callable[[Any], bool] = _never
+    foresee: Callable[[Params, Params, Memory, Batch, Any, int], Params] = _plain_foresee
     settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
     draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
     track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track

@@ -16,6 +16,7 @@ __all__ = [
     "DgrHyper",
     "EwcHyper",
     "GemHyper",
+    "HnetHyper",
     "Hyper",
     "L2Hyper",
     "InterpolateHyper",
@@ -280,4 +281,25 @@ class GemHyper(Hyper):
     ridge: float = fixed(1e-3, doc="ε, added to the diagonal of MMᵀ", at_least=0)
     ridge_unit: Literal["trace", "absolute"] = fixed(
         "trace", doc="unit of ε: 'trace' for trace(MMᵀ)/t, 'absolute' for 1 (published)"
+    )
+
+
+class HnetHyper(Hyper):
+    """Numbers of `hnet`."""
+
+    beta: float = knob(
+        0.01, 1e-4, 1e3, log=True, doc="β, weight of the penalty on old tasks' generated weights"
+    )
+    inference: Literal["entropy"] = fixed(
+        "entropy",
+        doc="how the task of a test example is found where the scenario hides it: 'entropy' takes "
+        "the task whose network is surest",
+    )
+    hidden: str = widths("10-10", doc="units of the hypernetwork's hidden layers")
+    activation: Literal["relu", "elu"] = fixed("relu", doc="nonlinearity of the hypernetwork")
+    task_embedding: int = fixed(96, doc="dimensions of a task's embedding", at_least=1)
+    chunk_embedding: int = fixed(96, doc="dimensions of a chunk's embedding", at_least=1)
+    chunk_size: int = fixed(42000, doc="parameters generated at once", at_least=1)
+    look_ahead: bool = fixed(
+        False, doc="take the penalty's gradient where the optimiser's step on the task would lead"
     )

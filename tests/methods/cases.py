@@ -17,6 +17,7 @@ class Case(NamedTuple):
         at_zero: numbers under which it equals fine-tuning, or None.
         exact_at_zero: whether it equals fine-tuning bit for bit there.
         regularises: whether its stability term is zero right after `absorb`.
+        batch_norm: whether it takes networks with batch norm.
     """
 
     name: str
@@ -24,11 +25,13 @@ class Case(NamedTuple):
     at_zero: dict[str, Any] | None = None
     exact_at_zero: bool = True
     regularises: bool = False
+    batch_norm: bool = True
 
     def numbers(self, overrides: dict[str, Any] | None = None) -> Hyper:
         return METHODS[self.name].hyper(**{**self.hyper, **(overrides or {})})
 
 
+SMALL_HNET = {"hidden": "5-4", "task_embedding": 3, "chunk_embedding": 2, "chunk_size": 90}
 SMALL_VAE = {"generator_hidden": "9-7", "latent": 3}
 CASES = [
     Case("finetune", {}, {}),
@@ -68,6 +71,12 @@ CASES = [
     Case("dgr", {**SMALL_VAE, "targets": "hard", "replay_batch": 5, "weight": 3.0}),
     Case("gem", {"memory_size": 20}),
     Case("gem", {"memory_size": 10, "per_task": True, "margin": 0.0, "fill": "uniform"}),
+    Case("hnet", {**SMALL_HNET, "beta": 1e-3}, batch_norm=False),
+    Case(
+        "hnet",
+        {**SMALL_HNET, "look_ahead": True, "activation": "elu", "beta": 1e-3},
+        batch_norm=False,
+    ),
 ]
 CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
 

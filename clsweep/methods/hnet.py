@@ -1,0 +1,156 @@
+"""Task-conditioned hypernetworks (HNET).
+
+    Θ_t = f_h(e_t; Θ_h),   L = CE_t(Θ_t) + (β / (t − 1)) Σ_{k<t} ‖f_h(e_k; Θ_h*) − f_h(e_k; Θ_h)‖²
+    Θ_h* the hypernetwork before task t; trained are Θ_h and e_t, the old e_k are frozen
+    look-ahead: the penalty's gradient at Θ_h + ΔΘ_h, ΔΘ_h the optimiser's step on CE_t alone
+
+von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
+network of the study is the target: `clsweep.hypernets` generates all of its parameters. Nothing
+can start from the shared source model: the first task is learnt within each trial.
+
+Task. One head per task: the task is given, and its embedding chooses the network. Where the
+scenario hides it, ENT ('entropy'): every task learnt so far classifies the example with its own
+network, and the one whose softmax over its own classes has the least entropy answers. Entropies
+compare only between tasks with equally many classes. Class-incremental: every network is trained
+and asked for the classes of its own task alone.
+
+The memory holds f_h(e_k; Θ_h*), computed once per task instead of once per step; Θ_h* alone would
+do. The record's counter `compression_ratio` is (Θ_h and all e_t) / (parameters of the target).
+Batch norms are refused: their running statistics belong to a task and are not generated.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.draws import generator
+from clsweep.errors import MethodError
+from clsweep.hypernets import Hypernet, trained_on
+from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.hypers import HnetHyper
+from clsweep.nets import Net
+from clsweep.trees import Params, n_elements, with_prefix, without_prefix
+
+__all__ = ["build"]
+
+MAIN = "hypernet."
+
+
+def build(net: Net) -> Method:
+    """HNET with the target `net`; its memory is what it generates for the tasks learnt so far."""
+    shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "shapes")).items()}
+
+    def main(hyper: HnetHyper) -> Hypernet:
+        hidden = tuple(map(int, hyper.hidden.split("-")))
+        sizes = (hyper.task_embedding, hyper.chunk_embedding, hyper.chunk_size)
+        return Hypernet(shapes, len(net.heads.sizes), hidden, hyper.activation, *sizes)
+
+    def network(net: Net, hyper: HnetHyper) -> Net:
+        _check(net)
+        return _generated_net(net, main(hyper))
+
+    def begin(params: Params, hyper: HnetHyper) -> Memory:
+        hypernet = main(hyper)
+        size = (hypernet.n_tasks, hypernet.n_generated)
+        return {"weights": torch.zeros(size, device=params[f"{MAIN}chunks"].device)}
+
+    def absorb(
+        params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: HnetHyper
+    ) -> Memory:
+        held, n_past = without_prefix(params, MAIN), learnt.task.index + 1
+        return {"weights": main(hyper).snapshot(held, memory["weights"], n_past)}
+
+    def opened(params: Params, memory: Memory, task: int) -> Params:
+        return with_prefix(trained_on(without_prefix(params, MAIN), task), MAIN)
+
+    def penalty(full: Params, memory: Memory, hyper: HnetHyper, task: int) -> Tensor:
+        held = without_prefix(full, MAIN)
+        return hyper.beta * main(hyper).penalty(held, memory["weights"], task)
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: HnetHyper, task: int) -> Tensor:
+        logits = _generated_net(net, main(hyper)).apply(full, batch.x, task)
+        new = F.cross_entropy(logits, batch.y)
+        return new if hyper.look_ahead else new + penalty(full, memory, hyper, task)
+
+    def foresee(
+        grads: Params, ahead: Params, memory: Memory, batch: Batch, hyper: HnetHyper, task: int
+    ) -> Params:
+        if task == 0:
+            return grads
+        with torch.enable_grad():
+            leaves = {n: ahead[n].detach().requires_grad_() for n in grads}
+            value = penalty({**ahead, **leaves}, memory, hyper, task)
+            pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        pulls = dict(zip(grads, pull, strict=True))
+        return {n: g if (p := pulls[n]) is None else g + p for n, g in grads.items()}
+
+    def counters(params: Params, memory: Memory) -> dict[str, float]:
+        n_target = memory["weights"].shape[1]
+        return {"compression_ratio": n_elements(without_prefix(params, MAIN)) / n_target}
+
+    phase = Phase(
+        "hypernetwork",
+        loss,
+        open=opened,
+        foresees=lambda hyper: hyper.look_ahead,
+        foresee=foresee,
+    )
+    return Method(
+        net,
+        (phase,),
+        network=network,
+        predict=_predict,
+        begin=begin,
+        absorb=absorb,
+        counters=counters,
+    )
+
+
+def _check(net: Net) -> None:
+    """Refuse networks that cannot be generated, and tasks that cannot be told apart."""
+    if net.statistics:
+        layer = min(net.statistics).rpartition(".")[0]
+        raise MethodError(
+            f"'hnet' cannot generate the batch norm '{layer}': its running statistics belong to a "
+            "task",
+            expected="a network without batch norm",
+            where="[net]",
+            next_step="use group normalisation, or none",
+        )
+    if net.heads.scenario != "task" and len(set(net.heads.sizes)) > 1:
+        raise MethodError(
+            f"'hnet' finds the task by entropies, and the tasks have {net.heads.sizes} classes",
+            expected="equally many classes in every task, or scenario = 'task'",
+            where="[benchmark]",
+        )
+
+
+def _generated_net(net: Net, hypernet: Hypernet) -> Net:
+    """`net` with generated parameters; its logits outside the task's own classes are −∞."""
+
+    def init(rng: torch.Generator) -> Params:
+        return with_prefix(hypernet.init(rng), MAIN)
+
+    def features(params: Params, x: Tensor) -> Tensor:
+        return x
+
+    def head(params: Params, x: Tensor, task: int) -> Tensor:
+        logits = net.apply(hypernet.generated(without_prefix(params, MAIN), task), x, task)
+        offset = net.heads.label_offset(task)
+        return logits.index_fill(1, torch.arange(offset, device=x.device), float("-inf"))
+
+    return net._replace(init=init, features=features, head=head, readout=lambda task: ())
+
+
+def _predict(net: Net, params: Params, x: Tensor, task: int, hyper: HnetHyper) -> Tensor:
+    """Logits under the given task's network, or under that of the inferred one."""
+    if net.heads.scenario == "task":
+        return net.apply(params, x, task)
+    width = net.heads.columns(task)[1]
+    logits = [net.apply(params, x, k) for k in range(task + 1)]
+    logits_TBK = torch.stack([F.pad(z, (0, width - z.shape[1]), value=-torch.inf) for z in logits])
+    # entr(0) is 0, which a plain p log p is not.
+    chosen = torch.special.entr(logits_TBK.softmax(2)).sum(2).argmin(0)
+    return logits_TBK[chosen, torch.arange(len(x), device=x.device)]

@@ -1,0 +1,206 @@
+"""Hypernetworks as a method: loss, memory, inference of the task, look-ahead, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep import methods, nets
+from clsweep.catalog import Heads
+from clsweep.draws import generator
+from clsweep.errors import MethodError
+from clsweep.methods import hnet
+from clsweep.methods.base import Batch, Learnt
+from clsweep.methods.hypers import HnetHyper
+from clsweep.sequences import LearntSequence, learn_sequence
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import Scale, TaskSequence
+from clsweep.train import train_phase
+from clsweep.trees import Params, without_prefix
+
+SIZES = {"hidden": "6-5", "task_embedding": 4, "chunk_embedding": 3}
+HYPER = HnetHyper(beta=0.5, chunk_size=20, **SIZES)
+ONE = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
+
+
+def learnt(
+    sequence: TaskSequence, hyper: HnetHyper, training: TrainingConfig, width: int = 20
+) -> LearntSequence:
+    net = nets.build(NetConfig(hidden=(width,)), sequence.input_shape, sequence.heads)
+    return learn_sequence(methods.build("hnet", net), sequence, training, hyper, 0, None, {})
+
+
+class Parts:
+    """A net of three tasks, of which two have been learnt."""
+
+    def __init__(self, scenario: str, hyper: HnetHyper = HYPER) -> None:
+        self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
+        self.method, self.hyper = methods.build("hnet", self.net), hyper
+        self.network = self.method.network(self.net, hyper)
+        self.params, self.old = (self.network.init(generator(k, "init")) for k in (0, 1))
+        shapes = {n: tuple(v.shape) for n, v in self.net.init(generator(0, "s")).items()}
+        self.hypernet = hnet.Hypernet(shapes, 3, (6, 5), "relu", 4, 3, 20)
+        empty = self.method.begin(self.old, hyper)["weights"]
+        stored = self.hypernet.snapshot(without_prefix(self.old, hnet.MAIN), empty, 2)
+        self.memory = {"weights": stored}
+        x = torch.rand(4, 1, 2, 2, generator=generator(0, "x"))
+        self.y = torch.tensor([0, 1, 1, 0])
+        self.batch = Batch(x, self.y + self.net.heads.label_offset(2), x, ONE, {})
+
+    def generated(self, task: int) -> Params:
+        return self.hypernet.generated(without_prefix(self.params, hnet.MAIN), task)
+
+    def own_logits(self, x: Tensor, task: int) -> Tensor:
+        """Two logits: of the task's own classes, under its own network."""
+        return self.net.apply(self.generated(task), x, task)[:, -2:]
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+def test_loss_by_hand(scenario: str) -> None:
+    """Cross-entropy over the task's own classes, and β times the mean over two old tasks."""
+    parts = Parts(scenario)
+    new = F.cross_entropy(parts.own_logits(parts.batch.x, 2), parts.y)
+    moved = [
+        (
+            torch.cat([v.flatten() for v in parts.generated(k).values()])
+            - parts.memory["weights"][k]
+        )
+        for k in range(2)
+    ]
+    expected = new + 0.5 * (moved[0].square().sum() + moved[1].square().sum()) / 2
+    found = parts.method.phases[0].loss(parts.params, parts.memory, parts.batch, parts.hyper, 2)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("scenario", ["domain", "class"])
+def test_the_surest_network_answers(scenario: str) -> None:
+    """Entropy by a loop over single examples; sure networks, with p = 0, included."""
+    parts = Parts(scenario)
+    x = torch.rand(30, 1, 2, 2, generator=generator(5, "x")) * 4 - 2
+    found = hnet._predict(parts.network, parts.params, x, 2, HYPER)
+    offset = [0, 2, 4] if scenario == "class" else [0, 0, 0]
+    answers = set()
+    for i in range(len(x)):
+        logits = [parts.own_logits(x[i : i + 1], k)[0] for k in range(3)]
+        entropies = [float(-(z.softmax(0) * z.log_softmax(0)).sum()) for z in logits]
+        k = min(range(3), key=lambda k: entropies[k])
+        answers.add(k)
+        expected = offset[k] + int(logits[k].argmax())
+        assert int(found[i].argmax()) == expected
+        assert torch.isfinite(found[i]).sum() == 2
+    assert len(answers) > 1
+
+
+def test_no_entropy_of_a_certain_network_is_nan() -> None:
+    parts = Parts("domain")
+    sure = {n: v * 1e4 if n.endswith("2.weight") else v for n, v in parts.params.items()}
+    found = hnet._predict(parts.network, sure, parts.batch.x, 2, HYPER)
+    assert torch.isfinite(found).all()
+    assert (found.softmax(1).min(1).values == 0).any()
+
+
+def test_a_given_task_is_not_inferred() -> None:
+    parts = Parts("task")
+    for k in range(3):
+        found = hnet._predict(parts.network, parts.params, parts.batch.x, k, HYPER)
+        torch.testing.assert_close(found, parts.own_logits(parts.batch.x, k))
+
+
+def test_absorb_stores_what_old_embeddings_generate_now(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    parts = Parts("class")
+    task = sequences["class"].tasks[1]
+    data = Learnt(task, ONE, None, 0, generator(0, "absorb"))
+    memory = parts.method.absorb(parts.params, parts.memory, {}, data, parts.hyper)
+    for k in range(2):
+        flat = torch.cat([v.flatten() for v in parts.generated(k).values()])
+        torch.testing.assert_close(memory["weights"][k], flat)
+    value = parts.hypernet.penalty(without_prefix(parts.params, hnet.MAIN), memory["weights"], 2)
+    assert float(value) == 0
+
+
+def test_old_networks_stay_under_a_huge_penalty_and_move_without(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    """Distance of the first task's generated weights, over that of the second's."""
+    sequence, moved = sequences["task"], {}
+    net = nets.build(NetConfig(hidden=(20,)), sequence.input_shape, sequence.heads)
+    method = methods.build("hnet", net)
+    data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
+    for beta in (0.0, 1e4):
+        hyper = HnetHyper(beta=beta, chunk_size=400, **SIZES)
+        start = method.network(net, hyper).init(generator(0, "init"))
+        memory = method.absorb(start, method.begin(start, hyper), {}, data, hyper)
+        end = train_phase(
+            method.phases[0],
+            start,
+            memory,
+            sequence.tasks[1].train,
+            sequence.scale,
+            hyper=hyper,
+            training=TrainingConfig(optimizer="adam", lr=0.003, batch_size=20),
+            seed=0,
+            task=1,
+            n_steps=60,
+        ).params
+        flat = [method.absorb(p, memory, {}, data, hyper)["weights"][0] for p in (start, end)]
+        moved[beta] = float((flat[1] - flat[0]).norm() / flat[0].norm())
+    assert moved[0.0] > 0.3
+    assert moved[1e4] < 0.05 * moved[0.0]
+
+
+def test_embeddings_of_other_tasks_are_not_stepped() -> None:
+    parts = Parts("task")
+    opened = parts.method.phases[0].open(parts.params, parts.memory, 1)
+    assert parts.params.keys() - opened.keys() == {
+        f"{hnet.MAIN}embeddings.0",
+        f"{hnet.MAIN}embeddings.2",
+    }
+
+
+def test_look_ahead_takes_the_penalty_where_the_step_would_lead() -> None:
+    parts = Parts("task", HYPER.model_copy(update={"look_ahead": True}))
+    phase = parts.method.phases[0]
+    plain = F.cross_entropy(parts.own_logits(parts.batch.x, 2), parts.y)
+    found = phase.loss(parts.params, parts.memory, parts.batch, parts.hyper, 2)
+    torch.testing.assert_close(found, plain)
+    opened = phase.open(parts.params, parts.memory, 2)
+    grads = {name: torch.full_like(value, 0.01) for name, value in opened.items()}
+    ahead = {n: v - 0.3 * grads[n] if n in grads else v for n, v in parts.params.items()}
+    steered = phase.foresee(grads, ahead, parts.memory, parts.batch, parts.hyper, 2)
+    leaves = {n: ahead[n].clone().requires_grad_() for n in grads}
+    held = without_prefix({**ahead, **leaves}, hnet.MAIN)
+    value = 0.5 * parts.hypernet.penalty(held, parts.memory["weights"], 2)
+    pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    for (name, grad), extra in zip(grads.items(), pull, strict=True):
+        expected = grad if extra is None else grad + extra
+        torch.testing.assert_close(steered[name], expected)
+
+
+def test_compression_ratio_is_counted(sequences: dict[str, TaskSequence]) -> None:
+    training = TrainingConfig(steps=1)
+    hyper = HnetHyper(chunk_size=400, **SIZES)
+    found = learnt(sequences["task"], hyper, training)
+    n_target = 64 * 20 + 20 + 5 * 42
+    n_hypernet = sum(value.numel() for value in found.params.values())
+    assert found.counters == {"compression_ratio": n_hypernet / n_target}
+
+
+@pytest.mark.parametrize("config", ["batch norm", "sizes"])
+def test_what_it_cannot_take_is_named(config: str) -> None:
+    if config == "batch norm":
+        net = nets.build(
+            NetConfig(name="conv", channels=(4,), width=8, norm="batch"),
+            (1, 8, 8),
+            Heads("task", (2, 2)),
+        )
+        words = ["batch norm", "norms.0", "without batch norm"]
+    else:
+        net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
+        words = ["(2, 3) classes", "equally many"]
+    with pytest.raises(MethodError) as caught:
+        methods.build("hnet", net).network(net, HYPER)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
