@@ -30,17 +30,19 @@ if TYPE_CHECKING:
     from clsweep.tasks import Scale
 
 __all__ = [
+    "EPSILON",
     "check_batches",
     "has_statistics",
     "is_statistic",
     "normalised",
+    "restated",
     "statistic_names",
     "with_population",
     "without_statistics",
 ]
 
 _KINDS = (".running_mean", ".running_var")
-_EPSILON = 1e-5
+EPSILON = 1e-5
 _CHUNK_ROWS = 1024
 
 
@@ -78,9 +80,9 @@ def normalised(params: Params, layer: str, x: Tensor, kind: str) -> Tensor:
         return x
     gain, bias = params[f"{layer}.weight"], params[f"{layer}.bias"]
     if kind == "group":
-        return F.group_norm(x, math.gcd(x.shape[1], 4), gain, bias, _EPSILON)
+        return F.group_norm(x, math.gcd(x.shape[1], 4), gain, bias, EPSILON)
     mean, var = (params.get(name) for name in statistic_names(layer))
-    return F.batch_norm(x, mean, var, gain, bias, mean is None, 0.0, _EPSILON)
+    return F.batch_norm(x, mean, var, gain, bias, mean is None, 0.0, EPSILON)
 
 
 def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> Params:
@@ -105,7 +107,8 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
     # The placeholders make every batch norm ask for its statistics; which one asks is told by the
     # identity of the tensor that it passes, and it is then answered with the batch's.
     holders = {name: torch.empty(0, device=device) for name in sorted(net.statistics)}
-    recorder = _Recorder({id(value): name for name, value in holders.items()})
+    names = {id(value): name for name, value in holders.items()}
+    recorder = _Recorder(names, in_training=True)
     with torch.no_grad(), recorder:
         for index in _parts(len(data), device):
             net.features({**bare, **holders}, scale(data.raw(index)))
@@ -118,6 +121,34 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
     unseen = sorted(net.statistics - found.keys())
     if unseen:
         raise MethodError(f"the network's forward pass does not use {unseen}")
+    return found
+
+
+def restated(net: Net, params: Params, data: Trainable, scale: Scale) -> Params:
+    """The same function in evaluation mode, with a data set's statistics in every batch norm.
+
+    g' = g √((v'+ε)/(v+ε)),   b' = b + g (μ' − μ)/√(v+ε)   for the moments μ', v' of what it sees
+
+    Args:
+        net: the network.
+        params: its parameters, with running statistics.
+        data: training examples.
+        scale: from uint8 images to inputs.
+    """
+    names = {id(params[name]): name for name in net.statistics}
+    watcher = _Recorder(names, in_training=False)
+    with torch.no_grad(), watcher:
+        for index in _parts(len(data), data.labels.device):
+            net.features(params, scale(data.raw(index)))
+    found = dict(params)
+    for name, moments in watcher.moments.items():
+        layer = name.removesuffix(_KINDS[0])
+        gain, bias = f"{layer}.weight", f"{layer}.bias"
+        (mean, var), epsilon = statistic_names(layer), watcher.epsilons[name]
+        found[mean], found[var] = moments.mean.float(), (moments.scatter / moments.size).float()
+        slope = params[gain] * (params[var] + epsilon).rsqrt()
+        found[gain] = slope * (found[var] + epsilon).sqrt()
+        found[bias] = params[bias] + slope * (found[mean] - params[mean])
     return found
 
 
@@ -181,15 +212,16 @@ def _moments_of(x: Tensor) -> _Moments:
 
 
 class _Recorder(TorchFunctionMode):
-    """Answers every batch norm with the statistics of its batch, and notes them.
+    """Notes the moments of what every batch norm sees; in training it is answered with them.
 
     Working at the level of torch's functions, it sees built-in nets and modules alike.
     """
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str], in_training: bool) -> None:
         super().__init__()
-        self.names = names
+        self.names, self.in_training = names, in_training
         self.moments: dict[str, _Moments] = {}
+        self.epsilons: dict[str, float] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -205,5 +237,8 @@ class _Recorder(TorchFunctionMode):
         x = given["input"]
         here, before = _moments_of(x), self.moments.get(name)
         self.moments[name] = here if before is None else before.merged(here)
+        self.epsilons[name] = given.get("eps", EPSILON)
+        if not self.in_training:
+            return func(*args, **kwargs)
         gain, bias = given.get("weight"), given.get("bias")
-        return F.batch_norm(x, None, None, gain, bias, True, 0.0, given.get("eps", _EPSILON))
+        return F.batch_norm(x, None, None, gain, bias, True, 0.0, self.epsilons[name])

@@ -21,7 +21,13 @@ from clsweep.methods.base import (
     no_projection,
 )
 from clsweep.methods.penalty import with_penalty_gradient
-from clsweep.norms import has_statistics, is_statistic, with_population, without_statistics
+from clsweep.norms import (
+    has_statistics,
+    is_statistic,
+    restated,
+    with_population,
+    without_statistics,
+)
 from clsweep.optimisers import clipped, made_optimiser
 from clsweep.tasks import Scale
 from clsweep.trees import Params, all_finite, zeros_like
@@ -119,11 +125,21 @@ def train_phase(
     held = {name: value.detach() for name, value in full.items()}
     if net is not None and renewed:
         held = with_population(net, held, data, scale)
-    closed = phase.close(held, engine.memory, hyper, task)
-    if net is not None and renewed and closed is not held:
-        closed = with_population(net, closed, data, scale)
-    _check_params(held, closed, phase.name, task)
-    return Trained(closed, engine.memory, engine.trace(), engine.optimiser_state(), n_steps)
+    own = trained.keys() - params.keys()
+    expected = {name: value for name, value in held.items() if name not in own}
+    survey = phase.survey(engine.memory, hyper, task)
+    if survey is not None:
+        held = with_population(survey, held, data, scale)
+    closed, memory = phase.close(held, engine.memory, hyper, task)
+    _check_params(expected, closed, phase.name, task)
+    if net is not None and closed is not held and net.statistics:
+        # What is trained next may be normalised by batches, and has to go on from here.
+        if renewed:
+            closed = with_population(net, closed, data, scale)
+        elif net.bn_mode == "batch":
+            closed = restated(net, closed, data, scale)
+    state = {k: v for k, v in engine.optimiser_state().items() if k.rpartition("/")[0] not in own}
+    return Trained(closed, memory, engine.trace(), state, n_steps)
 
 
 def _renews(phase: Phase, net: Net, params: Params) -> bool:
@@ -157,6 +173,8 @@ class _Engine:
         optimiser: OptimiserState,
     ) -> None:
         self.phase, self.full, self.memory, self.hyper = phase, full, memory, hyper
+        if not phase.decays:
+            training = training.model_copy(update={"weight_decay": 0.0})
         self.training, self.task, self.tracing = training, task, trace
         self.trained = trained
         self.names, self.leaves = list(trained), list(trained.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from clsweep import nets
 from clsweep.catalog import Heads
 from clsweep.draws import batch_indices, generator
+from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Memory, Phase, Pull
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
@@ -251,6 +253,34 @@ def test_a_pull_leaves_what_the_loss_does_not_reach() -> None:
     assert not torch.equal(run.params["head.bias"], START["head.bias"])
 
 
+def test_what_a_phase_opens_for_itself_has_to_be_closed() -> None:
+    def opened(params: Params, memory: Memory, task: int) -> Params:
+        return {**params, "own": torch.ones(3)}
+
+    def close(full: Params, memory: Memory, hyper: Any, task: int) -> tuple[Params, Memory]:
+        return {name: v for name, v in full.items() if name != "own"}, memory
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        return plain_phase(NET).loss(full, memory, batch, hyper, task) + full["own"].sum()
+
+    training = config(optimizer="adam", reset=False)
+    tidy = replace(plain_phase(NET), loss=loss, open=opened, close=close)
+    run = trained(training, phase=tidy, n_steps=3)
+    assert run.params.keys() == START.keys()
+    assert {key.rpartition("/")[0] for key in run.optimiser} == START.keys()
+    with pytest.raises(MethodError, match=r"added or lost the parameters \['own'\]"):
+        trained(training, phase=replace(plain_phase(NET), open=opened), n_steps=3)
+
+
+def test_a_phase_with_a_decay_of_its_own_is_spared_the_studys() -> None:
+    heavy = config(weight_decay=0.1)
+    spared = trained(heavy, phase=replace(plain_phase(NET), decays=False), n_steps=3)
+    plain = trained(config(), n_steps=3)
+    assert all(torch.equal(spared.params[n], value) for n, value in plain.params.items())
+    pulled = trained(heavy, n_steps=3)
+    assert not torch.equal(pulled.params["head.weight"], plain.params["head.weight"])
+
+
 def test_hooks_are_called_as_documented() -> None:
     calls: list[tuple[Any, ...]] = []
     plain = plain_phase(NET).loss
@@ -286,12 +316,16 @@ def test_hooks_are_called_as_documented() -> None:
         calls.append(("draw", int(memory["step"]), hyper, n_steps, size))
         return {"noise": torch.rand(n_steps, 2, generator=rng)}
 
-    def close(full: Params, memory: Memory, hyper: Any, task: int) -> Params:
+    def survey(memory: Memory, hyper: Any, task: int) -> None:
+        calls.append(("survey", int(memory["step"]), hyper, task))
+
+    def close(full: Params, memory: Memory, hyper: Any, task: int) -> tuple[Params, Memory]:
         assert not any(value.requires_grad for value in full.values())
         calls.append(("close", int(memory["step"]), hyper, task))
-        return {name: value + 1 for name, value in full.items()}
+        return {name: value + 1 for name, value in full.items()}, {"step": memory["step"] + 10}
 
-    phase = Phase("probe", loss, steer=steer, settle=settle, draw=draw, track=track, close=close)
+    hooks = {"steer": steer, "settle": settle, "draw": draw, "track": track}
+    phase = Phase("probe", loss, **hooks, survey=survey, close=close)
     # Every batch of an epoch is prepared before its first step, hence one draw per epoch.
     run = trained(phase=phase, memory={"step": torch.tensor(0)}, hyper="h", n_steps=7)
     expected: list[tuple[Any, ...]] = []
@@ -304,8 +338,8 @@ def test_hooks_are_called_as_documented() -> None:
             ("settle", step, "h", 0.1, 1),
             ("track", step, "h", 1),
         ]
-    assert calls == [*expected, ("close", 7, "h", 1)]
-    assert int(run.memory["step"]) == 7
+    assert calls == [*expected, ("survey", 7, "h", 1), ("close", 7, "h", 1)]
+    assert int(run.memory["step"]) == 17
     assert all(bool((v == 1.25).all()) for n, v in run.params.items() if "bias" in n)
     # Row s of each epoch's draw, from the generator of that epoch.
     for epoch, steps in enumerate((slice(0, 5), slice(5, 7))):

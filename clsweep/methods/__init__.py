@@ -98,6 +98,12 @@ METHODS: dict[str, MethodEntry] = {
         "SI", hypers.SiHyper, "Zenke, Poole and Ganguli 2017, ICML", uses=("source trajectory",)
     ),
     "lwf": MethodEntry("LwF", hypers.LwfHyper, "Li and Hoiem 2016, ECCV"),
+    "rescl": MethodEntry(
+        "ResCL",
+        hypers.ResclHyper,
+        "Lee, Joo, Hong and Kim 2020, AAAI (arXiv 2002.06774)",
+        starts_from_finetuned=True,
+    ),
     "interpolate": MethodEntry(
         "weight interpolation",
         hypers.InterpolateHyper,

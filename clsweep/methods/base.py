@@ -137,8 +137,12 @@ def _plain_track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
     return memory
 
 
-def _plain_close(full: Params, memory: Memory, hyper: Any, task: int) -> Params:
-    return full
+def _plain_close(full: Params, memory: Memory, hyper: Any, task: int) -> tuple[Params, Memory]:
+    return full, memory
+
+
+def _no_survey(memory: Memory, hyper: Any, task: int) -> Net | None:
+    return None
 
 
 def _never(hyper: Any) -> bool:
@@ -185,7 +189,8 @@ class Phase:
         name: what error messages call it.
         loss: (full, memory, batch, hyper, task) -> scalar, differentiated by the engine.
         open: (params, memory, task) -> the dict of tensors to train; the others are held, and
-            running statistics are never trained.
+            running statistics are never trained. Names that the network does not have are the
+            phase's own: `close` has to leave them out.
         pull: (memory, hyper) -> a quadratic penalty beside `loss`, or None; asked for once, before
             the first step. Its gradient is added before `steer`.
         steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
@@ -199,13 +204,16 @@ class Phase:
         draw: (rng, memory, hyper, n_steps, batch_size) -> tensors [n_steps, ...] by name, called
             once per epoch; row s arrives in the batch of step s.
         track: (memory, batch, hyper, task) -> memory, after every step.
-        close: (full, memory, hyper, task) -> params, after the last step.
+        survey: (memory, hyper, task) -> a network over `full` whose running statistics are set
+            from the task's data before `close`, or None.
+        close: (full, memory, hyper, task) -> (params, memory), after the last step.
         is_finetuning: whether it is plain training of the previous network; on the second task
             its outcome is then the same for every number of the method, and taken from the stage
             `finetuned`.
         holds_statistics: whether running statistics of batch norms stay as they are, in training
             too, whatever the study's `bn_mode`: for a phase that does not train the trunk, or
             whose `close` needs those that it started with.
+        decays: whether the study's weight decay acts; not in a phase that has its own.
     """
 
     name: str
@@ -221,9 +229,11 @@ class Phase:
     settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
     draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
     track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track
-    close: Callable[[Params, Memory, Any, int], Params] = _plain_close
+    survey: Callable[[Memory, Any, int], Net | None] = _no_survey
+    close: Callable[[Params, Memory, Any, int], tuple[Params, Memory]] = _plain_close
     is_finetuning: bool = False
     holds_statistics: bool = False
+    decays: bool = True
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = [
     "MasHyper",
     "NoHyper",
     "ReplayHyper",
+    "ResclHyper",
     "SiHyper",
     "fixed",
     "knob",
@@ -193,6 +194,39 @@ class InterpolateHyper(Hyper):
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:
         """Fine-tuning, and no step to mix."""
         return n_steps, 0
+
+
+class ResclHyper(Hyper):
+    """Numbers of `rescl`."""
+
+    lam: float = knob(
+        1e-3, 1e-6, 1.0, log=True, doc="λ, decay of the coefficients: λ ‖(α_s, α_t)‖₁"
+    )
+    lam_unit: Literal["sum", "channel"] = fixed(
+        "sum", doc="‖·‖₁ as the sum over all coefficients (paper), or as their mean"
+    )
+    form: Form = fixed(
+        "gradient",
+        doc="how the decay of α acts: 'gradient' by its subgradient, 'proximal' by "
+        "soft-thresholding after the step, which gives exact zeros",
+    )
+    decay: float = fixed(1e-4, doc="λ_dec, weight of ½ ‖θ_t‖² in the combination", at_least=0)
+    temperature: float = nuisance(
+        2.0, 1.0, 4.0, log=False, doc="T, temperature of all softmaxes", at_least=1e-3
+    )
+    t_squared: bool = fixed(False, doc="multiply both distillations by T² (Hinton)")
+    statistics: Literal["held", "batch"] = fixed(
+        "held",
+        doc="batch norms in the combination: 'held' keeps each network's running statistics, "
+        "'batch' trains on the batch's and sets both anew at the end",
+    )
+    old_heads: Literal["frozen", "trained"] = fixed(
+        "frozen", doc="whether the heads of old tasks, where each has its own, are trained along"
+    )
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Fine-tuning, then the combination."""
+        return n_steps, n_steps
 
 
 class ReplayHyper(Hyper):

@@ -30,12 +30,14 @@ __all__ = ["build"]
 def build(net: Net) -> Method:
     """Interpolation of `net`; its memory is the network before the current task."""
 
-    def mixed(full: Params, memory: Memory, hyper: InterpolateHyper, task: int) -> Params:
+    def mixed(
+        full: Params, memory: Memory, hyper: InterpolateHyper, task: int
+    ) -> tuple[Params, Memory]:
         source = memory["source"]
         between = tree_map(lambda s, ft: s.lerp(ft, hyper.beta), source, full)
         if net.heads.scenario != "task":
-            return between
-        return with_own_heads(net, between, source, full, task)
+            return between, memory
+        return with_own_heads(net, between, source, full, task), memory
 
     mix = Phase("mix", plain_phase(net).loss, close=mixed)
     return Method(net, (finetuning_phase(net), mix), begin=_begin, absorb=_absorb)

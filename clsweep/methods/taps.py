@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from clsweep.trees import Params
 
-__all__ = ["Recorder", "Use"]
+__all__ = ["Recorder", "Use", "bound", "holds_tensor"]
 
 
 class Use(NamedTuple):
@@ -44,7 +44,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        if not _holds_tensor(out):  # a look at a shape or a device is no use
+        if not holds_tensor(out):  # a look at a shape or a device is no use
             return out
         named = [self.names[id(a)] for a in (*args, *kwargs.values()) if id(a) in self.names]
         if named:
@@ -59,11 +59,11 @@ class Recorder(TorchFunctionMode):
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> Use | None:
         if func is F.linear:
-            x, weight, bias = _bound(("input", "weight", "bias"), args, kwargs)
+            x, weight, bias = bound(("input", "weight", "bias"), args, kwargs)
             conv = None
         elif func is F.conv2d:
             keys = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-            x, weight, bias, stride, padding, dilation, groups = _bound(keys, args, kwargs)
+            x, weight, bias, stride, padding, dilation, groups = bound(keys, args, kwargs)
             if isinstance(padding, str) or (groups or 1) != 1:
                 return None
             conv = {
@@ -80,12 +80,12 @@ class Recorder(TorchFunctionMode):
         return Use(self.names[id(weight)], name, x.detach(), out, conv)
 
 
-def _bound(keys: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+def bound(keys: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """Positional and keyword arguments in the order of `keys`, None where absent."""
     return [args[i] if i < len(args) else kwargs.get(key) for i, key in enumerate(keys)]
 
 
-def _holds_tensor(out: Any) -> bool:
+def holds_tensor(out: Any) -> bool:
     """Whether a function returned a tensor, or several."""
     return isinstance(out, Tensor) or (
         isinstance(out, tuple | list) and any(isinstance(part, Tensor) for part in out)

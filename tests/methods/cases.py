@@ -57,6 +57,11 @@ CASES = [
     Case("si", {"c": 0.5}, {"c": 0.0}, regularises=True),
     Case("si", {"c": 0.5, "path_gradient": "total"}, {"c": 0.0}, regularises=True),
     Case("lwf", {"lam": 2.0}, {"lam": 0.0}, regularises=True),
+    Case("rescl", {"lam": 1e-3}),
+    Case(
+        "rescl",
+        {"lam": 10.0, "lam_unit": "channel", "form": "proximal", "statistics": "held"},
+    ),
     Case("interpolate", {"beta": 0.5}, {"beta": 1.0}),
     Case("replay", {"memory_size": 20, "weight": 1.0}, {"weight": 0.0}, exact_at_zero=False),
     Case(

@@ -1,0 +1,163 @@
+"""Two networks of one architecture combined channel by channel, and their merge into one.
+
+    y = (1 + α_s) ⊙ (W_s x) + α_t ⊙ (W_t x)        a coefficient per output channel and network
+
+in every unit of the network (`units`), each branch with its own batch norm. Lee, Joo, Hong and Kim
+2020, "Residual continual learning", AAAI. While running statistics are held, every unit is affine
+in its input, so that a combination *is* one network of the same shape, whose parameters `merged`
+writes down. `combined` computes both branches instead: for batch statistics, under which it is
+not, and to check the merge by.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from clsweep.methods.units import Call, Unit, call_of
+from clsweep.norms import statistic_names
+from clsweep.trees import Params
+
+__all__ = ["Alphas", "Combined", "merged"]
+
+Alphas = dict[str, tuple[Tensor, Tensor]]  # name of a unit -> (α_s, α_t), one per channel each
+_SMALL = 1e-3
+
+
+def merged(units: list[Unit], alphas: Alphas, source: Params, target: Params) -> Params:
+    """One network that computes what the combination of both does under held statistics.
+
+    With s = g/√(v+ε) of each branch's norm, a map with bias b and norm becomes
+
+        c W = (1+α_s) s_s W_s + α_t s_t W_t,   c b likewise,   μ = μ_s,   v = v_s,   g = c √(v_s+ε)
+        β = (1+α_s) (β_s − s_s μ_s) + α_t (β_t − s_t μ_t) + c μ_s
+
+    where c = s_s, or s_t where s_s is too small to divide by; a norm of a shared input
+
+        g = √(v_s+ε) ((1+α_s) s_s + α_t s_t),   β = (1+α_s) β_s + α_t (β_t + s_t (μ_s − μ_t))
+
+    Everything is arranged such that α = (0, 0) gives the source bit for bit.
+
+    Args:
+        units: of the network.
+        alphas: coefficients by unit.
+        source: parameters of the first network; what is in no unit is taken from here.
+        target: parameters of the second network.
+    """
+    found = dict(source)
+    for unit in units:
+        keep, add = 1 + alphas[unit.name][0], alphas[unit.name][1]
+        if unit.kind == "norm":
+            found |= _norm(unit, keep, add, source, target)
+            continue
+        if unit.norm:
+            affine, keep, add = _norm_behind(unit, keep, add, source, target)
+            found |= affine
+        for name in filter(None, (unit.name, unit.bias)):
+            size = (*unit.shape, *(1 for _ in source[name].shape[len(unit.shape) :]))
+            found[name] = keep.view(size) * source[name] + add.view(size) * target[name]
+    return found
+
+
+def _slope(unit: Unit, params: Params) -> Tensor:
+    """The slope s = g/√(v+ε) of the unit's norm, per channel."""
+    var = params[statistic_names(unit.norm)[1]]
+    return params[f"{unit.norm}.weight"] * (var + unit.epsilon).rsqrt()
+
+
+def _norm(unit: Unit, keep: Tensor, add: Tensor, source: Params, target: Params) -> Params:
+    mean, var = statistic_names(unit.norm)
+    ratio = ((source[var] + unit.epsilon) / (target[var] + unit.epsilon)).sqrt()
+    shift = _slope(unit, target) * (source[mean] - target[mean])
+    return {
+        unit.name: keep * source[unit.name] + add * (ratio * target[unit.name]),
+        unit.bias: keep * source[unit.bias] + add * (target[unit.bias] + shift),
+    }
+
+
+def _norm_behind(
+    unit: Unit, keep: Tensor, add: Tensor, source: Params, target: Params
+) -> tuple[Params, Tensor, Tensor]:
+    """The norm behind a map, and the coefficients (1+α_s) s_s/c and α_t s_t/c of the map."""
+    gain, bias = f"{unit.norm}.weight", f"{unit.norm}.bias"
+    mean, var = statistic_names(unit.norm)
+    s_s, s_t = _slope(unit, source), _slope(unit, target)
+    usable = s_s.abs() > _SMALL * s_t.abs()
+    c = torch.where(usable, s_s, s_t)
+    c = torch.where(c == 0, torch.ones_like(c), c)
+    affine = {
+        gain: torch.where(usable, source[gain], c * (source[var] + unit.epsilon).sqrt()),
+        bias: keep * source[bias]
+        + add * target[bias]
+        + (c - keep * s_s) * source[mean]
+        - add * (s_t * target[mean]),
+    }
+    return affine, keep * (s_s / c), add * (s_t / c)
+
+
+class Combined(TorchFunctionMode):
+    """Within it, a forward pass of the source runs both branches and combines them.
+
+    Each branch's norms use the running statistics that its parameters hold, or the batch's.
+    """
+
+    def __init__(self, units: list[Unit], alphas: Alphas, source: Params, target: Params) -> None:
+        """Watch for the tensors of `source`, which the network has to be applied to.
+
+        Args:
+            units: of the network.
+            alphas: coefficients by unit.
+            source: parameters of the first network.
+            target: parameters of the second.
+        """
+        super().__init__()
+        self.alphas, self.branches = alphas, (source, target)
+        self.units = {unit.name: unit for unit in units}
+        self.units |= {f"{unit.norm}.weight": unit for unit in units if unit.norm}
+        self.names = {id(value): name for name, value in source.items()}
+        # Both branches of maps whose norm is still to come, by the tensor that was passed on.
+        self.pending: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        call = call_of(func, args, kwargs)
+        weight = "" if call is None else self.names.get(id(call.given["weight"]), "")
+        if call is None or weight not in self.units:
+            return func(*args, **kwargs)
+        unit, x = self.units[weight], call.given["input"]
+        inputs = self.pending.get(id(x), (x, x))
+        source, target = (
+            _branch(func, call, unit, i, params)
+            for i, params in zip(inputs, self.branches, strict=True)
+        )
+        if call.kind == "map" and unit.norm:
+            self.pending[id(source)] = source, target
+            return source
+        # Channels are the last axis of a linear layer's outputs, and of a layer norm's.
+        last = func in (F.linear, F.layer_norm)
+        size = unit.shape if last else (*unit.shape, *(1 for _ in source.shape[2:]))
+        keep, add = (alpha.view(size) for alpha in self.alphas[unit.name])
+        return (1 + keep) * source + add * target
+
+
+def _branch(func: Any, call: Call, unit: Unit, x: Tensor, params: Params) -> Tensor:
+    """The same call with the input and the parameters of one branch."""
+    given, (args, kwargs) = {**call.given, "input": x}, call.others
+    out: Tensor
+    if call.kind == "norm":
+        mean, var = (params.get(name) for name in statistic_names(unit.norm))
+        gain, bias = params[f"{unit.norm}.weight"], params[f"{unit.norm}.bias"]
+        out = F.batch_norm(x, mean, var, gain, bias, mean is None, 0.0, call.epsilon)
+        return out
+    given["weight"] = params[unit.name]
+    given["bias"] = params[unit.bias] if unit.bias else None
+    if call.kind == "scale":
+        given["eps"] = call.epsilon
+    out = func(*given.values(), *args, **kwargs)
+    return out

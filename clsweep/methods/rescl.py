@@ -1,0 +1,247 @@
+"""Residual continual learning (ResCL).
+
+    1. fine-tuning   θ_t* = argmin L_t(θ), from the source θ_s
+    2. combination   y = (1 + α_s) ⊙ (W_s x) + α_t ⊙ (W_t x) in every unit, a number per channel,
+                     from α_s = −½, α_t = +½, θ_t = θ_t*; over α_s, α_t and θ_t, θ_s frozen,
+           min  Σ_{k<t} KD_k(net_s) + KD_t(net_t*) + λ ‖(α_s, α_t)‖₁ + (λ_dec/2) ‖θ_t‖²
+                on the inputs of task t alone; KD as in LwF, of the source's outputs under head k
+                and of the fine-tuned network's under head t; no label is used
+    3. merge         into one network of the original size, the source of the next task
+
+Lee, Joo, Hong and Kim 2020, "Residual continual learning", AAAI (arXiv 2002.06774), algorithm 1.
+λ → ∞ is the source's trunk under a new head, α = (−1, 1) the fine-tuned network; at the start, the
+mean of both, every layer is halfway. `units` says where combinations sit, `combination` how they
+merge. All layers are combined, first convolution and last norm among them: else α = 0 would not be
+the source. The fine-tuned network of the second task is trained once per seed and shared.
+
+Heads. A head that both networks have been trained with is a unit like any other. A head per task:
+old ones are the source's, the new one is θ_t's. Class-incremental: rows of old classes are
+combined, rows of new ones are θ_t's.
+
+Where the paper is silent. Statistics of batch norms in 2: held, each branch's own, so that what is
+trained is what is merged; or those of the batch, set anew from the task's data at the end.
+Temperature: LwF's T = 2, without the factor T². Old heads: frozen with θ_s, since λ → ∞ has to
+leave the source alone; or trained along. ‖·‖₁: summed, or the mean over channels, which does not
+depend on the width. λ acts by its subgradient, or by soft-thresholding after the step, which alone
+gives zeros; their share is the record's counter `alpha_zero_share`. The study's weight decay acts
+in 1, λ_dec in 2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clsweep.errors import MethodError
+from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.combination import Alphas, Combined, merged
+from clsweep.methods.heads import new_outputs, old_heads
+from clsweep.methods.hypers import ResclHyper
+from clsweep.methods.terms import distillation, finetuning_phase
+from clsweep.methods.units import Unit, units_of
+from clsweep.nets import Net
+from clsweep.norms import without_statistics
+from clsweep.trees import Params, with_prefix, without_prefix
+
+__all__ = ["build"]
+
+ALPHA_S, ALPHA_T, SOURCE, TARGET = "alpha.source.", "alpha.target.", "source.", "target."
+
+
+def build(net: Net) -> Method:
+    """ResCL of `net`; its memory is the network before the current task.
+
+    Raises:
+        MethodError: a layer of the network cannot be combined, or it has no layer of heads.
+    """
+    if net.heads.scenario != "domain" and not net.readout(0):
+        raise MethodError(
+            "'rescl' takes the outputs of new classes from the fine-tuned network, and the custom "
+            f"network does not end in a linear layer with {net.heads.n_outputs} outputs",
+            where="[net]",
+            next_step="end the module in nn.Linear, or choose scenario = 'domain'",
+        )
+    combining = _Combining(net, units_of(net))
+    phase = Phase(
+        "combine",
+        combining.loss,
+        open=combining.open,
+        steer=_steer,
+        settle=_settle,
+        survey=combining.survey,
+        close=combining.close,
+        holds_statistics=True,
+        decays=False,
+    )
+    return Method(
+        net,
+        (finetuning_phase(net), phase),
+        network=_checked,
+        begin=_begin,
+        absorb=_absorb,
+        counters=_counters,
+    )
+
+
+def _checked(net: Net, hyper: ResclHyper) -> Net:
+    if net.bn_mode == "frozen" and net.statistics and hyper.statistics == "batch":
+        raise MethodError(
+            "statistics = 'batch' of 'rescl' contradicts bn_mode = 'frozen' of the study",
+            expected="statistics = 'held', or bn_mode = 'batch'",
+            where="[[methods]] rescl",
+        )
+    return net
+
+
+def _begin(params: Params, hyper: ResclHyper) -> Memory:
+    share = torch.zeros((), device=next(iter(params.values())).device)
+    return {"source": params, "zero_share": share}
+
+
+def _absorb(
+    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: ResclHyper
+) -> Memory:
+    return {**memory, "source": params}
+
+
+def _counters(params: Params, memory: Memory) -> dict[str, float]:
+    return {"alpha_zero_share": float(memory["zero_share"])}
+
+
+def _alphas(full: Params) -> Params:
+    return {name: v for name, v in full.items() if name.startswith((ALPHA_S, ALPHA_T))}
+
+
+def _decay(alphas: Params, hyper: ResclHyper) -> float:
+    """λ in front of Σ|α|."""
+    n = sum(value.numel() for value in alphas.values())
+    return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / max(n, 1)
+
+
+def _steer(
+    grads: Params, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
+) -> Params:
+    found = dict(grads)
+    if hyper.decay:
+        found |= {n: g + hyper.decay * full[n] for n, g in grads.items() if n.startswith(TARGET)}
+    if hyper.form == "gradient":
+        alphas = _alphas(full)
+        lam = _decay(alphas, hyper)
+        found |= {name: grads[name] + lam * alphas[name].sign() for name in alphas}
+    return found
+
+
+def _settle(
+    trained: Params, memory: Memory, hyper: ResclHyper, step_size: float, task: int
+) -> Params:
+    if hyper.form == "gradient":
+        return trained
+    alphas = _alphas(trained)
+    bound = step_size * _decay(alphas, hyper)
+    return {**trained, **{n: torch.nn.functional.softshrink(v, bound) for n, v in alphas.items()}}
+
+
+class _Combining:
+    """The hooks of the second phase.
+
+    `full` holds the fine-tuned network under its own names, and beside it what is trained: θ_t as
+    `target.*` and the coefficients as `alpha.*`. A survey adds both branches' statistics, those of
+    the source as `source.*`.
+    """
+
+    def __init__(self, net: Net, units: list[Unit]) -> None:
+        self.net, self.units = net, units
+
+    def n_combined(self, unit: Unit, task: int) -> int:
+        """How many of the unit's first channels are combined."""
+        net = self.net
+        if net.heads.scenario == "domain" or unit.name not in net.readout(task):
+            return unit.shape[0]
+        return 0 if net.heads.scenario == "task" else net.heads.columns(task - 1)[1]
+
+    def open(self, params: Params, memory: Memory, task: int) -> Params:
+        trained = with_prefix(without_statistics(params), TARGET)
+        for unit in self.units:
+            n = self.n_combined(unit, task)
+            if n:
+                like = params[unit.name].new_ones((n, *unit.shape[1:]))
+                trained[f"{ALPHA_S}{unit.name}"] = -0.5 * like
+                trained[f"{ALPHA_T}{unit.name}"] = 0.5 * like
+        return trained
+
+    def coefficients(self, full: Params, hyper: ResclHyper, task: int) -> Alphas:
+        """(α_s, α_t) of every channel: trained ones, then those of outputs that have an owner."""
+        found = {}
+        for unit in self.units:
+            n, like = self.n_combined(unit, task), full[unit.name]
+            pair = [full[f"{a}{unit.name}"] for a in (ALPHA_S, ALPHA_T)] if n else []
+            if n < unit.shape[0]:
+                is_target = new_outputs(self.net, task, like.device)[n:]
+                if hyper.old_heads == "trained":
+                    is_target = torch.ones_like(is_target)
+                owned = is_target.to(like.dtype)
+                pair = [torch.cat([*pair[i : i + 1], (-owned, owned)[i]]) for i in (0, 1)]
+            found[unit.name] = (pair[0], pair[1])
+        return found
+
+    def branches(
+        self, full: Params, memory: Memory, hyper: ResclHyper, task: int
+    ) -> tuple[Params, Params]:
+        """Source and target; what is in no unit is taken from the source, each head's owner."""
+        names = {name: f"{TARGET}{name}" for name in memory["source"]}
+        target = {name: full[own if own in full else name] for name, own in names.items()}
+        source = {**memory["source"], **without_prefix(full, SOURCE)}
+        heads = names if hyper.old_heads == "trained" else self.net.readout(task)
+        source |= {name: target[name] for name in heads if name.startswith("heads.")}
+        return source, target
+
+    def loss(
+        self, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
+    ) -> Tensor:
+        net, tuned = self.net, {name: full[name] for name in memory["source"]}
+        source, target = self.branches(full, memory, hyper, task)
+        old = old_heads(net, task)
+        with torch.no_grad():
+            h_s = net.features(memory["source"], batch.x)
+            labels = [net.head(memory["source"], h_s, k) for k, _ in old]
+            labels.append(net.apply(tuned, batch.x, task))
+        heads = [k for k, _ in old] + [task]
+        alphas = self.coefficients(full, hyper, task)
+        if net.statistics and hyper.statistics == "batch":
+            source, target = without_statistics(source), without_statistics(target)
+            with Combined(self.units, alphas, source, target):
+                h = net.features(source, batch.x)
+                logits = [net.head(source, h, k) for k in heads]
+        else:
+            one = merged(self.units, alphas, source, target)
+            h = net.features(one, batch.x)
+            logits = [net.head(one, h, k) for k in heads]
+        times = [n for _, n in old] + [1]
+        terms = [
+            n * distillation(z, label, hyper.temperature)
+            for n, z, label in zip(times, logits, labels, strict=True)
+        ]
+        scale = hyper.temperature**2 if hyper.t_squared else 1.0
+        return scale * torch.stack(terms).sum()
+
+    def survey(self, memory: Memory, hyper: ResclHyper, task: int) -> Net | None:
+        """The combination as a network of both branches' statistics, if they are set anew."""
+        net = self.net
+        if hyper.statistics == "held" or not net.statistics:
+            return None
+
+        def features(full: Params, x: Tensor) -> Tensor:
+            source, target = self.branches(full, memory, hyper, task)
+            with Combined(self.units, self.coefficients(full, hyper, task), source, target):
+                return net.features(source, x)
+
+        names = frozenset(p + name for name in net.statistics for p in (SOURCE, TARGET))
+        return net._replace(features=features, statistics=names)
+
+    def close(
+        self, full: Params, memory: Memory, hyper: ResclHyper, task: int
+    ) -> tuple[Params, Memory]:
+        source, target = self.branches(full, memory, hyper, task)
+        one = merged(self.units, self.coefficients(full, hyper, task), source, target)
+        alphas = torch.cat([value.flatten() for value in _alphas(full).values()])
+        return one, {**memory, "zero_share": (alphas == 0).float().mean()}

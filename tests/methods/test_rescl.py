@@ -1,0 +1,392 @@
+"""ResCL against a loop written from its equations, its ends, and its parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep import methods, nets
+from clsweep.errors import MethodError
+from clsweep.methods.base import Phase
+from clsweep.methods.combination import Combined
+from clsweep.methods.hypers import ResclHyper
+from clsweep.methods.units import units_of
+from clsweep.norms import is_statistic, restated, with_population, without_statistics
+from clsweep.sequences import (
+    FinetunedModel,
+    LearntSequence,
+    SourceModel,
+    finetune_source,
+    learn_sequence,
+    learn_source,
+)
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import TaskSequence
+from clsweep.trees import Params
+
+# One batch is a whole task, so that the order of examples means nothing.
+WHOLE = TrainingConfig(lr=0.1, batch_size=1000, steps=4)
+TRAINING = TrainingConfig(lr=0.05, batch_size=16, steps=8)
+SCENARIOS = ("task", "domain", "class")
+CONV = {"name": "conv", "channels": (4, 5), "width": 8, "norm": "batch"}
+
+
+def net_of(sequence: TaskSequence, **keys: Any) -> nets.Net:
+    config = NetConfig(**(keys or {"hidden": (12, 9)}))
+    return nets.build(config, sequence.input_shape, sequence.heads)
+
+
+def first(sequence: TaskSequence, n: int = 2) -> TaskSequence:
+    return replace(sequence, tasks=sequence.tasks[:n])
+
+
+def started(
+    net: nets.Net, sequence: TaskSequence, training: TrainingConfig
+) -> tuple[SourceModel, FinetunedModel]:
+    source = learn_source(net, sequence, training, 0)
+    return source, finetune_source(net, sequence, training, 0, source)
+
+
+def learnt(
+    net: nets.Net,
+    sequence: TaskSequence,
+    training: TrainingConfig,
+    source: SourceModel,
+    tuned: FinetunedModel | None = None,
+    **numbers: Any,
+) -> LearntSequence:
+    method = methods.build("rescl", net)
+    return learn_sequence(method, sequence, training, ResclHyper(**numbers), 0, source, {}, tuned)
+
+
+def combine_phase(net: nets.Net) -> Phase:
+    return methods.build("rescl", net).phases[1]
+
+
+def by_hand(
+    sequence: TaskSequence, source: Params, tuned: Params, hyper: ResclHyper
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The merged weights and biases of an mlp with one whole-task batch, both branches apart."""
+    x = sequence.scale(sequence.tasks[1].train.raw(torch.arange(len(sequence.tasks[1].train))))
+    scenario = sequence.heads.scenario
+    layers = ["layers.0", "layers.1"]
+    new_head = "heads.1" if scenario == "task" else "head"
+    old_head = "heads.0" if scenario == "task" else "head"
+    n_out = {"task": 0, "domain": 2, "class": 2}[scenario]  # combined rows of the head
+    names = [*layers, new_head]
+    theta = {
+        f"{n}.{p}": tuned[f"{n}.{p}"].clone().requires_grad_()
+        for n in names
+        for p in ("weight", "bias")
+    }
+    widths = {"layers.0": 12, "layers.1": 9, "head": n_out}
+    alpha = {
+        (n, which): torch.full((k,), start, requires_grad=True)
+        for n, k in widths.items()
+        if k
+        for which, start in (("s", -0.5), ("t", 0.5))
+    }
+
+    def layer(n: str, h: Tensor) -> Tensor:
+        s = F.linear(h, source[f"{n}.weight"], source[f"{n}.bias"])
+        t = F.linear(h, theta[f"{n}.weight"], theta[f"{n}.bias"])
+        if n == new_head:  # rows of new classes are the target's
+            k = n_out
+            if not k:
+                return t
+            mix = (1 + alpha[n, "s"]) * s[:, :k] + alpha[n, "t"] * t[:, :k]
+            return torch.cat([mix, t[:, k:]], 1)
+        return (1 + alpha[n, "s"]) * s + alpha[n, "t"] * t
+
+    def plain(params: Params, head: str) -> Tensor:
+        h = x.flatten(1)
+        for n in layers:
+            h = F.relu(F.linear(h, params[f"{n}.weight"], params[f"{n}.bias"]))
+        return F.linear(h, params[f"{head}.weight"], params[f"{head}.bias"])
+
+    n_old, n_all = {"task": (2, 2), "domain": (2, 2), "class": (2, 4)}[scenario]
+    T = hyper.temperature
+    q_s = (plain(source, old_head)[:, :n_old] / T).softmax(1)
+    q_t = (plain(tuned, new_head)[:, :n_all] / T).softmax(1)
+    n_alpha = sum(v.numel() for v in alpha.values())
+    lam = hyper.lam if hyper.lam_unit == "sum" else hyper.lam / n_alpha
+    for _ in range(WHOLE.steps):
+        h = x.flatten(1)
+        for n in layers:
+            h = F.relu(layer(n, h))
+        new = layer(new_head, h)[:, :n_all]
+        if scenario == "task":
+            old = F.linear(h, source["heads.0.weight"], source["heads.0.bias"])
+        else:
+            old = new[:, :n_old]
+        loss = -(q_s * (old / T).log_softmax(1)).sum(1).mean()
+        loss = loss - (q_t * (new / T).log_softmax(1)).sum(1).mean()
+        loss = loss * (T**2 if hyper.t_squared else 1)
+        loss = loss + hyper.decay / 2 * sum(v.square().sum() for v in theta.values())
+        if hyper.form == "gradient":
+            loss = loss + lam * sum(v.abs().sum() for v in alpha.values())
+        leaves = [*theta.values(), *alpha.values()]
+        with torch.no_grad():
+            for leaf, g in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
+                leaf -= WHOLE.lr * g
+            if hyper.form == "proximal":
+                for a in alpha.values():
+                    a.copy_(a.sign() * (a.abs() - WHOLE.lr * lam).clamp(min=0))
+    found = {}
+    with torch.no_grad():
+        for n in names:
+            for p in ("weight", "bias"):
+                s, t = source[f"{n}.{p}"], theta[f"{n}.{p}"]
+                if n == new_head:
+                    rows = t.clone()
+                    if n_out:
+                        shape = (-1, 1) if p == "weight" else (-1,)
+                        a_s, a_t = (alpha[n, w].view(shape) for w in "st")
+                        rows[:n_out] = (1 + a_s) * s[:n_out] + a_t * t[:n_out]
+                    found[f"{n}.{p}"] = rows
+                    continue
+                shape = (-1, 1) if p == "weight" else (-1,)
+                a_s, a_t = (alpha[n, w].view(shape) for w in "st")
+                found[f"{n}.{p}"] = (1 + a_s) * s + a_t * t
+    return found
+
+
+NUMBERS = [
+    {"lam": 1e-2, "decay": 0.0},
+    {"lam": 3.0, "lam_unit": "channel", "decay": 0.05, "temperature": 1.5, "t_squared": True},
+    {"lam": 0.2, "form": "proximal", "decay": 0.01},
+]
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_merged_network_is_that_of_a_loop_over_both_branches(
+    scenario: str, numbers: dict, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = first(sequences[scenario])
+    net = net_of(sequence)
+    source, tuned = started(net, sequence, WHOLE)
+    found = learnt(net, sequence, WHOLE, source, tuned, **numbers)
+    expected = by_hand(sequence, source.params, tuned.params, ResclHyper(**numbers))
+    for name, value in expected.items():
+        torch.testing.assert_close(found.params[name], value, atol=2e-6, rtol=1e-5)
+    # The numbers matter: another λ is another network.
+    other = learnt(net, sequence, WHOLE, source, tuned, **{**numbers, "lam": 0.0})
+    assert not torch.allclose(other.params["layers.0.weight"], expected["layers.0.weight"])
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_start_is_the_mean_of_both_networks(
+    scenario: str, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = first(sequences[scenario])
+    net = net_of(sequence)
+    source, tuned = started(net, sequence, TRAINING)
+    phase = combine_phase(net)
+    memory = {"source": source.params, "zero_share": torch.zeros(())}
+    opened = phase.open(tuned.params, memory, 1)
+    one, _ = phase.close({**tuned.params, **opened}, memory, ResclHyper(), 1)
+    for name, value in one.items():
+        if name.startswith("layers"):
+            torch.testing.assert_close(value, (source.params[name] + tuned.params[name]) / 2)
+    if scenario == "task":
+        assert torch.equal(one["heads.0.weight"], source.params["heads.0.weight"])
+        assert torch.equal(one["heads.1.weight"], tuned.params["heads.1.weight"])
+    if scenario == "class":
+        assert torch.equal(one["head.weight"][2:4], tuned.params["head.weight"][2:4])
+
+
+@pytest.mark.parametrize("bn_mode", ["frozen", "batch"])
+def test_a_huge_decay_leaves_the_source_alone(
+    bn_mode: str, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences["task"]
+    net = net_of(sequence, **CONV, bn_mode=bn_mode)
+    source, _ = started(net, sequence, TRAINING)
+    run = learnt(net, sequence, TRAINING, source, lam=1e4, form="proximal")
+    assert run.counters == {"alpha_zero_share": 1.0}
+    rows = {row[1:] for row in run.rows if row[1] == 0 and row[0] >= 0}
+    assert len(rows) == 2  # validation and test, the same after every task
+    task = sequence.tasks[0]
+    x = sequence.scale(task.test.raw(torch.arange(len(task.test))))
+    before, after = net.apply(source.params, x, 0), net.apply(run.params, x, 0)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    if bn_mode == "frozen":
+        names = [name for name in source.params if not name.startswith("heads.")]
+        assert all(torch.equal(run.params[n], source.params[n]) for n in names)
+    free = learnt(net, sequence, TRAINING, source, lam=0.0, form="proximal")
+    assert free.counters["alpha_zero_share"] < 0.1
+    assert not torch.allclose(net.apply(free.params, x, 0), before, atol=0.01)
+
+
+def test_the_size_stays_and_coefficients_are_not_kept(sequences: dict[str, TaskSequence]) -> None:
+    sequence = sequences["class"]
+    net = net_of(sequence, **CONV)
+    source, _ = started(net, sequence, TRAINING)
+    run = learnt(net, sequence, TRAINING, source)
+    assert run.params.keys() == source.params.keys()
+    assert all(run.params[n].shape == value.shape for n, value in source.params.items())
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_sharing_the_fine_tuned_network_changes_no_bit(
+    reset: bool, sequences: dict[str, TaskSequence]
+) -> None:
+    training = TrainingConfig(optimizer="adam", lr=0.02, batch_size=16, steps=6, reset=reset)
+    sequence = first(sequences["domain"], 4)
+    net = net_of(sequence)
+    source, tuned = started(net, sequence, training)
+    shared = learnt(net, sequence, training, source, tuned)
+    alone = learnt(net, sequence, training, source)
+    assert all(torch.equal(shared.params[n], value) for n, value in alone.params.items())
+    assert (shared.n_steps, alone.n_steps) == (5 * 6, 6 * 6)
+
+
+def test_the_merged_network_is_the_next_source(sequences: dict[str, TaskSequence]) -> None:
+    sequence = first(sequences["task"], 3)
+    net = net_of(sequence)
+    source, tuned = started(net, sequence, WHOLE)
+    numbers = {"lam": 1e-2}
+    run = learnt(net, sequence, WHOLE, source, tuned, **numbers)
+    middle = learnt(net, first(sequence), WHOLE, source, tuned, **numbers).params
+    # By hand: two earlier heads are distilled, each from the middle network.
+    phase, task = combine_phase(net), sequence.tasks[2]
+    x = sequence.scale(task.train.raw(torch.arange(len(task.train))))
+    third = replace(sequence, tasks=(sequence.tasks[0], task))
+    again = finetune_source(net, third, WHOLE, 0, source._replace(params=middle)).params
+    memory = {"source": middle, "zero_share": torch.zeros(())}
+    hyper = ResclHyper(**numbers)
+    trained = {n: v.clone().requires_grad_() for n, v in phase.open(again, memory, 2).items()}
+    for _ in range(WHOLE.steps):
+        full = {**again, **trained}
+        one, _ = phase.close(full, memory, hyper, 2)
+        loss = torch.zeros(())
+        for k in range(3):
+            teacher = middle if k < 2 else again
+            q = (net.apply(teacher, x, k) / 2).softmax(1)
+            loss = loss - (q * (net.apply(one, x, k) / 2).log_softmax(1)).sum(1).mean()
+        for name, value in trained.items():
+            if name.startswith("alpha"):
+                loss = loss + hyper.lam * value.abs().sum()
+            elif not name.startswith(("target.heads.0", "target.heads.1")):
+                loss = loss + hyper.decay / 2 * value.square().sum()
+        grads = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        trained = {
+            n: v if g is None else (v - WHOLE.lr * g).detach().requires_grad_()
+            for (n, v), g in zip(trained.items(), grads, strict=True)
+        }
+    expected, _ = phase.close({**again, **trained}, memory, hyper, 2)
+    for name, value in run.params.items():
+        torch.testing.assert_close(value, expected[name].detach(), atol=5e-6, rtol=1e-4)
+
+
+def test_old_heads_are_frozen_or_trained(sequences: dict[str, TaskSequence]) -> None:
+    sequence = first(sequences["task"])
+    net = net_of(sequence)
+    source, tuned = started(net, sequence, TRAINING)
+    frozen = learnt(net, sequence, TRAINING, source, tuned).params
+    trained = learnt(net, sequence, TRAINING, source, tuned, old_heads="trained").params
+    name = "heads.0.weight"
+    assert torch.equal(frozen[name], source.params[name])
+    assert not torch.equal(trained[name], source.params[name])
+
+
+def test_the_studys_weight_decay_spares_the_coefficients(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence = first(sequences["domain"])
+    net = net_of(sequence)
+    source, tuned = started(net, sequence, TRAINING)
+    heavy = TRAINING.model_copy(update={"weight_decay": 0.5})
+    light = learnt(net, sequence, TRAINING, source, tuned).params
+    found = learnt(net, sequence, heavy, source, tuned).params
+    assert all(torch.equal(found[name], value) for name, value in light.items())
+    other = learnt(net, sequence, TRAINING, source, tuned, decay=0.5).params
+    assert not torch.equal(other["layers.0.weight"], light["layers.0.weight"])
+
+
+def test_statistics_of_the_batch_are_surveyed_before_the_merge(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence = first(sequences["domain"])
+    net = net_of(sequence, **CONV)
+    source, tuned = started(net, sequence, TRAINING)
+    held = learnt(net, sequence, TRAINING, source, tuned).params
+    found = learnt(net, sequence, TRAINING, source, tuned, statistics="batch").params
+    assert not torch.allclose(held["convs.0.weight"], found["convs.0.weight"])
+    # Without a step: at α = (0, 0) the merge is the source with the statistics of the new task.
+    phase, hyper = combine_phase(net), ResclHyper(statistics="batch")
+    memory = {"source": source.params, "zero_share": torch.zeros(())}
+    full = {**tuned.params, **phase.open(tuned.params, memory, 1)}
+    full |= {n: torch.zeros_like(v) for n, v in full.items() if n.startswith("alpha.")}
+    survey = phase.survey(memory, hyper, 1)
+    assert survey is not None
+    surveyed = with_population(survey, full, sequence.tasks[1].train, sequence.scale)
+    one, _ = phase.close(surveyed, memory, hyper, 1)
+    anew = with_population(net, source.params, sequence.tasks[1].train, sequence.scale)
+    for name, value in one.items():
+        torch.testing.assert_close(value, anew[name])
+    assert combine_phase(net).survey(memory, ResclHyper(), 1) is None
+
+
+def test_the_loss_under_batch_statistics_is_that_of_both_branches(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence = first(sequences["domain"])
+    net = net_of(sequence, **CONV)
+    source, tuned = started(net, sequence, TRAINING)
+    phase, hyper = combine_phase(net), ResclHyper(statistics="batch", temperature=2.0)
+    memory = {"source": source.params, "zero_share": torch.zeros(())}
+    full = {**tuned.params, **phase.open(tuned.params, memory, 1)}
+    task = sequence.tasks[1]
+    index = torch.arange(20)
+    x, raw = sequence.scale(task.train.raw(index)), task.train.raw(index)
+    batch = methods.base.Batch(x, task.train.labels[index], raw, sequence.scale, {})
+    alphas = {u.name: (torch.full(u.shape, -0.5), torch.full(u.shape, 0.5)) for u in units_of(net)}
+    both = [without_statistics(p) for p in (source.params, tuned.params)]
+    with Combined(units_of(net), alphas, *both):
+        logits = net.apply(both[0], x, 1)
+    expected = sum(
+        -((net.apply(p, x, 1) / 2).softmax(1) * (logits / 2).log_softmax(1)).sum(1).mean()
+        for p in (source.params, tuned.params)
+    )
+    torch.testing.assert_close(phase.loss(full, memory, batch, hyper, 1), expected)
+    held = phase.loss(full, memory, batch, ResclHyper(), 1)
+    assert not torch.allclose(held, expected)
+
+
+@pytest.mark.parametrize("kind", ["conv", "resnet32"])
+def test_restating_keeps_the_function_and_sets_the_statistics(
+    kind: str, sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = sequences["domain"]
+    keys = CONV if kind == "conv" else {"name": "resnet32", "depth": 8, "base_maps": 2}
+    net = net_of(sequence, **keys)
+    params = learn_source(net, sequence, TRAINING, 0).params
+    data = sequence.tasks[3].train
+    found = restated(net, params, data, sequence.scale)
+    x = sequence.scale(data.raw(torch.arange(len(data))))
+    before = net.apply(params, x, 0)
+    torch.testing.assert_close(net.apply(found, x, 0), before, atol=1e-4, rtol=1e-4)
+    moved = {n for n in params if not torch.allclose(params[n], found[n], atol=1e-3)}
+    assert moved
+    assert all(is_statistic(n) or "norm" in n for n in moved)
+    # Its own statistics: set again they stay, and the data's own normalise as they do.
+    again = restated(net, found, data, sequence.scale)
+    for name in net.statistics:
+        torch.testing.assert_close(again[name], found[name], atol=1e-5, rtol=1e-4)
+    in_training = net.apply(without_statistics(found), x, 0)
+    torch.testing.assert_close(in_training, before, atol=1e-3, rtol=1e-3)
+
+
+def test_batch_statistics_contradict_frozen_ones(sequences: dict[str, TaskSequence]) -> None:
+    net = net_of(sequences["domain"], **CONV, bn_mode="frozen")
+    method = methods.build("rescl", net)
+    with pytest.raises(MethodError, match="contradicts bn_mode"):
+        method.network(net, ResclHyper(statistics="batch"))
+    assert method.network(net, ResclHyper()) is net
