@@ -48,7 +48,7 @@ def merged(units: list[Unit], alphas: Alphas, source: Params, target: Params) ->
         source: parameters of the first network; what is in no unit is taken from here.
         target: parameters of the second network.
     """
-    found = dict(source)
+    found, maps, keeps, adds = dict(source), [], [], []
     for unit in units:
         keep, add = 1 + alphas[unit.name][0], alphas[unit.name][1]
         if unit.kind == "norm":
@@ -57,9 +57,76 @@ def merged(units: list[Unit], alphas: Alphas, source: Params, target: Params) ->
         if unit.norm:
             affine, keep, add = _norm_behind(unit, keep, add, source, target)
             found |= affine
-        for name in filter(None, (unit.name, unit.bias)):
-            size = (*unit.shape, *(1 for _ in source[name].shape[len(unit.shape) :]))
-            found[name] = keep.view(size) * source[name] + add.view(size) * target[name]
+        maps.append((unit.name, unit.bias) if unit.bias else (unit.name,))
+        keeps.append(keep)
+        adds.append(add)
+    names = [name for both in maps for name in both]
+    values = (*keeps, *adds, *(source[n] for n in names), *(target[n] for n in names))
+    mixed = _Mix.apply([len(both) for both in maps], *values)
+    return {**found, **dict(zip(names, mixed, strict=True))}
+
+
+class _Mix(torch.autograd.Function):
+    """k S + a T for the parameters S, T of every map, k and a one number per channel; S is held.
+
+    Written down instead of differentiated: at the size of the weights every pass over memory
+    counts, and with small nets every node of the graph.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sizes: list[int], *values: Tensor) -> tuple[Tensor, ...]:
+        ctx.sizes = sizes
+        ctx.save_for_backward(*values)
+        keep, add, source, target = _parts(sizes, values)
+        mixed = torch._foreach_mul(source, keep)
+        torch._foreach_addcmul_(mixed, target, add)
+        return tuple(mixed)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        _, add, source, target = _parts(ctx.sizes, ctx.saved_tensors)
+        likes = ctx.saved_tensors[: len(ctx.sizes)]
+        to_keep = _per_channel(ctx.sizes, likes, grads, source)
+        to_add = _per_channel(ctx.sizes, likes, grads, target)
+        to_target = torch._foreach_mul(grads, add)
+        return None, *to_keep, *to_add, *(None for _ in source), *to_target
+
+
+def _parts(sizes: list[int], values: tuple[Tensor, ...]) -> list[list[Tensor]]:
+    """K and a of every parameter, shaped to be multiplied with it, then S and T."""
+    n, m = len(sizes), sum(sizes)
+    source, target = values[2 * n : 2 * n + m], values[2 * n + m :]
+    spread: list[list[Tensor]] = []
+    for first in (0, n):
+        each = (values[first + i] for i, size in enumerate(sizes) for _ in range(size))
+        spread.append(
+            [
+                k.view(*k.shape, *(1 for _ in range(s.dim() - k.dim())))
+                for k, s in zip(each, source, strict=True)
+            ]
+        )
+    return [*spread, list(source), list(target)]
+
+
+def _per_channel(
+    sizes: list[int], likes: tuple[Tensor, ...], grads: tuple[Tensor, ...], values: list[Tensor]
+) -> list[Tensor]:
+    """Inner products of gradients and parameters, per map and channel."""
+    found, first = [], 0
+    for size, like in zip(sizes, likes, strict=True):
+        total = None
+        for g, value in zip(
+            grads[first : first + size], values[first : first + size], strict=True
+        ):
+            if g.shape == like.shape:
+                product = g * value
+            else:
+                n = like.numel()
+                product = torch.linalg.vecdot(g.reshape(n, -1), value.reshape(n, -1))
+            total = product if total is None else total + product
+        assert total is not None
+        found.append(total.view(like.shape))
+        first += size
     return found
 
 

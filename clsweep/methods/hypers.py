@@ -214,7 +214,9 @@ class ResclHyper(Hyper):
     temperature: float = nuisance(
         2.0, 1.0, 4.0, log=False, doc="T, temperature of all softmaxes", at_least=1e-3
     )
-    t_squared: bool = fixed(False, doc="multiply both distillations by T² (Hinton)")
+    t_squared: bool = fixed(
+        True, doc="multiply the distillations by T² (Hinton), which keeps the length of a step"
+    )
     statistics: Literal["held", "batch"] = fixed(
         "held",
         doc="batch norms in the combination: 'held' keeps each network's running statistics, "

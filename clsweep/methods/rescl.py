@@ -20,17 +20,21 @@ combined, rows of new ones are θ_t's.
 
 Where the paper is silent. Statistics of batch norms in 2: held, each branch's own, so that what is
 trained is what is merged; or those of the batch, set anew from the task's data at the end.
-Temperature: LwF's T = 2, without the factor T². Old heads: frozen with θ_s, since λ → ∞ has to
-leave the source alone; or trained along. ‖·‖₁: summed, or the mean over channels, which does not
-depend on the width. λ acts by its subgradient, or by soft-thresholding after the step, which alone
-gives zeros; their share is the record's counter `alpha_zero_share`. The study's weight decay acts
-in 1, λ_dec in 2.
+Temperature: LwF's T = 2, with the factor T²: the whole objective carries it, and without it the
+steps of 2 would be shorter than those of 1 by that factor. Old heads: frozen with θ_s, since
+λ → ∞ has to leave the source alone; or trained along. ‖·‖₁: summed, or the mean over channels,
+which does not depend on the width. λ acts by its subgradient, or by soft-thresholding after the
+step, which alone gives zeros; their share is the record's counter `alpha_zero_share`. The study's
+weight decay acts in 1, λ_dec in 2.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
@@ -45,7 +49,8 @@ from clsweep.trees import Params, with_prefix, without_prefix
 
 __all__ = ["build"]
 
-ALPHA_S, ALPHA_T, SOURCE, TARGET = "alpha.source.", "alpha.target.", "source.", "target."
+ALPHAS = ALPHA_S, ALPHA_T = "alpha.source", "alpha.target"  # of all units, one after the other
+SOURCE, TARGET = "source.", "target."
 
 
 def build(net: Net) -> Method:
@@ -108,14 +113,10 @@ def _counters(params: Params, memory: Memory) -> dict[str, float]:
     return {"alpha_zero_share": float(memory["zero_share"])}
 
 
-def _alphas(full: Params) -> Params:
-    return {name: v for name, v in full.items() if name.startswith((ALPHA_S, ALPHA_T))}
-
-
-def _decay(alphas: Params, hyper: ResclHyper) -> float:
+def _decay(full: Params, hyper: ResclHyper) -> float:
     """λ in front of Σ|α|."""
-    n = sum(value.numel() for value in alphas.values())
-    return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / max(n, 1)
+    n = sum(full[name].numel() for name in ALPHAS)
+    return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / n
 
 
 def _steer(
@@ -123,11 +124,13 @@ def _steer(
 ) -> Params:
     found = dict(grads)
     if hyper.decay:
-        found |= {n: g + hyper.decay * full[n] for n, g in grads.items() if n.startswith(TARGET)}
+        names = [name for name in grads if name.startswith(TARGET)]
+        theta = [full[name] for name in names]
+        decayed = torch._foreach_add([grads[name] for name in names], theta, alpha=hyper.decay)
+        found |= dict(zip(names, decayed, strict=True))
     if hyper.form == "gradient":
-        alphas = _alphas(full)
-        lam = _decay(alphas, hyper)
-        found |= {name: grads[name] + lam * alphas[name].sign() for name in alphas}
+        lam = _decay(full, hyper)
+        found |= {name: grads[name] + lam * full[name].sign() for name in ALPHAS}
     return found
 
 
@@ -136,9 +139,8 @@ def _settle(
 ) -> Params:
     if hyper.form == "gradient":
         return trained
-    alphas = _alphas(trained)
-    bound = step_size * _decay(alphas, hyper)
-    return {**trained, **{n: torch.nn.functional.softshrink(v, bound) for n, v in alphas.items()}}
+    bound = step_size * _decay(trained, hyper)
+    return {**trained, **{name: F.softshrink(trained[name], bound) for name in ALPHAS}}
 
 
 class _Combining:
@@ -152,36 +154,37 @@ class _Combining:
     def __init__(self, net: Net, units: list[Unit]) -> None:
         self.net, self.units = net, units
 
-    def n_combined(self, unit: Unit, task: int) -> int:
-        """How many of the unit's first channels are combined."""
-        net = self.net
-        if net.heads.scenario == "domain" or unit.name not in net.readout(task):
-            return unit.shape[0]
-        return 0 if net.heads.scenario == "task" else net.heads.columns(task - 1)[1]
+    def sizes(self, task: int) -> list[int]:
+        """How many coefficients of each network every unit has.
+
+        As many as channels; of a layer of heads only the outputs that both have been trained with.
+        """
+        net, found = self.net, []
+        for unit in self.units:
+            if net.heads.scenario == "domain" or unit.name not in net.readout(task):
+                found.append(math.prod(unit.shape))
+            else:
+                is_class = net.heads.scenario == "class"
+                found.append(net.heads.columns(task - 1)[1] if is_class else 0)
+        return found
 
     def open(self, params: Params, memory: Memory, task: int) -> Params:
-        trained = with_prefix(without_statistics(params), TARGET)
-        for unit in self.units:
-            n = self.n_combined(unit, task)
-            if n:
-                like = params[unit.name].new_ones((n, *unit.shape[1:]))
-                trained[f"{ALPHA_S}{unit.name}"] = -0.5 * like
-                trained[f"{ALPHA_T}{unit.name}"] = 0.5 * like
-        return trained
+        half = next(iter(params.values())).new_full((sum(self.sizes(task)),), 0.5)
+        return {**with_prefix(without_statistics(params), TARGET), ALPHA_S: -half, ALPHA_T: half}
 
     def coefficients(self, full: Params, hyper: ResclHyper, task: int) -> Alphas:
         """(α_s, α_t) of every channel: trained ones, then those of outputs that have an owner."""
-        found = {}
-        for unit in self.units:
-            n, like = self.n_combined(unit, task), full[unit.name]
-            pair = [full[f"{a}{unit.name}"] for a in (ALPHA_S, ALPHA_T)] if n else []
-            if n < unit.shape[0]:
-                is_target = new_outputs(self.net, task, like.device)[n:]
+        sizes = self.sizes(task)
+        pairs = zip(full[ALPHA_S].split(sizes), full[ALPHA_T].split(sizes), strict=True)
+        found: Alphas = {}
+        for unit, n, (source, target) in zip(self.units, sizes, pairs, strict=True):
+            if n < math.prod(unit.shape):
+                is_target = new_outputs(self.net, task, source.device)[n:]
                 if hyper.old_heads == "trained":
                     is_target = torch.ones_like(is_target)
-                owned = is_target.to(like.dtype)
-                pair = [torch.cat([*pair[i : i + 1], (-owned, owned)[i]]) for i in (0, 1)]
-            found[unit.name] = (pair[0], pair[1])
+                owned = is_target.to(source.dtype)
+                source, target = torch.cat([source, -owned]), torch.cat([target, owned])
+            found[unit.name] = source.view(unit.shape), target.view(unit.shape)
         return found
 
     def branches(
@@ -243,5 +246,5 @@ class _Combining:
     ) -> tuple[Params, Memory]:
         source, target = self.branches(full, memory, hyper, task)
         one = merged(self.units, self.coefficients(full, hyper, task), source, target)
-        alphas = torch.cat([value.flatten() for value in _alphas(full).values()])
+        alphas = torch.cat([full[name] for name in ALPHAS])
         return one, {**memory, "zero_share": (alphas == 0).float().mean()}

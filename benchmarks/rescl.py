@@ -1,0 +1,102 @@
+"""A step of ResCL's combination against a step of fine-tuning, on the same net and batches.
+
+    python benchmarks/rescl.py
+
+Ratios of medians over rounds in which all variants take turns, in processor time of this process
+(see `step_rate.py`). The combination has two teachers to ask beside its own forward pass. *held*
+trains through the merged network; *batch* (batch norms on the statistics of the batch) runs both
+branches.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from step_rate import medians
+
+from clsweep import methods, nets
+from clsweep.catalog import Heads
+from clsweep.draws import generator
+from clsweep.methods.hypers import ResclHyper
+from clsweep.methods.terms import plain_phase
+from clsweep.norms import with_population, without_statistics
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.tasks import Examples, Scale
+from clsweep.train import train_phase
+
+N_IMAGES = 2000
+CASES: tuple[tuple[str, dict[str, Any], tuple[int, int, int], int, int], ...] = (
+    ("784-100-100", {"hidden": (100, 100)}, (1, 28, 28), 10, 200),
+    ("784-400-400", {"hidden": (400, 400)}, (1, 28, 28), 128, 30),
+    (
+        "resnet32, depth 8, 8 maps",
+        {"name": "resnet32", "depth": 8, "base_maps": 8},
+        (3, 32, 32),
+        32,
+        4,
+    ),
+)
+
+
+def loops(
+    keys: dict[str, Any], shape: tuple[int, int, int], size: int, n_steps: int
+) -> dict[str, Callable[[], None]]:
+    """Fine-tuning and the combination in its variants, on the second of two tasks."""
+    rng = generator(0, "images")
+    raw = torch.randint(0, 256, (N_IMAGES, *shape), dtype=torch.uint8, generator=rng)
+    labels = torch.randint(0, 5, (N_IMAGES,), generator=rng)
+    examples = Examples(raw, torch.arange(N_IMAGES), labels)
+    scale = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
+    net = nets.build(NetConfig(**keys), shape, Heads("task", (5, 5)))
+    source, tuned = (
+        with_population(net, net.init(generator(seed, "init")), examples, scale) for seed in (0, 1)
+    )
+    # What comes once, at the end of a phase, is no part of a step.
+    combine = replace(methods.build("rescl", net).phases[1], survey=lambda *given: None)
+    memory = {"source": source, "zero_share": torch.zeros(())}
+    training = TrainingConfig(lr=0.01, batch_size=size, steps=n_steps)
+    kinds = ["held", "batch"] if net.statistics else ["held"]
+    variants = {
+        "fine-tuning": (plain_phase(net), without_statistics(tuned), {}, None),
+        **{kind: (combine, tuned, memory, ResclHyper(statistics=kind)) for kind in kinds},
+    }
+
+    def loop_of(phase: Any, params: Any, memory: Any, hyper: Any) -> Callable[[], None]:
+        # Without `net`, what the engine does once at the end of a phase is left out.
+        return lambda: (
+            train_phase(
+                phase,
+                params,
+                memory,
+                examples,
+                scale,
+                hyper=hyper,
+                training=training,
+                seed=0,
+                task=1,
+                n_steps=n_steps,
+            )
+            and None
+        )
+
+    return {name: loop_of(*variant) for name, variant in variants.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    n_rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    for name, keys, shape, size, n_steps in CASES:
+        seconds = medians(loops(keys, shape, size, n_steps), n_rounds)
+        base = seconds.pop("fine-tuning")
+        ratios = ", ".join(f"{kind} x{value / base:.2f}" for kind, value in seconds.items())
+        print(f"{name}, batch {size}: fine-tuning {1e3 * base / n_steps:.2f} ms; {ratios}")
+
+
+if __name__ == "__main__":
+    main()
