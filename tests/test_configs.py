@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import jsonschema
 import pytest
+from PIL import Image
 
 import clsweep
 from clsweep.forecast import fairness_notes
@@ -29,20 +31,39 @@ def test_every_study_file_that_ships_loads_and_plans(
     path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = CommandLine(capsys)("plan", path)
+    _folder_of_images(tmp_path / "data")
+    ran = CommandLine(capsys)("plan", path, "--data-root", tmp_path / "data")
     assert ran.code == 0, ran.err
-    study = load_study(path)
+    study = load_study(path, tmp_path / "data")
     n = len(configurations(study))
     assert f"{n} configurations × {len(study.seeds)} seeds = " in ran.out
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(Study.model_json_schema()).validate(table)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "split_mnist", "permuted_mnist"])
+def _folder_of_images(root: Path) -> None:
+    """A folder as large as the studies of `folder:cifar10` need it; one image under many names."""
+    image = root / "image.png"
+    image.parent.mkdir()
+    Image.new("RGB", (32, 32)).save(image)
+    for part, n in (("train", 1000), ("test", 1)):
+        for label in range(10):
+            folder = root / "cifar10" / part / str(label)
+            folder.mkdir(parents=True)
+            for i in range(n):
+                os.link(image, folder / f"{i}.png")
+
+
+FRONTS = ["quickstart", "split_mnist", "permuted_mnist"]
+
+
+@pytest.mark.parametrize(
+    "name", [*FRONTS, "rescl_fronts/split_mnist", "rescl_fronts/permuted_mnist"]
+)
 def test_fronts_that_ship_are_fair(name: str) -> None:
     study = load_study(CONFIGS / f"{name}.toml")
     assert fairness_notes(study) == []
-    assert study.name == name
+    assert study.name == name.replace("rescl_fronts/", "rescl_")
     assert {"finetune", "frozen", "joint"} < {request.name for request in study.methods}
     assert len({request.name for request in study.methods}) >= 7
     assert len(study.seeds) >= 3
