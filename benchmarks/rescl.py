@@ -4,8 +4,8 @@
 
 Ratios of medians over rounds in which all variants take turns, in processor time of this process
 (see `step_rate.py`). The combination has two teachers to ask beside its own forward pass. *held*
-trains through the merged network; *batch* (batch norms on the statistics of the batch) runs both
-branches.
+trains through the merged network; *target* and *batch* (batch norms on the statistics of the
+batch, of one network or of both) run both branches.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def loops(
     combine = replace(methods.build("rescl", net).phases[1], survey=lambda *given: None)
     memory = {"source": source, "zero_share": torch.zeros(())}
     training = TrainingConfig(lr=0.01, batch_size=size, steps=n_steps)
-    kinds = ["held", "batch"] if net.statistics else ["held"]
+    kinds = ["held", "target", "batch"] if net.statistics else ["held"]
     variants = {
         "fine-tuning": (plain_phase(net), without_statistics(tuned), {}, None),
         **{kind: (combine, tuned, memory, ResclHyper(statistics=kind)) for kind in kinds},

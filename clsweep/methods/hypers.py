@@ -217,10 +217,10 @@ class ResclHyper(Hyper):
     t_squared: bool = fixed(
         True, doc="multiply the distillations by T² (Hinton), which keeps the length of a step"
     )
-    statistics: Literal["held", "batch"] = fixed(
-        "held",
-        doc="batch norms in the combination: 'held' keeps each network's running statistics, "
-        "'batch' trains on the batch's and sets both anew at the end",
+    statistics: Literal["target", "batch", "held"] = fixed(
+        "target",
+        doc="which batch norms of the combination train on the batch's statistics, to be set anew "
+        "at the end: the 'target' network's, both networks' ('batch'), or none ('held')",
     )
     old_heads: Literal["frozen", "trained"] = fixed(
         "frozen", doc="whether the heads of old tasks, where each has its own, are trained along"

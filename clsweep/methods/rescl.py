@@ -18,8 +18,10 @@ Heads. A head that both networks have been trained with is a unit like any other
 old ones are the source's, the new one is θ_t's. Class-incremental: rows of old classes are
 combined, rows of new ones are θ_t's.
 
-Where the paper is silent. Statistics of batch norms in 2: held, each branch's own, so that what is
-trained is what is merged; or those of the batch, set anew from the task's data at the end.
+Where the paper is silent. Statistics of batch norms in 2: the source's are held, as everything of
+it, and the target's are those of the batch, set anew from the task's data at the end; or those of
+both are; or both are held, and then nothing normalises what is trained: at step sizes that are
+usual with batch norm it diverges. Under `bn_mode = "frozen"` both are held in any case.
 Temperature: LwF's T = 2, with the factor T²: the whole objective carries it, and without it the
 steps of 2 would be shorter than those of 1 by that factor. Old heads: frozen with θ_s, since
 λ → ∞ has to leave the source alone; or trained along. ‖·‖₁: summed, or the mean over channels,
@@ -81,21 +83,10 @@ def build(net: Net) -> Method:
     return Method(
         net,
         (finetuning_phase(net), phase),
-        network=_checked,
         begin=_begin,
         absorb=_absorb,
         counters=_counters,
     )
-
-
-def _checked(net: Net, hyper: ResclHyper) -> Net:
-    if net.bn_mode == "frozen" and net.statistics and hyper.statistics == "batch":
-        raise MethodError(
-            "statistics = 'batch' of 'rescl' contradicts bn_mode = 'frozen' of the study",
-            expected="statistics = 'held', or bn_mode = 'batch'",
-            where="[[methods]] rescl",
-        )
-    return net
 
 
 def _begin(params: Params, hyper: ResclHyper) -> Memory:
@@ -147,8 +138,8 @@ class _Combining:
     """The hooks of the second phase.
 
     `full` holds the fine-tuned network under its own names, and beside it what is trained: θ_t as
-    `target.*` and the coefficients as `alpha.*`. A survey adds both branches' statistics, those of
-    the source as `source.*`.
+    `target.*` and the coefficients as `alpha.*`. A survey adds statistics, those of the source
+    as `source.*`.
     """
 
     def __init__(self, net: Net, units: list[Unit]) -> None:
@@ -198,6 +189,12 @@ class _Combining:
         source |= {name: target[name] for name in heads if name.startswith("heads.")}
         return source, target
 
+    def renewed(self, hyper: ResclHyper) -> tuple[str, ...]:
+        """Whose batch norms train on the statistics of the batch, and get new ones at the end."""
+        if not self.net.statistics or self.net.bn_mode == "frozen":
+            return ()
+        return {"held": (), "target": (TARGET,), "batch": (SOURCE, TARGET)}[hyper.statistics]
+
     def loss(
         self, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
     ) -> Tensor:
@@ -210,8 +207,12 @@ class _Combining:
             labels.append(net.apply(tuned, batch.x, task))
         heads = [k for k, _ in old] + [task]
         alphas = self.coefficients(full, hyper, task)
-        if net.statistics and hyper.statistics == "batch":
-            source, target = without_statistics(source), without_statistics(target)
+        renewed = self.renewed(hyper)
+        if renewed:
+            source, target = (
+                without_statistics(branch) if prefix in renewed else branch
+                for prefix, branch in ((SOURCE, source), (TARGET, target))
+            )
             with Combined(self.units, alphas, source, target):
                 h = net.features(source, batch.x)
                 logits = [net.head(source, h, k) for k in heads]
@@ -228,9 +229,9 @@ class _Combining:
         return scale * torch.stack(terms).sum()
 
     def survey(self, memory: Memory, hyper: ResclHyper, task: int) -> Net | None:
-        """The combination as a network of both branches' statistics, if they are set anew."""
-        net = self.net
-        if hyper.statistics == "held" or not net.statistics:
+        """The combination as a network of those branches' statistics that are set anew."""
+        net, renewed = self.net, self.renewed(hyper)
+        if not renewed:
             return None
 
         def features(full: Params, x: Tensor) -> Tensor:
@@ -238,7 +239,7 @@ class _Combining:
             with Combined(self.units, self.coefficients(full, hyper, task), source, target):
                 return net.features(source, x)
 
-        names = frozenset(p + name for name in net.statistics for p in (SOURCE, TARGET))
+        names = frozenset(prefix + name for name in net.statistics for prefix in renewed)
         return net._replace(features=features, statistics=names)
 
     def close(

@@ -60,7 +60,7 @@ CASES = [
     Case("rescl", {"lam": 1e-3}),
     Case(
         "rescl",
-        {"lam": 10.0, "lam_unit": "channel", "form": "proximal", "statistics": "held"},
+        {"lam": 10.0, "lam_unit": "channel", "form": "proximal", "statistics": "batch"},
     ),
     Case("interpolate", {"beta": 0.5}, {"beta": 1.0}),
     Case("replay", {"memory_size": 20, "weight": 1.0}, {"weight": 0.0}, exact_at_zero=False),

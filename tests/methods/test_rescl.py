@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep import methods, nets
-from clsweep.errors import MethodError
 from clsweep.methods.base import Phase
 from clsweep.methods.combination import Combined
 from clsweep.methods.hypers import ResclHyper
@@ -310,37 +309,48 @@ def test_the_studys_weight_decay_spares_the_coefficients(
     assert not torch.equal(other["layers.0.weight"], light["layers.0.weight"])
 
 
-def test_statistics_of_the_batch_are_surveyed_before_the_merge(
-    sequences: dict[str, TaskSequence],
+RENEWED = {"held": (), "target": ("target",), "batch": ("source", "target")}
+every_choice = pytest.mark.parametrize("statistics", RENEWED)
+
+
+@every_choice
+def test_renewed_statistics_are_surveyed_before_the_merge(
+    statistics: str, sequences: dict[str, TaskSequence]
 ) -> None:
     sequence = first(sequences["domain"])
     net = net_of(sequence, **CONV)
     source, tuned = started(net, sequence, TRAINING)
-    held = learnt(net, sequence, TRAINING, source, tuned).params
-    found = learnt(net, sequence, TRAINING, source, tuned, statistics="batch").params
-    assert not torch.allclose(held["convs.0.weight"], found["convs.0.weight"])
-    # Without a step: at α = (0, 0) the merge is the source with the statistics of the new task.
-    phase, hyper = combine_phase(net), ResclHyper(statistics="batch")
+    phase, hyper = combine_phase(net), ResclHyper(statistics=statistics)
     memory = {"source": source.params, "zero_share": torch.zeros(())}
-    full = {**tuned.params, **phase.open(tuned.params, memory, 1)}
-    full |= {n: torch.zeros_like(v) for n, v in full.items() if n.startswith("alpha.")}
+    opened = {**tuned.params, **phase.open(tuned.params, memory, 1)}
     survey = phase.survey(memory, hyper, 1)
-    assert survey is not None
-    surveyed = with_population(survey, full, sequence.tasks[1].train, sequence.scale)
-    one, _ = phase.close(surveyed, memory, hyper, 1)
-    anew = with_population(net, source.params, sequence.tasks[1].train, sequence.scale)
-    for name, value in one.items():
-        torch.testing.assert_close(value, anew[name])
-    assert combine_phase(net).survey(memory, ResclHyper(), 1) is None
+    assert (survey is None) is (statistics == "held")
+    data = sequence.tasks[1].train
+    # Without a step: the ends are the two networks, with the statistics of the new task or not.
+    for branch, params, at in (
+        ("source", source.params, (0.0, 0.0)),
+        ("target", tuned.params, (-1.0, 1.0)),
+    ):
+        alphas = {f"alpha.{b}": a for b, a in zip(("source", "target"), at, strict=True)}
+        full = opened | {n: torch.full_like(opened[n], a) for n, a in alphas.items()}
+        if survey is not None:
+            full = with_population(survey, full, data, sequence.scale)
+        one, _ = phase.close(full, memory, hyper, 1)
+        renewed = branch in RENEWED[statistics]
+        expected = with_population(net, params, data, sequence.scale) if renewed else params
+        x = sequence.scale(data.raw(torch.arange(len(data))))
+        found = net.apply(one, x, 1)
+        torch.testing.assert_close(found, net.apply(expected, x, 1), atol=1e-4, rtol=1e-4)
 
 
+@every_choice
 def test_the_loss_under_batch_statistics_is_that_of_both_branches(
-    sequences: dict[str, TaskSequence],
+    statistics: str, sequences: dict[str, TaskSequence]
 ) -> None:
     sequence = first(sequences["domain"])
     net = net_of(sequence, **CONV)
     source, tuned = started(net, sequence, TRAINING)
-    phase, hyper = combine_phase(net), ResclHyper(statistics="batch", temperature=2.0)
+    phase, hyper = combine_phase(net), ResclHyper(statistics=statistics)
     memory = {"source": source.params, "zero_share": torch.zeros(())}
     full = {**tuned.params, **phase.open(tuned.params, memory, 1)}
     task = sequence.tasks[1]
@@ -348,7 +358,10 @@ def test_the_loss_under_batch_statistics_is_that_of_both_branches(
     x, raw = sequence.scale(task.train.raw(index)), task.train.raw(index)
     batch = methods.base.Batch(x, task.train.labels[index], raw, sequence.scale, {})
     alphas = {u.name: (torch.full(u.shape, -0.5), torch.full(u.shape, 0.5)) for u in units_of(net)}
-    both = [without_statistics(p) for p in (source.params, tuned.params)]
+    both = [
+        without_statistics(params) if branch in RENEWED[statistics] else params
+        for branch, params in (("source", source.params), ("target", tuned.params))
+    ]
     with Combined(units_of(net), alphas, *both):
         logits = net.apply(both[0], x, 1)
     expected = 4 * sum(
@@ -356,8 +369,34 @@ def test_the_loss_under_batch_statistics_is_that_of_both_branches(
         for p in (source.params, tuned.params)
     )
     torch.testing.assert_close(phase.loss(full, memory, batch, hyper, 1), expected)
-    held = phase.loss(full, memory, batch, ResclHyper(), 1)
-    assert not torch.allclose(held, expected)
+
+
+def test_every_choice_of_statistics_is_another_network(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence = first(sequences["domain"])
+    net = net_of(sequence, **CONV)
+    source, tuned = started(net, sequence, TRAINING)
+    held, target, batch = (
+        learnt(net, sequence, TRAINING, source, tuned, statistics=kind).params["convs.0.weight"]
+        for kind in RENEWED
+    )
+    assert not torch.allclose(held, target)
+    assert not torch.allclose(target, batch)
+
+
+def test_frozen_statistics_are_held_whatever_is_chosen(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence = first(sequences["domain"])
+    net = net_of(sequence, **CONV, bn_mode="frozen")
+    source, tuned = started(net, sequence, TRAINING)
+    runs = [
+        learnt(net, sequence, TRAINING, source, tuned, statistics=kind).params for kind in RENEWED
+    ]
+    for other in runs[1:]:
+        assert all(torch.equal(other[name], value) for name, value in runs[0].items())
+    assert all(torch.equal(runs[0][name], source.params[name]) for name in net.statistics)
 
 
 @pytest.mark.parametrize("kind", ["conv", "resnet32"])
@@ -382,11 +421,3 @@ def test_restating_keeps_the_function_and_sets_the_statistics(
         torch.testing.assert_close(again[name], found[name], atol=1e-5, rtol=1e-4)
     in_training = net.apply(without_statistics(found), x, 0)
     torch.testing.assert_close(in_training, before, atol=1e-3, rtol=1e-3)
-
-
-def test_batch_statistics_contradict_frozen_ones(sequences: dict[str, TaskSequence]) -> None:
-    net = net_of(sequences["domain"], **CONV, bn_mode="frozen")
-    method = methods.build("rescl", net)
-    with pytest.raises(MethodError, match="contradicts bn_mode"):
-        method.network(net, ResclHyper(statistics="batch"))
-    assert method.network(net, ResclHyper()) is net
