@@ -3,7 +3,8 @@
     python benchmarks/rescl.py
 
 Ratios of medians over rounds in which all variants take turns, in processor time of this process
-(see `step_rate.py`). The combination has two teachers to ask beside its own forward pass. *held*
+(see `step_rate.py`), over two epochs: in the first the combination has two teachers to ask beside
+its own forward pass. *held*
 trains through the merged network; *target* and *batch* (batch norms on the statistics of the
 batch, of one network or of both) run both branches.
 """
@@ -28,10 +29,11 @@ from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
 from clsweep.train import train_phase
 
-N_IMAGES = 2000
-CASES: tuple[tuple[str, dict[str, Any], tuple[int, int, int], int, int], ...] = (
-    ("784-100-100", {"hidden": (100, 100)}, (1, 28, 28), 10, 200),
-    ("784-400-400", {"hidden": (400, 400)}, (1, 28, 28), 128, 30),
+N_IMAGES = 1024
+N_EPOCHS = 2
+CASES: tuple[tuple[str, dict[str, Any], tuple[int, int, int], int], ...] = (
+    ("784-100-100", {"hidden": (100, 100)}, (1, 28, 28), 10),
+    ("784-400-400", {"hidden": (400, 400)}, (1, 28, 28), 128),
     (
         "resnet32, depth 8, 8 maps",
         {"name": "resnet32", "depth": 8, "base_maps": 8},
@@ -43,7 +45,7 @@ CASES: tuple[tuple[str, dict[str, Any], tuple[int, int, int], int, int], ...] = 
 
 
 def loops(
-    keys: dict[str, Any], shape: tuple[int, int, int], size: int, n_steps: int
+    keys: dict[str, Any], shape: tuple[int, int, int], size: int
 ) -> dict[str, Callable[[], None]]:
     """Fine-tuning and the combination in its variants, on the second of two tasks."""
     rng = generator(0, "images")
@@ -58,7 +60,8 @@ def loops(
     # What comes once, at the end of a phase, is no part of a step.
     combine = replace(methods.build("rescl", net).phases[1], survey=lambda *given: None)
     memory = {"source": source, "zero_share": torch.zeros(())}
-    training = TrainingConfig(lr=0.01, batch_size=size, steps=n_steps)
+    training = TrainingConfig(lr=0.01, batch_size=size, epochs=N_EPOCHS)
+    n_steps = training.n_steps(N_IMAGES)
     kinds = ["held", "target", "batch"] if net.statistics else ["held"]
     variants = {
         "fine-tuning": (plain_phase(net), without_statistics(tuned), {}, None),
@@ -91,8 +94,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     n_rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    for name, keys, shape, size, n_steps in CASES:
-        seconds = medians(loops(keys, shape, size, n_steps), n_rounds)
+    for name, keys, shape, size in CASES:
+        n_steps = TrainingConfig(batch_size=size, epochs=N_EPOCHS).n_steps(N_IMAGES)
+        seconds = medians(loops(keys, shape, size), n_rounds)
         base = seconds.pop("fine-tuning")
         ratios = ", ".join(f"{kind} x{value / base:.2f}" for kind, value in seconds.items())
         print(f"{name}, batch {size}: fine-tuning {1e3 * base / n_steps:.2f} ms; {ratios}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from clsweep.augment import views
 from clsweep.draws import batch_indices
-from clsweep.methods.base import Batch
+from clsweep.methods.base import Batch, Note
 from clsweep.tasks import Scale
 
 __all__ = ["Order", "Trainable", "batches"]
@@ -58,6 +59,7 @@ def batches(
     order: Order,
     drawn: Callable[[int, int], dict[str, Tensor]],
     task_of: Tensor | None,
+    note: Note | None = None,
 ) -> Iterator[tuple[int, list[Batch]]]:
     """Chunks of prepared batches, each with the index of its first step.
 
@@ -67,10 +69,11 @@ def batches(
         order: which examples come when; only inputs are augmented, `Batch.raw` never is.
         drawn: (epoch, n_batches) -> the phase's draws for an epoch, asked for when it begins.
         task_of: task of every example, for joint training.
+        note: (inputs) -> what the phase notes of them.
     """
     device, size = data.labels.device, order.batch_size
     rows_per_chunk = max(1, _CHUNK_ROWS // size) * size
-    step = 0
+    step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none")
     epochs = batch_indices(order.seed, order.task, len(data), size, order.n_steps)
     for epoch, positions in enumerate(epochs):
         found = drawn(epoch, -(-len(positions) // size))
@@ -81,12 +84,43 @@ def batches(
             raw = data.raw(rows)
             x, y = scale(view(raw, start)), data.labels[rows]
             tasks = None if task_of is None else task_of[rows]
+            noted = notes.of(epoch, rows, x)
             chunk = []
             for a in range(0, len(rows), size):
                 b = a + size
                 here = (start + a) // size
                 draw = {name: value[here] for name, value in draws.items()}
                 own = None if tasks is None else tasks[a:b]
-                chunk.append(Batch(x[a:b], y[a:b], raw[a:b], scale, draw, own))
+                known = {name: value[a:b] for name, value in noted.items()}
+                chunk.append(Batch(x[a:b], y[a:b], raw[a:b], scale, draw, own, known))
             yield step, chunk
             step += len(chunk)
+
+
+class _Notes:
+    """What a phase notes of its inputs, kept from the first epoch on where they are the same."""
+
+    def __init__(self, note: Note | None, n_examples: int, is_fixed: bool) -> None:
+        self.note, self.n_examples, self.is_fixed = note, n_examples, is_fixed
+        self.kept: dict[str, Tensor] = {}
+
+    def of(self, epoch: int, rows: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The notes of examples, by name.
+
+        Args:
+            epoch: number of the pass; every pass shows every example once.
+            rows: positions, int64 [B].
+            x: inputs [B, C, H, W].
+        """
+        if self.note is None:
+            return {}
+        if self.is_fixed and epoch:
+            return {name: value[rows] for name, value in self.kept.items()}
+        with torch.no_grad():
+            found = self.note(x)
+        if self.is_fixed:
+            for name, value in found.items():
+                if name not in self.kept:
+                    self.kept[name] = value.new_empty((self.n_examples, *value.shape[1:]))
+                self.kept[name][rows] = value
+        return found

@@ -108,6 +108,7 @@ def train_phase(
         MethodError: a hook changed names or shapes of the parameters.
     """
     renewed = net is not None and _renews(phase, net, params)
+    note = phase.note(params, memory, hyper, task)
     if renewed:
         params = without_statistics(params)
     trained = {
@@ -119,7 +120,7 @@ def train_phase(
     engine = _Engine(phase, trained, full, memory, hyper, training, task, trace, optimiser or {})
     order = Order(seed, task, training.batch_size, n_steps, training.augment)
     drawn = partial(_drawn, phase, engine, seed)
-    for first_step, chunk in batches(data, scale, order, drawn, task_of):
+    for first_step, chunk in batches(data, scale, order, drawn, task_of, note):
         losses = torch.stack([engine.step(batch) for batch in chunk])
         _check_losses(losses, first_step, phase.name, task)
     held = {name: value.detach() for name, value in full.items()}

@@ -23,6 +23,7 @@ __all__ = [
     "Learnt",
     "Memory",
     "Method",
+    "Note",
     "Phase",
     "Pull",
     "Trace",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Memory = dict[str, Any]
+Note = Callable[[Tensor], dict[str, Tensor]]
 
 
 class Batch(NamedTuple):
@@ -44,6 +46,7 @@ class Batch(NamedTuple):
         scale: from uint8 images to inputs, for methods that read them back.
         draw: this step's row of every tensor that the phase's `draw` returned.
         tasks: task of each example, int64 [B]; only when several tasks are trained at once.
+        noted: what the phase's `note` made of these inputs.
     """
 
     x: Tensor
@@ -52,6 +55,7 @@ class Batch(NamedTuple):
     scale: Scale
     draw: dict[str, Tensor]
     tasks: Tensor | None = None
+    noted: dict[str, Tensor] = {}
 
 
 class Trace(NamedTuple):
@@ -104,6 +108,10 @@ def _no_pull(memory: Memory, hyper: Any) -> Pull | None:
 
 def _plain_open(params: Params, memory: Memory, task: int) -> Params:
     return params
+
+
+def _no_note(params: Params, memory: Memory, hyper: Any, task: int) -> Note | None:
+    return None
 
 
 def keep_steered(
@@ -191,6 +199,10 @@ class Phase:
         open: (params, memory, task) -> the dict of tensors to train; the others are held, and
             running statistics are never trained. Names that the network does not have are the
             phase's own: `close` has to leave them out.
+        note: (params, memory, hyper, task) -> what the loss asks of inputs that training does not
+            change, such as a teacher's outputs, as (x) -> tensors [B, ...] by name; or None. It is
+            computed without gradient, for many batches at a time, and once per example where
+            inputs do not change from epoch to epoch; the rows arrive in the batch.
         pull: (memory, hyper) -> a quadratic penalty beside `loss`, or None; asked for once, before
             the first step. Its gradient is added before `steer`.
         steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
@@ -219,6 +231,7 @@ class Phase:
     name: str
     loss: Callable[[Params, Memory, Batch, Any, int], Tensor]
     open: Callable[[Params, Memory, int], Params] = _plain_open
+    note: Callable[[Params, Memory, Any, int], Note | None] = _no_note
     pull: Callable[[Memory, Any], Pull | None] = _no_pull
     steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] = keep_steered
     project: Callable[[Params, Params, Memory, Batch, Any, int], tuple[Params, Memory]] = (

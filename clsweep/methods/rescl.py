@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.errors import MethodError
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, Learnt, Memory, Method, Note, Phase
 from clsweep.methods.combination import Alphas, Combined, merged
 from clsweep.methods.heads import new_outputs, old_heads
 from clsweep.methods.hypers import ResclHyper
@@ -73,6 +73,7 @@ def build(net: Net) -> Method:
         "combine",
         combining.loss,
         open=combining.open,
+        note=combining.note,
         steer=_steer,
         settle=_settle,
         survey=combining.survey,
@@ -195,17 +196,23 @@ class _Combining:
             return ()
         return {"held": (), "target": (TARGET,), "batch": (SOURCE, TARGET)}[hyper.statistics]
 
+    def note(self, params: Params, memory: Memory, hyper: ResclHyper, task: int) -> Note:
+        """Logits to distil: of the source under old heads, of the fine-tuned network's own."""
+        net, source = self.net, memory["source"]
+
+        def logits(x: Tensor) -> dict[str, Tensor]:
+            h = net.features(source, x)
+            found = {f"head {k}": net.head(source, h, k) for k, _ in old_heads(net, task)}
+            return {**found, f"head {task}": net.apply(params, x, task)}
+
+        return logits
+
     def loss(
         self, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
     ) -> Tensor:
-        net, tuned = self.net, {name: full[name] for name in memory["source"]}
+        net = self.net
         source, target = self.branches(full, memory, hyper, task)
-        old = old_heads(net, task)
-        with torch.no_grad():
-            h_s = net.features(memory["source"], batch.x)
-            labels = [net.head(memory["source"], h_s, k) for k, _ in old]
-            labels.append(net.apply(tuned, batch.x, task))
-        heads = [k for k, _ in old] + [task]
+        heads = [*old_heads(net, task), (task, 1)]
         alphas = self.coefficients(full, hyper, task)
         renewed = self.renewed(hyper)
         if renewed:
@@ -215,15 +222,14 @@ class _Combining:
             )
             with Combined(self.units, alphas, source, target):
                 h = net.features(source, batch.x)
-                logits = [net.head(source, h, k) for k in heads]
+                logits = [net.head(source, h, k) for k, _ in heads]
         else:
             one = merged(self.units, alphas, source, target)
             h = net.features(one, batch.x)
-            logits = [net.head(one, h, k) for k in heads]
-        times = [n for _, n in old] + [1]
+            logits = [net.head(one, h, k) for k, _ in heads]
         terms = [
-            n * distillation(z, label, hyper.temperature)
-            for n, z, label in zip(times, logits, labels, strict=True)
+            times * distillation(z, batch.noted[f"head {k}"], hyper.temperature)
+            for (k, times), z in zip(heads, logits, strict=True)
         ]
         scale = hyper.temperature**2 if hyper.t_squared else 1.0
         return scale * torch.stack(terms).sum()

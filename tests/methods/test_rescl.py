@@ -356,7 +356,9 @@ def test_the_loss_under_batch_statistics_is_that_of_both_branches(
     task = sequence.tasks[1]
     index = torch.arange(20)
     x, raw = sequence.scale(task.train.raw(index)), task.train.raw(index)
-    batch = methods.base.Batch(x, task.train.labels[index], raw, sequence.scale, {})
+    noted = phase.note(tuned.params, memory, hyper, 1)(x)
+    labels = task.train.labels[index]
+    batch = methods.base.Batch(x, labels, raw, sequence.scale, {}, None, noted)
     alphas = {u.name: (torch.full(u.shape, -0.5), torch.full(u.shape, 0.5)) for u in units_of(net)}
     both = [
         without_statistics(params) if branch in RENEWED[statistics] else params
