@@ -4,9 +4,8 @@
 
 Ratios of medians over rounds in which all variants take turns, in processor time of this process
 (see `step_rate.py`), over two epochs: in the first the combination has two teachers to ask beside
-its own forward pass. *held*
-trains through the merged network; *target* and *batch* (batch norms on the statistics of the
-batch, of one network or of both) run both branches.
+its own forward pass. *held* trains through the merged network; *target* and *batch* (batch norms
+on the statistics of the batch, of one network or of both) run both branches.
 """
 
 from __future__ import annotations
@@ -34,13 +33,7 @@ N_EPOCHS = 2
 CASES: tuple[tuple[str, dict[str, Any], tuple[int, int, int], int], ...] = (
     ("784-100-100", {"hidden": (100, 100)}, (1, 28, 28), 10),
     ("784-400-400", {"hidden": (400, 400)}, (1, 28, 28), 128),
-    (
-        "resnet32, depth 8, 8 maps",
-        {"name": "resnet32", "depth": 8, "base_maps": 8},
-        (3, 32, 32),
-        32,
-        4,
-    ),
+    ("resnet32, 8 layers", {"name": "resnet32", "depth": 8, "base_maps": 8}, (3, 32, 32), 32),
 )
 
 

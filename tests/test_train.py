@@ -253,6 +253,33 @@ def test_a_pull_leaves_what_the_loss_does_not_reach() -> None:
     assert not torch.equal(run.params["head.bias"], START["head.bias"])
 
 
+@pytest.mark.parametrize(("augment", "n_asked"), [("none", N), ("crop_flip", 2 * N)])
+def test_notes_are_of_the_batchs_own_inputs_and_asked_for_once(augment: str, n_asked: int) -> None:
+    asked: list[int] = []
+
+    def note(params: Params, memory: Memory, hyper: Any, task: int) -> Any:
+        assert (hyper, task) == ("h", 1)
+        assert all(torch.equal(params[name], START[name]) for name in START)
+
+        def sums(x: Tensor) -> dict[str, Tensor]:
+            assert not torch.is_grad_enabled()
+            asked.append(len(x))
+            return {"sum": x.sum((1, 2, 3)), "first": x[:, 0, 0]}
+
+        return sums
+
+    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+        torch.testing.assert_close(batch.noted["sum"], batch.x.sum((1, 2, 3)))
+        assert torch.equal(batch.noted["first"], batch.x[:, 0, 0])
+        return plain_phase(NET).loss(full, memory, batch, hyper, task)
+
+    phase = replace(plain_phase(NET), loss=loss, note=note)
+    run = trained(config(augment=augment), phase=phase, hyper="h")
+    assert sum(asked) == n_asked
+    plain = trained(config(augment=augment))
+    assert all(torch.equal(run.params[name], value) for name, value in plain.params.items())
+
+
 def test_what_a_phase_opens_for_itself_has_to_be_closed() -> None:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return {**params, "own": torch.ones(3)}

@@ -5,13 +5,12 @@
 in every unit of the network (`units`), each branch with its own batch norm. Lee, Joo, Hong and Kim
 2020, "Residual continual learning", AAAI. While running statistics are held, every unit is affine
 in its input, so that a combination *is* one network of the same shape, whose parameters `merged`
-writes down. `combined` computes both branches instead: for batch statistics, under which it is
-not, and to check the merge by.
+writes down. `Renewed` computes both branches instead, for norms that use the batch's statistics.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,10 +18,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from clsweep.methods.units import Call, Unit, call_of
-from clsweep.norms import statistic_names
+from clsweep.norms import is_statistic, statistic_names
 from clsweep.trees import Params
 
-__all__ = ["Alphas", "Combined", "merged"]
+__all__ = ["Alphas", "Renewed", "merged"]
 
 Alphas = dict[str, tuple[Tensor, Tensor]]  # name of a unit -> (α_s, α_t), one per channel each
 _SMALL = 1e-3
@@ -166,26 +165,42 @@ def _norm_behind(
     return affine, keep * (s_s / c), add * (s_t / c)
 
 
-class Combined(TorchFunctionMode):
-    """Within it, a forward pass of the source runs both branches and combines them.
+class Renewed(TorchFunctionMode):
+    """Within it, a forward pass of `params` is the combination with norms that are not all held.
 
-    Each branch's norms use the running statistics that its parameters hold, or the batch's.
+    A branch's norms use the running statistics that its parameters hold, or those of the batch.
+    Every coefficient is carried by the parameters behind it: a branch's norm has its gain and bias
+    times the coefficient, held statistics are folded into the map before them, and what has no
+    norm is merged. What is left to do on activations is one sum per norm.
     """
 
     def __init__(self, units: list[Unit], alphas: Alphas, source: Params, target: Params) -> None:
-        """Watch for the tensors of `source`, which the network has to be applied to.
+        """Merge what can be merged.
 
         Args:
             units: of the network.
             alphas: coefficients by unit.
-            source: parameters of the first network.
+            source: parameters of the first network, with or without running statistics.
             target: parameters of the second.
         """
         super().__init__()
-        self.alphas, self.branches = alphas, (source, target)
-        self.units = {unit.name: unit for unit in units}
-        self.units |= {f"{unit.norm}.weight": unit for unit in units if unit.norm}
-        self.names = {id(value): name for name, value in source.items()}
+        plain = [unit for unit in units if not unit.norm]
+        self.params = {
+            name: value
+            for name, value in merged(plain, alphas, source, target).items()
+            if not is_statistic(name)
+        }
+        self.names = {id(value): name for name, value in self.params.items()}
+        normed = [unit for unit in units if unit.norm]
+        self.units = {unit.name: unit for unit in normed}
+        self.units |= {f"{unit.norm}.weight": unit for unit in normed}
+        self.source, self.target = (
+            {
+                unit.name: _branch_of(unit, alphas[unit.name][i] + (1 - i), params)
+                for unit in normed
+            }
+            for i, params in enumerate((source, target))
+        )
         # Both branches of maps whose norm is still to come, by the tensor that was passed on.
         self.pending: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -198,33 +213,61 @@ class Combined(TorchFunctionMode):
         if call is None or weight not in self.units:
             return func(*args, **kwargs)
         unit, x = self.units[weight], call.given["input"]
+        branches = self.source[unit.name], self.target[unit.name]
+        if call.kind == "map":
+            source, target = (
+                func(x, branch.weight, branch.bias, *call.others[0], **call.others[1])
+                for branch in branches
+            )
+            self.pending[id(target)] = source, target
+            return target
         inputs = self.pending.get(id(x), (x, x))
         source, target = (
-            _branch(func, call, unit, i, params)
-            for i, params in zip(inputs, self.branches, strict=True)
+            branch.norm(h, unit, call) for branch, h in zip(branches, inputs, strict=True)
         )
-        if call.kind == "map" and unit.norm:
-            self.pending[id(source)] = source, target
-            return source
-        # Channels are the last axis of a linear layer's outputs, and of a layer norm's.
-        last = func in (F.linear, F.layer_norm)
-        size = unit.shape if last else (*unit.shape, *(1 for _ in source.shape[2:]))
-        keep, add = (alpha.view(size) for alpha in self.alphas[unit.name])
-        return (1 + keep) * source + add * target
+        return source + target
 
 
-def _branch(func: Any, call: Call, unit: Unit, x: Tensor, params: Params) -> Tensor:
-    """The same call with the input and the parameters of one branch."""
-    given, (args, kwargs) = {**call.given, "input": x}, call.others
-    out: Tensor
-    if call.kind == "norm":
-        mean, var = (params.get(name) for name in statistic_names(unit.norm))
-        gain, bias = params[f"{unit.norm}.weight"], params[f"{unit.norm}.bias"]
-        out = F.batch_norm(x, mean, var, gain, bias, mean is None, 0.0, call.epsilon)
-        return out
-    given["weight"] = params[unit.name]
-    given["bias"] = params[unit.bias] if unit.bias else None
-    if call.kind == "scale":
-        given["eps"] = call.epsilon
-    out = func(*given.values(), *args, **kwargs)
-    return out
+class _Branch(NamedTuple):
+    """One network's part in a unit with a norm, its coefficient included.
+
+    Attributes:
+        weight: of the map; None if the unit is a norm alone.
+        bias: of the map, None for none.
+        gain: of the norm; None if the map holds it already.
+        shift: the norm's bias, None likewise.
+        mean: running statistic, None for the batch's.
+        var: likewise.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+    gain: Tensor | None
+    shift: Tensor | None
+    mean: Tensor | None
+    var: Tensor | None
+
+    def norm(self, h: Tensor, unit: Unit, call: Call) -> Tensor:
+        """The branch behind its norm."""
+        if self.gain is None:
+            return h
+        in_training = self.mean is None
+        return F.batch_norm(
+            h, self.mean, self.var, self.gain, self.shift, in_training, 0.0, call.epsilon
+        )
+
+
+def _branch_of(unit: Unit, times: Tensor, params: Params) -> _Branch:
+    mean, var = (params.get(name) for name in statistic_names(unit.norm))
+    gain = times * params[f"{unit.norm}.weight"]
+    shift = times * params[f"{unit.norm}.bias"]
+    if unit.kind == "norm":
+        return _Branch(None, None, gain, shift, mean, var)
+    weight, bias = params[unit.name], params[unit.bias] if unit.bias else None
+    # A survey asks for statistics by empty ones, see `with_population`.
+    if mean is None or var is None or not mean.numel():
+        return _Branch(weight, bias, gain, shift, mean, var)
+    slope = gain * (var + unit.epsilon).rsqrt()
+    size = (-1, *(1 for _ in weight.shape[1:]))
+    offset = shift - slope * (mean if bias is None else mean - bias)
+    return _Branch(slope.view(size) * weight, offset, None, None, None, None)

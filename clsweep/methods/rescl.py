@@ -40,7 +40,7 @@ from torch.nn import functional as F
 
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Note, Phase
-from clsweep.methods.combination import Alphas, Combined, merged
+from clsweep.methods.combination import Alphas, Renewed, merged
 from clsweep.methods.heads import new_outputs, old_heads
 from clsweep.methods.hypers import ResclHyper
 from clsweep.methods.terms import distillation, finetuning_phase
@@ -220,9 +220,9 @@ class _Combining:
                 without_statistics(branch) if prefix in renewed else branch
                 for prefix, branch in ((SOURCE, source), (TARGET, target))
             )
-            with Combined(self.units, alphas, source, target):
-                h = net.features(source, batch.x)
-                logits = [net.head(source, h, k) for k, _ in heads]
+            with Renewed(self.units, alphas, source, target) as both:
+                h = net.features(both.params, batch.x)
+                logits = [net.head(both.params, h, k) for k, _ in heads]
         else:
             one = merged(self.units, alphas, source, target)
             h = net.features(one, batch.x)
@@ -242,8 +242,9 @@ class _Combining:
 
         def features(full: Params, x: Tensor) -> Tensor:
             source, target = self.branches(full, memory, hyper, task)
-            with Combined(self.units, self.coefficients(full, hyper, task), source, target):
-                return net.features(source, x)
+            alphas = self.coefficients(full, hyper, task)
+            with Renewed(self.units, alphas, source, target) as both:
+                return net.features(both.params, x)
 
         names = frozenset(prefix + name for name in net.statistics for prefix in renewed)
         return net._replace(features=features, statistics=names)

@@ -10,11 +10,13 @@ from torch.nn import functional as F
 from clsweep import nets
 from clsweep.catalog import Heads
 from clsweep.errors import MethodError
-from clsweep.methods.combination import Alphas, Combined, merged
+from clsweep.methods.combination import Alphas, Renewed, merged
 from clsweep.methods.units import Unit, units_of
 from clsweep.nets import Net
+from clsweep.norms import is_statistic, without_statistics
 from clsweep.settings import NetConfig
 from clsweep.trees import Params
+from tests.methods.branches import TwoBranches
 
 SHAPE = (1, 8, 8)
 HEADS = Heads("domain", (3, 3))
@@ -100,7 +102,7 @@ def constant_alphas(units: list[Unit], source: float, target: float) -> Alphas:
 def combined(
     net: Net, units: list[Unit], alphas: Alphas, source: Params, target: Params, x: Tensor
 ) -> Tensor:
-    with Combined(units, alphas, source, target):
+    with TwoBranches(units, alphas, source, target):
         return net.apply(source, x, 1)
 
 
@@ -137,6 +139,38 @@ def test_ends_are_the_two_networks(kind: str) -> None:
     scale = float(expected.abs().max())
     found = net.apply(merged(units, at_target, source, target), x, 1)
     torch.testing.assert_close(found, expected, atol=1e-5 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("renewed", ["target", "both", "none"])
+@pytest.mark.parametrize("kind", ["conv, batch", "resnet32", "resnet18", "custom"])
+def test_coefficients_in_the_norms_change_nothing(kind: str, renewed: str) -> None:
+    net, units, source, target, x = setting(kind)
+    alphas = random_alphas(units)
+    if renewed != "none":
+        target = without_statistics(target)
+    if renewed == "both":
+        source = without_statistics(source)
+    leaves = {u: tuple(a.clone().requires_grad_() for a in pair) for u, pair in alphas.items()}
+    theta = {n: v.clone().requires_grad_(not is_statistic(n)) for n, v in target.items()}
+    given = [a for pair in leaves.values() for a in pair]
+    given += [value for value in theta.values() if value.requires_grad]
+    expected = combined(net, units, leaves, source, theta, x)
+    with Renewed(units, leaves, source, theta) as both:
+        found = net.apply(both.params, x, 1)
+    scale = float(expected.detach().abs().max())
+    torch.testing.assert_close(found, expected, atol=1e-5 * scale, rtol=0)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    pairs = zip(
+        *(
+            torch.autograd.grad((out * weights).sum(), given, allow_unused=True)
+            for out in (found, expected)
+        ),
+        strict=True,
+    )
+    for g, h in pairs:
+        assert (g is None) == (h is None)
+        if g is not None and h is not None:
+            torch.testing.assert_close(g, h, atol=1e-4 * max(1.0, float(h.abs().max())), rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["conv, batch", "resnet32"])

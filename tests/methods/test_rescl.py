@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from clsweep import methods, nets
 from clsweep.methods.base import Phase
-from clsweep.methods.combination import Combined
 from clsweep.methods.hypers import ResclHyper
 from clsweep.methods.units import units_of
 from clsweep.norms import is_statistic, restated, with_population, without_statistics
@@ -27,6 +26,7 @@ from clsweep.sequences import (
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import TaskSequence
 from clsweep.trees import Params
+from tests.methods.branches import TwoBranches
 
 # One batch is a whole task, so that the order of examples means nothing.
 WHOLE = TrainingConfig(lr=0.1, batch_size=1000, steps=4)
@@ -364,7 +364,7 @@ def test_the_loss_under_batch_statistics_is_that_of_both_branches(
         without_statistics(params) if branch in RENEWED[statistics] else params
         for branch, params in (("source", source.params), ("target", tuned.params))
     ]
-    with Combined(units_of(net), alphas, *both):
+    with TwoBranches(units_of(net), alphas, *both):
         logits = net.apply(both[0], x, 1)
     expected = 4 * sum(
         -((net.apply(p, x, 1) / 2).softmax(1) * (logits / 2).log_softmax(1)).sum(1).mean()
