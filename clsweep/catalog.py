@@ -170,7 +170,11 @@ Names = Annotated[
 
 
 class PairBenchmark(BenchmarkConfig):
-    """Different data sets in turn, brought to the size and channels of the first."""
+    """Different data sets in turn, brought to the size and channels of the first.
+
+    Classes of two data sets are different classes, whatever they are called; where the tasks share
+    one head ('domain'), the first class of each has its first output, and so on.
+    """
 
     name: Literal["pair"] = "pair"
     target: Names = Field(

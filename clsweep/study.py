@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
-from clsweep.catalog import AnyBenchmark, benchmark_sizes
+from clsweep.catalog import AnyBenchmark, BenchmarkConfig, benchmark_sizes
 from clsweep.configurations import (
     Configuration,
     check_configurations,
@@ -208,6 +208,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         weights_file(study.net, data_root)
     except StudyError as error:
         raise _in_file(error, where) from None
+    _check_classes(study.benchmark, [size.n_classes for size in sizes], where)
     counts = [size.n_train for size in sizes]
     for index, request in enumerate(study.methods):
         axes = request.axes()
@@ -222,6 +223,23 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
                     expected=f"at most {n_train}, the training examples of {of}",
                     where=place(raw, ("methods", index, "memory_size"), where),
                 )
+
+
+def _check_classes(benchmark: BenchmarkConfig, n_classes: list[int], where: str) -> None:
+    """Refuse a task in which every answer is right, and tasks that one head does not fit."""
+    found = expected = ""
+    if benchmark.scenario == "class":
+        if sum(n_classes[:-1]) == 1:
+            found = "the tasks before the last hold one class, in which there is nothing to learn"
+            expected = "two classes or more before the last task"
+    elif 1 in n_classes:
+        found = f"the task of index {n_classes.index(1)} has one class: every answer is right"
+        expected = "two classes or more in every task, or scenario = 'class'"
+    elif benchmark.scenario == "domain" and len(set(n_classes)) > 1:
+        found = f"tasks of {', '.join(map(str, n_classes))} classes are to share one head"
+        expected = "equally many classes in every task, or scenario 'task' or 'class'"
+    if found:
+        raise StudyError(found, expected=expected, where=f"{where}: benchmark")
 
 
 def _in_file(error: StudyError, where: str) -> StudyError:

@@ -10,8 +10,8 @@ whatever the study's `bn_mode`.
 
 from __future__ import annotations
 
-from clsweep.errors import MethodError
 from clsweep.methods.base import Memory, Method, Phase
+from clsweep.methods.heads import check_readout
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.trees import Params
@@ -25,12 +25,7 @@ def build(net: Net) -> Method:
     Raises:
         MethodError: a custom net does not end in a linear layer, so it has no head to train.
     """
-    if not net.readout(0):
-        raise MethodError(
-            "'frozen' trains the last layer only, and the custom network does not end in a "
-            f"linear layer with {net.heads.n_outputs} outputs",
-            next_step="remove 'frozen' from the study, or end the module in nn.Linear",
-        )
+    check_readout(net, "'frozen' trains the last layer only", "frozen")
 
     def open_head(params: Params, memory: Memory, task: int) -> Params:
         return {name: params[name] for name in net.readout(task)}

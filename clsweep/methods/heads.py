@@ -5,10 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from clsweep.draws import generator
+from clsweep.errors import MethodError
 from clsweep.nets import Net
 from clsweep.trees import Params
 
-__all__ = ["new_outputs", "old_heads", "with_own_heads"]
+__all__ = ["check_readout", "new_outputs", "old_heads", "with_own_heads"]
+
+
+def check_readout(net: Net, needs: str, method: str) -> None:
+    """Refuse a network in which nothing tells the outputs of one task from those of another.
+
+    Args:
+        net: the network.
+        needs: what the method does with the last layer, as the start of a sentence.
+        method: its name in study files.
+
+    Raises:
+        MethodError: the network does not end in a linear layer with an output per class.
+    """
+    if net.readout(0):
+        return
+    last, weight = list(net.init(generator(0, "shapes")).items())[-1]
+    raise MethodError(
+        f"{needs}, and the network does not end in a linear layer with "
+        f"{net.heads.n_outputs} outputs: its last parameter is '{last}' of shape "
+        f"{tuple(weight.shape)}",
+        expected=f"a network that ends in nn.Linear(..., {net.heads.n_outputs})",
+        where="[net]",
+        next_step=f"choose or write such a network, or remove '{method}' from the study",
+    )
 
 
 def old_heads(net: Net, task: int) -> list[tuple[int, int]]:

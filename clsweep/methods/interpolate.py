@@ -18,7 +18,7 @@ interpolated, rows of new classes between their initial and their trained values
 from __future__ import annotations
 
 from clsweep.methods.base import Learnt, Memory, Method, Phase
-from clsweep.methods.heads import with_own_heads
+from clsweep.methods.heads import check_readout, with_own_heads
 from clsweep.methods.hypers import InterpolateHyper
 from clsweep.methods.terms import finetuning_phase, plain_phase
 from clsweep.nets import Net
@@ -28,7 +28,13 @@ __all__ = ["build"]
 
 
 def build(net: Net) -> Method:
-    """Interpolation of `net`; its memory is the network before the current task."""
+    """Interpolation of `net`; its memory is the network before the current task.
+
+    Raises:
+        MethodError: tasks have heads of their own, and nothing tells those of a custom net apart.
+    """
+    if net.heads.scenario == "task":
+        check_readout(net, "'interpolate' leaves every task its own head", "interpolate")
 
     def mixed(
         full: Params, memory: Memory, hyper: InterpolateHyper, task: int

@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 
-from clsweep import methods, nets
+from clsweep import benchmarks, methods, nets
+from clsweep.catalog import SplitBenchmark
 from clsweep.draws import generator
 from clsweep.errors import MethodError
 from clsweep.methods import METHODS
@@ -280,3 +281,22 @@ def test_without_reset_the_optimiser_continues(
     first = learnt(case, sequence, training=carried, source=source)
     second = learnt(case, sequence, training=fresh)
     assert not same(first.params, second.params)
+
+
+@pytest.fixture(scope="module")
+def of_one_class() -> TaskSequence:
+    """Class-incremental, a digit a task."""
+    config = SplitBenchmark(n_tasks=10, scenario="class", examples_per_task=20)
+    return benchmarks.build(config, None, 0)
+
+
+@every_method
+def test_tasks_of_one_class(case: Case, of_one_class: TaskSequence) -> None:
+    """The first has nothing to learn, which leaves every quantity zero and no number NaN."""
+    source = source_of(of_one_class)
+    assert same(source.params, source.trace.start)
+    found = learnt(case, of_one_class, source=source)
+    assert all(value.isfinite().all() for value in found.params.values())
+    final = {on: n for after, on, split, n, _ in found.rows if after == 9 and split == "test"}
+    assert set(final) == set(range(10))
+    assert sum(final.values()) > 0
