@@ -97,11 +97,8 @@ def _span(values: Sequence[int]) -> str:
 def _about_starts(curves: Sequence[Curve]) -> Iterator[str]:
     for curve in curves:
         entry = METHODS.get(curve.method)
-        if entry is not None and entry.own_start:
-            yield (
-                f"{curve.label}: its {entry.own_start} does not start from the shared source "
-                "model; it learns the first task within each trial."
-            )
+        if entry is not None and entry.start_note:
+            yield f"{curve.label}: {entry.start_note}."
 
 
 def _about_references(comparison: Comparison) -> Iterator[str]:

@@ -193,6 +193,8 @@ def methods(
         return
     entry = entry_of(name)
     print(f"{entry.title} ({name})\n\n{method_doc(name)}\n\n{entry.citation}\n")
+    if entry.start_note:
+        print(f"Start: {entry.start_note}.\n")
     print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")
 
 

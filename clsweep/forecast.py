@@ -137,6 +137,8 @@ def fairness_notes(study: Study) -> list[str]:
         notes.append("no 'joint': nothing shows what is possible with all data at once")
     for request in study.methods:
         notes += _knob_notes(request)
+        start_note = METHODS[request.name].start_note
+        notes += [f"{request.label}: {start_note}"] if start_note else []
     return notes + _training_notes(study) + _budget_notes(study)
 
 

@@ -104,6 +104,19 @@ def test_a_method_in_full(cli: CommandLine, name: str) -> None:
         assert (field.description or "?").split()[0] in ran.out
 
 
+def test_methods_say_what_cannot_start_from_the_source_model(cli: CommandLine) -> None:
+    told = {name: entry.own_start for name, entry in METHODS.items() if entry.own_start}
+    assert {"dgr": "generator", "hnet": "hypernetwork"}.items() <= told.items()
+    # Joint training has no source model; it says that it needs all data at once.
+    apart = {name for name, entry in METHODS.items() if not entry.starts_from_source}
+    assert apart - told.keys() == {"joint"}
+    lines = {line.split()[0]: line for line in cli("methods").out.splitlines()}
+    for name in METHODS:
+        assert ("start of" in lines[name]) == (name in told)
+        said = f"\nStart: its {told.get(name)} does not start from the shared source model; "
+        assert (said in cli("methods", name).out) == (name in told)
+
+
 def test_benchmarks_lists_benchmarks_and_data_sets(cli: CommandLine) -> None:
     ran = cli("benchmarks")
     first_words = [line.split()[0] for line in ran.out.splitlines() if line.strip()]
@@ -271,6 +284,16 @@ def test_plan_notes_unequal_training_and_budgets(cli: CommandLine, tmp_path: Pat
     assert "training settings differ between methods: fine-tuning, EWC | SI" in ran.out
     assert "numbers of configurations differ (EWC 1, SI 2)" in ran.out
     assert "EWC: 'lam' has one value, which is a point and not a front" in ran.out
+
+
+def test_plan_notes_what_cannot_start_from_the_source_model(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    more = '[[methods]]\nname = "hnet"\n[[methods]]\nname = "dgr"\nlabel = "replayed dreams"\n'
+    out = cli("plan", tiny_study(tmp_path, more=more)).out
+    assert out.count("does not start from the shared source model") == 2
+    assert "note: hypernetwork: its hypernetwork does not start from" in out
+    assert "note: replayed dreams: its generator does not start from" in out
 
 
 def test_a_in_the_study_is_one_message(cli: CommandLine, tmp_path: Path) -> None:

@@ -361,11 +361,17 @@ NOTES = {
         of_same_numbers,
         "Training differs between methods in 'lr': EWC ",
     ),
-    "own start": (
+    "own generator": (
         STUDY + MAS.replace("mas", "dgr").replace("lam", "weight"),
         of_same_numbers,
         "MAS: its generator does not start from the shared source model; it learns the first task "
         "within each trial.",
+    ),
+    "own hypernetwork": (
+        STUDY + MAS.replace("mas", "hnet").replace("lam", "beta"),
+        of_same_numbers,
+        "MAS: its hypernetwork does not start from the shared source model; it learns the first "
+        "task within each trial.",
     ),
     "one seed": (STUDY.replace("[0, 1]", "[0]"), unchanged, "One seed only: differences may be"),
     "left out": (STUDY, without_second_seed, "Left out seed 1: "),

@@ -56,6 +56,16 @@ class MethodEntry:
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
 
+    @property
+    def start_note(self) -> str:
+        """What must be known about where its trials begin, as half a sentence; '' for nothing."""
+        if not self.own_start:
+            return ""
+        return (
+            f"its {self.own_start} does not start from the shared source model; it learns the "
+            "first task within each trial"
+        )
+
 
 METHODS: dict[str, MethodEntry] = {
     "finetune": MethodEntry(
