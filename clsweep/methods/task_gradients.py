@@ -6,7 +6,8 @@ For a linear layer y = W a + b, task k's share of the gradient is
 
 a_k the inputs and δ_k the loss's gradients at the outputs, of the stored examples of task k. One
 pass forward and one pass back to the outputs serve all tasks; what remains per task is a product
-of two matrices, written where it is wanted. Convolutions likewise.
+of two matrices, written where it is wanted. Tasks in a row with equally many examples share one
+batched product. Convolutions likewise, but task by task.
 
 A network with any other trained parameter (a norm's gain, a tied weight that is transposed), or
 one that folds the batch axis into another, gets one backward pass per task.
@@ -14,6 +15,7 @@ one that folds the batch axis into another, gets one backward pass per task.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -123,33 +125,57 @@ def _rows(
     for (use, spans), delta in zip(taps, deltas, strict=True):
         if delta is None:
             continue
-        for place, a, b in spans:
-            inputs, here = use.inputs[a:b], delta[a:b]
-            if use.weight in trained:
-                weight = columns[use.weight][place].view_as(trained[use.weight])
-                _add_weight_gradient(weight, use, inputs, here, (use.weight, place) in empty)
-                empty.discard((use.weight, place))
-            if use.bias in trained:
-                over = [d for d in range(here.ndim) if d != (1 if use.conv else here.ndim - 1)]
-                bias = columns[use.bias][place]
-                bias.copy_(here.sum(over) + (0 if (use.bias, place) in empty else bias))
-                empty.discard((use.bias, place))
+        for group in [[span] for span in spans] if use.conv else _alike(spans):
+            places, a, b = slice(group[0][0], group[-1][0] + 1), group[0][1], group[-1][2]
+            inputs, here = (t[a:b].unflatten(0, (len(group), -1)) for t in (use.inputs, delta))
+            for name, add in (
+                (use.weight, _add_weight_gradients),
+                (use.bias, _add_bias_gradients),
+            ):
+                if name not in trained:
+                    continue
+                part = columns[name][places].unflatten(1, trained[name].shape)
+                written = {(name, place) for place, _, _ in group}
+                add(part, use, inputs, here, kept=0 if written <= empty else 1)
+                empty -= written
     for name, place in empty:
         columns[name][place].zero_()
     return rows
 
 
-def _add_weight_gradient(
-    weight: Tensor, use: Use, inputs: Tensor, delta: Tensor, is_first: bool
+def _alike(spans: list[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
+    """Runs of tasks with equally many examples: one product serves all of a run."""
+    return [list(run) for _, run in groupby(spans, key=lambda span: span[2] - span[1])]
+
+
+def _add_weight_gradients(
+    weights: Tensor, use: Use, inputs: Tensor, deltas: Tensor, kept: int
 ) -> None:
-    """Add δᵀ a to `weight`, a part of the rows; write it there if nothing was yet."""
-    kept = 0 if is_first else 1
+    """δᵀ a of every task, beside `kept` times what stands there; a convolution's of one task.
+
+    Args:
+        weights: a part of the rows, [tasks, *shape of the weight]; written to.
+        use: the linear map.
+        inputs: a, [tasks, examples, ...].
+        deltas: δ, [tasks, examples, ...].
+        kept: 0 or 1.
+    """
     if use.conv is None:
-        torch.addmm(weight, delta.flatten(0, -2).T, inputs.flatten(0, -2), beta=kept, out=weight)
+        deltas_TON, inputs_TNI = deltas.flatten(1, -2).mT, inputs.flatten(1, -2)
+        torch.baddbmm(weights, deltas_TON, inputs_TNI, beta=kept, out=weights)
         return
     options = {key: use.conv[key] for key in ("stride", "padding", "dilation")}
-    found = conv2d_weight(inputs, weight.shape, delta, **options)
-    weight.copy_(found + weight if kept else found)
+    found = conv2d_weight(inputs[0], weights.shape[1:], deltas[0], **options)[None]
+    weights.copy_(found + weights if kept else found)
+
+
+def _add_bias_gradients(
+    biases: Tensor, use: Use, inputs: Tensor, deltas: Tensor, kept: int
+) -> None:
+    """Σ_n δ_n of every task; see `_add_weight_gradients` for the arguments."""
+    units = 2 if use.conv else deltas.ndim - 1
+    found = deltas.sum([d for d in range(1, deltas.ndim) if d != units])
+    biases.copy_(found + biases if kept else found)
 
 
 def _one_by_one(net: Net, leaves: Params, stored: Stored, newest: int) -> Tensor:

@@ -16,7 +16,7 @@ from clsweep.settings import NetConfig
 from clsweep.trees import Params
 
 NEWEST = 3
-COUNTS = ((0, 5), (1, 7), (2, 1))
+COUNTS = {"unequal": (5, 7, 1), "equal": (4, 4, 4), "two equal": (3, 3, 8)}
 SIZES = {"task": (2, 3, 2, 2), "domain": (3, 3, 3, 3), "class": (2, 3, 2, 2)}
 
 
@@ -83,12 +83,11 @@ CONFIGS = {
 AT_ONCE = ("mlp", "conv", "strided")
 
 
-def stored_of(scenario: str) -> Stored:
-    n = sum(n for _, n in COUNTS)
-    x = torch.rand(n, 1, 8, 8, generator=generator(0, "x"))
-    offsets = [Heads(scenario, SIZES[scenario]).label_offset(k) for k, _ in COUNTS]
-    y = torch.cat([o + torch.arange(n) % 2 for o, (_, n) in zip(offsets, COUNTS, strict=True)])
-    return Stored(x, y, COUNTS)
+def stored_of(scenario: str, counts: tuple[int, ...] = COUNTS["unequal"]) -> Stored:
+    x = torch.rand(sum(counts), 1, 8, 8, generator=generator(0, "x"))
+    offsets = [Heads(scenario, SIZES[scenario]).label_offset(k) for k in range(len(counts))]
+    y = torch.cat([o + torch.arange(n) % 2 for o, n in zip(offsets, counts, strict=True)])
+    return Stored(x, y, tuple(enumerate(counts)))
 
 
 def built(kind: str, scenario: str) -> tuple[nets.Net, Params]:
@@ -108,13 +107,14 @@ def by_loop(net: nets.Net, params: Params, stored: Stored) -> Tensor:
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_rows_are_the_gradients_of_the_tasks(
-    kind: str, scenario: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, scenario: str, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, params = built(kind, scenario)
-    stored = stored_of(scenario)
+    stored = stored_of(scenario, counts)
     expected = by_loop(net, params, stored)
     assert expected.abs().sum(1).min() > 1e-3
     if kind in AT_ONCE:
