@@ -168,12 +168,26 @@ def test_the_smallest_and_the_largest_memory_run(
 # ----- networks
 
 NETS = """\
+import torch
 from torch import nn
 
 
 def filtered(input_shape, n_outputs):
     last = nn.Conv2d(3, n_outputs, 8)
     return nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), last, nn.Flatten())
+
+
+class Scaled(nn.Module):
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.scale, self.out = nn.Parameter(torch.ones(64)), nn.Linear(64, n_outputs)
+
+    def forward(self, x):
+        return self.out(self.scale * x.flatten(1))
+
+
+def scaled(input_shape, n_outputs):
+    return Scaled(n_outputs)
 
 
 def normed(input_shape, n_outputs):
@@ -190,7 +204,7 @@ def own_net(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return 'name = "custom"\nfactory = "edge_nets:{}"'
 
 
-@pytest.mark.parametrize("method", ["frozen", "interpolate"])
+@pytest.mark.parametrize("method", ["frozen", "interpolate", "rescl"])
 def test_a_head_that_cannot_be_told_from_the_rest(
     cli: CommandLine, own_net: str, method: str
 ) -> None:
@@ -204,6 +218,13 @@ def test_a_head_that_cannot_be_told_from_the_rest(
     )
     shared = study('name = "split"\nscenario = "domain"', method=method, net=net)
     assert cli("run", shared, "--inline").code == (2 if method == "frozen" else 0)
+
+
+def test_a_layer_that_cannot_be_combined_is_named(cli: CommandLine, own_net: str) -> None:
+    ran = cli("run", study(method="rescl", net=own_net.format("scaled")), "--inline")
+    ran.is_mistake(
+        "'rescl' cannot combine the layer of parameter 'scale'", "linear layers", "[net]"
+    )
 
 
 @pytest.mark.parametrize("method", ["lwf", "dgr"])

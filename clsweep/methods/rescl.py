@@ -38,10 +38,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Note, Phase
 from clsweep.methods.combination import Alphas, Renewed, merged
-from clsweep.methods.heads import new_outputs, old_heads
+from clsweep.methods.heads import check_readout, new_outputs, old_heads
 from clsweep.methods.hypers import ResclHyper
 from clsweep.methods.terms import distillation, finetuning_phase
 from clsweep.methods.units import Unit, units_of
@@ -61,13 +60,9 @@ def build(net: Net) -> Method:
     Raises:
         MethodError: a layer of the network cannot be combined, or it has no layer of heads.
     """
-    if net.heads.scenario != "domain" and not net.readout(0):
-        raise MethodError(
-            "'rescl' takes the outputs of new classes from the fine-tuned network, and the custom "
-            f"network does not end in a linear layer with {net.heads.n_outputs} outputs",
-            where="[net]",
-            next_step="end the module in nn.Linear, or choose scenario = 'domain'",
-        )
+    if net.heads.scenario != "domain":
+        needs = "'rescl' takes the outputs of new classes from the fine-tuned network"
+        check_readout(net, needs, "rescl")
     combining = _Combining(net, units_of(net))
     phase = Phase(
         "combine",

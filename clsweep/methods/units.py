@@ -122,7 +122,7 @@ def _refusal(name: str, found: str) -> MethodError:
         expected="parameters of linear layers, convolutions, batch norms with gain and bias, "
         "group norms and layer norms only",
         where="[net]",
-        next_step="change the layer, or compare with 'interpolate', which takes every network",
+        next_step="change the layer, or compare with 'interpolate', which takes other layers too",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -84,6 +86,14 @@ def test_a_memory_larger_than_the_data_is_not_full() -> None:
     assert memory.n_filled == 13
     assert counts(memory) == {(0, 0): 4, (0, 1): 9}
     assert (memory.tasks[13:] == -1).all()
+
+
+@pytest.mark.parametrize("fill", [slots.balanced, slots.uniform])
+def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., slots.Slots]) -> None:
+    memory = slots.empty(40, (1, 1, 1), torch.device("cpu"))
+    for task, labels in enumerate(([0] * 4 + [1] * 9, [0] * 15 + [1] * 15)):
+        memory = fill(memory, stream_task(task, labels), generator(0, task), most_per_task=20)
+    assert memory.tasks.tolist() == [0] * 13 + [1] * 20 + [-1] * 7
 
 
 @pytest.mark.parametrize("batch", [1, 7])
