@@ -180,6 +180,10 @@ class _ScheduleSearcher(Searcher):
         else:
             self.schedule.done(job, worker.Outcome(*result["outcome"]))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its Tuner, and the progress display may hold a terminal."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Tune asks for a file; the truth is elsewhere."""
         Path(checkpoint_path).touch()

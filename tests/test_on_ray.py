@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from ray import cloudpickle
 
 from clsweep.on_ray import _ScheduleSearcher
 from clsweep.schedule import Schedule
@@ -47,3 +50,14 @@ def test_a_job_that_kills_its_worker_every_time_fails(
     assert outcome.status == "failed"
     assert "died 3 times" in outcome.message
     assert searcher.schedule.finished
+
+
+def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:
+    # The schedule tells a progress display, which may hold a terminal; that cannot be pickled.
+    lock = threading.Lock()
+    schedule = Schedule([TRIAL], lambda job: lock.release(), lambda job, outcome: None)
+    with pytest.raises(TypeError, match="pickle"):
+        cloudpickle.dumps(schedule)
+    searcher = _ScheduleSearcher(schedule, {}, max_attempts=3)
+    assert cloudpickle.dumps(searcher)
+    assert searcher.schedule is schedule

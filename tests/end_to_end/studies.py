@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -86,10 +87,9 @@ def write_study(
 
 def start(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[str]:
     """`clsweep ARGUMENTS` as a process group of its own, as a shell would start it."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.Popen(
         [sys.executable, "-m", "clsweep.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
@@ -119,6 +119,20 @@ def clsweep_apart(*arguments: object, cwd: Path, expect: int = 0, **options: obj
         os.killpg(process.pid, signal.SIGKILL)
         raise
     return _checked(process.returncode, out, err, expect)
+
+
+def clsweep_in_terminal(*arguments: object, cwd: Path, expect: int = 0) -> str:
+    """The same with both outputs on a terminal, as if a person had typed it; what is shown."""
+    screen, terminal = pty.openpty()
+    process = start(*arguments, cwd=cwd, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    parts = []
+    with contextlib.suppress(OSError):  # how Linux says that nobody is left who could write
+        while part := os.read(screen, 2**16):
+            parts.append(part)
+    os.close(screen)
+    shown = b"".join(parts).decode()
+    return _checked(process.wait(timeout=240), shown, shown, expect)
 
 
 def _checked(code: int, out: str, err: str, expect: int) -> str:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from .studies import accuracy_bytes, clsweep, clsweep_apart, trials, write_study
+from .studies import (
+    accuracy_bytes,
+    clsweep,
+    clsweep_apart,
+    clsweep_in_terminal,
+    trials,
+    write_study,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +28,18 @@ def inline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "command"), [(1, clsweep_in_terminal), (2, clsweep_apart)], ids=["1", "2"]
+)
 def test_ray_gives_the_same_bytes_as_inline(
-    inline: tuple[Path, Path, str], workers: int, tmp_path: Path
+    inline: tuple[Path, Path, str], workers: int, command: Callable[..., str], tmp_path: Path
 ) -> None:
     study, expected, _ = inline
     out = tmp_path / "out"
-    clsweep_apart("run", study, "--workers", workers, "--out", out, cwd=tmp_path)
+    printed = command("run", study, "--workers", workers, "--out", out, cwd=tmp_path)
+    assert "16 of 16 trials done, 16 by this run" in printed
+    # In place on a terminal, line by line in a pipe.
+    assert ("\x1b[" in printed) == (command is clsweep_in_terminal)
     assert accuracy_bytes(out) == accuracy_bytes(expected)
     assert trials(out).keys() == trials(expected).keys()
     assert {row["status"] for row in trials(out).values()} == {"ok"}
