@@ -101,7 +101,11 @@ def study_table(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read the study: {error}", where=str(path)) from error
+        raise StoreError(
+            f"cannot read the study: {error}",
+            where=str(path),
+            next_step="`clsweep run` with the study's file writes it anew",
+        ) from error
 
 
 def _holds_trials(directory: Path) -> bool:

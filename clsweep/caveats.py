@@ -8,6 +8,7 @@ from typing import Any
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve
 from clsweep.methods import METHODS
+from clsweep.wording import counted
 
 __all__ = ["axes_text", "caveats", "number_text"]
 
@@ -63,7 +64,7 @@ def _about_unfinished(curves: Sequence[Curve]) -> Iterator[str]:
         if n_missing:
             bad = [f"{n} {s}" for s, n in curve.n_by_status.items() if n and s != "ok"]
             yield (
-                f"{curve.label}: {n_missing} of {_count(curve.n_configs, 'configuration')} did "
+                f"{curve.label}: {n_missing} of {counted(curve.n_configs, 'configuration')} did "
                 "not finish with every seed and cannot be chosen"
                 + (f" (trials: {', '.join(bad)})." if bad else ".")
             )
@@ -130,7 +131,3 @@ def _about_edges(curve: Curve, comparison: Comparison) -> Iterator[str]:
                 found.setdefault(at, []).append(goal)
     for at, goals in found.items():
         yield f"{curve.label}: {' and '.join(goals)} is at {at}; a wider grid may do better."
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -287,7 +287,7 @@ def _finished_trials(folder: Path) -> list[FinishedTrial]:
 
 
 def _summary_text(summary: Summary, study: Path, folder: Path) -> str:
-    from clsweep.progress import duration
+    from clsweep.wording import duration
 
     s = summary
     lines = [

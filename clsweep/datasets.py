@@ -127,8 +127,9 @@ def _torchvision(name: str, root: Path) -> Dataset:
         try:
             _download(class_name, entries, root)
         except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
             raise StudyError(
-                f"data set '{name}' is not in the data root and cannot be downloaded: {error}",
+                f"data set '{name}' is not in the data root and cannot be downloaded: {reason}",
                 expected=" and ".join(entries),
                 where=str(root),
                 next_step=_ROOT_ADVICE,

@@ -149,7 +149,7 @@ def _knob_notes(request: MethodRequest) -> list[str]:
     varied = [key for key in ranges if len(axes[key]) > 1]
     if ranges and not varied:
         names = " and ".join(f"'{key}'" for key in ranges)
-        return [f"{request.label}: {names} has one value, which is a point and not a front"]
+        return [f"{request.label}: one value of {names} is a point and not a front"]
     notes = []
     for key in varied:
         low, high, log = ranges[key] or (0.0, 0.0, False)

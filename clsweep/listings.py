@@ -11,7 +11,7 @@ from rich.text import Text
 from clsweep.catalog import BENCHMARKS, DATASETS
 from clsweep.declarations import knob_keys
 from clsweep.methods import METHODS
-from clsweep.progress import duration
+from clsweep.wording import counted, duration
 
 if TYPE_CHECKING:
     from clsweep.forecast import Forecast
@@ -80,12 +80,16 @@ def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
     n_configurations = plan.n_trials // n_seeds
     n_missing = plan.n_trials - plan.n_done
     bad = f" ({plan.n_not_ok} not ok)" if plan.n_not_ok else ""
-    tuned = f", {plan.n_finetuned} fine-tuned networks" if plan.n_finetuned else ""
+    stages = [
+        counted(plan.n_sources, "source model"),
+        counted(plan.n_statistics, "set of statistics", "sets of statistics"),
+    ]
+    if plan.n_finetuned:
+        stages.append(counted(plan.n_finetuned, "fine-tuned network"))
     lines = [
-        f"{n_configurations} configurations × {n_seeds} seeds = {plan.n_trials} trials; "
-        f"{plan.n_done} done in {out}{bad}, {n_missing} to do",
-        f"source stages to compute: {plan.n_sources} source models, {plan.n_statistics} "
-        f"statistics{tuned}; {plan.n_cached} in the cache",
+        f"{counted(n_configurations, 'configuration')} × {counted(n_seeds, 'seed')} = "
+        f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {out}{bad}, {n_missing} to do",
+        f"source stages to compute: {', '.join(stages)}; {plan.n_cached} in the cache",
         f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
     ]
     if not n_missing:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -210,18 +212,34 @@ def _connected(address: str | None, resources: Resources, workers: int | None) -
         }
     else:
         quiet["address"] = address
+        _check_reachable(address)
     try:
         ray.init(**quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RunnerError(
-            f"no connection to Ray at {address or 'this machine'}: {error}",
-            next_step="check the address; if the cluster asks for a token, set "
-            "RAY_AUTH_MODE=token in the environment before starting clsweep",
-        ) from error
+        raise _no_connection(address or "this machine", error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse a host and port where nothing listens; Ray would try for a quarter of an hour."""
+    found = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\[\]/]+)\]?:(?P<port>\d+)", address)
+    if found is None:  # 'auto', or something that Ray answers for itself
+        return
+    try:
+        socket.create_connection((found["host"], int(found["port"])), timeout=10).close()
+    except OSError as error:
+        raise _no_connection(address, error) from error
+
+
+def _no_connection(address: str, error: Exception) -> RunnerError:
+    return RunnerError(
+        f"no connection to Ray at {address}: {error}",
+        next_step="check the address; if the cluster asks for a token, set "
+        "RAY_AUTH_MODE=token in the environment before starting clsweep",
+    )
 
 
 def _request(resources: Resources) -> dict[str, float]:

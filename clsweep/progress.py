@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+from clsweep.wording import duration
+
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-__all__ = ["LineProgress", "LiveProgress", "Progress", "Tally", "duration", "progress_on"]
+__all__ = ["LineProgress", "LiveProgress", "Progress", "Tally", "progress_on"]
 
 Clock = Callable[[], float]
 _FAILURES_SHOWN = 4
@@ -49,6 +51,11 @@ class Tally:
     def n_done(self) -> int:
         """Trials that are done, now or before."""
         return self.n_before + self.n_finished
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether work is left, and none of it has begun."""
+        return self.n_done < self.n_total and not (self.n_finished or self.running)
 
     def seconds_left(self, now: float) -> float | None:
         """Time to the end at this run's pace; None before the first trial has finished.
@@ -211,11 +218,14 @@ class LiveProgress(Progress):
         """The numbers as they are now, as something that rich can print."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         tally = self.tally
         bar = ProgressBar(total=max(tally.n_total, 1), completed=tally.n_done, width=40)
-        parts: list[RenderableType] = [bar, Text(_numbers(tally, self.clock()))]
+        head = Table.grid(padding=(0, 1))
+        head.add_row(bar, Text(_numbers(tally, self.clock())))
+        parts: list[RenderableType] = [head]
         running = ", ".join(f"{n} × {label}" for (label, _), n in tally.running.most_common(6))
         if running:
             parts.append(Text(f"running: {running}", style="dim", no_wrap=True))
@@ -242,26 +252,6 @@ def progress_on(stream: TextIO, *, quiet: bool = False) -> Progress:
     return LineProgress(stream)
 
 
-def duration(seconds: float) -> str:
-    """A time span in at most two units, such as '2 h 5 min'.
-
-    Args:
-        seconds: at least 0.
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    for size, unit, small_size, small in (
-        (86_400, "d", 3_600, "h"),
-        (3_600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            rest = whole % size // small_size
-            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
-    raise AssertionError("a minute or more has one of the units")
-
-
 def _numbers(tally: Tally, now: float) -> str:
     parts = [f"{tally.n_done}/{tally.n_total} trials done"]
     if tally.n_before:
@@ -273,6 +263,8 @@ def _numbers(tally: Tally, now: float) -> str:
     left = tally.seconds_left(now)
     if left:
         parts.append(f"about {duration(left)} left")
+    if tally.is_starting:
+        parts.append("starting")
     return ", ".join(parts)
 
 

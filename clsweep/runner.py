@@ -138,6 +138,7 @@ class _Driver:
         self.began = time.perf_counter()
         self.configurations = configurations(study)
         self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
+        store.check_tables()
         statuses = store.statuses()
         done = {name for name, status in statuses.items() if status == "ok" or not retry}
         self.plan: Plan = stages.plan(

@@ -201,6 +201,15 @@ class Store:
         columns = (trials[name].to_pylist() for name in ("trial_id", "status"))
         return dict(zip(*columns, strict=True)) | pending
 
+    def check_tables(self) -> None:
+        """Find damage before work is done whose results could not be folded in.
+
+        Raises:
+            StoreError: a table is damaged or missing.
+        """
+        if self._tables() is None:
+            self._refuse_orphans(self._pending())
+
     def done_ids(self) -> set[str]:
         """Ids of the trials that have a record, whatever its status."""
         return set(self.statuses())

@@ -267,8 +267,8 @@ def test_the_schema_refuses_what_does_not_load(
 def test_plan_of_a_fresh_study(cli: CommandLine, tmp_path: Path) -> None:
     ran = cli("plan", tiny_study(tmp_path, lam="[1.0, 10.0]"))
     assert ran.code == 0
-    assert "3 configurations × 1 seeds = 3 trials; 0 done in results/tiny, 3 to do" in ran.out
-    assert "1 source models, 1 statistics; 0 in the cache" in ran.out
+    assert "3 configurations × 1 seed = 3 trials; 0 done in results/tiny, 3 to do" in ran.out
+    assert "1 source model, 1 set of statistics; 0 in the cache" in ran.out
     # Two steps for the source and for each of three trials, which start from it.
     assert "training steps: 8 to do, of 8 in all" in ran.out
     assert "no trial has finished yet, so no estimate" in ran.out
@@ -283,7 +283,10 @@ def test_plan_notes_unequal_training_and_budgets(cli: CommandLine, tmp_path: Pat
     ran = cli("plan", tiny_study(tmp_path, more=more))
     assert "training settings differ between methods: fine-tuning, EWC | SI" in ran.out
     assert "numbers of configurations differ (EWC 1, SI 2)" in ran.out
-    assert "EWC: 'lam' has one value, which is a point and not a front" in ran.out
+    assert "EWC: one value of 'lam' is a point and not a front" in ran.out
+    replay = '[[methods]]\nname = "replay"\nmemory_size = 9\n'
+    ran = cli("plan", tiny_study(tmp_path, more=replay))
+    assert "one value of 'weight' and 'memory_size' is a point and not a front" in ran.out
 
 
 def test_plan_notes_what_cannot_start_from_the_source_model(

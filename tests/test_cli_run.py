@@ -50,7 +50,7 @@ def test_a_study_runs_once_and_then_only_what_is_missing(cli: CommandLine, tmp_p
     planned = cli("plan", larger)
     # Of seed 0 only the new λ; of seed 1 all three, with a source and a Fisher of its own.
     assert "6 trials; 2 done in results/tiny, 4 to do" in planned.out
-    assert "1 source models, 1 statistics; 2 in the cache" in planned.out
+    assert "1 source model, 1 set of statistics; 2 in the cache" in planned.out
     assert "of one worker's time" in planned.out
     ran = cli("run", larger, "--inline", "--quiet")
     assert ran.code == 0

@@ -128,6 +128,19 @@ def test_absent_data_say_where_they_were_looked_for(monkeypatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [".download.lock"]
 
 
+def test_what_the_download_says_is_one_line_of_the_message(monkeypatch, tmp_path):
+    class Unreachable:
+        def __init__(self, *arguments, **options):
+            raise RuntimeError("Error downloading x.gz:\nTried https://a, got:\n<urlopen error>\n")
+
+    monkeypatch.setattr(torchvision.datasets, "KMNIST", Unreachable)
+    with pytest.raises(StudyError) as caught:
+        load("kmnist", tmp_path)
+    first, *others = str(caught.value).splitlines()
+    assert first.endswith("Error downloading x.gz: Tried https://a, got: <urlopen error>")
+    assert [line.split(":")[0] for line in others] == ["  expected", "  where", "  next"]
+
+
 def test_data_root_that_is_a_file(monkeypatch, tmp_path):
     refuse_downloads(monkeypatch)
     root = tmp_path / "file"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
+import ray
 from ray import cloudpickle
 
-from clsweep.on_ray import _ScheduleSearcher
+from clsweep.errors import RunnerError
+from clsweep.on_ray import _connected, _ScheduleSearcher
 from clsweep.schedule import Schedule
+from clsweep.settings import Resources
 from clsweep.stages import Job
 from clsweep.worker import Outcome
 
@@ -50,6 +54,20 @@ def test_a_job_that_kills_its_worker_every_time_fails(
     assert outcome.status == "failed"
     assert "died 3 times" in outcome.message
     assert searcher.schedule.finished
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Ray itself tries for a quarter of an hour, with warnings of its own.
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was asked"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # but does not listen, and keeps others from it
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for written in (address, f"ray://{address}"):
+            refused = pytest.raises(RunnerError, match=rf"{address}(?s:.*)next: check the address")
+            with refused, _connected(written, Resources(), None):
+                pass
 
 
 def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from clsweep.progress import LineProgress, LiveProgress, Progress, duration, progress_on
+from clsweep.progress import LineProgress, LiveProgress, Progress, Tally, progress_on
+from clsweep.wording import duration
 
 
 class Clock:
@@ -137,7 +138,7 @@ def test_lines_are_few_however_many_trials_there_are(clock: Clock) -> None:
     lines = stream.getvalue().splitlines()
     # 100 s at one line per 5 s, the first and the last.
     assert 15 <= len(lines) <= 100 / 5 + 2
-    assert lines[0] == "clsweep: 0/10000 trials done, 0 failed"
+    assert lines[0] == "clsweep: 0/10000 trials done, 0 failed, starting"
     assert lines[-1].startswith("clsweep: 10000/10000 trials done, 0 failed; best average")
 
 
@@ -193,7 +194,7 @@ def test_the_end_is_written_once_and_only_if_it_is_news(clock: Clock) -> None:
     progress.end()
     progress.end()
     assert stream.getvalue().splitlines() == [
-        "clsweep: 0/1 trials done, 0 failed",
+        "clsweep: 0/1 trials done, 0 failed, starting",
         "clsweep: 1/1 trials done, 0 failed",
     ]
 
@@ -219,6 +220,27 @@ def test_the_view_shows_running_best_and_failures(clock: Clock) -> None:
     # Labels and messages are text, not markup; the best method stands first.
     assert "MAS (trial): oom: out of [bold]memory" in shown
     assert shown.index("SI [online]") < shown.index("75.0 %") < shown.index("EWC")
+
+
+def test_the_bar_stands_apart_from_the_numbers(clock: Clock) -> None:
+    progress = LiveProgress(Terminal(), clock)
+    progress.tally = Tally(n_total=2, n_before=2)
+    assert "━ 2/2 trials done (2 before), 0 failed" in _view(progress)
+
+
+def test_a_start_that_takes_long_says_so(clock: Clock) -> None:
+    # Ray and torch need seconds, and half a minute on a busy machine.
+    progress, stream = _lines(clock)
+    progress.begin(2, 0)
+    progress.started("EWC", "trial")
+    assert progress.tally.is_starting is False
+    progress.end()
+    assert stream.getvalue().splitlines() == [
+        "clsweep: 0/2 trials done, 0 failed, starting",
+        "clsweep: 0/2 trials done, 1 running, 0 failed",
+    ]
+    progress.begin(2, 2)
+    assert progress.tally.is_starting is False
 
 
 def test_the_view_stays_small(clock: Clock) -> None:

@@ -602,7 +602,7 @@ class TestDamage:
         [
             (damage_table, "trials.parquet"),
             (foreign_files, "no finished trials to report"),
-            (no_toml, "cannot read the study"),
+            (no_toml, "next: `clsweep run` with the study's file writes it anew"),
             (other_seeds, "no trial that the study asks for has finished"),
             (figure_in_the_way, "front.png"),
         ],

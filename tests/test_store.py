@@ -248,7 +248,8 @@ class TestDamage:
         path = tmp_path / f"{name}.parquet"
         path.write_bytes(path.read_bytes()[:-9])
         before = {p: p.read_bytes() for p in tmp_path.rglob("*.*") if p.is_file()}
-        for action in (Store(tmp_path).load, Store(tmp_path).compact):
+        store = Store(tmp_path)
+        for action in (store.load, store.compact, store.check_tables):
             with pytest.raises(StoreError, match=f"(?s)damaged.*{name}.parquet"):
                 action()
         after = {p: p.read_bytes() for p in tmp_path.rglob("*.*") if p.is_file()}
@@ -264,6 +265,8 @@ class TestDamage:
         (tmp_path / f"{name}.parquet").unlink()
         with pytest.raises(StoreError, match=f"{name}.parquet is missing"):
             Store(tmp_path).compact()
+        with pytest.raises(StoreError, match=f"{name}.parquet is missing"):
+            Store(tmp_path).check_tables()
 
     def test_a_full_disk_is_said_and_the_old_tables_stay(self, tmp_path, monkeypatch):
         fill(tmp_path, RECORDS[:4])

@@ -153,7 +153,7 @@ def test_plan_knows_what_is_done(tmp_path: Path) -> None:
     clsweep("run", write_study(tmp_path, seeds=1), "--inline", "--out", out)
     printed = clsweep("plan", write_study(tmp_path, seeds=2), "--out", out)
     assert "8 configurations × 2 seeds = 16 trials; 8 done" in printed
-    assert "source stages to compute: 1 source models" in printed
+    assert "source stages to compute: 1 source model," in printed
 
 
 @pytest.mark.ray

@@ -65,6 +65,7 @@ def test_a_damaged_table_is_named_and_left_alone(finished: tuple[Path, Path], ta
     for command in (("run", grown(study), "--inline", "--out", out), ("report", out)):
         printed = clsweep(*command, expect=2)
         assert f"{table}.parquet" in printed
+        assert "trials done" not in printed, "damage is found before anything is trained"
         assert path.read_bytes() == whole[: len(whole) // 2]
     path.write_bytes(whole)
     printed = clsweep("run", grown(study), "--inline", "--out", out)
