@@ -1,1 +1,38 @@
-"""Fair stability/plasticity fronts for continual-learning methods, as Ray Tune sweeps."""
+"""Fair stability/plasticity fronts for continual-learning methods, as Ray Tune sweeps.
+
+    study = clsweep.load_study(Path("configs/quickstart.toml"))
+    summary = clsweep.run(study, out=Path("results/quickstart"), inline=True)
+
+Names are imported when they are asked for: reading results must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clsweep.errors import ClsweepError
+    from clsweep.runner import run
+    from clsweep.study import Study, load_study
+
+    __version__: str
+
+__all__ = ["ClsweepError", "Study", "__version__", "load_study", "run"]
+
+_HOMES = {
+    "ClsweepError": "clsweep.errors",
+    "Study": "clsweep.study",
+    "load_study": "clsweep.study",
+    "run": "clsweep.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("clsweep")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clsweep' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

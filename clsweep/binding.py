@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
-import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError
+from clsweep.records import versions
 from clsweep.schema import SCHEMA_VERSION, check_version
 
 if sys.version_info >= (3, 11):
@@ -21,7 +19,6 @@ else:
 
 __all__ = ["bind", "check_binding", "study_table"]
 
-_PACKAGES = ("clsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
 
@@ -43,7 +40,7 @@ def bind(directory: Path, study_identity: str, resolved_toml: str, name: str) ->
         "schema": SCHEMA_VERSION,
         "study": study_identity,
         "name": name,
-        "packages": _package_versions(),
+        "packages": versions(),
     }
     # The identity first: with it, a folder that was cut short here is known as ours.
     write_atomically(directory / "versions.json", (json.dumps(bound, indent=2) + "\n").encode())
@@ -135,11 +132,3 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> str:
             if old.get(key) != new.get(key):
                 changes.append(f"{section}.{key} was {old.get(key)!r}, now {new.get(key)!r}")
     return "; ".join(changes[:4]) or "its benchmark, net or training differ"
-
-
-def _package_versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions

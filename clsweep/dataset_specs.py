@@ -6,11 +6,16 @@ are listed.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.errors import StudyError, closest_name
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = [
     "DATASETS",
@@ -23,6 +28,7 @@ __all__ = [
     "folder_path",
     "image_shape",
     "n_image_channels",
+    "opened_image",
 ]
 
 FOLDER = "folder:"
@@ -203,12 +209,26 @@ def image_shape(file: Path) -> tuple[int, int, int]:
     Raises:
         StudyError: Pillow cannot read it, or it has more than 8 bits per channel.
     """
-    from PIL import Image
+    with opened_image(file) as image:
+        return n_image_channels(image.mode, file), image.height, image.width
+
+
+@contextlib.contextmanager
+def opened_image(file: Path) -> Iterator[Image]:
+    """A Pillow image within the block, whose pixels may still have to be decoded.
+
+    Args:
+        file: an image file.
+
+    Raises:
+        StudyError: Pillow cannot read it, or cannot decode it in the block.
+    """
+    from PIL import Image as pillow
 
     try:
-        with Image.open(file) as image:
-            return n_image_channels(image.mode, file), image.height, image.width
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        with pillow.open(file) as image:
+            yield image
+    except (pillow.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise StudyError(
             f"unreadable image: {error}",
             expected="an image that Pillow reads",

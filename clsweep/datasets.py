@@ -22,6 +22,7 @@ from clsweep.dataset_specs import (
     folder_path,
     image_shape,
     n_image_channels,
+    opened_image,
 )
 from clsweep.errors import StudyError
 
@@ -205,20 +206,10 @@ def _pixels(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     Raises:
         StudyError: it cannot be read, or has another size or more channels than `shape`.
     """
-    from PIL import Image
-
     n_channels, height, width = shape
-    try:
-        with Image.open(file) as image:
-            found = (n_image_channels(image.mode, file), image.height, image.width)
-            pixels = np.asarray(image.convert("L" if n_channels == 1 else "RGB"))
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise StudyError(
-            f"unreadable image: {error}",
-            expected="an image that Pillow reads",
-            where=str(file),
-            next_step="replace or delete the file",
-        ) from error
+    with opened_image(file) as image:
+        found = (n_image_channels(image.mode, file), image.height, image.width)
+        pixels = np.asarray(image.convert("L" if n_channels == 1 else "RGB"))
     if found[1:] != (height, width) or found[0] > n_channels:
         kind = {1: "grey", 3: "colour"}
         raise StudyError(

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "attainment",
     "hypervolume_2d",
-    "max_average",
     "non_dominated",
     "source_at_target",
 ]
@@ -102,13 +101,6 @@ def attainment(
     with np.errstate(invalid="ignore"):
         values = ranked[low] + share * np.where(share > 0, ranked[high] - ranked[low], 0.0)
     return np.where(np.isfinite(values), values, np.nan)
-
-
-def max_average(points: ArrayLike) -> float:
-    """The best mean of source and target accuracy over the points; NaN if there are none."""
-    means = _as_points(points).mean(axis=1)
-    means = means[~np.isnan(means)]
-    return float(means.max()) if len(means) else float("nan")
 
 
 def _as_points(points: ArrayLike) -> NDArray[np.float64]:

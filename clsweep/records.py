@@ -8,14 +8,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from clsweep.schema import SCHEMA_VERSION
 from clsweep.stages import trial_id
 
 if TYPE_CHECKING:
     from clsweep.study import Configuration
 
-__all__ = ["RECORD_SCHEMA", "record_of", "versions"]
+__all__ = ["record_of", "versions"]
 
-RECORD_SCHEMA = 1
 _PACKAGES = ("clsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 
 
@@ -76,7 +76,7 @@ def record_of(
     unknown = measured.keys() - trial.keys()
     assert not unknown, f"no such fields in a trial's record: {sorted(unknown)}"
     return {
-        "schema": RECORD_SCHEMA,
+        "schema": SCHEMA_VERSION,
         "trial": {**trial, **measured},
         "config": {
             "config_id": configuration.id,

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsweep import cache, stages
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import Terminated, terminable
+from clsweep.progress import Progress
 from clsweep.records import record_of
 from clsweep.schedule import Schedule
 from clsweep.store import Store
 from clsweep.study import configurations, resolved_toml, study_identity
 
 if TYPE_CHECKING:
-    from clsweep.progress import Progress
     from clsweep.stages import Job, Plan
     from clsweep.study import Configuration, Study
     from clsweep.worker import Context, Outcome
@@ -73,7 +73,7 @@ def run(
     data_root: Path | None = None,
     stages: Path | None = None,
     retry_failed: bool = False,
-    progress: Progress,
+    progress: Progress | None = None,
 ) -> Summary:
     """Run exactly the trials of a study that have no record yet.
 
@@ -86,7 +86,7 @@ def run(
         data_root: folder that holds the data sets.
         stages: stage cache, if it is to be shared by several studies; default `out`/stages.
         retry_failed: run trials again whose row is not 'ok'.
-        progress: told what happens.
+        progress: told what happens; None to show nothing.
 
     Raises:
         ClsweepError: the folder belongs to another study, the data are missing, the disk is full,
@@ -100,7 +100,7 @@ def run(
     stage_folder = (stages or out / "stages").resolve()
     with Store(out) as store:
         store.open_for_run(study_identity(study), resolved_toml(study), study.name)
-        driver = _Driver(study, store, stage_folder, retry_failed, progress)
+        driver = _Driver(study, store, stage_folder, retry_failed, progress or Progress())
         context = _context(study, out, stage_folder, data_root)
         driver.run(context, inline=inline, address=address, workers=workers)
         store.compact()

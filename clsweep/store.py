@@ -38,7 +38,7 @@ from clsweep.schema import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Store", "attempts", "clear_attempts", "commit_record", "mark_attempt"]
+__all__ = ["Store", "attempts", "commit_record", "mark_attempt"]
 
 _STALE_SECONDS = 24 * 3600
 
@@ -88,13 +88,6 @@ def attempts(directory: Path, trial_id: str) -> int:
         return _attempts_path(directory, trial_id).read_bytes().count(b"\n")
     except FileNotFoundError:
         return 0
-
-
-def clear_attempts(directory: Path, trial_id: str) -> None:
-    """Forget the starts of a trial, so that it may be tried anew."""
-    path = _attempts_path(directory, trial_id)
-    with disk_errors(path):
-        path.unlink(missing_ok=True)
 
 
 def _attempts_path(directory: Path, trial_id: str) -> Path:
@@ -209,10 +202,6 @@ class Store:
         """
         if self._tables() is None:
             self._refuse_orphans(self._pending())
-
-    def done_ids(self) -> set[str]:
-        """Ids of the trials that have a record, whatever its status."""
-        return set(self.statuses())
 
     def study_table(self) -> dict[str, Any]:
         """What `study.toml` says, as plain values; empty when there is none."""

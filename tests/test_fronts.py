@@ -8,7 +8,6 @@ import pytest
 from clsweep.fronts import (
     attainment,
     hypervolume_2d,
-    max_average,
     non_dominated,
     source_at_target,
 )
@@ -149,8 +148,3 @@ class TestAttainment:
 
     def test_no_seeds(self):
         assert np.isnan(attainment([], [0.5], [0.1, 0.9])).all()
-
-
-def test_max_average():
-    assert max_average([[0.9, 0.2], [0.6, 0.6], [NAN, 1]]) == pytest.approx(0.6)
-    assert np.isnan(max_average([]))

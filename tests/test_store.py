@@ -16,7 +16,7 @@ import pytest
 from clsweep import disk, store
 from clsweep.errors import StoreError
 from clsweep.schema import normalized
-from clsweep.store import Store, attempts, clear_attempts, commit_record, mark_attempt
+from clsweep.store import Store, attempts, commit_record, mark_attempt
 from tests.records import STUDY_TOML, make_record, make_study, write_study
 
 RECORDS = [normalized(record) for record in make_study(("EWC", "replay"), 2, 2)]
@@ -50,7 +50,7 @@ class TestRoundTrip:
         assert folder.load() == by_trial(RECORDS[:5])
         fill(tmp_path, RECORDS[5:])
         assert folder.load() == by_trial(RECORDS)
-        assert folder.done_ids() == {r["trial"]["trial_id"] for r in RECORDS}
+        assert folder.statuses().keys() == {r["trial"]["trial_id"] for r in RECORDS}
         folder.compact()
         assert folder.load() == by_trial(RECORDS)
         assert folder.warnings == []
@@ -79,7 +79,7 @@ class TestRoundTrip:
     def test_no_folder_means_no_records(self, tmp_path):
         folder = Store(tmp_path / "nowhere")
         assert folder.load() == []
-        assert folder.done_ids() == set()
+        assert folder.statuses() == {}
         assert folder.compact() == 0
         assert folder.study_table() == {}
         assert not (tmp_path / "nowhere").exists()
@@ -136,7 +136,7 @@ class TestKilledInCompact:
             with pytest.raises(Killed):
                 folder.compact()
         assert Store(tmp_path).load() == by_trial(RECORDS)
-        assert len(Store(tmp_path).done_ids()) == len(RECORDS)
+        assert len(Store(tmp_path).statuses()) == len(RECORDS)
         again = Store(tmp_path)
         again.compact()
         assert again.load() == by_trial(RECORDS)
@@ -226,7 +226,7 @@ class TestDamage:
         broken.write_bytes(content)
         folder = Store(tmp_path)
         assert len(folder.load()) == len(RECORDS) - 1
-        assert broken.stem not in folder.done_ids()
+        assert broken.stem not in folder.statuses()
         assert len(folder.warnings) == 1
         assert broken.stem in folder.warnings[0]
         kept = list((tmp_path / "damaged").iterdir())
@@ -393,16 +393,13 @@ class TestAttempts:
         assert attempts(tmp_path, trial_id) == 0
         # A trial without a record may be the one that kills its worker: its count must stay.
         assert attempts(tmp_path, "other-0") == 1
-        clear_attempts(tmp_path, "other-0")
-        clear_attempts(tmp_path, "other-0")
-        assert attempts(tmp_path, "other-0") == 0
 
 
 def test_ids_are_known_without_importing_torch_ray_or_pyarrow(tmp_path):
     fill(tmp_path)
     code = (
         "import sys; from pathlib import Path; from clsweep.store import Store; "
-        f"assert len(Store(Path({str(tmp_path)!r})).done_ids()) == {len(RECORDS)}; "
+        f"assert len(Store(Path({str(tmp_path)!r})).statuses()) == {len(RECORDS)}; "
         "assert not {'torch', 'ray', 'pyarrow', 'numpy'} & set(sys.modules)"
     )
     root = Path(store.__file__).parents[1]
