@@ -65,12 +65,7 @@ def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) ->
         _write(temporary / _TENSORS, data)
         marker = {"facts": dict(facts), "sha256": hashlib.sha256(data).hexdigest()}
         _write(temporary / _MARKER, json.dumps(marker).encode())
-        try:
-            temporary.rename(folder / key)
-        except OSError:
-            if not exists(folder, key):
-                raise
-            shutil.rmtree(temporary)  # another worker was first, with the same content
+        _rename(temporary, folder, key)
     except OSError as error:
         raise CacheError(
             f"the stage {key} cannot be written: {error.strerror or error}",
@@ -78,6 +73,19 @@ def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) ->
             next_step="free space, or choose another folder with --stages; nothing that was "
             "committed is lost",
         ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(temporary: Path, folder: Path, key: str) -> None:
+    try:
+        temporary.rename(folder / key)
+    except OSError:
+        if exists(folder, key):
+            return  # another worker was first, with the same content
+        # Without its marker it is no stage, but what somebody left of one.
+        shutil.rmtree(folder / key, ignore_errors=True)
+        temporary.rename(folder / key)
 
 
 def _write(path: Path, data: bytes) -> None:

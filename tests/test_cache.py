@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -44,6 +45,25 @@ def test_a_stage_without_its_marker_does_not_exist(stage: Path) -> None:
     assert cache.exists(stage.parent, "abc")
     (stage / "stage.json").unlink()
     assert not cache.exists(stage.parent, "abc")
+
+
+def test_what_is_left_of_a_stage_does_not_block_a_new_one(stage: Path) -> None:
+    (stage / "stage.json").unlink()
+    cache.commit(stage.parent, "abc", TENSORS, FACTS)
+    cache.check(stage.parent, "abc")
+    assert [p.name for p in stage.parent.iterdir()] == ["abc"]
+
+
+def test_half_a_stage_does_not_keep_a_full_disk_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CacheError, match="No space left"):
+        cache.commit(tmp_path, "abc", TENSORS, FACTS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_process_left_behind_does_not_block_the_next(tmp_path: Path) -> None:
