@@ -104,10 +104,9 @@ def _about_starts(curves: Sequence[Curve]) -> Iterator[str]:
 
 def _about_references(comparison: Comparison) -> Iterator[str]:
     if not comparison.requirements:
-        yield (
-            "No finished fine-tuning reference, so no required target accuracy: add a method "
-            '`name = "finetune"` to the study.'
-        )
+        is_asked_for = any(curve.method == "finetune" for curve in comparison.references)
+        advice = "" if is_asked_for else ': add a method `name = "finetune"` to the study'
+        yield f"No finished fine-tuning reference, so no required target accuracy{advice}."
     if not any(curve.method == "joint" for curve in comparison.references):
         yield "No joint reference: how far all methods are from their upper end is not shown."
 

@@ -21,8 +21,11 @@ def terminable() -> Iterator[None]:
     Blocks may be nested: libraries that take the signal for themselves are answered by another
     block after they started.
     """
+    has_arrived = False
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal has_arrived
+        has_arrived = True
         raise Terminated
 
     try:
@@ -32,5 +35,10 @@ def terminable() -> Iterator[None]:
         return
     try:
         yield
+    except KeyboardInterrupt as error:
+        # Ray, interrupted while it waits, drops what a handler raised and raises its own.
+        if has_arrived and not isinstance(error, Terminated):
+            raise Terminated from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

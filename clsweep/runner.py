@@ -146,7 +146,8 @@ class _Driver:
         )
         for key in self.plan.stages_in_cache:
             cache.check(stage_folder, key)
-        self.n_new = 0
+        self.had_records = {*statuses}
+        self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         self.schedule = Schedule(self.plan.jobs, self._started, self._done)
 
@@ -181,7 +182,7 @@ class _Driver:
 
     def _done(self, job: Job, outcome: Outcome) -> None:
         if job.kind == "trial":
-            self.n_new += 1
+            self.finished.add(job.key)
             self._ensure_record(job, outcome)
         average = outcome.average_accuracy
         self.progress.finished(
@@ -213,11 +214,13 @@ class _Driver:
             stages.trial_id(c, seed) for c in self.configurations for seed in self.study.seeds
         ]
         here = [statuses[name] for name in wanted if name in statuses]
+        # A worker may have committed a trial of which a stopped driver did not hear any more.
+        new = self.finished | ({*wanted} & {*statuses} - self.had_records)
         sources, tuned = self._shared("source"), self._shared("finetuned")
         return Summary(
             n_trials=len(wanted),
             n_done=len(here),
-            n_new=self.n_new,
+            n_new=len(new),
             n_failed=here.count("failed"),
             n_diverged=here.count("diverged"),
             n_oom=here.count("oom"),

@@ -51,7 +51,16 @@ class TestRequirement:
     def test_there_is_none_without_fine_tuning(self):
         made = compare([trial(1.0), joint()], drops=[0.01])
         assert made.requirements == ()
-        assert any("No finished fine-tuning reference" in note for note in caveats(made))
+        notes = [note for note in caveats(made) if "No finished fine-tuning reference" in note]
+        assert [note.endswith('name = "finetune"` to the study.') for note in notes] == [True]
+
+    def test_a_fine_tuning_that_failed_is_not_asked_for_again(self):
+        rows = split_rows((0.5, 0.5))
+        record = make_record("fine-tuning", "finetune", 0, {}, {}, rows, is_reference=True)
+        record["trial"]["status"] = "diverged"
+        notes = caveats(compare([trial(1.0), record]))
+        found = [note for note in notes if "No finished fine-tuning reference" in note]
+        assert found == ["No finished fine-tuning reference, so no required target accuracy."]
 
     def test_the_best_tuned_of_several_learning_rates_requires(self):
         records = [finetune((0.5, 0.95), lr=0.1), finetune((0.6, 0.9), lr=0.01), trial(1.0)]

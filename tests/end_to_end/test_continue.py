@@ -77,6 +77,8 @@ def test_a_stopped_run_is_finished_by_the_same_command(
         assert "the same command again" in printed
     kept = committed(out) or {name: row["finished_at"] for name, row in trials(out).items()}
     assert 4 <= len(kept) < 16
+    if code > 0:
+        assert f"{len(kept)} of 16 trials done, {len(kept)} by this run" in printed
     # The command that was killed with Ray is typed again as it was; the others are finished
     # without Ray, which is no part of what a study is.
     if executor == "ray" and stop is kill_driver:
