@@ -215,8 +215,14 @@ def _connected(address: str | None, resources: Resources, workers: int | None) -
         _check_reachable(address)
     try:
         ray.init(**quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_connection(address or "this machine", error) from error
+    except Exception as error:  # on a machine that is too busy, Ray raises nothing more special
+        if address is not None:
+            raise _no_connection(address, error) from error
+        raise RunnerError(
+            f"Ray does not start here: {error}",
+            next_step="run the same command again when the machine is less busy, or add "
+            "--inline, which needs no Ray",
+        ) from error
     try:
         yield
     finally:
@@ -224,7 +230,7 @@ def _connected(address: str | None, resources: Resources, workers: int | None) -
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse a host and port where nothing listens; Ray would try for a quarter of an hour."""
+    """Refuse a host and port where nothing listens; Ray would try for more than ten minutes."""
     found = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\[\]/]+)\]?:(?P<port>\d+)", address)
     if found is None:  # 'auto', or something that Ray answers for itself
         return

@@ -59,7 +59,7 @@ def test_a_job_that_kills_its_worker_every_time_fails(
 def test_an_address_where_nothing_answers_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Ray itself tries for a quarter of an hour, with warnings of its own.
+    # Ray itself tries for more than ten minutes, with warnings of its own.
     monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was asked"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # but does not listen, and keeps others from it
@@ -68,6 +68,18 @@ def test_an_address_where_nothing_answers_is_refused_at_once(
             refused = pytest.raises(RunnerError, match=rf"{address}(?s:.*)next: check the address")
             with refused, _connected(written, Resources(), None):
                 pass
+
+
+def test_a_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overloaded(**options: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", overloaded)
+    refused = pytest.raises(
+        RunnerError, match=r"does not start here: .*timed out(?s:.*)next: .*--inline"
+    )
+    with refused, _connected(None, Resources(), None):
+        pass
 
 
 def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:
