@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.configurations import identity
 from clsweep.methods import METHODS
+from clsweep.schema import trial_id_of
 
 if TYPE_CHECKING:
     from clsweep.study import Configuration, Study
@@ -88,7 +89,7 @@ def finetuned_key(study: Study, configuration: Configuration, seed: int) -> str:
 
 def trial_id(configuration: Configuration, seed: int) -> str:
     """Name of one trial's record."""
-    return f"{configuration.id}-{seed}"
+    return trial_id_of(configuration.id, seed)
 
 
 @dataclass(frozen=True)

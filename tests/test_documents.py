@@ -1,0 +1,51 @@
+"""README and CONTRIBUTING name what there is: the methods, the modules, the files of a result."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from clsweep.methods import METHODS
+from clsweep.settings import NetConfig
+
+HOUSE = Path(__file__).parent.parent
+README = (HOUSE / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (HOUSE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def _between(text: str, start: str, end: str) -> str:
+    return text[text.index(start) : text.index(end, text.index(start))]
+
+
+def test_the_method_table_lists_every_method_once() -> None:
+    table = _between(README, "| name | method |", "\n\n")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(METHODS)
+
+
+def test_every_net_is_named() -> None:
+    nets = _between(README, "Nets: ", "`clsweep schema`")
+    for name in NetConfig.model_json_schema()["properties"]["name"]["enum"]:
+        assert re.search(rf'[`"]{name}[`"]', nets), name
+
+
+def test_the_module_table_lists_every_module_once() -> None:
+    table = _between(CONTRIBUTING, "| part | modules |", "\n\n")
+    named = re.findall(r"`(\w+)`", table.replace("`base`", ""))
+    modules = {path.stem for path in (HOUSE / "clsweep").glob("*.py")} - {"__init__"}
+    assert sorted(named) == sorted(modules)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = _between((HOUSE / "pyproject.toml").read_text(), "\ndependencies = [", "\n]")
+    packages = re.findall(r'"([\w-]+(?:\[\w+\])?)', project)
+    reasons = _between(CONTRIBUTING, "| package | why |", "\n\n")
+    missing = [name for name in packages if f"`{name}`" not in reasons]
+    assert missing == []
+
+
+def test_modules_are_no_longer_than_the_style_allows() -> None:
+    lengths = {
+        str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (HOUSE / "clsweep").rglob("*.py")
+    }
+    assert {path: n for path, n in lengths.items() if n > 350} == {}
