@@ -143,10 +143,10 @@ def report(directory: Path, out: Path | None = None, console: Console | None = N
 
 def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], list[str]]:
     """The records that the study asks for, under its labels, and what was left out."""
-    from clsweep.study import configurations, load_study
+    from clsweep.study import configurations, stored_study
 
     try:
-        study = load_study(directory / "study.toml")
+        study = stored_study(directory / "study.toml")
     except ClsweepError as error:
         reason = error.found.rstrip(".")
         return records, [

@@ -49,6 +49,7 @@ __all__ = [
     "load_study",
     "parse_study",
     "resolved_toml",
+    "stored_study",
     "study_identity",
 ]
 
@@ -137,6 +138,18 @@ def load_study(path: Path, data_root: Path | None = None) -> Study:
     return parse_study(_file_text(path), str(path), data_root)
 
 
+def stored_study(path: Path) -> Study:
+    """The study in a results folder, whose sizes were checked when it ran: no data are needed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StudyError: the file cannot be read, or anything in it is wrong.
+    """
+    return _parsed(_file_text(path), str(path))[0]
+
+
 def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:
     """The study in a TOML text.
 
@@ -148,6 +161,13 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
     Raises:
         StudyError: anything in it is wrong.
     """
+    study, raw = _parsed(text, where)
+    _check_sizes(study, raw, where, data_root)
+    return study
+
+
+def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
+    """The study in a TOML text, unchecked against its data, and the text's tables."""
     raw = _parsed_toml(text, where)
     for loc, value in _leaves(raw):
         if isinstance(value, float) and not math.isfinite(value):
@@ -157,11 +177,9 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
                 where=place(raw, loc, where),
             )
     try:
-        study = Study.model_validate(raw)
+        return Study.model_validate(raw), raw
     except ValidationError as error:
         raise study_error(error, raw, where, Study) from None
-    _check_sizes(study, raw, where, data_root)
-    return study
 
 
 def _check_labels(methods: tuple[MethodRequest, ...]) -> None:

@@ -25,6 +25,7 @@ from clsweep.study import (
     load_study,
     parse_study,
     resolved_toml,
+    stored_study,
     study_identity,
 )
 from clsweep.toml_text import toml_table, toml_value
@@ -343,3 +344,11 @@ def test_the_schema_is_json_and_knows_every_method_and_benchmark() -> None:
     text = json.dumps(schema["$defs"])
     for name in (*METHODS, *BENCHMARKS):
         assert f'"const": "{name}"' in text
+
+
+def test_a_stored_study_needs_no_data(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(HEAD + 'dataset = "folder:gone"\n' + EWC, encoding="utf-8")
+    with pytest.raises(StudyError, match="there is no folder 'gone/train'"):
+        load_study(path)
+    assert stored_study(path).benchmark.dataset == "folder:gone"
