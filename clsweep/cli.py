@@ -224,17 +224,19 @@ def init(
     benchmark: Annotated[str, typer.Option(help="A name from `clsweep benchmarks`.")] = "split",
     methods: Annotated[
         str | None,
-        typer.Option(help="Names from `clsweep methods` [default: all].", metavar="A,B,..."),
+        typer.Option(
+            help="Names from `clsweep methods` [default: all of the scenario].", metavar="A,B,..."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The new file [default: print it].", metavar="FILE")
     ] = None,
 ) -> None:
     """Write a study file with every key explained."""
-    from clsweep.methods import METHODS
-    from clsweep.templates import study_template
+    from clsweep.templates import study_template, usual_methods
 
-    names = list(METHODS) if methods is None else [n.strip() for n in methods.split(",")]
+    usual = usual_methods(benchmark)
+    names = usual if methods is None else [n.strip() for n in methods.split(",")]
     text = study_template(benchmark, names, out.stem if out else "study")
     if out is None:
         print(text, end="")

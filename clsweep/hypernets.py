@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.trees import Params
-from clsweep.vae import layer_shapes
+from clsweep.vae import layer_shapes, xavier_layers
 
-__all__ = ["Hypernet", "embedding_name", "trained_on"]
+__all__ = ["Hypernet", "embedding_name", "looked_ahead", "trained_on"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "elu": F.elu}
 
@@ -43,6 +43,22 @@ def trained_on(params: Params, task: int) -> Params:
     """
     own = embedding_name(task)
     return {n: v for n, v in params.items() if n == own or not n.startswith("embeddings.")}
+
+
+def looked_ahead(grads: Params, ahead: Params, penalty: Callable[[Params], Tensor]) -> Params:
+    """`grads` plus the gradient of a penalty where a step along `grads` would lead.
+
+    Args:
+        grads: gradient of the loss without the penalty, by parameter name.
+        ahead: every parameter after that step; nothing is differentiated through the step.
+        penalty: of every parameter, shape ().
+    """
+    with torch.enable_grad():
+        leaves = {n: ahead[n].detach().requires_grad_() for n in grads}
+        value = penalty({**ahead, **leaves})
+        pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    pulls = dict(zip(grads, pull, strict=True))
+    return {n: g if (p := pulls[n]) is None else g + p for n, g in grads.items()}
 
 
 class Hypernet(NamedTuple):
@@ -82,14 +98,8 @@ class Hypernet(NamedTuple):
         Args:
             rng: draws them.
         """
-        params: Params = {}
         widths = (self.task_size + self.chunk_size, *self.hidden, self.piece)
-        for name, shape in layer_shapes(widths).items():
-            if len(shape) == 1:
-                params[name] = torch.zeros(shape)
-                continue
-            bound = (6 / (shape[0] + shape[1])) ** 0.5
-            params[name] = (torch.rand(shape, generator=rng) * 2 - 1) * bound
+        params = xavier_layers(layer_shapes(widths), rng)
         params["chunks"] = torch.randn(self.n_chunks, self.chunk_size, generator=rng)
         for task in range(self.n_tasks):
             params[embedding_name(task)] = torch.randn(self.task_size, generator=rng)

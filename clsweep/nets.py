@@ -51,6 +51,7 @@ class Net(NamedTuple):
         input_shape: (C, H, W).
         readout: (task) -> names of the last layer's parameters that `task` uses; empty when a
             custom module does not end in a linear layer.
+        with_heads: (heads) -> the same network with other heads.
         statistics: names of the running statistics of its batch norms. Where `params` holds them
             `features` normalises by them (evaluation mode), else by the batch (training mode).
         bn_mode: when the engine sets them: 'batch' at the end of every phase, 'frozen' on the
@@ -63,6 +64,7 @@ class Net(NamedTuple):
     heads: Heads
     input_shape: Shape
     readout: Callable[[int], tuple[str, ...]]
+    with_heads: Callable[[Heads], Net]
     statistics: frozenset[str] = frozenset()
     bn_mode: str = "batch"
 
@@ -116,6 +118,10 @@ def build(
     Raises:
         StudyError: the images are too small for the net, or a module is unusable.
     """
+
+    def with_heads(other: Heads) -> Net:
+        return build(config, input_shape, other, data_root)
+
     if config.name in ("custom", "torchvision"):
         parts = _module_parts(config, input_shape, heads, data_root)
         return Net(
@@ -125,6 +131,7 @@ def build(
             heads,
             input_shape,
             lambda task: parts.readout,
+            with_heads,
             parts.statistics,
             config.bn_mode,
         )
@@ -143,6 +150,7 @@ def build(
         heads=heads,
         input_shape=input_shape,
         readout=_readout(heads),
+        with_heads=with_heads,
         statistics=body.statistics,
         bn_mode=config.bn_mode,
     )

@@ -120,6 +120,7 @@ class Study(Section):
     def _check(self) -> Study:
         _check_labels(self.methods)
         _check_scenarios(self.methods, self.benchmark.scenario)
+        _check_norms(self.methods, self.net)
         check_configurations(self)
         _check_augment(self)
         return self
@@ -202,6 +203,17 @@ def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
             raise mistake(
                 f"'{request.name}' is not defined for the scenario '{scenario}'",
                 expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
+                at=("methods", index, "name"),
+            )
+
+
+def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
+    for index, request in enumerate(methods):
+        if net.norm_used == "batch" and not METHODS[request.name].takes_batch_norm:
+            raise mistake(
+                f"'{request.name}' cannot generate the batch norms of the net '{net.name}': their "
+                "running statistics belong to a task",
+                expected="net.norm = 'group' or 'none'",
                 at=("methods", index, "name"),
             )
 

@@ -14,12 +14,12 @@ from clsweep.catalog import BENCHMARKS, BenchmarkConfig
 from clsweep.declarations import in_words, knob_keys, search_range
 from clsweep.errors import StudyError, closest_name
 from clsweep.grid import REQUESTS
-from clsweep.methods import METHODS, entry_of
+from clsweep.methods import ALL_SCENARIOS, METHODS, entry_of
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
 from clsweep.study import Study
 from clsweep.toml_text import toml_value
 
-__all__ = ["benchmark_type", "study_template"]
+__all__ = ["benchmark_type", "study_template", "usual_methods"]
 
 N_GRID_VALUES = 7
 _HEADER = """\
@@ -44,7 +44,8 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         name: the study's name; replaced by 'study' where it cannot be one.
 
     Raises:
-        StudyError: a benchmark or method of that name does not exist, or is listed twice.
+        StudyError: a benchmark or method of that name does not exist, or is listed twice, or no
+            scenario is one of all methods.
     """
     config = benchmark_type(benchmark)
     for method in methods:
@@ -54,7 +55,12 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
     blocks = [
         _HEADER,
         _top(name),
-        _section("benchmark", config, config.__doc__ or "", {"name": benchmark}),
+        _section(
+            "benchmark",
+            config,
+            config.__doc__ or "",
+            {"name": benchmark, "scenario": _scenario(benchmark, methods)},
+        ),
         _section("net", NetConfig, "The network.", {}, NetConfig().used_keys),
         _section(
             "training",
@@ -69,6 +75,36 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         *(_method_table(method) for method in methods),
     ]
     return "\n".join(blocks)
+
+
+def usual_methods(benchmark: str) -> list[str]:
+    """All methods that are defined for the benchmark's scenario by default.
+
+    Args:
+        benchmark: a key of `BENCHMARKS`.
+
+    Raises:
+        StudyError: no benchmark has that name.
+    """
+    usual = _scenarios(benchmark)[0]
+    return [name for name, entry in METHODS.items() if usual in entry.scenarios]
+
+
+def _scenarios(benchmark: str) -> list[str]:
+    """All scenarios, the benchmark's own default first."""
+    usual = benchmark_type(benchmark).model_fields["scenario"].default
+    return sorted(ALL_SCENARIOS, key=lambda scenario: scenario != usual)
+
+
+def _scenario(benchmark: str, methods: Sequence[str]) -> str:
+    for scenario in _scenarios(benchmark):
+        if all(scenario in METHODS[method].scenarios for method in methods):
+            return scenario
+    raise StudyError(
+        f"no scenario is one of all of {', '.join(methods)}",
+        expected="methods that share a scenario",
+        next_step="`clsweep methods` lists them",
+    )
 
 
 def benchmark_type(name: str) -> type[BenchmarkConfig]:

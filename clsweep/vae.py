@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from clsweep.trees import Params
 
-__all__ = ["Vae", "drawn_layers", "layer_shapes", "pixels_of", "vae_loss"]
+__all__ = ["Vae", "drawn_layers", "layer_shapes", "pixels_of", "vae_loss", "xavier_layers"]
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -49,6 +49,23 @@ def drawn_layers(shapes: Shapes, rng: torch.Generator) -> Params:
     for name, shape in shapes.items():
         fan_in = shapes[f"{name.partition('.')[0]}.weight"][1]
         params[name] = (torch.rand(shape, generator=rng) * 2 - 1) * fan_in**-0.5
+    return params
+
+
+def xavier_layers(shapes: Shapes, rng: torch.Generator) -> Params:
+    """Weights uniform on ±√(6 / (fan_in + fan_out)) after Glorot, biases zero.
+
+    Args:
+        shapes: from `layer_shapes`.
+        rng: draws them.
+    """
+    params: Params = {}
+    for name, shape in shapes.items():
+        if len(shape) == 1:
+            params[name] = torch.zeros(shape)
+            continue
+        bound = (6 / (shape[0] + shape[1])) ** 0.5
+        params[name] = (torch.rand(shape, generator=rng) * 2 - 1) * bound
     return params
 
 

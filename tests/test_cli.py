@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -160,16 +161,30 @@ def test_init_writes_a_file_with_every_key_that_loads_and_plans(
     study = load_study(Path("new.toml"))
     assert study.name == "new"
     assert type(study.benchmark) is BENCHMARKS[benchmark]
-    assert [request.name for request in study.methods] == list(METHODS)
+    defined = [n for n, e in METHODS.items() if study.benchmark.scenario in e.scenarios]
+    assert [request.name for request in study.methods] == defined
+    assert len(defined) >= len(METHODS) - 1
     keys = [*BENCHMARKS[benchmark].model_fields, *NetConfig.model_fields]
     keys += [*TrainingConfig.model_fields, *Resources.model_fields, *ReportConfig.model_fields]
-    keys += [key for request in REQUESTS.values() for key in request.model_fields]
+    keys += [key for name in defined for key in REQUESTS[name].model_fields]
     for key in keys:
         assert f"\n{key} = " in text or f"\n# {key} = " in text, key
     assert max(map(len, text.splitlines())) <= 99
     planned = cli("plan", "new.toml")
     assert planned.code == 0, planned.err
     assert f"{len(configurations(study))} configurations × 3 seeds" in planned.out
+
+
+def test_init_chooses_a_scenario_that_the_methods_have(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for methods, scenario in (("ewc,si", "task"), ("ewc,hnet_tir", "domain")):
+        written = parse_study(cli("init", "--methods", methods).out)
+        assert written.benchmark.scenario == scenario
+    only_task = dataclasses.replace(METHODS["si"], scenarios=("task",))
+    monkeypatch.setitem(METHODS, "si", only_task)
+    words = ("no scenario is one of all of si, hnet_tir", "share a scenario")
+    cli("init", "--methods", "si,hnet_tir").is_mistake(*words)
 
 
 def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None:

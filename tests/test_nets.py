@@ -69,6 +69,20 @@ def test_every_task_has_its_outputs(kind: str, scenario: str, widths: tuple[int,
     assert shared(params).keys() == params.keys() - own
 
 
+@pytest.mark.parametrize(
+    "config", [*CONFIGS.values(), NetConfig(name="custom", factory=f"{__name__}:gated")]
+)
+def test_the_same_network_with_other_heads(config: NetConfig) -> None:
+    net = nets.build(config, SHAPE, HEADS["task"]).with_heads(Heads("class", (1, 1, 1)))
+    other = nets.build(config, SHAPE, Heads("class", (1, 1, 1)))
+    params, expected = (n.init(generator(0, "init")) for n in (net, other))
+    assert params.keys() == expected.keys()
+    for task in range(3):
+        logits = net.apply(params, images(4), task)
+        assert logits.shape == (4, task + 1)
+        assert torch.equal(logits, other.apply(expected, images(4), task))
+
+
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_task_head_moves_only_its_own_task(kind: str) -> None:
     net, params = made(kind, "task")

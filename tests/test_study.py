@@ -231,7 +231,8 @@ def test_product_of_nothing_is_one_empty_point() -> None:
 def _studies() -> dict[str, str]:
     studies = {}
     for name in METHODS:
-        studies[f"method {name}"] = HEAD + f'[[methods]]\nname = "{name}"\n'
+        scenario = f'scenario = "{METHODS[name].scenarios[0]}"\n'
+        studies[f"method {name}"] = HEAD + scenario + f'[[methods]]\nname = "{name}"\n'
     required = {"pair": 'target = ["mnist", "kmnist"]\n'}
     for name in BENCHMARKS:
         studies[f"benchmark {name}"] = (

@@ -466,6 +466,45 @@ def test_a_method_that_is_not_defined_for_the_scenario(monkeypatch: pytest.Monke
     assert "where: st.toml: methods[1].name" in message
 
 
+@pytest.mark.parametrize("method", ["hnet", "hnet_tir"])
+@pytest.mark.parametrize(
+    "net", ['name = "resnet32"', 'name = "resnet18"', 'name = "conv"\nnorm = "batch"']
+)
+def test_batch_norms_that_no_hypernetwork_can_generate(net: str, method: str) -> None:
+    asked = f'{FINETUNE}[[methods]]\nname = "{method}"\n'
+    text = f'{TOP}dataset = "cifar10"\nscenario = "class"\n[net]\n{net}\n{asked}'
+    with pytest.raises(StudyError) as caught:
+        parse_study(text, "st.toml")
+    message = str(caught.value)
+    assert f"'{method}' cannot generate the batch norms of the net '" in message
+    assert "expected: net.norm = 'group' or 'none'" in message
+    assert "where: st.toml: methods[1].name" in message
+
+
+@pytest.mark.parametrize(
+    ("net", "method"),
+    [
+        ('name = "resnet32"\nnorm = "group"', "hnet"),
+        ('name = "resnet18"\nnorm = "none"', "hnet_tir"),
+        ('name = "conv"', "hnet"),
+        ('name = "resnet32"', "hnet_replay"),
+        ('name = "resnet32"', "ewc"),
+    ],
+)
+def test_other_norms_and_other_methods_are_taken(net: str, method: str) -> None:
+    asked = f'[[methods]]\nname = "{method}"\n'
+    text = f'{TOP}dataset = "cifar10"\nscenario = "class"\n[net]\n{net}\n{asked}'
+    assert parse_study(text).methods[0].name == method
+
+
+def test_task_inference_needs_a_hidden_task() -> None:
+    with pytest.raises(StudyError) as caught:
+        parse_study(TOP + '[[methods]]\nname = "hnet_tir"\n', "st.toml")
+    message = str(caught.value)
+    assert "'hnet_tir' is not defined for the scenario 'task'" in message
+    assert "'domain', 'class'" in message
+
+
 # ------------------------------------------------------------------------------- the file itself
 
 

@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from clsweep.draws import generator
 from clsweep.trees import Params
-from clsweep.vae import Vae, drawn_layers, pixels_of, vae_loss
+from clsweep.vae import Vae, drawn_layers, pixels_of, vae_loss, xavier_layers
 
 VAE = Vae((1, 2, 3), (7, 5), (4, 8), 3)
 
@@ -33,6 +33,14 @@ def test_shapes() -> None:
     assert {n: tuple(v.shape) for n, v in decoder.items()} == VAE.decoder_shapes
     assert 0.5 * 7**-0.5 < float(encoder["1.weight"].abs().max()) <= 7**-0.5
     assert 0 < float(encoder["1.bias"].abs().max()) <= 7**-0.5
+
+
+def test_xavier_layers() -> None:
+    held = xavier_layers({"0.weight": (30, 50), "0.bias": (30,)}, generator(0, "xavier"))
+    bound = (6 / 80) ** 0.5
+    assert 0.95 * bound < float(held["0.weight"].abs().max()) <= bound
+    assert abs(float(held["0.weight"].std()) - bound / 3**0.5) < 0.01
+    assert not held["0.bias"].any()
 
 
 @pytest.mark.parametrize("seed", [0, 1])

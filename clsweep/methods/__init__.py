@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clsweep.methods.base import Method
     from clsweep.nets import Net
 
-__all__ = ["METHODS", "MethodEntry", "build", "entry_of", "method_doc"]
+__all__ = ["ALL_SCENARIOS", "METHODS", "MethodEntry", "build", "entry_of", "method_doc"]
 
 ALL_SCENARIOS = ("task", "domain", "class")
 
@@ -39,6 +39,7 @@ class MethodEntry:
             task, which is trained once per seed and shared.
         own_start: what of it cannot begin there and learns the first task within each trial;
             '' for nothing.
+        takes_batch_norm: whether the network may have batch norms.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
     """
@@ -53,6 +54,7 @@ class MethodEntry:
     starts_from_source: bool = True
     starts_from_finetuned: bool = False
     own_start: str = ""
+    takes_batch_norm: bool = True
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
 
@@ -146,6 +148,24 @@ METHODS: dict[str, MethodEntry] = {
         uses=("weights with a start of their own",),
         starts_from_source=False,
         own_start="hypernetwork",
+        takes_batch_norm=False,
+    ),
+    "hnet_tir": MethodEntry(
+        "HNET+TIR",
+        hypers.HnetTirHyper,
+        "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
+        uses=("weights and a generator with own starts",),
+        scenarios=("domain", "class"),
+        starts_from_source=False,
+        own_start="hypernetwork with its generator and task classifier",
+        takes_batch_norm=False,
+    ),
+    "hnet_replay": MethodEntry(
+        "HNET+R",
+        hypers.HnetReplayHyper,
+        "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
+        uses=("a generator with a start of its own",),
+        own_start="generator",
     ),
 }
 

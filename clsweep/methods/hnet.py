@@ -21,43 +21,60 @@ Batch norms are refused: their running statistics belong to a task and are not g
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.draws import generator
 from clsweep.errors import MethodError
-from clsweep.hypernets import Hypernet, trained_on
+from clsweep.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
-from clsweep.methods.hypers import HnetHyper
+from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
 from clsweep.nets import Net
 from clsweep.trees import Params, n_elements, with_prefix, without_prefix
 
-__all__ = ["build"]
+__all__ = ["build", "generated", "logits_of_tasks"]
 
 MAIN = "hypernet."
 
 
 def build(net: Net) -> Method:
+    """HNET with the target `net`, its tasks inferred by entropy where they are hidden."""
+    method = generated(net)
+
+    def network(net: Net, hyper: HnetHyper) -> Net:
+        _check_sizes(net)
+        return method.network(net, hyper)
+
+    return replace(method, network=network, predict=_predict)
+
+
+def generated(net: Net) -> Method:
     """HNET with the target `net`; its memory is what it generates for the tasks learnt so far."""
     shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "shapes")).items()}
 
-    def main(hyper: HnetHyper) -> Hypernet:
+    def main(hyper: GeneratedNetHyper) -> Hypernet:
         hidden = tuple(map(int, hyper.hidden.split("-")))
         sizes = (hyper.task_embedding, hyper.chunk_embedding, hyper.chunk_size)
         return Hypernet(shapes, len(net.heads.sizes), hidden, hyper.activation, *sizes)
 
-    def network(net: Net, hyper: HnetHyper) -> Net:
-        _check(net)
+    def network(net: Net, hyper: GeneratedNetHyper) -> Net:
+        _check_norms(net)
         return _generated_net(net, main(hyper))
 
-    def begin(params: Params, hyper: HnetHyper) -> Memory:
+    def begin(params: Params, hyper: GeneratedNetHyper) -> Memory:
         hypernet = main(hyper)
         size = (hypernet.n_tasks, hypernet.n_generated)
         return {"weights": torch.zeros(size, device=params[f"{MAIN}chunks"].device)}
 
     def absorb(
-        params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: HnetHyper
+        params: Params,
+        memory: Memory,
+        statistics: Params,
+        learnt: Learnt,
+        hyper: GeneratedNetHyper,
     ) -> Memory:
         held, n_past = without_prefix(params, MAIN), learnt.task.index + 1
         return {"weights": main(hyper).snapshot(held, memory["weights"], n_past)}
@@ -65,26 +82,28 @@ def build(net: Net) -> Method:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return with_prefix(trained_on(without_prefix(params, MAIN), task), MAIN)
 
-    def penalty(full: Params, memory: Memory, hyper: HnetHyper, task: int) -> Tensor:
+    def penalty(full: Params, memory: Memory, hyper: GeneratedNetHyper, task: int) -> Tensor:
         held = without_prefix(full, MAIN)
         return hyper.beta * main(hyper).penalty(held, memory["weights"], task)
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: HnetHyper, task: int) -> Tensor:
+    def loss(
+        full: Params, memory: Memory, batch: Batch, hyper: GeneratedNetHyper, task: int
+    ) -> Tensor:
         logits = _generated_net(net, main(hyper)).apply(full, batch.x, task)
         new = F.cross_entropy(logits, batch.y)
         return new if hyper.look_ahead else new + penalty(full, memory, hyper, task)
 
     def foresee(
-        grads: Params, ahead: Params, memory: Memory, batch: Batch, hyper: HnetHyper, task: int
+        grads: Params,
+        ahead: Params,
+        memory: Memory,
+        batch: Batch,
+        hyper: GeneratedNetHyper,
+        task: int,
     ) -> Params:
         if task == 0:
             return grads
-        with torch.enable_grad():
-            leaves = {n: ahead[n].detach().requires_grad_() for n in grads}
-            value = penalty({**ahead, **leaves}, memory, hyper, task)
-            pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        pulls = dict(zip(grads, pull, strict=True))
-        return {n: g if (p := pulls[n]) is None else g + p for n, g in grads.items()}
+        return looked_ahead(grads, ahead, lambda full: penalty(full, memory, hyper, task))
 
     def counters(params: Params, memory: Memory) -> dict[str, float]:
         n_target = memory["weights"].shape[1]
@@ -101,24 +120,27 @@ def build(net: Net) -> Method:
         net,
         (phase,),
         network=network,
-        predict=_predict,
         begin=begin,
         absorb=absorb,
         counters=counters,
     )
 
 
-def _check(net: Net) -> None:
-    """Refuse networks that cannot be generated, and tasks that cannot be told apart."""
+def _check_norms(net: Net) -> None:
+    """Refuse networks that cannot be generated."""
     if net.statistics:
         layer = min(net.statistics).rpartition(".")[0]
         raise MethodError(
-            f"'hnet' cannot generate the batch norm '{layer}': its running statistics belong to a "
-            "task",
+            f"a hypernetwork cannot generate the batch norm '{layer}': its running statistics "
+            "belong to a task",
             expected="a network without batch norm",
             where="[net]",
             next_step="use group normalisation, or none",
         )
+
+
+def _check_sizes(net: Net) -> None:
+    """Refuse tasks that entropies cannot tell apart."""
     if net.heads.scenario != "task" and len(set(net.heads.sizes)) > 1:
         raise MethodError(
             f"'hnet' finds the task by entropies, and the tasks have {net.heads.sizes} classes",
@@ -144,13 +166,25 @@ def _generated_net(net: Net, hypernet: Hypernet) -> Net:
     return net._replace(init=init, features=features, head=head, readout=lambda task: ())
 
 
+def logits_of_tasks(net: Net, params: Params, x: Tensor, task: int) -> Tensor:
+    """Logits under the network of every task learnt so far, [T, B, K], T = `task` + 1.
+
+    Args:
+        net: a network with one set of generated parameters per task.
+        params: its parameters.
+        x: inputs [B, C, H, W].
+        task: the last task learnt; K classes belong to its head, those of others are −∞.
+    """
+    width = max(net.heads.columns(k)[1] for k in range(task + 1))
+    logits = [net.apply(params, x, k) for k in range(task + 1)]
+    return torch.stack([F.pad(z, (0, width - z.shape[1]), value=-torch.inf) for z in logits])
+
+
 def _predict(net: Net, params: Params, x: Tensor, task: int, hyper: HnetHyper) -> Tensor:
     """Logits under the given task's network, or under that of the inferred one."""
     if net.heads.scenario == "task":
         return net.apply(params, x, task)
-    width = net.heads.columns(task)[1]
-    logits = [net.apply(params, x, k) for k in range(task + 1)]
-    logits_TBK = torch.stack([F.pad(z, (0, width - z.shape[1]), value=-torch.inf) for z in logits])
+    logits_TBK = logits_of_tasks(net, params, x, task)
     # entr(0) is 0, which a plain p log p is not.
     chosen = torch.special.entr(logits_TBK.softmax(2)).sum(2).argmin(0)
     return logits_TBK[chosen, torch.arange(len(x), device=x.device)]

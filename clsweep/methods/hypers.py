@@ -6,23 +6,26 @@ This module imports neither torch nor ray, so that `clsweep methods`, `clsweep p
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
+from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance, widths
 
 __all__ = [
     "AgemHyper",
     "DgrHyper",
     "EwcHyper",
+    "GeneratedNetHyper",
     "GemHyper",
     "HnetHyper",
+    "HnetReplayHyper",
+    "HnetTirHyper",
     "Hyper",
     "L2Hyper",
     "InterpolateHyper",
     "LwfHyper",
     "MasHyper",
     "NoHyper",
+    "ProtectedGeneratorHyper",
     "ReplayHyper",
     "ResclHyper",
     "SiHyper",
@@ -31,82 +34,6 @@ __all__ = [
     "nuisance",
     "widths",
 ]
-
-
-class Hyper(BaseModel):
-    """The numbers of one method. Frozen; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
-        """Gradient steps of each phase on a task.
-
-        Args:
-            n_steps: steps per task that the study asks for.
-        """
-        return (n_steps,)
-
-    def first_steps(self, n_steps: int) -> tuple[int, ...]:
-        """Gradient steps of each phase that follows the source model's training.
-
-        Args:
-            n_steps: steps per task that the study asks for.
-        """
-        return ()
-
-
-def knob(
-    default: float,
-    low: float,
-    high: float,
-    *,
-    log: bool,
-    doc: str,
-    at_least: float = 0,
-    at_most: float | None = None,
-) -> Any:
-    """A value that moves along the front; `low` and `high` are the range worth searching.
-
-    Args:
-        default: the value when the study file names none.
-        low: lower end of the search range.
-        high: upper end of the search range.
-        log: whether the range is searched on a logarithmic scale.
-        doc: the paper's symbol and the unit.
-        at_least: smallest value that has a meaning (a smaller one is an error).
-        at_most: largest value that has a meaning.
-    """
-    role: JsonDict = {"role": "knob", "low": low, "high": high, "log": log}
-    return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
-
-
-def nuisance(
-    default: float,
-    low: float,
-    high: float,
-    *,
-    log: bool,
-    doc: str,
-    at_least: float = 0,
-) -> Any:
-    """A value tuned for every method with the same budget; see `knob` for the arguments."""
-    role: JsonDict = {"role": "nuisance", "low": low, "high": high, "log": log}
-    return Field(default, description=doc, ge=at_least, json_schema_extra=role)
-
-
-def fixed(default: Any, *, doc: str, at_least: float | None = None) -> Any:
-    """A value that is a stated caveat of the study, not searched."""
-    return Field(default, description=doc, ge=at_least, json_schema_extra={"role": "fixed"})
-
-
-def widths(default: str, *, doc: str) -> Any:
-    """Widths of layers as one value, such as '400-400'; a list would be an axis of the grid."""
-    return Field(
-        default,
-        description=f"{doc}, joined by '-'",
-        pattern=r"^[1-9]\d*(-[1-9]\d*)*$",
-        json_schema_extra={"role": "fixed"},
-    )
 
 
 Form = Literal["gradient", "proximal"]
@@ -320,22 +247,95 @@ class GemHyper(Hyper):
     )
 
 
-class HnetHyper(Hyper):
-    """Numbers of `hnet`."""
+_LOOK_AHEAD_DOC = "take the penalty's gradient where the optimiser's step on the task would lead"
+
+
+class GeneratedNetHyper(Hyper):
+    """Numbers of a hypernetwork that generates each task's network."""
 
     beta: float = knob(
         0.01, 1e-4, 1e3, log=True, doc="β, weight of the penalty on old tasks' generated weights"
-    )
-    inference: Literal["entropy"] = fixed(
-        "entropy",
-        doc="how the task of a test example is found where the scenario hides it: 'entropy' takes "
-        "the task whose network is surest",
     )
     hidden: str = widths("10-10", doc="units of the hypernetwork's hidden layers")
     activation: Literal["relu", "elu"] = fixed("relu", doc="nonlinearity of the hypernetwork")
     task_embedding: int = fixed(96, doc="dimensions of a task's embedding", at_least=1)
     chunk_embedding: int = fixed(96, doc="dimensions of a chunk's embedding", at_least=1)
     chunk_size: int = fixed(42000, doc="parameters generated at once", at_least=1)
-    look_ahead: bool = fixed(
-        False, doc="take the penalty's gradient where the optimiser's step on the task would lead"
+    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC)
+
+
+class HnetHyper(GeneratedNetHyper):
+    """Numbers of `hnet`."""
+
+    inference: Literal["entropy"] = fixed(
+        "entropy",
+        doc="how the task of a test example is found where the scenario hides it: 'entropy' takes "
+        "the task whose network is surest",
     )
+
+
+class ProtectedGeneratorHyper(Hyper):
+    """Numbers of a generator whose decoders come from a hypernetwork."""
+
+    generator_beta: float = fixed(
+        0.01, doc="β_g, weight of the penalty on old tasks' generated decoders", at_least=0
+    )
+    encoder: str = widths("400-400", doc="units of the encoder's hidden layers")
+    decoder: str = widths("250-350", doc="units of the decoders' hidden layers")
+    latent: int = fixed(100, doc="dimensions of the generator's code z", at_least=1)
+    generator_hidden: str = widths(
+        "10-10", doc="units of the hidden layers of the decoders' hypernetwork"
+    )
+    generator_activation: Literal["relu", "elu"] = fixed(
+        "elu", doc="nonlinearity of the decoders' hypernetwork"
+    )
+    generator_task_embedding: int = fixed(
+        96, doc="dimensions of a task's embedding in the decoders' hypernetwork", at_least=1
+    )
+    generator_chunk_embedding: int = fixed(
+        96, doc="dimensions of a chunk's embedding in the decoders' hypernetwork", at_least=1
+    )
+    generator_chunk_size: int = fixed(
+        50000, doc="parameters of a decoder generated at once", at_least=1
+    )
+    replay_batch: int = fixed(
+        0,
+        doc="generated images per step, rounded up to equally many of every past task; "
+        "0 for as many as the training batch",
+        at_least=0,
+    )
+    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC)
+
+
+class HnetTirHyper(ProtectedGeneratorHyper, GeneratedNetHyper):
+    """Numbers of `hnet_tir`."""
+
+    decoder: str = widths("50-150", doc="units of the decoders' hidden layers")
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """The hypernetwork, the generator, and the classifier of tasks."""
+        return n_steps, n_steps, n_steps
+
+
+class HnetReplayHyper(ProtectedGeneratorHyper):
+    """Numbers of `hnet_replay`."""
+
+    weight: float = knob(
+        0.5,
+        0.05,
+        0.95,
+        log=False,
+        at_most=1,
+        doc="w in (1 − w) L_new + w T² L_replay, whatever the number of past tasks",
+    )
+    temperature: float = nuisance(
+        2.0, 1.0, 4.0, log=False, doc="T, temperature of the distillation", at_least=1e-3
+    )
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """The generator, then the classifier."""
+        return n_steps, n_steps
+
+    def first_steps(self, n_steps: int) -> tuple[int, ...]:
+        """The generator."""
+        return (n_steps,)

@@ -32,6 +32,15 @@ class Case(NamedTuple):
 
 
 SMALL_HNET = {"hidden": "5-4", "task_embedding": 3, "chunk_embedding": 2, "chunk_size": 90}
+SMALL_GENERATOR = {
+    "encoder": "9-7",
+    "decoder": "6-8",
+    "latent": 3,
+    "generator_hidden": "5-4",
+    "generator_task_embedding": 3,
+    "generator_chunk_embedding": 2,
+    "generator_chunk_size": 90,
+}
 SMALL_VAE = {"generator_hidden": "9-7", "latent": 3}
 CASES = [
     Case("finetune", {}, {}),
@@ -81,6 +90,19 @@ CASES = [
         "hnet",
         {**SMALL_HNET, "look_ahead": True, "activation": "elu", "beta": 1e-3},
         batch_norm=False,
+    ),
+    Case("hnet_tir", {**SMALL_HNET, **SMALL_GENERATOR, "beta": 1e-3}, batch_norm=False),
+    Case(
+        "hnet_tir",
+        {**SMALL_HNET, **SMALL_GENERATOR, "look_ahead": True, "replay_batch": 3},
+        batch_norm=False,
+    ),
+    Case("hnet_replay", SMALL_GENERATOR, {"weight": 0.0}, exact_at_zero=False),
+    Case(
+        "hnet_replay",
+        {**SMALL_GENERATOR, "look_ahead": True, "replay_batch": 3, "weight": 0.8},
+        {"weight": 0.0},
+        exact_at_zero=False,
     ),
 ]
 CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]

@@ -93,8 +93,10 @@ def test_memory_keeps_its_structure(
     method, hyper = methods.build(case.name, net), case.numbers()
     statistics = measure_source(method, sequence, source, hyper, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0))
-    empty = method.begin(source.trace.start, hyper)
-    memory = method.absorb(source.params, empty, statistics, data, hyper)
+    fresh = method.network(net, hyper).init(generator(0, "init"))
+    start, end = ({**fresh, **params} for params in (source.trace.start, source.params))
+    empty = method.begin(start, hyper)
+    memory = method.absorb(end, empty, statistics, data, hyper)
     assert structure(memory) == structure(empty)
 
 

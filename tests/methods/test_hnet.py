@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
+from clsweep import benchmarks, methods, nets
+from clsweep.catalog import Heads, SplitBenchmark
 from clsweep.draws import generator
 from clsweep.errors import MethodError
 from clsweep.methods import hnet
@@ -187,6 +189,42 @@ def test_compression_ratio_is_counted(sequences: dict[str, TaskSequence]) -> Non
     n_target = 64 * 20 + 20 + 5 * 42
     n_hypernet = sum(value.numel() for value in found.params.values())
     assert found.counters == {"compression_ratio": n_hypernet / n_target}
+
+
+IMAGE_NETS = {
+    "resnet32, group": NetConfig(name="resnet32", depth=8, base_maps=4, norm="group"),
+    "resnet32, none": NetConfig(name="resnet32", depth=8, base_maps=4, norm="none"),
+    "resnet18, group": NetConfig(name="resnet18", base_maps=4, norm="group"),
+    "resnet18, none": NetConfig(name="resnet18", base_maps=4, norm="none"),
+    "conv, group": NetConfig(name="conv", channels=(4, 8), width=16, norm="group"),
+    "conv, none": NetConfig(name="conv", channels=(4, 8), width=16, norm="none"),
+}
+
+
+@pytest.mark.parametrize("config", IMAGE_NETS.values(), ids=IMAGE_NETS)
+def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> None:
+    """All parameters, with those of norms, come from the embedding, and learn a task."""
+    digits = SplitBenchmark(
+        name="split", dataset="digits", n_tasks=5, scenario="task", examples_per_task=60, pad=1
+    )
+    sequence = benchmarks.build(digits, None, 0)
+    sequence = dataclasses.replace(sequence, tasks=sequence.tasks[:1])
+    net = nets.build(config, sequence.input_shape, sequence.heads)
+    method = methods.build("hnet", net)
+    hyper = HnetHyper(beta=0.01, chunk_size=500, hidden="20-20")
+    network = method.network(net, hyper)
+    params = network.init(generator(0, "init"))
+    x = sequence.scale(sequence.tasks[0].test.raw(torch.arange(6)))
+    shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "s")).items()}
+    made = hnet.Hypernet(shapes, 5, (20, 20), "relu", 96, 96, 500)
+    by_hand = net.apply(made.generated(without_prefix(params, hnet.MAIN), 1), x, 1)
+    torch.testing.assert_close(network.apply(params, x, 1), by_hand)
+    training = TrainingConfig(optimizer="adam", lr=0.001, batch_size=20, steps=150)
+    found = learn_sequence(method, sequence, training, hyper, 0, None, {})
+    (correct,) = [
+        n / total for after, _, split, n, total in found.rows if (after, split) == (0, "test")
+    ]
+    assert correct > 0.9
 
 
 @pytest.mark.parametrize("config", ["batch norm", "sizes"])

@@ -1,0 +1,90 @@
+"""How a number of a method is declared: base class, and its role in a study.
+
+One declaration gives the check of the study file, the search range, the column of the tables and
+the documentation. This module imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+__all__ = ["Hyper", "fixed", "knob", "nuisance", "widths"]
+
+
+class Hyper(BaseModel):
+    """The numbers of one method. Frozen; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Gradient steps of each phase on a task.
+
+        Args:
+            n_steps: steps per task that the study asks for.
+        """
+        return (n_steps,)
+
+    def first_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Gradient steps of each phase that follows the source model's training.
+
+        Args:
+            n_steps: steps per task that the study asks for.
+        """
+        return ()
+
+
+def knob(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    log: bool,
+    doc: str,
+    at_least: float = 0,
+    at_most: float | None = None,
+) -> Any:
+    """A value that moves along the front; `low` and `high` are the range worth searching.
+
+    Args:
+        default: the value when the study file names none.
+        low: lower end of the search range.
+        high: upper end of the search range.
+        log: whether the range is searched on a logarithmic scale.
+        doc: the paper's symbol and the unit.
+        at_least: smallest value that has a meaning (a smaller one is an error).
+        at_most: largest value that has a meaning.
+    """
+    role: JsonDict = {"role": "knob", "low": low, "high": high, "log": log}
+    return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
+
+
+def nuisance(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    log: bool,
+    doc: str,
+    at_least: float = 0,
+) -> Any:
+    """A value tuned for every method with the same budget; see `knob` for the arguments."""
+    role: JsonDict = {"role": "nuisance", "low": low, "high": high, "log": log}
+    return Field(default, description=doc, ge=at_least, json_schema_extra=role)
+
+
+def fixed(default: Any, *, doc: str, at_least: float | None = None) -> Any:
+    """A value that is a stated caveat of the study, not searched."""
+    return Field(default, description=doc, ge=at_least, json_schema_extra={"role": "fixed"})
+
+
+def widths(default: str, *, doc: str) -> Any:
+    """Widths of layers as one value, such as '400-400'; a list would be an axis of the grid."""
+    return Field(
+        default,
+        description=f"{doc}, joined by '-'",
+        pattern=r"^[1-9]\d*(-[1-9]\d*)*$",
+        json_schema_extra={"role": "fixed"},
+    )
