@@ -154,7 +154,7 @@ METHODS: dict[str, MethodEntry] = {
         "HNET+TIR",
         hypers.HnetTirHyper,
         "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
-        uses=("weights and a generator with own starts",),
+        uses=("weights and generator with a start of their own",),
         scenarios=("domain", "class"),
         starts_from_source=False,
         own_start="hypernetwork with its generator and task classifier",
