@@ -4,7 +4,8 @@
     generator  the same sum of the autoencoder's loss on new images and on its own replay
     w = 1: L = (1/t) L_new + (1 − 1/t) L_replay
     replay: x̃ from the generator before task t, labelled by the solver before task t, with
-    'hard': argmax of its logits;   'soft': softmax(logits / T), −Σ_c q_c log p_c, no factor T²
+    'hard': argmax of its logits;   'soft': softmax(logits / T), −Σ_c q_c log p_c, times T² if
+    `t_squared` asks for it, as in the code of van de Ven and Tolias
 
 Shin et al. 2017, "Continual learning with deep generative replay", NeurIPS; van de Ven and Tolias
 2018, "Generative replay with feedback connections" (symmetric VAE, distillation, weights).
@@ -147,7 +148,8 @@ def _replay_loss(
         if hyper.targets == "hard":
             terms.append(F.cross_entropy(logits, labels.argmax(1)))
         else:
-            terms.append(padded_distillation(logits, labels, hyper.temperature))
+            scale = hyper.temperature**2 if hyper.t_squared else 1.0
+            terms.append(scale * padded_distillation(logits, labels, hyper.temperature))
     return torch.stack(terms).mean()
 
 

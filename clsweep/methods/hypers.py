@@ -109,6 +109,16 @@ class LwfHyper(Hyper):
         2.0, 1.0, 4.0, log=False, doc="T, temperature of both softmaxes", at_least=1e-3
     )
     t_squared: bool = fixed(False, doc="multiply the distillation by T² (Hinton), which LwF omits")
+    weighting: Literal["sum", "average"] = fixed(
+        "sum",
+        doc="'sum': L + λ Σ KD over old heads; 'average': (L + λ k KD) / (1 + λ k), KD their mean "
+        "and k the number of past tasks: 1 weighs all tasks alike (van de Ven)",
+    )
+    padded: bool = fixed(
+        False,
+        doc="class-incremental: distil over all classes seen, with the target 0 for the new ones, "
+        "instead of the old classes alone",
+    )
 
 
 class InterpolateHyper(Hyper):
@@ -213,6 +223,7 @@ class DgrHyper(Hyper):
     temperature: float = nuisance(
         2.0, 1.0, 4.0, log=False, doc="T, temperature of soft targets", at_least=1e-3
     )
+    t_squared: bool = fixed(False, doc="multiply the distillation by T²; 'soft' targets only")
     replay_batch: int = fixed(
         0, doc="generated images per step; 0 for as many as the training batch", at_least=0
     )

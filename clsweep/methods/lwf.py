@@ -4,10 +4,15 @@
     q = softmax(teacher's logits of head k / T), p = softmax(current logits of head k / T)
     teacher: the network before task t
 
-Li and Hoiem 2016, "Learning without forgetting", ECCV; T = 2, no factor T².
+    weighting = 'average': (L_t + λ_o k KD) / (1 + λ_o k), k = t − 1 and KD the mean over old heads
+
+Li and Hoiem 2016, "Learning without forgetting", ECCV; T = 2, no factor T². The average, at
+λ_o = 1 (1/t) L_t + (1 − 1/t) KD, is van de Ven and Tolias 2018, "Generative replay with feedback
+connections"; their code multiplies KD by T² (`t_squared`) and pads it (`padded`).
 
 Heads. One head per task: a term per old head. Domain-incremental: all old heads are the shared
-head, so the sum is t − 1 times its term. Class-incremental: one term over all old classes.
+head, so the sum is t − 1 times its term. Class-incremental: one term over all old classes, which
+'sum' counts once; padded, its softmaxes run over all classes seen, and q is 0 for the new ones.
 
 Deviations. Old heads are trained along, as in the paper; the warm-up of the new head is left out;
 the teacher runs on the fly instead of being recorded.
@@ -22,7 +27,7 @@ from torch.nn import functional as F
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.heads import old_heads
 from clsweep.methods.hypers import LwfHyper
-from clsweep.methods.terms import distillation
+from clsweep.methods.terms import padded_distillation
 from clsweep.nets import Net
 from clsweep.trees import Params
 
@@ -36,17 +41,30 @@ def build(net: Net) -> Method:
         h = net.features(full, batch.x)
         with torch.no_grad():
             h_old = net.features(memory["teacher"], batch.x)
+        widest = hyper.padded and net.heads.scenario == "class"
         kept = [
             times
-            * distillation(
-                net.head(full, h, k), net.head(memory["teacher"], h_old, k), hyper.temperature
+            * padded_distillation(
+                net.head(full, h, task if widest else k),
+                net.head(memory["teacher"], h_old, k),
+                hyper.temperature,
             )
             for k, times in old_heads(net, task)
         ]
-        scale = hyper.lam * (hyper.temperature**2 if hyper.t_squared else 1.0)
-        return F.cross_entropy(net.head(full, h, task), batch.y) + scale * torch.stack(kept).sum()
+        new = F.cross_entropy(net.head(full, h, task), batch.y)
+        return _weighted(net, new, torch.stack(kept).sum(), hyper, task)
 
     return Method(net, (Phase("train", loss),), begin=_begin, absorb=_absorb)
+
+
+def _weighted(net: Net, new: Tensor, kept: Tensor, hyper: LwfHyper, task: int) -> Tensor:
+    """The loss of the new task and the sum of the distillations, put together."""
+    weight = hyper.lam * (hyper.temperature**2 if hyper.t_squared else 1.0)
+    if hyper.weighting == "sum":
+        return new + weight * kept
+    # The one term of class-incremental learning stands for all past tasks already.
+    repeated = task if net.heads.scenario == "class" else 1
+    return (new + weight * repeated * kept) / (1 + hyper.lam * task)
 
 
 def _begin(params: Params, hyper: LwfHyper) -> Memory:

@@ -66,6 +66,11 @@ CASES = [
     Case("si", {"c": 0.5}, {"c": 0.0}, regularises=True),
     Case("si", {"c": 0.5, "path_gradient": "total"}, {"c": 0.0}, regularises=True),
     Case("lwf", {"lam": 2.0}, {"lam": 0.0}, regularises=True),
+    Case(
+        "lwf",
+        {"lam": 2.0, "weighting": "average", "padded": True, "t_squared": True},
+        {"lam": 0.0},
+    ),
     Case("rescl", {"lam": 1e-3}),
     Case(
         "rescl",

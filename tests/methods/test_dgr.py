@@ -87,6 +87,22 @@ def test_solver_loss_by_hand(scenario: str, targets: str) -> None:
     assert student.shape[1] == (6 if scenario == "class" else 2)
 
 
+def test_t_squared_scales_the_distillation_and_nothing_else() -> None:
+    parts = Parts("class")
+    new = float(parts.loss(1, HYPER.model_copy(update={"weight": 0.0})))
+    plain, scaled, hard, hard_scaled = (
+        float(parts.loss(1, HYPER.model_copy(update={"temperature": 3.0, **changed}))) - new / 3
+        for changed in (
+            {},
+            {"t_squared": True},
+            {"targets": "hard"},
+            {"targets": "hard", "t_squared": True},
+        )
+    )
+    assert scaled == pytest.approx(9 * plain, rel=1e-5)
+    assert hard == hard_scaled
+
+
 def test_hard_and_soft_labels_differ_and_meet_at_a_sure_teacher() -> None:
     parts = Parts("class")
     x = SCALE(parts.replayed())

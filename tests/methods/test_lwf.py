@@ -13,6 +13,7 @@ from clsweep.methods.hypers import LwfHyper
 from clsweep.methods.terms import distillation
 from clsweep.settings import NetConfig
 from clsweep.tasks import Scale
+from clsweep.trees import Params
 
 ONE = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
 
@@ -40,12 +41,17 @@ def test_high_temperature_is_squared_error_of_centred_logits() -> None:
     torch.testing.assert_close(found, centred / 4 / 6, rtol=1e-3, atol=1e-6)
 
 
-def loss_of(scenario: str, task: int, hyper: LwfHyper) -> tuple[float, float, list[float]]:
-    """LwF's loss, the task's own loss, and the distillation of every old head."""
+def parts_of(scenario: str) -> tuple[nets.Net, Params, Params, torch.Tensor]:
+    """A net of three tasks, its parameters, its teacher's, and inputs."""
     sizes = (2, 2, 2) if scenario == "domain" else (2, 3, 2)
     net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, sizes))
     params, teacher = (net.init(generator(k, "init")) for k in (0, 1))
-    x = torch.rand(4, 1, 2, 2, generator=generator(0, "x"))
+    return net, params, teacher, torch.rand(4, 1, 2, 2, generator=generator(0, "x"))
+
+
+def loss_of(scenario: str, task: int, hyper: LwfHyper) -> tuple[float, float, list[float]]:
+    """LwF's loss, the task's own loss, and the distillation of every old head."""
+    net, params, teacher, x = parts_of(scenario)
     y = torch.tensor([0, 1, 0, 1])
     batch = Batch(x, y, x, ONE, {})
     phase = methods.build("lwf", net).phases[0]
@@ -72,6 +78,38 @@ def test_shared_head_counts_once_per_old_task() -> None:
 def test_class_incremental_distils_all_old_classes_together() -> None:
     full, own, heads = loss_of("class", 2, LwfHyper(lam=3.0))
     assert full == pytest.approx(own + 3 * heads[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain"])
+def test_average_weighs_tasks_alike(scenario: str) -> None:
+    """(1/t) L_t + (1 − 1/t) of the mean over old heads at λ = 1; λ multiplies the odds."""
+    full, own, heads = loss_of(scenario, 2, LwfHyper(lam=1.0, weighting="average"))
+    assert full == pytest.approx(own / 3 + 2 / 3 * sum(heads) / 2, rel=1e-5)
+    full, own, heads = loss_of(scenario, 2, LwfHyper(lam=5.0, weighting="average"))
+    assert full == pytest.approx((own + 5 * sum(heads)) / (1 + 5 * 2), rel=1e-5)
+    full, own, _ = loss_of(scenario, 2, LwfHyper(lam=0.0, weighting="average"))
+    assert full == own
+
+
+def test_average_counts_old_tasks_of_one_class_incremental_softmax() -> None:
+    full, own, heads = loss_of("class", 2, LwfHyper(lam=1.0, weighting="average"))
+    assert full == pytest.approx(own / 3 + 2 / 3 * heads[1], rel=1e-5)
+
+
+def test_padded_softmax_runs_over_all_classes_seen() -> None:
+    """Against −Σ_c q_c log p_c with q written out: zero for the new task's two classes."""
+    net, params, teacher, x = parts_of("class")
+    full, own, _ = loss_of("class", 2, LwfHyper(lam=3.0, padded=True))
+    q = torch.zeros(4, 7)
+    q[:, :5] = (net.apply(teacher, x, 1) / 2).softmax(1)
+    log_p = (net.apply(params, x, 2) / 2).log_softmax(1)
+    assert full == pytest.approx(own + 3 * float(-(q * log_p).sum(1).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("scenario", ["task", "domain"])
+def test_nothing_to_pad_where_old_heads_are_as_wide(scenario: str) -> None:
+    padded = loss_of(scenario, 2, LwfHyper(padded=True))
+    assert padded == loss_of(scenario, 2, LwfHyper())
 
 
 def test_t_squared() -> None:
