@@ -11,7 +11,9 @@ a number was missed); nobody writes into it by hand.
 
 A target is met if the means differ by no more than three standard errors of the published mean, or
 by no more than the target's least tolerance, whichever is larger. The test has two sides: a
-number that is far too good is a miss as well.
+number that is far too good is a miss as well. A study smaller than the published one is compared
+by the order of its rows instead: a target judged 'above' or 'below' is met if its mean is above or
+below that of the row before it; the published numbers stand beside and judge nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from clsweep.measures import (
     average_accuracy,
     backward_transfer,
     forward_transfer,
+    learning_accuracy,
     mean_and_error,
+    target_accuracy,
 )
 from clsweep.store import Store
 from clsweep.study import Study, configurations, load_study, tomllib
@@ -54,6 +58,16 @@ MEASURES = {
     "forward_transfer": "FWT",
     "backward_transfer_over_t": "BWT · (T−1)/T",
     "forward_transfer_over_t": "FWT · (T−1)/T",
+    "oldest_accuracy": "oldest task",
+    "target_accuracy": "newest task",
+    "learning_accuracy": "newly learnt",
+}
+# How a target is judged, and what stands in the column of tolerances if not by a tolerance.
+JUDGED = {
+    "value": "",
+    "first": "–",
+    "above": "above the row before",
+    "below": "below the row before",
 }
 EXPLAINED = "misses, see below"
 _HEAD = """\
@@ -70,7 +84,8 @@ over T.
 *Difference* is clsweep minus published, ± the standard error of the difference where both are
 known. *Tolerance* is three standard errors of the published mean, but at least one point, and at
 least five for weight penalties in domain-incremental learning. The verdict compares the two, and
-has two sides: a number that is far too good is a miss as well.
+has two sides: a number that is far too good is a miss as well. A study that is smaller than the
+published one is compared by the order of its rows, which *tolerance* then states.
 """
 
 
@@ -86,8 +101,11 @@ class Target:
         error: what was printed behind ±; NaN if nothing was.
         error_kind: 'sd' over runs, 'sem', or '' for none.
         n_runs: over how many runs.
-        least_tolerance: percentage points that are tolerated in any case.
+        least_tolerance: percentage points that are tolerated in any case; NaN where an order is
+            judged.
         source: where it was read.
+        judged: one of `JUDGED`: by its value, or by being above or below the row before it of the
+            same measure; 'first' has no row before it.
     """
 
     study: str
@@ -99,6 +117,7 @@ class Target:
     n_runs: int
     least_tolerance: float
     source: str
+    judged: str = "value"
 
     @property
     def row(self) -> str:
@@ -119,9 +138,18 @@ class Target:
             else max(self.least_tolerance, 3 * self.sem)
         )
 
-    def is_met(self, mean: float) -> bool:
-        """Whether a mean in per cent is within the tolerance; NaN never is."""
-        return abs(mean - self.published) <= self.tolerance
+    def is_met(self, mean: float, before: float = math.nan) -> bool:
+        """Whether a mean in per cent is what was published; NaN never is.
+
+        Args:
+            mean: of this row.
+            before: of the row before it, where an order is judged.
+        """
+        if self.judged == "first":
+            return not math.isnan(mean)
+        if self.judged == "value":
+            return abs(mean - self.published) <= self.tolerance
+        return mean > before if self.judged == "above" else mean < before
 
 
 def load_targets(reference: Path = REFERENCE) -> list[Target]:
@@ -140,8 +168,9 @@ def load_targets(reference: Path = REFERENCE) -> list[Target]:
                 error=float(row["error"]) if row["error"] else math.nan,
                 error_kind=row["error_kind"],
                 n_runs=int(row["n_runs"]),
-                least_tolerance=float(row["least_tolerance"]),
+                least_tolerance=float(row["least_tolerance"] or math.nan),
                 source=row["source"],
+                judged=row.get("judged") or "value",
             )
             for row in csv.DictReader(file)
         ]
@@ -203,8 +232,9 @@ def _measured(acc: Table) -> dict[str, float]:
     """Every one of `MEASURES`, NaN where the table does not hold what it needs."""
     backward, forward = backward_transfer(acc), forward_transfer(acc)
     share = (acc.shape[1] - 1) / acc.shape[1]
-    values = (average_accuracy(acc), backward, forward, backward * share, forward * share)
-    return dict(zip(MEASURES, values, strict=True))
+    transfers = (backward, forward, backward * share, forward * share)
+    single = (float(acc[-1, 0]), target_accuracy(acc), learning_accuracy(acc))
+    return dict(zip(MEASURES, (average_accuracy(acc), *transfers, *single), strict=True))
 
 
 def write_results(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -250,6 +280,24 @@ def values_by_label(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str
     return values
 
 
+def outcomes(
+    targets: Sequence[Target], rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[list[float], bool]]:
+    """By target of one study, in their order: per cent by seed, and whether the target is met.
+
+    Args:
+        targets: those of the study.
+        rows: the rows of its Parquet file.
+    """
+    found, before = [], dict.fromkeys(MEASURES, math.nan)
+    for target in targets:
+        values = values_by_label(rows, target.measure).get(target.label, [])
+        mean = mean_and_error(values)[0]
+        found.append((values, target.is_met(mean, before[target.measure])))
+        before[target.measure] = mean
+    return found
+
+
 def readme(reference: Path = REFERENCE) -> str:
     """The text of README.md, from the Parquet files, the targets and the notes.
 
@@ -287,19 +335,20 @@ def _section(
         "|---|---|---|---|---|---|",
     ]
     misses, causes = notes.get("misses", {}), []
-    for target in targets:
-        values = values_by_label(rows, target.measure).get(target.label, [])
-        verdict = _verdict(target, values, target.row in misses)
+    for target, (values, is_met) in zip(targets, outcomes(targets, rows), strict=True):
+        verdict = _verdict(target, values, is_met, target.row in misses)
         lines.append(_line(target, values, verdict))
         if verdict == EXPLAINED:
             causes.append(f"- **{target.row}**: {' '.join(misses[target.row].split())}")
     return "\n".join(lines + [""] * bool(causes) + causes) + "\n"
 
 
-def _verdict(target: Target, values: Sequence[float], is_explained: bool) -> str:
+def _verdict(target: Target, values: Sequence[float], is_met: bool, is_explained: bool) -> str:
     if not values:
         return "not run yet"
-    if target.is_met(mean_and_error(values)[0]):
+    if target.judged == "first":
+        return "–"
+    if is_met:
         return "agrees"
     return EXPLAINED if is_explained else "misses, cause unknown"
 
@@ -315,7 +364,7 @@ def _line(target: Target, values: Sequence[float], verdict: str) -> str:
         f"{_with_error(target.published, target.sem)} (n = {target.n_runs})",
         ours,
         difference,
-        f"{target.tolerance:.2f}",
+        JUDGED[target.judged] or f"{target.tolerance:.2f}",
         verdict,
     ]
     return f"| {' | '.join(cells)} |"
