@@ -8,12 +8,12 @@ Chaudhry et al. 2019, "Efficient lifelong learning with A-GEM", ICLR. The refere
 without replacement, each of its examples is classified by the head of its own task, and the
 reference gradient is taken apart from the new task's: it is never added to g unless they conflict.
 
-The memory holds `memory_size` examples over all tasks and is filled when a task ends, with equal
-numbers per class ('balanced', the authors') or with a uniform sample of each task ('uniform').
+The memory is filled when a task ends, with equal numbers per class ('balanced', the authors') or
+with a uniform sample of each task ('uniform'). It holds `memory_size` examples over all tasks, is
+full from the first task on, and shares shrink; or, with `per_task`, that many of each task, as the
+authors' does.
 
-Deviations. The authors' memory has a fixed number of examples per class; here the memory is full
-from the first task on, and shares shrink. A-GEM has no number that trades stability for
-plasticity: sweep the memory and the reference batch.
+A-GEM has no number that trades stability for plasticity: sweep the memory and the reference batch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def build(net: Net) -> Method:
 
     def begin(params: Params, hyper: AgemHyper) -> Memory:
         device = next(iter(params.values())).device
-        empty = slots.empty(hyper.memory_size, net.input_shape, device)
+        n_past = len(net.heads.sizes) - 1
+        capacity = hyper.memory_size * (n_past if hyper.per_task else 1)
+        empty = slots.empty(capacity, net.input_shape, device)
         return {"slots": empty, "projected_steps": 0}
 
     def project(
@@ -95,7 +97,8 @@ def _absorb(
     params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: AgemHyper
 ) -> Memory:
     filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
-    return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng)}
+    most = hyper.memory_size if hyper.per_task else 0
+    return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
 
 
 def _counters(params: Params, memory: Memory) -> dict[str, float]:

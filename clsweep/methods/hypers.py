@@ -201,8 +201,9 @@ class AgemHyper(Hyper):
         256, 16, 512, log=True, doc="stored examples per reference gradient", at_least=1
     )
     memory_size: int = knob(
-        500, 50, 5000, log=True, doc="stored examples in all, over every task", at_least=1
+        500, 50, 5000, log=True, doc="stored examples in all, or per task", at_least=1
     )
+    per_task: bool = fixed(False, doc="memory_size counts the examples of one task (published)")
     fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
 
 

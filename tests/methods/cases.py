@@ -86,6 +86,7 @@ CASES = [
     ),
     Case("agem", {"memory_size": 20, "reference_batch": 10}),
     Case("agem", {"memory_size": 20, "reference_batch": 30, "fill": "uniform"}),
+    Case("agem", {"memory_size": 8, "reference_batch": 10, "per_task": True}),
     Case("dgr", SMALL_VAE, {"weight": 0.0}, exact_at_zero=False),
     Case("dgr", {**SMALL_VAE, "targets": "hard", "replay_batch": 5, "weight": 3.0}),
     Case("gem", {"memory_size": 20}),

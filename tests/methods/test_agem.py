@@ -109,6 +109,18 @@ def test_memory_is_full_from_the_first_task_on(
 
 
 @EVERY_FILL
+def test_memory_per_task_is_not_shared(fill: str, sequences: dict[str, TaskSequence]) -> None:
+    sequence = sequences["domain"]
+    hyper = AgemHyper(memory_size=12, fill=fill, per_task=True)
+    for n_tasks in (1, 2, 3, 4):
+        held = memory_of(sequence, hyper, n_tasks)["slots"]
+        assert len(held.labels) == 12 * 4
+        assert held.tasks[: held.n_filled].tolist() == [
+            k for k in range(n_tasks) for _ in range(12)
+        ]
+
+
+@EVERY_FILL
 def test_a_memory_larger_than_the_data_and_a_batch_larger_than_the_memory(
     fill: str, sequences: dict[str, TaskSequence]
 ) -> None:
