@@ -2,6 +2,7 @@
 
     study = clsweep.load_study(Path("configs/quickstart.toml"))
     summary = clsweep.run(study, out=Path("results/quickstart"), inline=True)
+    results = clsweep.load("results/quickstart")
 
 Names are imported when they are asked for: reading results must not wait for torch.
 """
@@ -13,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clsweep.errors import ClsweepError
+    from clsweep.notebook import load
     from clsweep.runner import run
     from clsweep.study import Study, load_study
 
     __version__: str
 
-__all__ = ["ClsweepError", "Study", "__version__", "load_study", "run"]
+__all__ = ["ClsweepError", "Study", "__version__", "load", "load_study", "run"]
 
 _HOMES = {
     "ClsweepError": "clsweep.errors",
     "Study": "clsweep.study",
+    "load": "clsweep.notebook",
     "load_study": "clsweep.study",
     "run": "clsweep.runner",
 }

@@ -159,21 +159,42 @@ def plan(
 
 @app.command()
 def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Results folders of one benchmark.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the figures [default: DIR].", metavar="DIR")
+        Path | None,
+        typer.Option(help="Folder for the files [default: DIR; A+B beside A].", metavar="DIR"),
     ] = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format", help="Of html, png, svg, pdf, latex and csv.", metavar="NAME,NAME,..."
+        ),
+    ] = "html,png,svg",
 ) -> None:
-    """Print the tables of a results folder and draw its figures."""
-    if not directory.is_dir():
-        raise StudyError(
-            f"there is no folder {directory}",
-            expected="the results folder of a run",
-            next_step="`clsweep run STUDY.toml` makes one and prints its name",
-        )
+    """Print the tables of a study, or of several on one figure; write page, figures, tables."""
+    from clsweep.outputs import formats_of
+
+    wanted = formats_of(formats)
+    for directory in directories:
+        if not directory.is_dir():
+            raise StudyError(
+                f"there is no folder {directory}",
+                expected="the results folder of a run",
+                next_step="`clsweep run STUDY.toml` makes one and prints its name",
+            )
     from clsweep import report as reports
 
-    reports.report(directory, out)
+    if len(directories) == 1:
+        reports.report(directories[0], out, formats=wanted)
+        return
+    from rich.console import Console
+
+    from clsweep.together import build_together, default_folder
+
+    data = build_together(directories)
+    reports.publish(data, out or default_folder(directories), Console(), wanted)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clsweep.curves import Curve, curve_of
+from clsweep.rows import n_tasks_of
 from clsweep.schema import Record
 
 __all__ = ["Comparison", "Requirement", "compare"]
@@ -72,7 +73,7 @@ def compare(
         drops: accuracies below fine-tuning's that are allowed, in [0, 1].
         reference_point: (source, target) from which hypervolume is counted.
     """
-    n_tasks = 1 + max((row[1] for r in records for row in r["accuracy"]), default=1)
+    n_tasks = n_tasks_of(records)
     seeds = _common_seeds(records)
     by_label: dict[str, list[Record]] = {}
     names = _latest_labels(records)

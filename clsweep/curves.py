@@ -246,6 +246,9 @@ def _band(points: Sequence[Point], n_seeds: int) -> Band | None:
         return None
     picked = _picked_per_seed(points, n_seeds)
     targets = np.concatenate(picked)[:, 1]
+    if not len(targets):
+        # Every point lacks an accuracy.
+        return None
     levels = np.linspace(targets.min(), targets.max(), _BAND_LEVELS)
     low, high = fronts.attainment(picked, levels, BAND_QUANTILES)
     return Band(levels, low, high)

@@ -24,6 +24,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clsweep.rows import AccuracyRows
+
 __all__ = [
     "Table",
     "accuracy_table",
@@ -51,6 +53,8 @@ def accuracy_table(rows: Iterable[Sequence[int | str]], split: str, n_tasks: int
     Returns:
         Accuracies, shape [T + 1, T], NaN where there is no row.
     """
+    if isinstance(rows, AccuracyRows):
+        return rows.table(split, n_tasks)
     acc = np.full((n_tasks + 1, n_tasks), np.nan)
     for after_task, on_task, of_split, n_correct, n_total in rows:
         if of_split == split:
@@ -80,9 +84,9 @@ def forgetting(acc: Table) -> float:
     The best is over the rows from the task's own to the last but one: the last row is left out,
     so that improvement is negative forgetting, and so are rows from before the task was learned.
     """
-    n_tasks = acc.shape[1]
-    drops = [np.max(acc[j + 1 : -1, j]) - acc[-1, j] for j in range(n_tasks - 1)]
-    return float(np.mean(drops))
+    since_learned = np.tri(acc.shape[1] - 1, dtype=bool)
+    best = np.where(since_learned, acc[1:-1, :-1], -np.inf).max(axis=0, initial=-np.inf)
+    return float(np.mean(best - acc[-1, :-1]))
 
 
 def learning_accuracy(acc: Table) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +29,7 @@ from clsweep.looks import GREY, RING, Look, curve_looks, line_style, reference_s
 if TYPE_CHECKING:
     from clsweep.report import ReportData
 
-__all__ = ["View", "draw", "figure", "views"]
+__all__ = ["View", "draw", "figure", "settings", "views"]
 
 _LEAST_GAP = 5.0
 _LEAST_SPAN = 2.0
@@ -75,12 +75,13 @@ class View(NamedTuple):
         return np.asarray(((xy >= low) & (xy <= high)).all(axis=1))
 
 
-def draw(data: ReportData, stem: Path) -> list[Path]:
+def draw(data: ReportData, stem: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
     """Write the figure where fronts compete, and once more with all points if some lie outside.
 
     Args:
         data: what `report.build` computed.
         stem: path of the files without their ending; the second figure adds `_all` to it.
+        endings: of 'png', 'svg' and 'pdf'.
 
     Returns:
         The written files.
@@ -90,7 +91,7 @@ def draw(data: ReportData, stem: Path) -> list[Path]:
     """
     written = []
     for suffix, view in zip(("", "_all"), views(data), strict=True):
-        for ending in ("png", "svg"):
+        for ending in endings:
             path = stem.with_name(f"{stem.name}{suffix}.{ending}")
             if view is None:
                 # A figure of an earlier report would not belong to this one.
@@ -331,7 +332,7 @@ def _add_legend(made: Figure, entries: list[tuple[Line2D | Patch, str]]) -> None
 
 
 @contextlib.contextmanager
-def _settings() -> Iterator[None]:
+def settings() -> Iterator[None]:
     """The same look and the same bytes whatever the user's own settings are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -341,7 +342,7 @@ def _settings() -> Iterator[None]:
 
 def _bytes(data: ReportData, view: View, ending: str) -> bytes:
     buffer = io.BytesIO()
-    with _settings():
-        metadata = {"Date": None} if ending == "svg" else None
+    with settings():
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
         figure(data, view).savefig(buffer, format=ending, dpi=200, metadata=metadata)
     return buffer.getvalue()

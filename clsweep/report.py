@@ -3,10 +3,9 @@
 `build` reads the records and computes; `tables` shows the result in a terminal; `report` does
 both and writes, beside the tables of the store or into another folder,
 
-    front.png, front.svg           the fronts where they compete
-    front_all.png, front_all.svg   with everything that lies outside that view, if anything does
-    fronts.parquet                 the points: mean over seeds (seed is null) and each seed's
-    report.txt                     what was printed
+    fronts.parquet    the points: mean over seeds (seed is null) and each seed's
+    report.txt        what was printed
+    report.html, …    see `outputs.py`
 
 Neither torch nor ray is imported, and the data set is not needed.
 """
@@ -15,25 +14,38 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from clsweep.caveats import caveats
 from clsweep.comparison import Comparison, compare
 from clsweep.curves import Curve
+from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
-from clsweep.errors import ClsweepError, StoreError
 from clsweep.methods import METHODS
-from clsweep.schema import Record, trial_id_of
-from clsweep.store import Store
+from clsweep.outputs import DEFAULT_FORMATS, write_outputs
+from clsweep.reading import benchmark_text, chance_of, drops_of, read, table_of
+from clsweep.rows import n_tasks_of
+from clsweep.schema import Record
 from clsweep.summary import tables
+from clsweep.tables import parquet_bytes
 
-__all__ = ["ReportData", "build", "report", "tables"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-DEFAULT_DROPS = (1.0, 5.0)
+__all__ = [
+    "ReportData",
+    "build",
+    "data_of",
+    "front_table",
+    "publish",
+    "report",
+    "tables",
+]
+
 _TEXT_WIDTH = 110
 
 
@@ -49,6 +61,7 @@ class ReportData:
         chance_is_known: whether hypervolume is counted from chance instead of from zero.
         uses: label to what its method needs beyond the previous network and the current data.
         notes: what a reader must know.
+        details: what stands behind the comparison.
     """
 
     comparison: Comparison
@@ -58,6 +71,7 @@ class ReportData:
     chance_is_known: bool
     uses: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    details: Details = field(default_factory=Details)
 
     @property
     def title(self) -> str:
@@ -83,166 +97,113 @@ def build(directory: Path) -> ReportData:
     Raises:
         StoreError: there are no results, or they cannot be read.
     """
-    store = Store(directory)
-    records = store.load()
-    study = store.study_table()
-    if not records:
-        raise StoreError(
-            "there are no finished trials to report",
-            expected="a results folder of `clsweep run`",
-            where=str(directory),
-            next_step="; ".join(store.warnings) or "run the study first, or check the folder",
-        )
-    records, notes = _asked_for(records, directory)
-    benchmark = _table(study, "benchmark")
-    chance = _chance(benchmark)
+    found = read(directory)
+    return data_of(
+        found.records,
+        labels=found.labels,
+        name=found.name,
+        study=found.study,
+        notes=found.notes,
+        directories=[directory],
+    )
+
+
+def data_of(
+    records: Sequence[Record],
+    *,
+    labels: Sequence[str],
+    name: str,
+    study: Mapping[str, Any],
+    notes: Sequence[str],
+    directories: Sequence[Path],
+) -> ReportData:
+    """Everything a report says about records of one benchmark.
+
+    Args:
+        records: at least one.
+        labels: the order of the labels.
+        name: what the report is called.
+        study: what the (first) study file says, for the benchmark and the allowed drops.
+        notes: what is to be said besides what the comparison shows.
+        directories: results folders, for their study files.
+    """
+    benchmark = table_of(study, "benchmark")
+    chance = chance_of(benchmark)
     comparison = compare(
         records,
-        labels=_labels(study),
-        drops=[drop / 100 for drop in _drops(study)],
+        labels=labels,
+        drops=[drop / 100 for drop in drops_of(study)],
         reference_point=chance or (0.0, 0.0),
     )
     return ReportData(
         comparison=comparison,
-        name=str(study.get("name", directory.name)),
-        benchmark=_benchmark_text(benchmark),
-        n_tasks=1 + max((row[1] for r in records for row in r["accuracy"]), default=1),
+        name=name,
+        benchmark=benchmark_text(benchmark),
+        n_tasks=n_tasks_of(records),
         chance_is_known=chance is not None,
         uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
-        notes=(*(f"{w[0].upper()}{w[1:]}." for w in store.warnings), *notes, *caveats(comparison)),
+        notes=(*notes, *caveats(comparison)),
+        details=details_of(records, comparison, directories),
     )
 
 
-def report(directory: Path, out: Path | None = None, console: Console | None = None) -> ReportData:
-    """Print the tables, and write figures, points and the printed text.
+def report(
+    directory: Path,
+    out: Path | None = None,
+    console: Console | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+) -> ReportData:
+    """Print the tables of a study, and write page, figures, points and the printed text.
 
     Args:
         directory: the results folder.
         out: where files are written; None for the results folder.
         console: where to print; None for standard output.
+        formats: of `outputs.FORMATS`.
 
     Raises:
         StoreError: there are no results, they cannot be read, or the files cannot be written.
     """
-    from clsweep import plots
-
     data = build(directory)
-    folder = directory if out is None else out
-    console = console or Console()
+    publish(data, directory if out is None else out, console or Console(), formats)
+    return data
+
+
+def publish(data: ReportData, folder: Path, console: Console, formats: Sequence[str]) -> None:
+    """Print the tables, and write everything that a report consists of.
+
+    Args:
+        data: what is shown.
+        folder: where files are written.
+        console: where to print.
+        formats: of `outputs.FORMATS`.
+
+    Raises:
+        StoreError: the files cannot be written.
+    """
     shown = tables(data)
     console.print(*shown, sep="\n")
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
     text.print(*shown, sep="\n")
     lines = (line.rstrip() for line in text.export_text().splitlines())
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
-    write_atomically(folder / "fronts.parquet", _front_bytes(data.comparison))
-    for path in plots.draw(data, folder / "front"):
+    points = front_table(data.comparison)
+    write_atomically(folder / "fronts.parquet", parquet_bytes(points))
+    for path in write_outputs(data, points, folder, formats):
         console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
-    return data
-
-
-def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], list[str]]:
-    """The records that the study asks for, under its labels, and what was left out."""
-    from clsweep.study import configurations, stored_study
-
-    try:
-        study = stored_study(directory / "study.toml")
-    except ClsweepError as error:
-        reason = error.found.rstrip(".")
-        return records, [
-            f"All trials of the folder are shown: its study cannot be read ({reason})."
-        ]
-    labels = {c.id: c.label for c in configurations(study)}
-    asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
-    kept = [_labelled(r, labels) for r in records if r["trial"]["trial_id"] in asked]
-    if not kept:
-        raise StoreError(
-            "no trial that the study asks for has finished",
-            expected=f"some of its {len(asked):,} trials",
-            where=str(directory),
-            next_step="run the study first",
-        )
-    notes = []
-    if len(kept) < len(asked):
-        notes.append(
-            f"{len(kept):,} of the study's {len(asked):,} trials have finished; "
-            "`clsweep run` continues."
-        )
-    if len(kept) < len(records):
-        notes.append(
-            f"{len(records) - len(kept):,} trials in the folder belong to configurations or "
-            "seeds that its study no longer asks for; they are left out."
-        )
-    return kept, notes
-
-
-def _labelled(record: Record, labels: Mapping[str, str]) -> Record:
-    label = labels[record["trial"]["config_id"]]
-    return {**record, "config": {**record["config"], "label": label}}
 
 
 def _known(curves: Sequence[Curve]) -> Iterator[Curve]:
     return (curve for curve in curves if curve.method in METHODS)
 
 
-# Results outlive their study file: what somebody broke in it must not hide them, so that nothing
-# below relies on its types.
+def front_table(comparison: Comparison) -> pa.Table:
+    """`fronts.parquet`: one row per configuration, split and seed, and one for the mean.
 
-
-def _table(study: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = study.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _labels(study: Mapping[str, Any]) -> list[str]:
-    methods = study.get("methods")
-    entries = methods if isinstance(methods, list) else []
-    return [str(entry.get("label", "")) for entry in entries if isinstance(entry, dict)]
-
-
-def _drops(study: Mapping[str, Any]) -> Sequence[float]:
-    drops = _table(study, "report").get("drops")
-    sound = isinstance(drops, list) and all(isinstance(drop, (int, float)) for drop in drops)
-    return drops if isinstance(drops, list) and sound else DEFAULT_DROPS
-
-
-def _benchmark_text(benchmark: Mapping[str, Any]) -> str:
-    if not benchmark:
-        return "unknown benchmark"
-    data = str(benchmark.get("dataset", "digits"))
-    target = benchmark.get("target", [])
-    more = map(str, target if isinstance(target, list) else [target])
-    name = " → ".join([data, *more])
-    if name == data:
-        name = f"{benchmark.get('name', '')} {data}".strip()
-    parts = [name]
-    if "n_tasks" in benchmark:
-        parts.append(f"{benchmark['n_tasks']} tasks")
-    if "scenario" in benchmark:
-        parts.append(f"{benchmark['scenario']}-incremental")
-    return ", ".join(parts)
-
-
-def _chance(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:
-    """(source, target) accuracy of guessing, where the numbers of classes are known."""
-    from clsweep.catalog import BENCHMARKS, benchmark_sizes
-
-    try:
-        config = BENCHMARKS[str(benchmark.get("name"))](**benchmark)
-        n_classes = [size.n_classes for size in benchmark_sizes(config, None)]
-    except (ClsweepError, KeyError, ValueError):
-        return None
-    if config.scenario == "class":
-        n_classes = [sum(n_classes)] * len(n_classes)
-    chances = [1 / n for n in n_classes]
-    return sum(chances[:-1]) / len(chances[:-1]), chances[-1]
-
-
-def _front_bytes(comparison: Comparison) -> bytes:
-    """`fronts.parquet`: one row per configuration, split and seed, and one for the mean."""
+    Args:
+        comparison: what the report says.
+    """
     import pyarrow as pa
-
-    from clsweep.tables import parquet_bytes
 
     schema = pa.schema(
         [
@@ -258,7 +219,7 @@ def _front_bytes(comparison: Comparison) -> bytes:
         ]
     )
     rows = [dict(zip(schema.names, row, strict=True)) for row in _front_rows(comparison)]
-    return parquet_bytes(pa.Table.from_pylist(rows, schema=schema))
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _front_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:

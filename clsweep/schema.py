@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clsweep.errors import StoreError
@@ -91,13 +91,20 @@ def normalized(record: Mapping[str, Any]) -> Record:
     """
     try:
         # A message can carry half of a surrogate pair from a file name, which no table takes.
-        text = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps(record, ensure_ascii=False, default=_listed).encode("utf-8", "replace")
         plain: Record = json.loads(text)
     except (TypeError, ValueError) as error:
         raise _bad_record(f"a value is not plain JSON ({error})", "") from error
     check_record(plain)
     plain["accuracy"].sort()
     return plain
+
+
+def _listed(value: Any) -> list[Any]:
+    """Rows that were read from a table (`rows.AccuracyRows`), as a list."""
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} {value!r}")
 
 
 def check_record(record: Any, where: str = "") -> None:

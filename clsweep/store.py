@@ -185,6 +185,20 @@ class Store:
             records.values(), key=lambda r: (r["trial"]["config_id"], r["trial"]["seed"])
         )
 
+    def tables(self) -> dict[str, pa.Table]:
+        """The tables with the records that are not folded yet; empty without any record.
+
+        Raises:
+            StoreError: a table is damaged, or something was written by a newer clsweep.
+        """
+        from clsweep.tables import merged_tables
+
+        pending = [p.record for p in self._pending()]
+        tables = self._tables()
+        if tables is None and not pending:
+            return {}
+        return merged_tables(tables, pending)
+
     def statuses(self) -> dict[str, str]:
         """Trial id to status of every record; reads no accuracy."""
         pending = {p.trial_id: str(p.record["trial"]["status"]) for p in self._pending()}

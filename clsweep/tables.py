@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
+from clsweep.rows import rows_by_trial
 from clsweep.schema import (
     ACCURACY_COLUMNS,
     SCHEMA_VERSION,
@@ -79,20 +80,15 @@ def merged_tables(
 def records_of(tables: Mapping[str, pa.Table]) -> list[Record]:
     """The records that the tables were made of, sorted by configuration and seed."""
     configs = {row["config_id"]: _config_of(row) for row in tables["configs"].to_pylist()}
-    rows: dict[tuple[str, int], list[list[Any]]] = {}
-    columns = [tables["accuracy"][name].to_pylist() for name in ACCURACY_COLUMNS]
-    owners = (tables["accuracy"][name].to_pylist() for name in ("config_id", "seed"))
-    for config_id, seed, *row in zip(*owners, *columns, strict=True):
-        rows.setdefault((config_id, seed), []).append(row)
+    rows = rows_by_trial(tables["accuracy"])
     records = []
     for trial in _trials_of(tables["trials"]):
-        key = (trial["config_id"], trial["seed"])
         records.append(
             {
                 "schema": SCHEMA_VERSION,
                 "trial": trial,
                 "config": dict(configs[trial["config_id"]]),
-                "accuracy": rows.get(key, []),
+                "accuracy": rows.get(trial["trial_id"], []),
             }
         )
     return records

@@ -144,7 +144,7 @@ def quietly(directory: Path, out: Path | None = None) -> ReportData:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of the time, and many tests are about something else."""
-    monkeypatch.setattr(plots, "draw", lambda data, stem: [])
+    monkeypatch.setattr(plots, "draw", lambda *arguments: [])
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Points of the study above."""
     directory = write(tmp_path_factory.mktemp("rows"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "draw", lambda data, stem: [])
+        patch.setattr(plots, "draw", lambda *arguments: [])
         quietly(directory)
     found: list[dict[str, Any]] = pq.read_table(directory / "fronts.parquet").to_pylist()
     return found

@@ -1,0 +1,137 @@
+"""Results for notebooks: tables, fronts, and figures as objects.
+
+results = clsweep.load("results/quickstart")
+results.fronts.to_pandas()
+results.figure()
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsweep.errors import StoreError
+from clsweep.report import ReportData, build, front_table
+from clsweep.store import Store
+from clsweep.together import build_together
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+
+    from clsweep.comparison import Comparison
+
+__all__ = ["LoadedResults", "load"]
+
+
+class LoadedResults:
+    """One results folder, or several of one benchmark. Tables are pyarrow's: `.to_pandas()`.
+
+    Args:
+        directories: results folders, at least one.
+    """
+
+    def __init__(self, directories: tuple[Path, ...]) -> None:
+        self.directories = directories
+
+    def __repr__(self) -> str:
+        comparison = self.comparison
+        n_points = sum(len(curve.points) for curve in comparison.all_curves)
+        return (
+            f"<{self.data.title}: {len(comparison.all_curves)} labels, {n_points} configurations, "
+            f"{len(comparison.seeds)} seeds>"
+        )
+
+    @cached_property
+    def data(self) -> ReportData:
+        """Everything that `clsweep report` says."""
+        if len(self.directories) == 1:
+            return build(self.directories[0])
+        return build_together(self.directories)
+
+    @property
+    def comparison(self) -> Comparison:
+        """Curves, references, required accuracies and choices; accuracies in [0, 1]."""
+        return self.data.comparison
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before trusting the numbers."""
+        return self.data.notes
+
+    @property
+    def accuracy(self) -> pa.Table:
+        """One row per trial, task learnt, task tested and split, with exact counts."""
+        return self._tables["accuracy"]
+
+    @property
+    def configs(self) -> pa.Table:
+        """One row per configuration, with a column per number of any method."""
+        return self._tables["configs"]
+
+    @property
+    def trials(self) -> pa.Table:
+        """One row per trial: status, message, steps, seconds, memory, versions."""
+        return self._tables["trials"]
+
+    @property
+    def fronts(self) -> pa.Table:
+        """The points of the report: mean (`seed` is null) and every seed, on both splits."""
+        return front_table(self.comparison)
+
+    def figure(self) -> Figure:
+        """The fronts where they compete, by matplotlib, as `clsweep report` draws them."""
+        from clsweep import plots
+
+        with plots.settings():
+            return plots.figure(self.data, plots.views(self.data)[0])
+
+    def interactive(self) -> Any:
+        """The fronts as a figure of plotly: hover shows configuration and seeds."""
+        import plotly.graph_objects as go
+
+        from clsweep.page_figures import fronts_figure
+
+        return go.Figure(fronts_figure(self.data))
+
+    @cached_property
+    def _tables(self) -> dict[str, pa.Table]:
+        """The tables of all folders, each row with the folder that it is from."""
+        import pyarrow as pa
+
+        found: dict[str, list[pa.Table]] = {}
+        for directory in self.directories:
+            for name, table in Store(directory).tables().items():
+                folder = pa.array([str(directory)] * len(table), pa.string())
+                found.setdefault(name, []).append(table.append_column("folder", folder))
+        return {
+            name: pa.concat_tables(parts, promote_options="permissive")
+            for name, parts in found.items()
+        }
+
+
+def load(*directories: str | PathLike[str]) -> LoadedResults:
+    """The results of a study, or of several of one benchmark, for a notebook.
+
+    Args:
+        directories: results folders of `clsweep run`.
+
+    Raises:
+        StoreError: a folder does not exist, has no results, or they cannot be read.
+    """
+    paths = tuple(Path(directory) for directory in directories)
+    for path in paths:
+        if not path.is_dir():
+            raise StoreError(
+                f"there is no folder {path}",
+                expected="the results folder of a run",
+                next_step="`clsweep run STUDY.toml` makes one and prints its name",
+            )
+    if not paths:
+        raise StoreError("no results folder is named", expected='clsweep.load("results/NAME")')
+    loaded = LoadedResults(paths)
+    # Everything that can be wrong with a folder is said here, not at the first use.
+    assert loaded.data is not None
+    return loaded

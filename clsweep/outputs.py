@@ -1,0 +1,106 @@
+"""The files of a report, by format: the page, figures for papers, and tables.
+
+report.html                        everything, to be opened in a browser (`html`)
+front.png, front.svg, front.pdf    the fronts where they compete (`png`, `svg`, `pdf`)
+front_all.…                        with everything outside of that view, if anything is
+table_NAME.tex, table_NAME.csv     each printed table (`latex`, `csv`)
+fronts.csv                         the points of the figure, unrounded (`csv`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsweep.disk import write_atomically
+from clsweep.errors import StudyError, closest_name
+from clsweep.plain_tables import csv_bytes, latex_bytes, plain_tables
+from clsweep.summary import tables
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from clsweep.report import ReportData
+
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "formats_of", "write_outputs"]
+
+FORMATS = ("html", "png", "svg", "pdf", "latex", "csv")
+DEFAULT_FORMATS = ("html", "png", "svg")
+_FIGURES = ("png", "svg", "pdf")
+_TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
+
+
+def formats_of(text: str) -> tuple[str, ...]:
+    """The formats that a list with commas names.
+
+    Args:
+        text: for example `html,pdf`.
+
+    Raises:
+        StudyError: a name is not one of `FORMATS`.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in FORMATS:
+            near = closest_name(name, FORMATS)
+            raise StudyError(
+                f"there is no format '{name}'",
+                expected=f"of {', '.join(FORMATS)}, with commas between them",
+                where="--format",
+                next_step=f"did you mean '{near}'?" if near else "",
+            )
+    if not names:
+        raise StudyError(
+            "no format is named", expected=f"of {', '.join(FORMATS)}", where="--format"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def write_outputs(
+    data: ReportData, points: pa.Table, folder: Path, formats: Sequence[str]
+) -> list[Path]:
+    """Write a report's files; returns them in order.
+
+    Args:
+        data: what `report.build` computed.
+        points: the table of `fronts.parquet`.
+        folder: where they go.
+        formats: of `FORMATS`.
+
+    Raises:
+        StoreError: the disk refuses them.
+    """
+    from clsweep import plots
+
+    endings = [name for name in formats if name in _FIGURES]
+    written = plots.draw(data, folder / "front", endings) if endings else []
+    files = list(_table_files(data, formats))
+    if "csv" in formats:
+        files.append(("fronts.csv", _points_csv(points)))
+    if "html" in formats:
+        from clsweep.page import page_bytes
+
+        files.append(("report.html", page_bytes(data)))
+    for name, content in files:
+        write_atomically(folder / name, content)
+        written.append(folder / name)
+    return written
+
+
+def _table_files(data: ReportData, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    made = plain_tables(tables(data))
+    for name in formats:
+        if name in _TABLES:
+            ending, bytes_of = _TABLES[name]
+            for table in made:
+                yield f"table_{table.slug}.{ending}", bytes_of(table)
+
+
+def _points_csv(points: pa.Table) -> bytes:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    sink = pa.BufferOutputStream()
+    csv.write_csv(points, sink)
+    return bytes(sink.getvalue())

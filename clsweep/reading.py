@@ -1,0 +1,175 @@
+"""What a results folder holds for a report: the records that its study asks for, and the study.
+
+Neither torch nor ray is imported, and the data set is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clsweep.errors import ClsweepError, StoreError
+from clsweep.schema import Record, trial_id_of
+from clsweep.store import Store
+
+__all__ = ["Results", "benchmark_text", "chance_of", "drops_of", "read", "table_of"]
+
+DEFAULT_DROPS = (1.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds for a report.
+
+    Attributes:
+        directory: the folder.
+        study: what its study file says, as plain values.
+        records: of the trials that the study asks for.
+        notes: what was damaged, is missing or was left out.
+    """
+
+    directory: Path
+    study: dict[str, Any]
+    records: list[Record]
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study.get("name", self.directory.name))
+
+    @property
+    def labels(self) -> list[str]:
+        """The order of the labels."""
+        return _labels(self.study)
+
+    @property
+    def benchmark(self) -> dict[str, Any]:
+        """What the study file says of the benchmark."""
+        return table_of(self.study, "benchmark")
+
+    @property
+    def benchmark_text(self) -> str:
+        """The benchmark in a few words."""
+        return benchmark_text(self.benchmark)
+
+
+def read(directory: Path) -> Results:
+    """The records of a results folder that its study still asks for.
+
+    Args:
+        directory: the results folder.
+
+    Raises:
+        StoreError: there are no results, or they cannot be read.
+    """
+    store = Store(directory)
+    records = store.load()
+    if not records:
+        raise StoreError(
+            "there are no finished trials to report",
+            expected="a results folder of `clsweep run`",
+            where=str(directory),
+            next_step="; ".join(store.warnings) or "run the study first, or check the folder",
+        )
+    records, notes = _asked_for(records, directory)
+    damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
+    return Results(directory, store.study_table(), records, (*damage, *notes))
+
+
+def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], list[str]]:
+    """The records that the study asks for, under its labels, and what was left out."""
+    from clsweep.study import configurations, stored_study
+
+    try:
+        study = stored_study(directory / "study.toml")
+    except ClsweepError as error:
+        reason = error.found.rstrip(".")
+        return records, [
+            f"All trials of the folder are shown: its study cannot be read ({reason})."
+        ]
+    labels = {c.id: c.label for c in configurations(study)}
+    asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
+    kept = [_labelled(r, labels) for r in records if r["trial"]["trial_id"] in asked]
+    if not kept:
+        raise StoreError(
+            "no trial that the study asks for has finished",
+            expected=f"some of its {len(asked):,} trials",
+            where=str(directory),
+            next_step="run the study first",
+        )
+    notes = []
+    if len(kept) < len(asked):
+        notes.append(
+            f"{len(kept):,} of the study's {len(asked):,} trials have finished; "
+            "`clsweep run` continues."
+        )
+    if len(kept) < len(records):
+        notes.append(
+            f"{len(records) - len(kept):,} trials in the folder belong to configurations or "
+            "seeds that its study no longer asks for; they are left out."
+        )
+    return kept, notes
+
+
+def _labelled(record: Record, labels: Mapping[str, str]) -> Record:
+    label = labels[record["trial"]["config_id"]]
+    return {**record, "config": {**record["config"], "label": label}}
+
+
+# Results outlive their study file: what somebody broke in it must not hide them, so that nothing
+# below relies on its types.
+
+
+def table_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A table of the study file; empty where there is none."""
+    found = study.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _labels(study: Mapping[str, Any]) -> list[str]:
+    methods = study.get("methods")
+    entries = methods if isinstance(methods, list) else []
+    return [str(entry.get("label", "")) for entry in entries if isinstance(entry, dict)]
+
+
+def drops_of(study: Mapping[str, Any]) -> Sequence[float]:
+    """Points below fine-tuning's target accuracy that are allowed, one per requirement."""
+    drops = table_of(study, "report").get("drops")
+    sound = isinstance(drops, list) and all(isinstance(drop, (int, float)) for drop in drops)
+    return drops if isinstance(drops, list) and sound else DEFAULT_DROPS
+
+
+def benchmark_text(benchmark: Mapping[str, Any]) -> str:
+    """The benchmark in a few words."""
+    if not benchmark:
+        return "unknown benchmark"
+    data = str(benchmark.get("dataset", "digits"))
+    target = benchmark.get("target", [])
+    more = map(str, target if isinstance(target, list) else [target])
+    name = " → ".join([data, *more])
+    if name == data:
+        name = f"{benchmark.get('name', '')} {data}".strip()
+    parts = [name]
+    if "n_tasks" in benchmark:
+        parts.append(f"{benchmark['n_tasks']} tasks")
+    if "scenario" in benchmark:
+        parts.append(f"{benchmark['scenario']}-incremental")
+    return ", ".join(parts)
+
+
+def chance_of(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:
+    """(source, target) accuracy of guessing, where the numbers of classes are known."""
+    from clsweep.catalog import BENCHMARKS, benchmark_sizes
+
+    try:
+        config = BENCHMARKS[str(benchmark.get("name"))](**benchmark)
+        n_classes = [size.n_classes for size in benchmark_sizes(config, None)]
+    except (ClsweepError, KeyError, ValueError):
+        return None
+    if config.scenario == "class":
+        n_classes = [sum(n_classes)] * len(n_classes)
+    chances = [1 / n for n in n_classes]
+    return sum(chances[:-1]) / len(chances[:-1]), chances[-1]

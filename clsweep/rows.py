@@ -1,0 +1,138 @@
+"""The accuracy rows of one trial, as a slice of the columns of a table.
+
+A study of 10,000 trials and 20 tasks has millions of rows; as Python lists they would take
+gigabytes and minutes. `AccuracyRows` reads like the list of rows that a record holds, and gives
+whole tables at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsweep.schema import trial_id_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["AccuracyRows", "n_tasks_of", "rows_by_trial"]
+
+_SPLITS = ("validation", "test")
+
+
+class AccuracyRows(Sequence[list[Any]]):
+    """Rows [after_task, on_task, split, n_correct, n_total] of one trial; equal to their list.
+
+    Args:
+        after_task: -1 before training, shape [N].
+        on_task: shape [N].
+        is_test: whether a row is of the test split, shape [N].
+        n_correct: shape [N].
+        n_total: shape [N].
+    """
+
+    def __init__(
+        self,
+        after_task: NDArray[Any],
+        on_task: NDArray[Any],
+        is_test: NDArray[np.bool_],
+        n_correct: NDArray[Any],
+        n_total: NDArray[Any],
+    ) -> None:
+        self._columns = (after_task, on_task, is_test, n_correct, n_total)
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, index: int) -> list[Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[list[Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> list[Any] | Sequence[list[Any]]:
+        if isinstance(index, slice):
+            return AccuracyRows(*(column[index] for column in self._columns))
+        after_task, on_task, is_test, n_correct, n_total = (c[index] for c in self._columns)
+        split = _SPLITS[int(is_test)]
+        return [int(after_task), int(on_task), split, int(n_correct), int(n_total)]
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (AccuracyRows, list)):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def n_tasks(self) -> int:
+        """One more than the last task that was learnt or tested; 0 without rows."""
+        return 1 + max(int(column.max()) for column in self._columns[:2]) if len(self) else 0
+
+    def table(self, split: str, n_tasks: int) -> NDArray[np.float64]:
+        """Accuracies of one split, shape [T + 1, T], NaN where there is no row.
+
+        Args:
+            split: 'validation' or 'test'.
+            n_tasks: T.
+        """
+        after_task, on_task, is_test, n_correct, n_total = self._columns
+        acc = np.full((n_tasks + 1, n_tasks), np.nan)
+        of_split = is_test if split == "test" else ~is_test
+        acc[after_task[of_split] + 1, on_task[of_split]] = (n_correct / n_total)[of_split]
+        return acc
+
+
+def n_tasks_of(records: Iterable[Mapping[str, Any]]) -> int:
+    """Length of the task sequence that the accuracy rows of the records tell of; 2 without rows.
+
+    Args:
+        records: of one study.
+    """
+    found = [0]
+    for record in records:
+        rows = record["accuracy"]
+        if isinstance(rows, AccuracyRows):
+            found.append(rows.n_tasks)
+        else:
+            found += [1 + max(row[:2]) for row in rows]
+    return max(found) or 2
+
+
+def rows_by_trial(accuracy: pa.Table) -> dict[str, AccuracyRows]:
+    """Trial id to its rows.
+
+    Args:
+        accuracy: the table `accuracy.parquet`; rows of a trial may stand anywhere.
+    """
+    import pyarrow.compute as pc
+
+    if not len(accuracy):
+        return {}
+    owners = accuracy["config_id"].combine_chunks().dictionary_encode()
+    code, seed = owners.indices.to_numpy(), accuracy["seed"].to_numpy()
+    names = owners.dictionary.to_pylist()
+    columns = [accuracy[name].to_numpy() for name in ("after_task", "on_task")]
+    columns.append(pc.equal(accuracy["split"], "test").to_numpy())
+    columns += [accuracy[name].to_numpy() for name in ("n_correct", "n_total")]
+    steps = np.diff(code)
+    if (steps < 0).any() or ((steps == 0) & (np.diff(seed) < 0)).any():
+        order = np.lexsort((seed, code))
+        code, seed = code[order], seed[order]
+        columns = [column[order] for column in columns]
+    is_first = np.ones(len(code), dtype=bool)
+    is_first[1:] = (np.diff(code) != 0) | (np.diff(seed) != 0)
+    starts = np.flatnonzero(is_first)
+    ends = [*starts[1:].tolist(), len(code)]
+    return {
+        trial_id_of(names[code[start]], int(seed[start])): AccuracyRows(
+            *(column[start:end] for column in columns)
+        )
+        for start, end in zip(starts.tolist(), ends, strict=True)
+    }

@@ -1,0 +1,112 @@
+"""Several studies in one report: every label is named by study and method.
+
+All points are means over seeds that the studies have in common, so that a difference between two
+curves is not one between seeds. Studies of different benchmarks have no common axes; they are
+refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clsweep.errors import StoreError
+from clsweep.reading import Results, read
+from clsweep.report import ReportData, data_of
+from clsweep.schema import Record, trial_id_of
+
+__all__ = ["build_together", "default_folder"]
+
+
+def build_together(directories: Sequence[Path]) -> ReportData:
+    """Everything a report says about several results folders of one benchmark.
+
+    Args:
+        directories: results folders, at least two.
+
+    Raises:
+        StoreError: a folder is named twice, has no results, cannot be read, or learned another
+            benchmark than the first.
+    """
+    _refuse_repeated(directories)
+    found = [read(directory) for directory in directories]
+    _refuse_mixed(found)
+    names = _names(found)
+    records: list[Record] = []
+    labels: list[str] = []
+    for name, results in zip(names, found, strict=True):
+        records += [_renamed(record, name) for record in results.records]
+        labels += [f"{name}: {label}" for label in results.labels]
+    notes = [
+        f"{name}: {note}"
+        for name, results in zip(names, found, strict=True)
+        for note in results.notes
+    ]
+    return data_of(
+        records,
+        labels=labels,
+        name=" + ".join(names),
+        study=found[0].study,
+        notes=notes,
+        directories=directories,
+    )
+
+
+def default_folder(directories: Sequence[Path]) -> Path:
+    """Where a report on several folders goes: beside the first, under all their names."""
+    return directories[0].resolve().parent / "+".join(d.resolve().name for d in directories)
+
+
+def _refuse_repeated(directories: Sequence[Path]) -> None:
+    counts = Counter(directory.resolve() for directory in directories)
+    repeated = [str(path) for path, n in counts.items() if n > 1]
+    if repeated:
+        raise StoreError(
+            f"a results folder is named twice: {repeated[0]}", expected="every folder once"
+        )
+
+
+def _refuse_mixed(found: Sequence[Results]) -> None:
+    texts = {json.dumps(results.benchmark, sort_keys=True) for results in found}
+    if len(texts) > 1:
+        raise StoreError(
+            "the studies have not learned the same benchmark:\n"
+            + "\n".join(f"    {r.directory}: {_differing(r, found)}" for r in found),
+            expected="one benchmark, so that accuracies are of the same tasks",
+            next_step="report each study on its own: `clsweep report DIR`",
+        )
+
+
+def _differing(results: Results, found: Sequence[Results]) -> str:
+    """The benchmark, and its keys in which the studies differ."""
+    keys = sorted({key for one in found for key in one.benchmark})
+    differing = [k for k in keys if len({repr(one.benchmark.get(k)) for one in found}) > 1]
+    values = ", ".join(f"{key} = {_value(results.benchmark, key)}" for key in differing)
+    return f"{results.benchmark_text} ({values})"
+
+
+def _value(benchmark: Mapping[str, Any], key: str) -> str:
+    return json.dumps(benchmark[key], ensure_ascii=False) if key in benchmark else "not set"
+
+
+def _names(found: Sequence[Results]) -> list[str]:
+    """The studies' names; those of their folders, or whole paths, where names repeat."""
+    for names in ([r.name for r in found], [r.directory.resolve().name for r in found]):
+        if len(set(names)) == len(names):
+            return names
+    return [str(r.directory) for r in found]
+
+
+def _renamed(record: Record, study: str) -> Record:
+    """The record under a label and an identity that no other study has."""
+    config_id = f"{study}/{record['config']['config_id']}"
+    label = f"{study}: {record['config']['label']}"
+    trial_id = trial_id_of(config_id, record["trial"]["seed"])
+    return {
+        **record,
+        "trial": {**record["trial"], "config_id": config_id, "trial_id": trial_id},
+        "config": {**record["config"], "config_id": config_id, "label": label},
+    }

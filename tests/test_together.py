@@ -1,0 +1,74 @@
+"""Several studies in one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clsweep.cli import main
+from clsweep.errors import StoreError
+from clsweep.report import build
+from clsweep.together import build_together
+from tests.records import STUDY_TOML, make_study, write_study
+
+
+def folder(root: Path, name: str, toml: str = STUDY_TOML, n_seeds: int = 3) -> Path:
+    labels = ("EWC", "MAS") if name == "a" else ("EWC",)
+    return write_study(root / name, make_study(labels, n_values=4, n_seeds=n_seeds), toml)
+
+
+def test_curves_are_those_of_each_study_under_both_names(tmp_path: Path) -> None:
+    first = folder(tmp_path, "a", STUDY_TOML.replace("synthetic", "one"))
+    second = folder(tmp_path, "b", STUDY_TOML.replace("synthetic", "two"))
+    data = build_together([first, second])
+    assert data.name == "one + two"
+    shown = {curve.label: curve for curve in data.comparison.curves}
+    assert list(shown) == ["one: EWC", "one: MAS", "two: EWC"]
+    for name, directory in (("one", first), ("two", second)):
+        for curve in build(directory).comparison.curves:
+            together = shown[f"{name}: {curve.label}"]
+            assert [p.axes for p in together.points] == [p.axes for p in curve.points]
+            assert together.best == curve.best
+            assert together.hypervolumes == pytest.approx(curve.hypervolumes)
+    assert [name for name, _ in data.details.study_files] == ["a/study.toml", "b/study.toml"]
+
+
+def test_points_are_means_over_common_seeds(tmp_path: Path) -> None:
+    data = build_together([folder(tmp_path, "a"), folder(tmp_path, "b", n_seeds=2)])
+    assert data.comparison.seeds == (0, 1)
+    assert data.comparison.left_out == (2,)
+
+
+def test_equal_names_are_told_apart_by_folder(tmp_path: Path) -> None:
+    data = build_together([folder(tmp_path, "a"), folder(tmp_path, "b")])
+    assert {curve.label.split(":")[0] for curve in data.comparison.curves} == {"a", "b"}
+
+
+def test_mixed_benchmarks_are_refused_with_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = STUDY_TOML.replace('"domain"', '"task"')
+    first, second = folder(tmp_path, "a"), folder(tmp_path, "b", other)
+    assert main(["report", str(first), str(second)]) == 2
+    message = capsys.readouterr().err
+    assert "have not learned the same benchmark" in message
+    assert 'scenario = "domain"' in message
+    assert 'scenario = "task"' in message
+    assert "n_tasks" not in message
+
+
+def test_one_folder_twice_is_refused(tmp_path: Path) -> None:
+    first = folder(tmp_path, "a")
+    with pytest.raises(StoreError, match="named twice"):
+        build_together([first, tmp_path / "b" / ".." / "a"])
+
+
+def test_files_go_beside_the_first_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(folder(tmp_path, name)) for name in ("a", "b")]
+    assert main(["report", *folders, "--format", "csv"]) == 0
+    assert (tmp_path / "a+b" / "fronts.csv").is_file()
+    assert not (tmp_path / "a" / "fronts.csv").exists()
+    assert "a: EWC" in capsys.readouterr().out
