@@ -184,17 +184,14 @@ def report(
                 expected="the results folder of a run",
                 next_step="`clsweep run STUDY.toml` makes one and prints its name",
             )
-    from clsweep import report as reports
-
     if len(directories) == 1:
+        from clsweep import report as reports
+
         reports.report(directories[0], out, formats=wanted)
-        return
-    from rich.console import Console
+    else:
+        from clsweep.together import report_together
 
-    from clsweep.together import build_together, default_folder
-
-    data = build_together(directories)
-    reports.publish(data, out or default_folder(directories), Console(), wanted)
+        report_together(directories, out, wanted)
 
 
 @app.command()

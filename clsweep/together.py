@@ -13,12 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from clsweep.errors import StoreError
 from clsweep.reading import Results, read
-from clsweep.report import ReportData, data_of
+from clsweep.report import ReportData, data_of, publish
 from clsweep.schema import Record, trial_id_of
 
-__all__ = ["build_together", "default_folder"]
+__all__ = ["build_together", "report_together"]
 
 
 def build_together(directories: Sequence[Path]) -> ReportData:
@@ -55,8 +57,21 @@ def build_together(directories: Sequence[Path]) -> ReportData:
     )
 
 
-def default_folder(directories: Sequence[Path]) -> Path:
-    """Where a report on several folders goes: beside the first, under all their names."""
+def report_together(directories: Sequence[Path], out: Path | None, formats: Sequence[str]) -> None:
+    """Print the tables of several studies in one, and write page, figures and points.
+
+    Args:
+        directories: results folders, at least two.
+        out: where files are written; None for a folder beside the first, under all their names.
+        formats: of `outputs.FORMATS`.
+
+    Raises:
+        StoreError: see `build_together`; or the files cannot be written.
+    """
+    publish(build_together(directories), out or _folder(directories), Console(), formats)
+
+
+def _folder(directories: Sequence[Path]) -> Path:
     return directories[0].resolve().parent / "+".join(d.resolve().name for d in directories)
 
 

@@ -104,6 +104,16 @@ class TestValues:
         assert axis["type"] == "log"
         assert axis["ticktext"][0] == "0"
 
+    def test_a_search_over_two_numbers_has_no_line(self, tmp_path: Path) -> None:
+        records = [
+            make_record(hyper={"lam": lam, "alpha": alpha}, knobs={"lam": lam})
+            for lam, alpha in ((1.0, 0.1), (20.0, 0.3), (300.0, 0.2))
+        ]
+        figures = page_values(build(write_study(tmp_path / "results", records)))["figures"]
+        source, target = figures["responses"]["data"]
+        assert {source["mode"], target["mode"]} == {"markers"}
+        assert source["x"] == [1.0, 20.0, 300.0]
+
     def test_matrix_is_the_mean_over_seeds_of_the_best(self, tmp_path: Path) -> None:
         rows = ((0.9, 0.5, 0.8), (0.8, 0.6, 0.9))
         records = [

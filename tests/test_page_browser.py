@@ -121,7 +121,7 @@ def test_hover_shows_configuration_and_seeds(browser: Any, data: ReportData) -> 
     from selenium.webdriver.common.by import By
 
     plot = browser.find_element(By.ID, "fronts")
-    curve = data.comparison.curves[0]
+    curve = next(curve for curve in data.comparison.curves if curve.label == "EWC")
     assert curve.best is not None
     x, y = (float(v) for v in 100 * curve.points[curve.best].mean("test"))
     place = """const plot = arguments[0], l = plot._fullLayout, box = plot.getBoundingClientRect();
@@ -143,15 +143,16 @@ def test_hover_shows_configuration_and_seeds(browser: Any, data: ReportData) -> 
     assert "seed 2" in shown[0]
 
 
-def test_method_that_is_switched_off_leaves_the_table(browser: Any) -> None:
+def test_method_that_is_switched_off_leaves_the_table(browser: Any, data: ReportData) -> None:
+    place = [curve.label for curve in data.comparison.curves].index("EWC")
     switch = """const plot = document.getElementById('fronts');
-        const of = plot.data.map((t, i) => [t.meta, i]).filter(([m]) => m === 0);
+        const of = plot.data.map((t, i) => [t.meta, i]).filter(([m]) => m === arguments[1]);
         return Plotly.restyle(plot, {visible: arguments[0]}, of.map(([, i]) => i)).then(() => 1)"""
     hidden = """return [...document.querySelectorAll('#at-required tbody tr.off')]
         .map(row => row.cells[0].textContent)"""
-    browser.execute_script(switch, "legendonly")
+    browser.execute_script(switch, "legendonly", place)
     assert browser.execute_script(hidden) == ["EWC"]
-    browser.execute_script(switch, True)
+    browser.execute_script(switch, True, place)
     assert browser.execute_script(hidden) == []
 
 
