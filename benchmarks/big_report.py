@@ -10,7 +10,8 @@ time says something on an idle machine only.
 from __future__ import annotations
 
 import argparse
-import resource
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -104,12 +105,18 @@ def main() -> None:
         folder = arguments.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "results").is_dir():
-            print(f"{write_study(folder, arguments.values, arguments.tasks):,} trials")
+            # In a process of its own: a child starts with the peak memory of its parent.
+            sizes = (folder, arguments.values, arguments.tasks)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                print(f"{pool.apply(write_study, sizes):,} trials")
         command = [sys.executable, "-m", "clsweep.cli", "report", str(folder / "results")]
         started = time.perf_counter()
-        subprocess.run([*command, "--out", str(folder / "report")], check=True, stdout=-3)
+        options = ["--out", str(folder / "report")]
+        process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if status:
+            sys.exit(f"clsweep report ended with status {status}")
         cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
         print(f"wall {wall:.2f} s, CPU {cpu:.2f} s, peak memory {peak:.0f} MiB")
         for path in sorted((folder / "report").iterdir()):

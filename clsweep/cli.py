@@ -168,9 +168,7 @@ def report(
     ] = None,
     formats: Annotated[
         str,
-        typer.Option(
-            "--format", help="Of html, png, svg, pdf, latex and csv.", metavar="NAME,NAME,..."
-        ),
+        typer.Option("--format", help="Of html, png, svg, pdf, latex, csv.", metavar="A,B,..."),
     ] = "html,png,svg",
 ) -> None:
     """Print the tables of a study, or of several on one figure; write page, figures, tables."""

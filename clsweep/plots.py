@@ -76,30 +76,26 @@ class View(NamedTuple):
 
 
 def draw(data: ReportData, stem: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write the figure where fronts compete, and once more with all points if some lie outside.
+    """Write the figure where fronts compete, and all points if some lie outside; returns files.
 
     Args:
         data: what `report.build` computed.
         stem: path of the files without their ending; the second figure adds `_all` to it.
         endings: of 'png', 'svg' and 'pdf'.
 
-    Returns:
-        The written files.
-
     Raises:
         StoreError: the disk refuses them.
     """
     written = []
     for suffix, view in zip(("", "_all"), views(data), strict=True):
-        for ending in endings:
-            path = stem.with_name(f"{stem.name}{suffix}.{ending}")
-            if view is None:
-                # A figure of an earlier report would not belong to this one.
-                with disk_errors(path):
-                    path.unlink(missing_ok=True)
-                continue
-            write_atomically(path, _bytes(data, view, ending))
-            written.append(path)
+        paths = {e: stem.with_name(f"{stem.name}{suffix}.{e}") for e in endings}
+        for ending, content in (_files(data, view, endings) if view else {}).items():
+            write_atomically(paths[ending], content)
+            written.append(paths[ending])
+        for path in paths.values() if view is None else ():
+            # A figure of an earlier report would not belong to this one.
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
     return written
 
 
@@ -328,9 +324,6 @@ def _add_legend(made: Figure, entries: list[tuple[Line2D | Patch, str]]) -> None
         text.set_text("\n".join(textwrap.fill(line, 28) for line in label.splitlines()))
 
 
-# -------------------------------------------------------------------------------------- files
-
-
 @contextlib.contextmanager
 def settings() -> Iterator[None]:
     """The same look and the same bytes whatever the user's own settings are."""
@@ -340,9 +333,16 @@ def settings() -> Iterator[None]:
         yield
 
 
-def _bytes(data: ReportData, view: View, ending: str) -> bytes:
-    buffer = io.BytesIO()
+def _files(data: ReportData, view: View, endings: Sequence[str]) -> dict[str, bytes]:
+    """One figure in several formats; its layout takes as long as drawing it, and is done once."""
+    found = {}
     with settings():
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
-        figure(data, view).savefig(buffer, format=ending, dpi=200, metadata=metadata)
-    return buffer.getvalue()
+        made = figure(data, view)
+        made.draw_without_rendering()
+        made.set_layout_engine(None)
+        for ending in endings:
+            buffer = io.BytesIO()
+            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+            made.savefig(buffer, format=ending, dpi=200, metadata=metadata)
+            found[ending] = buffer.getvalue()
+    return found
