@@ -29,12 +29,7 @@ __all__ = [
     "ReplayHyper",
     "ResclHyper",
     "SiHyper",
-    "fixed",
-    "knob",
-    "nuisance",
-    "widths",
 ]
-
 
 Form = Literal["gradient", "proximal"]
 Fisher = Literal["exact", "sampled", "empirical", "predicted", "label_weighted", "batched"]
