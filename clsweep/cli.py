@@ -14,8 +14,8 @@ import typer
 from clsweep.errors import ClsweepError, StudyError
 
 if TYPE_CHECKING:
-    from clsweep.forecast import FinishedTrial
     from clsweep.runner import Summary
+    from clsweep.schema import Record
     from clsweep.study import Study
 
 __all__ = ["app", "main"]
@@ -107,6 +107,7 @@ def run(
     """
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep import runner
+    from clsweep.listings import summary_text
     from clsweep.progress import progress_on
 
     summary = runner.run(
@@ -122,7 +123,7 @@ def run(
     )
     for warning in summary.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(_summary_text(summary, study, folder))
+    print(summary_text(summary, study, folder))
     raise typer.Exit(_exit_code(summary))
 
 
@@ -140,17 +141,24 @@ def plan(
     from clsweep import cache
     from clsweep.binding import check_binding
     from clsweep.catalog import benchmark_sizes
-    from clsweep.forecast import forecast
+    from clsweep.forecast import FinishedTrial, forecast
     from clsweep.listings import plan_table, plan_text
+    from clsweep.search import expected
     from clsweep.study import resolved_toml, study_identity
 
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
     stage_folder = stages or folder / "stages"
+    records = _records(folder)
+    finished = [
+        FinishedTrial(**{key: record["trial"][key] for key in FinishedTrial._fields})
+        for record in records
+    ]
     planned = forecast(
         loaded,
         benchmark_sizes(loaded.benchmark, root),
-        _finished_trials(folder),
+        finished,
         lambda key: cache.exists(stage_folder, key),
+        expected(loaded, records, {trial.trial_id for trial in finished}),
     )
     _show(plan_table(planned))
     print()
@@ -190,6 +198,24 @@ def report(
         from clsweep.together import report_together
 
         report_together(directories, out, wanted)
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    optuna: Annotated[
+        Path,
+        typer.Option(help="A new file: .db for SQLite, .log for a journal.", metavar="FILE"),
+    ],
+) -> None:
+    """Write the validation results as Optuna studies, one per curve.
+
+    `optuna-dashboard sqlite:///FILE` opens them.
+    """
+    from clsweep.optuna_export import export_optuna
+
+    for name, n_trials in export_optuna(directory, optuna).items():
+        print(f"{name}: {n_trials} trials")
 
 
 @app.command()
@@ -289,44 +315,16 @@ def _loaded(
     return study, root, out or Path("results") / study.name
 
 
-def _finished_trials(folder: Path) -> list[FinishedTrial]:
+def _records(folder: Path) -> list[Record]:
     if not folder.is_dir():
         return []
-    from clsweep.forecast import FinishedTrial
     from clsweep.store import Store
 
     store = Store(folder)
-    trials = [record["trial"] for record in store.load()]
+    records = store.load()
     for warning in store.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return [
-        FinishedTrial(**{key: trial[key] for key in FinishedTrial._fields}) for trial in trials
-    ]
-
-
-def _summary_text(summary: Summary, study: Path, folder: Path) -> str:
-    from clsweep.wording import duration
-
-    s = summary
-    lines = [
-        f"{s.n_done} of {s.n_trials} trials done, {s.n_new} by this run in "
-        f"{duration(s.wall_seconds)}"
-    ]
-    counts = ((s.n_failed, "failed"), (s.n_diverged, "diverged"), (s.n_oom, "out of memory"))
-    bad = ", ".join(f"{n} {word}" for n, word in counts if n)
-    if bad:
-        lines.append(f"not ok: {bad}")
-    if s.n_sources_trained or s.n_sources_reused:
-        saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
-        trained, reused = s.n_sources_trained, s.n_sources_reused
-        lines.append(f"source models: {trained} trained, {reused} times reused{saved}")
-    if s.n_finetuned_trained or s.n_finetuned_reused:
-        trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
-        lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
-    if s.interrupted or s.terminated:
-        lines.append(f"stopped early; the rest: the same command again, for {study}")
-    lines.append(f"clsweep report {folder}")
-    return "\n".join(lines)
+    return records
 
 
 def _exit_code(summary: Summary) -> int:

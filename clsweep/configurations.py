@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from clsweep.grid import MethodRequest, product
+from clsweep.grid import MethodRequest, Range, product
 from clsweep.methods import METHODS
 from clsweep.methods.hypers import Hyper
 from clsweep.settings import TrainingConfig
@@ -26,9 +26,15 @@ __all__ = [
     "Configuration",
     "canonical_json",
     "check_configurations",
+    "configuration_asked",
+    "configuration_at",
     "configurations",
+    "corner",
+    "examples",
     "identity",
+    "is_searched",
     "resolved_toml",
+    "searched_requests",
     "study_identity",
 ]
 
@@ -47,6 +53,7 @@ class Configuration:
         training: how every task is trained.
         knobs: the numbers that trace the curve; the first is the primary one.
         reference: whether the method marks an end of the plot.
+        asked: curve and numbers as JSON where a search has chosen them; '' in a grid.
     """
 
     id: str
@@ -56,17 +63,94 @@ class Configuration:
     training: TrainingConfig
     knobs: dict[str, float]
     reference: bool
+    asked: str = ""
 
 
 def configurations(study: Study) -> list[Configuration]:
-    """All configurations: methods in file order, then training axes, then the method's own.
+    """All configurations that the file itself names; what a search will choose is not among them.
 
-    Within a table the axes vary in declared order, the last one fastest.
+    Methods in file order, then training axes, then the method's own. Within a table the axes vary
+    in declared order, the last one fastest.
 
     Args:
         study: the study.
     """
     return [configuration for _, configuration in _expanded(study)]
+
+
+def is_searched(request: MethodRequest) -> bool:
+    """Whether a search has something to choose in a table: a range, or one of several values.
+
+    Args:
+        request: a table of a study whose `[search]` is no grid.
+    """
+    axes = (*request.axes().values(), *request.training.axes().values())
+    return not METHODS[request.name].is_reference and any(len(values) > 1 for values in axes)
+
+
+def searched_requests(study: Study) -> list[MethodRequest]:
+    """The tables whose configurations a search chooses, in file order; none in a grid."""
+    if study.search.kind == "grid":
+        return []
+    return [request for request in study.methods if is_searched(request)]
+
+
+def configuration_at(
+    study: Study, request: MethodRequest, point: Mapping[str, Any]
+) -> Configuration:
+    """The configuration that a search has chosen.
+
+    Args:
+        study: the study.
+        request: the curve's table.
+        point: key, or 'training.KEY', -> value, of everything that has not one value in the table.
+    """
+    numbers = {key: point.get(key, values[0]) for key, values in request.axes().items()}
+    training = {
+        key: point.get(f"training.{key}", values[0])
+        for key, values in request.training.axes().items()
+    }
+    made = _configuration(
+        _shared(study), request, request.training_at(study.training, training), numbers
+    )
+    return replace(made, asked=canonical_json([request.label, dict(point)]))
+
+
+def configuration_asked(study: Study, asked: str) -> Configuration:
+    """The configuration behind `Configuration.asked`.
+
+    Args:
+        study: the study that it is of.
+        asked: what the configuration says.
+    """
+    label, point = json.loads(asked)
+    (request,) = (r for r in study.methods if r.label == label)
+    return configuration_at(study, request, point)
+
+
+def examples(study: Study) -> list[Configuration]:
+    """What a check has to look at: the grid, and both ends of everything that is searched.
+
+    Args:
+        study: the study.
+    """
+    return configurations(study) + [
+        corner(study, request, last=last)
+        for request in searched_requests(study)
+        for last in (False, True)
+    ]
+
+
+def corner(study: Study, request: MethodRequest, *, last: bool) -> Configuration:
+    """The configuration at one end of everything that is searched.
+
+    Args:
+        study: the study.
+        request: the curve's table.
+        last: whether at the upper ends.
+    """
+    axes = {**request.axes(), **{f"training.{k}": v for k, v in request.training.axes().items()}}
+    return configuration_at(study, request, {key: v[-1 if last else 0] for key, v in axes.items()})
 
 
 def study_identity(study: Study) -> str:
@@ -117,7 +201,8 @@ def check_configurations(study: Study) -> None:
     Raises:
         PydanticCustomError: they do not; see `study_errors.mistake`.
     """
-    n_asked = sum(_n_points(request) for request in study.methods)
+    searched = searched_requests(study)
+    n_asked = sum(_n_points(request) for request in study.methods if request not in searched)
     if n_asked > MAX_CONFIGURATIONS:
         raise mistake(
             f"the grids hold {n_asked} configurations",
@@ -147,6 +232,13 @@ def resolved_toml(study: Study) -> str:
         toml_table("[resources]", _plain(study.resources)),
         toml_table("[report]", _plain(study.report)),
     ]
+    if study.search.kind != "grid":
+        search = {key: getattr(study.search, key) for key in study.search.used_keys}
+        training = study.search.training.axes()
+        search |= {"training": {key: _shortest(v) for key, v in training.items()}}
+        if not training:
+            search.pop("training")
+        blocks.append(toml_table("[search]", search))
     for request in study.methods:
         table: dict[str, Any] = {"name": request.name, "label": request.label}
         table |= {key: _shortest(values) for key, values in request.axes().items()}
@@ -160,9 +252,11 @@ def resolved_toml(study: Study) -> str:
 @lru_cache(maxsize=8)
 def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
     """(index of the [[methods]] table, configuration) of every configuration."""
-    shared = {"benchmark": identity(study.benchmark), "net": identity(study.net)}
+    shared, searched = _shared(study), searched_requests(study)
     found: list[tuple[int, Configuration]] = []
     for index, request in enumerate(study.methods):
+        if request in searched:
+            continue
         at = ("methods", index)
         try:
             trainings = request.trainings(study.training)
@@ -175,6 +269,11 @@ def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
             except ValidationError as error:
                 raise mistake_below(error, at) from None
     return tuple(found)
+
+
+def _shared(study: Study) -> dict[str, Any]:
+    """What all configurations of a study have in common."""
+    return {"benchmark": identity(study.benchmark), "net": identity(study.net)}
 
 
 def _configuration(
@@ -230,6 +329,8 @@ def _twin(first: int, second: int, configuration: Configuration) -> Exception:
 
 
 def _shortest(values: tuple[Any, ...]) -> Any:
+    if isinstance(values, Range):
+        return {"low": values[0], "high": values[1], "log": values.log}
     return values[0] if len(values) == 1 else values
 
 

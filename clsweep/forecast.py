@@ -11,6 +11,7 @@ from clsweep import stages
 from clsweep.catalog import TaskSize
 from clsweep.declarations import knob_keys, search_range
 from clsweep.methods import METHODS
+from clsweep.samplers import SAMPLERS
 from clsweep.study import Configuration, MethodRequest, Study, configurations
 
 __all__ = ["CurveForecast", "FinishedTrial", "Forecast", "fairness_notes", "forecast"]
@@ -67,6 +68,7 @@ class Forecast(NamedTuple):
         n_steps_missing: training steps that are still to do.
         seconds: computing time of one worker for them; None if no trial has finished yet.
         notes: what a reader of the comparison would object to.
+        search: how configurations are chosen, in words; '' for a grid.
     """
 
     curves: list[CurveForecast]
@@ -81,6 +83,7 @@ class Forecast(NamedTuple):
     n_steps_missing: int
     seconds: float | None
     notes: list[str]
+    search: str = ""
 
 
 def forecast(
@@ -88,6 +91,7 @@ def forecast(
     sizes: Sequence[TaskSize],
     finished: Sequence[FinishedTrial],
     in_cache: Callable[[str], bool],
+    grid: list[Configuration] | None = None,
 ) -> Forecast:
     """What a run of the study would do.
 
@@ -96,8 +100,9 @@ def forecast(
         sizes: sizes of the benchmark's tasks.
         finished: the trials that have a record.
         in_cache: whether a stage key has been computed.
+        grid: the study's configurations, where a search adds to its own; see `search.expected`.
     """
-    grid = configurations(study)
+    grid = configurations(study) if grid is None else grid
     asked = {stages.trial_id(c, seed) for c in grid for seed in study.seeds}
     ours = [trial for trial in finished if trial.trial_id in asked]
     done = {trial.trial_id for trial in ours}
@@ -117,15 +122,17 @@ def forecast(
         n_steps_all=_n_steps(everything.jobs, by_id, sizes),
         n_steps_missing=_n_steps(missing.jobs, by_id, sizes),
         seconds=_seconds(missing.jobs, by_id, sizes, rates) if rates else None,
-        notes=fairness_notes(study),
+        notes=fairness_notes(study, grid),
+        search=_search_text(study),
     )
 
 
-def fairness_notes(study: Study) -> list[str]:
+def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> list[str]:
     """What a reader of the comparison would object to, one sentence each.
 
     Args:
         study: the study.
+        grid: its configurations, where a search adds to its own.
     """
     notes = []
     if len(study.seeds) == 1:
@@ -139,7 +146,36 @@ def fairness_notes(study: Study) -> list[str]:
         notes += _knob_notes(request)
         start_note = METHODS[request.name].start_note
         notes += [f"{request.label}: {start_note}"] if start_note else []
-    return notes + _training_notes(study) + _budget_notes(study)
+    return (
+        notes
+        + _training_notes(study)
+        + _budget_notes(configurations(study) if grid is None else grid)
+    )
+
+
+def _search_text(study: Study) -> str:
+    search = study.search
+    if search.kind == "grid":
+        return ""
+    parts = [f"at most {search.trials} configurations per curve, each with every seed"]
+    if search.kind == "fill":
+        parts += [
+            f"the knob alone: {search.coarse} values, then where neighbours of the front lie more "
+            f"than {search.gap:g} apart"
+        ]
+        if {"finetune", "frozen"} - {request.name for request in study.methods}:
+            parts.append("without 'finetune' and 'frozen' an end is not followed beyond its range")
+    else:
+        tuned = ", ".join(study.search.training.axes())
+        nuisance = (["the methods' own"] if search.nuisance else []) + ([tuned] if tuned else [])
+        sampler = f"{SAMPLERS[search.sampler]}, seed {search.seed}"
+        parts += [
+            f"{sampler}, maximises source and target accuracy",
+            f"nuisance values searched for every method: {' and '.join(nuisance)}"
+            if nuisance
+            else "nuisance values are not searched",
+        ]
+    return "; ".join([*parts, "told validation accuracies only"])
 
 
 def _knob_notes(request: MethodRequest) -> list[str]:
@@ -177,8 +213,8 @@ def _training_notes(study: Study) -> list[str]:
     return [f"training settings differ between methods: {listed}"]
 
 
-def _budget_notes(study: Study) -> list[str]:
-    counts = Counter(c.label for c in configurations(study) if not c.reference)
+def _budget_notes(grid: list[Configuration]) -> list[str]:
+    counts = Counter(c.label for c in grid if not c.reference)
     if len(set(counts.values())) < 2:
         return []
     listed = ", ".join(f"{label} {n}" for label, n in counts.items())
@@ -190,7 +226,8 @@ def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[Cur
     for request in study.methods:
         own = [c for c in grid if c.label == request.label]
         n_done = sum(stages.trial_id(c, seed) in done for c in own for seed in study.seeds)
-        axes = {key: request.axes()[key] for key in own[0].knobs}
+        fields = METHODS[request.name].hyper.model_fields
+        axes = {key: request.axes()[key] for key in knob_keys(fields)}
         knobs = {key: (min(v), max(v)) for key, v in axes.items() if len(v) > 1}
         entry = METHODS[request.name]
         lines.append(

@@ -10,10 +10,11 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     TypeAdapter,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
     create_model,
     model_validator,
 )
@@ -24,11 +25,46 @@ from clsweep.methods import METHODS, MethodEntry
 from clsweep.settings import Section, TrainingConfig
 from clsweep.study_errors import as_toml, mistake
 
-__all__ = ["REQUESTS", "AnyRequest", "MethodRequest", "product", "range_values"]
+__all__ = [
+    "REQUESTS",
+    "AnyRequest",
+    "MethodRequest",
+    "Range",
+    "TrainingAxes",
+    "TrainingOverrides",
+    "product",
+    "range_values",
+]
 
 MAX_RANGE_VALUES = 10_000
 _RANGE_KEYS = ("low", "high", "n", "log")
 _RANGE_FORM = "{low = ..., high = ..., n = ...}"
+
+
+class Range(tuple[float, ...]):
+    """The two ends of a range that a search fills: `{ low = ..., high = ... }` without `n`.
+
+    Attributes:
+        log: whether it is searched on a logarithmic scale.
+    """
+
+    log: bool
+
+    def __new__(cls, low: float, high: float, log: bool) -> Range:
+        """The range from `low` to `high`."""
+        made = super().__new__(cls, (low, high))
+        made.log = log
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Range) and self.log == other.log
+        return same and tuple(self) == tuple(other)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return hash((*self, self.log))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Range, (*self, self.log)
 
 
 def range_values(low: float, high: float, n: int, *, log: bool, whole: bool) -> tuple[float, ...]:
@@ -54,6 +90,15 @@ def range_values(low: float, high: float, n: int, *, log: bool, whole: bool) -> 
     return tuple(round(v) for v in values) if whole else tuple(float(v) for v in values)
 
 
+def _axis_of(
+    raw: Any, validated: ValidatorFunctionWrapHandler, *, kind: Any, log: bool
+) -> tuple[Any, ...]:
+    """One axis as the file writes it: its values, or the range that a search fills."""
+    values = _axis_values(raw, kind=kind, log=log)
+    checked: tuple[Any, ...] = validated(tuple(values))
+    return Range(checked[0], checked[1], values.log) if isinstance(values, Range) else checked
+
+
 def _axis_values(raw: Any, *, kind: Any, log: bool) -> tuple[Any, ...]:
     """The values of one axis, still to be validated one by one."""
     whole = kind is int
@@ -75,7 +120,7 @@ def _expanded(raw: Mapping[str, Any], *, log: bool, whole: bool) -> tuple[float,
         if key not in _RANGE_KEYS:
             expected = closest_name(key, _RANGE_KEYS)
             raise mistake(f"unknown key '{key}' in a range", expected=expected, at=(key,))
-    for key in ("low", "high", "n"):
+    for key in ("low", "high"):
         if key not in raw:
             raise mistake(f"the range has no '{key}'", expected=_RANGE_FORM)
     for key in ("low", "high"):
@@ -83,8 +128,12 @@ def _expanded(raw: Mapping[str, Any], *, log: bool, whole: bool) -> tuple[float,
     log = raw.get("log", log)
     if not isinstance(log, bool):
         raise mistake(f"log = {as_toml(log)}", expected="true or false", at=("log",))
-    low, high, n = raw["low"], raw["high"], raw["n"]
-    _check_range(low, high, n, log=log)
+    low, high = raw["low"], raw["high"]
+    _check_ends(low, high, log=log)
+    if "n" not in raw:
+        return Range(int(low), int(high), log) if whole else Range(float(low), float(high), log)
+    n = raw["n"]
+    _check_n(n)
     values = range_values(low, high, n, log=log, whole=whole)
     if len(set(values)) < n:
         raise mistake(
@@ -102,7 +151,7 @@ def _check_end(value: Any, key: str, *, whole: bool) -> None:
         raise mistake(f"{key} = {as_toml(value)}", expected=word, at=(key,))
 
 
-def _check_range(low: float, high: float, n: Any, *, log: bool) -> None:
+def _check_n(n: Any) -> None:
     if isinstance(n, bool) or not isinstance(n, int):
         raise mistake(f"n = {as_toml(n)}", expected="a whole number of values", at=("n",))
     if not 2 <= n <= MAX_RANGE_VALUES:
@@ -111,6 +160,9 @@ def _check_range(low: float, high: float, n: Any, *, log: bool) -> None:
             expected=f"2 to {MAX_RANGE_VALUES}; a single value is written without a range",
             at=("n",),
         )
+
+
+def _check_ends(low: float, high: float, *, log: bool) -> None:
     if low >= high:
         word = "empty" if low == high else "reversed"
         raise mistake(f"the range is {word}: low = {low}, high = {high}", expected="low < high")
@@ -136,7 +188,7 @@ def _axis(field: FieldInfo) -> Any:
         forms.append(_range_schema(log))
     return Annotated[
         tuple[element, ...],
-        BeforeValidator(partial(_axis_values, kind=field.annotation, log=log)),
+        WrapValidator(partial(_axis_of, kind=field.annotation, log=log)),
         WithJsonSchema({"anyOf": forms, "description": field.description or ""}),
         Field(description=field.description),
     ]
@@ -152,16 +204,16 @@ def _range_schema(log: bool) -> dict[str, Any]:
             "n": {"type": "integer", "minimum": 2, "maximum": MAX_RANGE_VALUES},
             "log": {"type": "boolean", "default": log},
         },
-        "required": ["low", "high", "n"],
+        "required": ["low", "high"],
         "additionalProperties": False,
     }
 
 
-class _TrainingAxes(Section):
-    """Overrides of `[training]` for one method; an axis without values inherits."""
+class TrainingOverrides(Section):
+    """Overrides of `[training]`, for one method or all; an axis without values inherits."""
 
     @model_validator(mode="after")
-    def _check(self) -> _TrainingAxes:
+    def _check(self) -> TrainingOverrides:
         if {"epochs", "steps"} <= self.model_fields_set:
             raise mistake(
                 "both 'epochs' and 'steps' are given",
@@ -179,8 +231,8 @@ class _TrainingAxes(Section):
 _training_fields: dict[str, Any] = {
     key: (_axis(field), ()) for key, field in TrainingConfig.model_fields.items()
 }
-TrainingAxes: type[_TrainingAxes] = create_model(
-    "TrainingAxes", __base__=_TrainingAxes, **_training_fields
+TrainingAxes: type[TrainingOverrides] = create_model(
+    "TrainingAxes", __base__=TrainingOverrides, **_training_fields
 )
 
 
@@ -200,7 +252,7 @@ class MethodRequest(Section):
         ),
     ]
     training: Annotated[
-        _TrainingAxes, Field(description="overrides of [training] for this method")
+        TrainingOverrides, Field(description="overrides of [training] for this method")
     ] = TrainingAxes()
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -213,12 +265,20 @@ class MethodRequest(Section):
         Args:
             base: the study's `[training]`.
         """
-        axes = self.training.axes()
+        return [self.training_at(base, point) for point in product(self.training.axes())]
+
+    def training_at(self, base: TrainingConfig, point: Mapping[str, Any]) -> TrainingConfig:
+        """`[training]` with one value of each overridden key.
+
+        Args:
+            base: the study's `[training]`.
+            point: key -> value.
+        """
         given = base.model_dump(exclude_unset=True)
         for one, other in (("steps", "epochs"), ("epochs", "steps")):
-            if one in axes:
+            if one in point:
                 given.pop(other, None)
-        return [TrainingConfig(**{**given, **point}) for point in product(axes)]
+        return TrainingConfig(**{**given, **point})
 
 
 def product(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -33,5 +33,5 @@ def run_inline(schedule: Schedule, context: worker.Context) -> None:
         )
     context = replace(context, device="cuda" if has_gpu and wanted != "cpu" else "cpu")
     worker.probe(context)
-    while (job := schedule.next()) is not None:
+    while (job := schedule.next()) is not None:  # what runs here has ended when the next is asked
         schedule.done(job, worker.execute(context, job))

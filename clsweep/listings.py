@@ -15,6 +15,7 @@ from clsweep.wording import counted, duration
 
 if TYPE_CHECKING:
     from clsweep.forecast import Forecast
+    from clsweep.runner import Summary
 
 __all__ = [
     "benchmarks_table",
@@ -22,6 +23,7 @@ __all__ = [
     "methods_table",
     "plan_table",
     "plan_text",
+    "summary_text",
 ]
 
 
@@ -92,6 +94,8 @@ def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
         f"source stages to compute: {', '.join(stages)}; {plan.n_cached} in the cache",
         f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
     ]
+    if plan.search:
+        lines.append(f"search: {plan.search}")
     if not n_missing:
         lines.append("nothing is left to do")
     elif plan.seconds is None:
@@ -102,6 +106,36 @@ def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
             "at once"
         )
     lines += [f"note: {note}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def summary_text(summary: Summary, study: Path, folder: Path) -> str:
+    """How a run ended, and what comes next.
+
+    Args:
+        summary: of the run.
+        study: the study file.
+        folder: the results folder.
+    """
+    s = summary
+    lines = [
+        f"{s.n_done} of {s.n_trials} trials done, {s.n_new} by this run in "
+        f"{duration(s.wall_seconds)}"
+    ]
+    counts = ((s.n_failed, "failed"), (s.n_diverged, "diverged"), (s.n_oom, "out of memory"))
+    bad = ", ".join(f"{n} {word}" for n, word in counts if n)
+    if bad:
+        lines.append(f"not ok: {bad}")
+    if s.n_sources_trained or s.n_sources_reused:
+        saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
+        trained, reused = s.n_sources_trained, s.n_sources_reused
+        lines.append(f"source models: {trained} trained, {reused} times reused{saved}")
+    if s.n_finetuned_trained or s.n_finetuned_reused:
+        trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
+        lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
+    if s.interrupted or s.terminated:
+        lines.append(f"stopped early; the rest: the same command again, for {study}")
+    lines.append(f"clsweep report {folder}")
     return "\n".join(lines)
 
 

@@ -162,7 +162,7 @@ class _ScheduleSearcher(Searcher):
         if self.schedule.exhausted or self.n_suggested >= _SEGMENT:
             return Searcher.FINISHED
         job = self.schedule.next()
-        if job is None:
+        if job is None:  # until a job that runs has made a stage, or led to more work
             return None
         self.n_suggested += 1
         self.jobs[trial_id] = job

@@ -14,6 +14,7 @@ from clsweep.interrupts import Terminated, terminable
 from clsweep.progress import Progress
 from clsweep.records import record_of
 from clsweep.schedule import Schedule
+from clsweep.search import Search
 from clsweep.store import Store
 from clsweep.study import configurations, resolved_toml, study_identity
 
@@ -136,20 +137,24 @@ class _Driver:
         self.study, self.store, self.progress = study, store, progress
         self.stage_folder = stage_folder
         self.began = time.perf_counter()
-        self.configurations = configurations(study)
-        self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
         store.check_tables()
         statuses = store.statuses()
         done = {name for name, status in statuses.items() if status == "ok" or not retry}
-        self.plan: Plan = stages.plan(
-            study, self.configurations, done, lambda key: cache.exists(stage_folder, key)
-        )
+        self.configurations = configurations(study)
+        self.search: Search | None = None
+        if study.search.kind != "grid":
+            self.search = Search(study, store.load(), done)
+            self.configurations += self.search.known
+            self.configurations += self.search.more()
+        self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
+        self.plan: Plan = stages.plan(study, self.configurations, done, self._in_cache)
         for key in self.plan.stages_in_cache:
             cache.check(stage_folder, key)
         self.had_records = {*statuses}
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
-        self.schedule = Schedule(self.plan.jobs, self._started, self._done)
+        more = self._more if self.search else None
+        self.schedule = Schedule(self.plan.jobs, self._started, self._done, more)
 
     def run(
         self, context: Context, *, inline: bool, address: str | None, workers: int | None
@@ -157,7 +162,7 @@ class _Driver:
         """Work through the plan; returns early when the user stops it."""
         if not self.plan.jobs:
             return
-        self.progress.begin(self.plan.n_trials, self.plan.n_done)
+        self.progress.begin(self.plan.n_trials + self._n_to_come(), self.plan.n_done)
         try:
             with terminable():
                 if inline:
@@ -177,6 +182,30 @@ class _Driver:
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
+    def _in_cache(self, key: str) -> bool:
+        return cache.exists(self.stage_folder, key)
+
+    def _n_to_come(self) -> int:
+        """Trials that a search may still ask for, at most."""
+        coming = self.search.n_to_come.values() if self.search else ()
+        return sum(coming) * len(self.study.seeds)
+
+    def _more(self) -> list[Job]:
+        """What the search asks for now that a job has ended."""
+        new = self.search.more() if self.search else []
+        if not new:
+            return []
+        self.configurations += new
+        self.by_id |= {c.id: c for c in new}
+        planned = {job.key for job in self.plan.jobs}
+        grown = stages.plan(self.study, new, set(), self._in_cache)
+        for key in grown.stages_in_cache:
+            if key not in planned:  # what this run has made needs no check
+                cache.check(self.stage_folder, key)
+        jobs = [job for job in grown.jobs if job.key not in planned]
+        self.plan.jobs.extend(jobs)
+        return jobs
+
     def _started(self, job: Job) -> None:
         self.progress.started(job.label, job.kind)
 
@@ -184,6 +213,8 @@ class _Driver:
         if job.kind == "trial":
             self.finished.add(job.key)
             self._ensure_record(job, outcome)
+            if self.search:
+                self.search.told(self.store.pending(job.key))
         average = outcome.average_accuracy
         self.progress.finished(
             job.label,
@@ -218,7 +249,7 @@ class _Driver:
         new = self.finished | ({*wanted} & {*statuses} - self.had_records)
         sources, tuned = self._shared("source"), self._shared("finetuned")
         return Summary(
-            n_trials=len(wanted),
+            n_trials=len(wanted) + self._n_to_come(),
             n_done=len(here),
             n_new=len(new),
             n_failed=here.count("failed"),

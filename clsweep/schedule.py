@@ -20,17 +20,25 @@ class Schedule:
     """Jobs waiting, running and done. One driver owns it; it is not thread-safe.
 
     A stage that fails takes the trials that need it along: they are handed to `on_done` with the
-    stage's status, so that they become rows as well.
+    stage's status, so that they become rows as well. With `more`, the work may grow whenever a job
+    has ended: it is asked for jobs that have come up meanwhile.
 
     Attributes:
         running: jobs handed out, by key.
         abort_message: why the run cannot go on; '' while it can.
     """
 
-    def __init__(self, jobs: Iterable[Job], on_start: Callable[[Job], None], on_done: OnDone):
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        on_start: Callable[[Job], None],
+        on_done: OnDone,
+        more: Callable[[], Iterable[Job]] | None = None,
+    ):
         self._waiting = deque(jobs)
         self._missing = {job.key for job in self._waiting if job.kind != "trial"}
-        self._on_start, self._on_done = on_start, on_done
+        self._on_start, self._on_done, self._more = on_start, on_done, more
+        self._lost: dict[str, Outcome] = {}
         self._started: set[str] = set()
         self.running: dict[str, Job] = {}
         self.abort_message = ""
@@ -43,7 +51,8 @@ class Schedule:
     @property
     def exhausted(self) -> bool:
         """Whether no job will be handed out any more."""
-        return bool(self.abort_message) or not self._waiting
+        may_grow = self._more is not None and bool(self.running)
+        return bool(self.abort_message) or not (self._waiting or may_grow)
 
     @property
     def finished(self) -> bool:
@@ -70,17 +79,37 @@ class Schedule:
         if outcome.status == "abort":
             self.abort_message = self.abort_message or outcome.message
             return
-        self._on_done(job, outcome)
-        if job.kind == "trial":
-            return
-        if outcome.status == "ok":
-            self._missing.discard(job.key)
-            return
-        lost = outcome._replace(message=f"{job.label}: {outcome.message}", wall_seconds=0.0)
-        stranded = [other for other in self._waiting if job.key in other.needs]
-        self._waiting = deque(other for other in self._waiting if job.key not in other.needs)
-        for other in stranded:
-            self.done(other, lost)
+        ended = deque([(job, outcome)])
+        while ended:
+            one, how = ended.popleft()
+            self._on_done(one, how)
+            if one.kind != "trial" and how.status == "ok":
+                self._missing.discard(one.key)
+            elif one.kind != "trial":
+                message = f"{one.label}: {how.message}"
+                self._lost[one.key] = how._replace(message=message, wall_seconds=0.0)
+            if not ended:
+                self._grow()
+            ended.extend(self._stranded())
+
+    def _grow(self) -> None:
+        for job in self._more() if self._more is not None else ():
+            self._waiting.append(job)
+            if job.kind != "trial":
+                self._missing.add(job.key)
+
+    def _stranded(self) -> list[tuple[Job, Outcome]]:
+        """Waiting jobs that need a stage which is lost, taken out of the queue."""
+        if self._lost.keys().isdisjoint(key for job in self._waiting for key in job.needs):
+            return []
+        found = []
+        for job in self._waiting:
+            lost = [self._lost[key] for key in job.needs if key in self._lost]
+            if lost:
+                found.append((job, lost[0]))
+        gone = {job.key for job, _ in found}
+        self._waiting = deque(job for job in self._waiting if job.key not in gone)
+        return found
 
     def requeue(self, job: Job) -> None:
         """Put a running job back at the front: its worker was lost."""

@@ -103,6 +103,7 @@ class Job:
         config_id: configuration to run; for a stage, one of those that need it.
         seed: the seed.
         needs: keys of the stages that must exist before.
+        asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
     """
 
     key: str
@@ -111,6 +112,7 @@ class Job:
     config_id: str
     seed: int
     needs: tuple[str, ...] = field(default=())
+    asked: str = ""
 
 
 class Plan(NamedTuple):
@@ -174,9 +176,8 @@ def plan(
                 else:
                     jobs.append(stage)
             n_source_uses += bool(needs)
-            jobs.append(
-                Job(name, "trial", configuration.label, configuration.id, seed, tuple(needs))
-            )
+            label, asked = configuration.label, configuration.asked
+            jobs.append(Job(name, "trial", label, configuration.id, seed, tuple(needs), asked))
     n_trials = len(study.seeds) * len(configurations)
     return Plan(jobs, n_trials, n_done, cached, n_source_uses)
 
@@ -185,14 +186,15 @@ def _stages_of(study: Study, configuration: Configuration, seed: int) -> list[Jo
     entry = METHODS[configuration.method]
     if not entry.starts_from_source:
         return []
+    key, asked = configuration.id, configuration.asked
     source = source_key(study, configuration, seed)
-    stages = [Job(source, "source", f"source, seed {seed}", configuration.id, seed)]
+    stages = [Job(source, "source", f"source, seed {seed}", key, seed, asked=asked)]
     statistics = statistics_key(study, configuration, seed)
     if statistics:
         label = f"{entry.statistics}, seed {seed}"
-        stages.append(Job(statistics, "statistics", label, configuration.id, seed, (source,)))
+        stages.append(Job(statistics, "statistics", label, key, seed, (source,), asked))
     finetuned = finetuned_key(study, configuration, seed)
     if finetuned:
         label = f"fine-tuned, seed {seed}"
-        stages.append(Job(finetuned, "finetuned", label, configuration.id, seed, (source,)))
+        stages.append(Job(finetuned, "finetuned", label, key, seed, (source,), asked))
     return stages

@@ -217,6 +217,20 @@ class Store:
         if self._tables() is None:
             self._refuse_orphans(self._pending())
 
+    def pending(self, trial_id: str) -> Record:
+        """The record of a trial that this run has committed.
+
+        Raises:
+            StoreError: it cannot be read, or there is none.
+        """
+        path = self.directory / "records" / f"{trial_id}.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"a record cannot be read: {error}", where=str(path)) from error
+        check_record(record, str(path))
+        return dict(record)
+
     def study_table(self) -> dict[str, Any]:
         """What `study.toml` says, as plain values; empty when there is none."""
         return binding.study_table(self.directory)

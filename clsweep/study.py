@@ -21,6 +21,7 @@ from clsweep.configurations import (
     Configuration,
     check_configurations,
     configurations,
+    examples,
     resolved_toml,
     study_identity,
 )
@@ -29,7 +30,9 @@ from clsweep.grid import AnyRequest, MethodRequest
 from clsweep.methods import METHODS
 from clsweep.net_files import weights_file
 from clsweep.net_sizes import benchmark_shape, check_image
+from clsweep.search_settings import SearchConfig
 from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
+from clsweep.space import check_spaces, opened_methods
 from clsweep.study_errors import Loc, as_toml, key_path, mistake, place, study_error
 
 if sys.version_info >= (3, 11):
@@ -111,6 +114,7 @@ class Study(Section):
     training: TrainingConfig = TrainingConfig()
     resources: Resources = Resources()
     report: ReportConfig = ReportConfig()
+    search: SearchConfig = SearchConfig()
     methods: Annotated[
         tuple[AnyRequest, ...],
         Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
@@ -121,6 +125,9 @@ class Study(Section):
         _check_labels(self.methods)
         _check_scenarios(self.methods, self.benchmark.scenario)
         _check_norms(self.methods, self.net)
+        # Written into the model itself: what is searched is part of what the study says.
+        self.__dict__["methods"] = opened_methods(self.search, self.methods)
+        check_spaces(self)
         check_configurations(self)
         _check_augment(self)
         return self
@@ -221,7 +228,7 @@ def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
 def _check_augment(study: Study) -> None:
     if study.benchmark.name != "permuted":
         return
-    for configuration in configurations(study):
+    for configuration in examples(study):
         if configuration.training.augment != "none":
             raise mistake(
                 f"augment = '{configuration.training.augment}' moves pixels, and the benchmark "

@@ -12,7 +12,16 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from clsweep.errors import StudyError, closest_name
 
-__all__ = ["Loc", "as_toml", "key_path", "mistake", "mistake_below", "place", "study_error"]
+__all__ = [
+    "Loc",
+    "as_toml",
+    "key_path",
+    "mistake",
+    "mistake_at",
+    "mistake_below",
+    "place",
+    "study_error",
+]
 
 Loc = tuple[int | str, ...]
 _TYPE_WORDS = {
@@ -54,6 +63,22 @@ def mistake(
     """
     parts = {"found": found, "expected": expected, "next_step": next_step, "at": at}
     return PydanticCustomError("mistake", "{found}", parts)
+
+
+def mistake_at(error: PydanticCustomError, at: Loc) -> PydanticCustomError:
+    """A `mistake` about a part, as a mistake of the whole.
+
+    Args:
+        error: the mistake.
+        at: where the part lies in the whole.
+    """
+    ctx = dict(error.context or {})
+    return mistake(
+        ctx["found"],
+        expected=ctx["expected"],
+        next_step=ctx["next_step"],
+        at=(*at, *ctx["at"]),
+    )
 
 
 def mistake_below(error: ValidationError, at: Loc) -> PydanticCustomError:

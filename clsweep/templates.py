@@ -15,6 +15,7 @@ from clsweep.declarations import in_words, knob_keys, search_range
 from clsweep.errors import StudyError, closest_name
 from clsweep.grid import REQUESTS
 from clsweep.methods import ALL_SCENARIOS, METHODS, entry_of
+from clsweep.search_settings import SearchConfig
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
 from clsweep.study import Study
 from clsweep.toml_text import toml_value
@@ -31,6 +32,8 @@ _AXIS_HELP = """\
 # value, a list of values, or a range such as { low = 1, high = 1000, n = 4 }, evenly spaced on a
 # logarithmic scale where log = true or the number is declared so. All combinations are run.
 """
+# A value that says more than the default, which is none.
+_SEARCHED = {"training": {"lr": {"low": 0.01, "high": 0.3}}}
 # What a benchmark cannot do without and has no default for.
 _REQUIRED = {"target": ("mnist",)}
 
@@ -71,6 +74,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         ),
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
         _section("report", ReportConfig, "What `clsweep report` computes.", {}),
+        _section("search", SearchConfig, SearchConfig.__doc__ or "", _SEARCHED, ("kind",)),
         _AXIS_HELP,
         *(_method_table(method) for method in methods),
     ]

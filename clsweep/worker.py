@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from clsweep import benchmarks, cache, methods, nets, stage_files, store
+from clsweep.configurations import configuration_asked, examples
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
@@ -129,7 +130,7 @@ def probe(context: Context) -> None:
     """
     sequence = _sequence(context, context.study.seeds[0])
     net = _net(context, sequence)
-    for configuration in configurations(context.study):
+    for configuration in examples(context.study):
         method = methods.build(configuration.method, net)
         method.network(net, configuration.hyper)
         sizes = [len(task.train) for task in sequence.tasks]
@@ -161,6 +162,12 @@ def _configurations(context: Context) -> dict[str, Configuration]:
     return {c.id: c for c in configurations(context.study)}
 
 
+def _configuration(context: Context, job: Job) -> Configuration:
+    if job.asked:
+        return configuration_asked(context.study, job.asked)
+    return _configurations(context)[job.config_id]
+
+
 def _sequence(context: Context, seed: int) -> TaskSequence:
     fixed = context.study.benchmark.draws == "fixed"
     return load_sequence(context, 0 if fixed else seed)
@@ -184,7 +191,7 @@ def _net(context: Context, sequence: TaskSequence) -> nets.Net:
 
 def _make_source(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
-    training = _configurations(context)[job.config_id].training
+    training = _configuration(context, job).training
     began = time.perf_counter()
     model = learn_source(_net(context, sequence), sequence, training, job.seed)
     tensors, facts = stage_files.source_entry(model)
@@ -201,7 +208,7 @@ def _source(context: Context, key: str) -> SourceModel:
 
 def _make_finetuned(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
-    training = _configurations(context)[job.config_id].training
+    training = _configuration(context, job).training
     source = _source(context, job.needs[0])
     began = time.perf_counter()
     model = finetune_source(_net(context, sequence), sequence, training, job.seed, source)
@@ -218,7 +225,7 @@ def _finetuned(context: Context, key: str) -> FinetunedModel:
 
 def _make_statistics(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
-    configuration = _configurations(context)[job.config_id]
+    configuration = _configuration(context, job)
     method = methods.build(configuration.method, _net(context, sequence))
     source = _source(context, job.needs[0])
     began = time.perf_counter()
@@ -240,7 +247,7 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 
 
 def _run_trial(context: Context, job: Job) -> Outcome:
-    configuration = _configurations(context)[job.config_id]
+    configuration = _configuration(context, job)
     store.mark_attempt(context.out, job.key)
     sequence = _sequence(context, job.seed)
     net = _net(context, sequence)
@@ -299,7 +306,7 @@ def _average_accuracy(learnt: LearntSequence) -> float:
 
 
 def _commit_failure(context: Context, job: Job, status: str, message: str, seconds: float) -> None:
-    configuration = _configurations(context)[job.config_id]
+    configuration = _configuration(context, job)
     record = record_of(
         configuration,
         job.seed,

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from clsweep.catalog import BENCHMARKS, DATASETS
-from clsweep.grid import REQUESTS
+from clsweep.grid import REQUESTS, Range
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
 from clsweep.study import Study, configurations, load_study, parse_study, tomllib
@@ -198,11 +198,18 @@ def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None
 
 
 def test_commented_keys_of_init_are_examples_that_work(cli: CommandLine) -> None:
-    text = cli("init", "--methods", "ewc").out.replace("# training = ", "training = ")
+    written = cli("init", "--methods", "ewc").out
+    text = written.replace("# training = { lr = [", "training = { lr = [")
     assert [t.lr for t in parse_study(text).methods[0].trainings(TrainingConfig())] == [
         0.03,
         0.1,
     ]
+    searching = written.replace('kind = "grid"', 'kind = "optuna"')
+    for key in ("trials =", "sampler =", "nuisance =", "training = { lr = { low"):
+        assert f"\n# {key}" in searching
+        searching = searching.replace(f"\n# {key}", f"\n{key}")
+    (request,) = parse_study(searching).methods
+    assert request.training.axes() == {"lr": Range(0.01, 0.3, True)}
 
 
 def test_init_overwrites_nothing(cli: CommandLine) -> None:

@@ -11,7 +11,9 @@ from PIL import Image
 
 import clsweep
 from clsweep.forecast import fairness_notes
-from clsweep.study import Study, configurations, load_study, tomllib
+from clsweep.search import expected
+from clsweep.study import Study, load_study, tomllib
+from clsweep.wording import counted
 from tests.command_line import CommandLine
 
 CONFIGS = Path(clsweep.__file__).resolve().parents[1] / "configs"
@@ -19,8 +21,8 @@ SHIPPED = sorted(CONFIGS.rglob("*.toml"))
 
 
 def test_study_files_ship() -> None:
-    expected = {"quickstart", "split_mnist", "permuted_mnist", "replay_memory"}
-    assert expected <= {path.stem for path in SHIPPED}
+    names = {"quickstart", "split_mnist", "permuted_mnist", "replay_memory", "search_digits"}
+    assert names <= {path.stem for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=[str(p.relative_to(CONFIGS)) for p in SHIPPED])
@@ -35,8 +37,9 @@ def test_every_study_file_that_ships_loads_and_plans(
     ran = CommandLine(capsys)("plan", path, "--data-root", tmp_path / "data")
     assert ran.code == 0, ran.err
     study = load_study(path, tmp_path / "data")
-    n = len(configurations(study))
-    assert f"{n} configurations × {len(study.seeds)} seeds = " in ran.out
+    n = len(expected(study, [], set()))
+    seeds = counted(len(study.seeds), "seed")
+    assert f"{counted(n, 'configuration')} × {seeds} = " in ran.out
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(Study.model_json_schema()).validate(table)
 
@@ -55,6 +58,11 @@ def _folder_of_images(root: Path) -> None:
 
 
 FRONTS = ["quickstart", "split_mnist", "permuted_mnist"]
+
+
+def test_the_search_that_ships_is_fair() -> None:
+    study = load_study(CONFIGS / "search_digits.toml")
+    assert fairness_notes(study, expected(study, [], set())) == []
 
 
 @pytest.mark.parametrize(

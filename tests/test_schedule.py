@@ -68,3 +68,40 @@ def test_a_lost_worker_puts_its_job_back_in_front_and_announces_it_once() -> Non
     queue.requeue(SOURCE)
     assert queue.next() is SOURCE
     assert started == ["s"]
+
+
+def test_the_work_may_grow_while_a_job_runs() -> None:
+    found = [Job("t3", "trial", "EWC", "c3", 0, ("s",))]
+    more: list[list[Job]] = [[], found, []]
+    queue = Schedule(
+        [SOURCE], lambda job: None, lambda job, outcome: None, lambda: more.pop(0) if more else []
+    )
+    assert queue.next() is SOURCE
+    assert queue.next() is None
+    assert not queue.exhausted, "a job that runs may lead to more"
+    queue.done(SOURCE, Outcome("ok"))
+    assert queue.exhausted, "nothing runs, and nothing came of it"
+    queue.requeue(SOURCE)
+    queue.next()
+    queue.done(SOURCE, Outcome("ok"))
+    assert queue.next() is found[0]
+    assert not queue.finished
+    queue.done(found[0], Outcome("ok"))
+    assert queue.finished
+
+
+def test_new_work_that_needs_a_lost_stage_ends_at_once_with_its_reason() -> None:
+    new = [Job(f"t{index}", "trial", "EWC", "c", index, ("s",)) for index in range(5000)]
+    ended: list[tuple[str, str]] = []
+    queue = Schedule(
+        [SOURCE],
+        lambda job: None,
+        lambda job, outcome: ended.append((job.key, outcome.message)),
+        lambda: [new.pop()] if new else [],
+    )
+    queue.next()
+    queue.done(SOURCE, Outcome("diverged", "the loss is NaN"))
+    # However many there are: each of them leads to the next.
+    assert len(ended) == 5001
+    assert {message for _, message in ended[1:]} == {"source: the loss is NaN"}
+    assert queue.finished

@@ -1,0 +1,176 @@
+"""The records of a results folder as Optuna studies, for optuna-dashboard and Optuna's own plots.
+
+One study per curve, named `NAME: LABEL`, with the objectives *source accuracy* and *target
+accuracy*: the means over the seeds on validation data, never test data. A configuration of which a
+seed failed is a failed trial; one that has not run with every seed is left out. The file is a copy
+to look at: no run of clsweep reads it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsweep.declarations import search_range
+from clsweep.errors import StoreError
+from clsweep.methods import METHODS
+from clsweep.schema import Record
+from clsweep.search import validation_point
+from clsweep.store import Store
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["OBJECTIVES", "export_optuna"]
+
+OBJECTIVES = ("source accuracy", "target accuracy")
+_SQLITE = (".db", ".sqlite", ".sqlite3")
+_JOURNAL = (".log", ".journal")
+
+
+def export_optuna(directory: Path, file: Path) -> dict[str, int]:
+    """Write the studies; returns study name -> number of trials.
+
+    Args:
+        directory: a results folder.
+        file: a new file, SQLite or Optuna's journal by its ending.
+
+    Raises:
+        StoreError: the folder holds no results, or the file cannot be written.
+    """
+    if file.suffix not in _SQLITE + _JOURNAL:
+        raise StoreError(
+            f"{file} does not say which kind of file it is to be",
+            expected=f"{', '.join(_SQLITE)} for SQLite, {', '.join(_JOURNAL)} for a journal",
+        )
+    if file.exists():
+        raise StoreError(f"{file} exists already", next_step="choose another name")
+    store = Store(directory)
+    records = store.load()
+    if not records:
+        raise StoreError(
+            "there is no record to export",
+            expected="the results folder of a run",
+            where=str(directory),
+        )
+    table = store.study_table()
+    seeds = table.get("seeds") or sorted({record["trial"]["seed"] for record in records})
+    try:
+        return _written(file, str(table.get("name", directory.name)), records, seeds)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+def _written(
+    file: Path, name: str, records: Sequence[Record], seeds: Sequence[int]
+) -> dict[str, int]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    file.touch(exist_ok=False)  # says what is wrong with the place, which SQLite does not
+    storage = _storage(file)
+    by_label: dict[str, dict[str, dict[int, Record]]] = {}
+    for record in records:
+        trial = record["trial"]
+        curve = by_label.setdefault(trial["label"], {})
+        curve.setdefault(trial["config_id"], {})[trial["seed"]] = record
+    written = {}
+    for label, curve in by_label.items():
+        whole = [by_seed for by_seed in curve.values() if set(seeds) <= by_seed.keys()]
+        study = optuna.create_study(
+            storage=storage, study_name=f"{name}: {label}", directions=["maximize"] * 2
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(OBJECTIVES))
+        whole.sort(key=lambda by_seed: min(by_seed[s]["trial"]["finished_at"] for s in seeds))
+        spans = _distributions([by_seed[seeds[0]]["config"] for by_seed in whole])
+        study.add_trials([_trial(by_seed, seeds, spans) for by_seed in whole])
+        written[study.study_name] = len(whole)
+    return written
+
+
+def _storage(file: Path) -> optuna.storages.BaseStorage:
+    from optuna import storages
+
+    if file.suffix in _SQLITE:
+        return storages.RDBStorage(f"sqlite:///{file}")
+    from optuna.storages.journal import JournalFileBackend
+
+    return storages.JournalStorage(JournalFileBackend(str(file)))
+
+
+def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    training = {f"training.{key}": value for key, value in config["training"].items()}
+    return {**config["hyper"], **training}
+
+
+def _distributions(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What differs between the configurations of a curve, and between which values."""
+    if not configs:
+        return {}
+    numbers = [_numbers(config) for config in configs]
+    found = {}
+    for key in numbers[0]:
+        values = [one.get(key) for one in numbers]
+        if any(value != values[0] for value in values):
+            found[key] = _distribution(configs[0]["method"], key, values)
+    return found
+
+
+def _distribution(method: str, key: str, values: Sequence[Any]) -> Any:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    kinds = {type(value) for value in values}
+    if not kinds <= {int, float}:
+        return CategoricalDistribution(tuple(dict.fromkeys(values)))
+    low, high = min(values), max(values)
+    entry = METHODS.get(method)
+    declared = entry and key in entry.hyper.model_fields
+    worth = search_range(entry.hyper.model_fields[key]) if entry and declared else None
+    log = low > 0 and (worth[2] if worth else key == "training.lr")
+    if kinds == {int}:
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(float(low), float(high), log=log)
+
+
+def _trial(
+    by_seed: Mapping[int, Record], seeds: Sequence[int], spans: Mapping[str, Any]
+) -> optuna.trial.FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    records = [by_seed[seed] for seed in seeds]
+    points = [validation_point(record) for record in records]
+    sound = [point for point in points if point is not None]
+    ended = [datetime.fromisoformat(record["trial"]["finished_at"]) for record in records]
+    numbers = _numbers(records[0]["config"])
+    messages = {r["trial"]["message"]: None for r in records if r["trial"]["message"]}
+    is_whole = len(sound) == len(points)
+    trial = create_trial(
+        state=TrialState.COMPLETE if is_whole else TrialState.FAIL,
+        values=[math.fsum(axis) / len(sound) for axis in zip(*sound, strict=True)]
+        if is_whole
+        else None,
+        params={key: numbers[key] for key in spans},
+        distributions=dict(spans),
+        user_attrs={
+            "config_id": records[0]["config"]["config_id"],
+            "seeds": list(seeds),
+            "by seed": [point and list(point) for point in points],
+            **({"message": "; ".join(messages)} if messages else {}),
+        },
+    )
+    # Optuna's own are local times without a zone.
+    seconds = max(record["trial"]["wall_seconds"] for record in records)
+    trial.datetime_complete = max(ended).astimezone().replace(tzinfo=None)
+    begun = min(ended) - timedelta(seconds=seconds)
+    trial.datetime_start = begun.astimezone().replace(tzinfo=None)
+    return trial

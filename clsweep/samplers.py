@@ -1,0 +1,196 @@
+"""What a sampler suggests next, from what is known: Optuna's samplers, and Sobol points.
+
+Two objectives, source and target accuracy, both maximised; never a weighted sum. The Optuna study
+is built in memory for each suggestion, so that nothing but the results decides it: a run that was
+killed asks for what it would have asked for. Failed configurations are told as failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from clsweep.space import Axis, Point
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["SAMPLERS", "Ask", "Told", "distributions", "draw", "suggestion"]
+
+SAMPLERS = {
+    "tpe": "TPE",
+    "gp": "Gaussian process",
+    "nsga2": "NSGA-II",
+    "qmc": "Sobol points",
+    "random": "random",
+}
+
+
+class Told(NamedTuple):
+    """One finished configuration, as a sampler hears of it.
+
+    Attributes:
+        point: where in the space.
+        values: mean (source, target) validation accuracy over the seeds; None if any seed failed.
+    """
+
+    point: Point
+    values: tuple[float, float] | None
+
+
+class Ask(NamedTuple):
+    """Which suggestion is asked for.
+
+    Attributes:
+        sampler: a key of `SAMPLERS`.
+        seed: the search's seed.
+        label: the curve; every curve has random numbers of its own.
+        n_before: how many configurations have been asked for before.
+        budget: how many will be asked for in all.
+        attempt: how many suggestions in its place were known already.
+    """
+
+    sampler: str
+    seed: int
+    label: str
+    n_before: int
+    budget: int
+    attempt: int = 0
+
+
+def suggestion(
+    axes: Sequence[Axis], ask: Ask, finished: Sequence[Told], pending: Sequence[Point]
+) -> Point:
+    """The point that a sampler suggests, its numbers rounded.
+
+    Args:
+        axes: what is searched.
+        ask: which sampler, and which suggestion.
+        finished: what is known, in an order that does not depend on who asks.
+        pending: points whose results are not known yet.
+    """
+    if ask.sampler == "qmc":
+        return _sobol(axes, ask)
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        # What Optuna calls experimental has been so for years.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(directions=["maximize"] * 2, sampler=_sampler(ask))
+        spans = distributions(axes)
+        for trial in _trials(ask, spans, finished, pending):
+            study.add_trial(trial)
+        params = study.ask(spans).params
+    return {a.key: params[a.key] if a.choices else a.rounded(params[a.key]) for a in axes}
+
+
+def draw(axes: Sequence[Axis], ask: Ask) -> Point:
+    """A uniformly drawn point: where a sampler does nothing but repeat itself.
+
+    Args:
+        axes: what is searched.
+        ask: which suggestion.
+    """
+    return _at(axes, np.random.default_rng(_seed(ask)).random(len(axes)))
+
+
+def distributions(axes: Sequence[Axis]) -> dict[str, optuna.distributions.BaseDistribution]:
+    """The axes as Optuna knows them, by key."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    found: dict[str, Any] = {}
+    for axis in axes:
+        if axis.choices:
+            found[axis.key] = CategoricalDistribution(axis.choices)
+        elif axis.whole:
+            found[axis.key] = IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+        else:
+            found[axis.key] = FloatDistribution(axis.low, axis.high, log=axis.log)
+    return found
+
+
+def _trials(
+    ask: Ask, spans: Mapping[str, Any], finished: Sequence[Told], pending: Sequence[Point]
+) -> list[optuna.trial.FrozenTrial]:
+    from optuna.trial import TrialState, create_trial
+
+    trials = []
+    n_complete = 0
+    for told in finished:
+        given: dict[str, Any] = {"params": told.point, "distributions": dict(spans)}
+        if told.values is None:
+            trials.append(create_trial(state=TrialState.FAIL, **given))
+            continue
+        if ask.sampler == "nsga2":
+            # Generations are kept with the trials; these are those that the sampler would give.
+            generation = n_complete // _population(ask)
+            given["system_attrs"] = {"NSGAIISampler:generation": generation}
+        n_complete += 1
+        trials.append(create_trial(state=TrialState.COMPLETE, values=told.values, **given))
+    for point in pending:
+        trials.append(
+            create_trial(state=TrialState.RUNNING, params=point, distributions=dict(spans))
+        )
+    return trials
+
+
+def _sampler(ask: Ask) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    seed = _seed(ask)
+    if ask.sampler == "tpe":
+        return samplers.TPESampler(seed=seed, multivariate=True, group=True)
+    if ask.sampler == "gp":
+        return samplers.GPSampler(seed=seed)
+    if ask.sampler == "nsga2":
+        # Optuna's own choice would draw a lone number anew for every child.
+        return samplers.NSGAIISampler(
+            seed=seed,
+            population_size=_population(ask),
+            crossover=samplers.nsgaii.SBXCrossover(),
+            mutation_prob=0.1,
+        )
+    return samplers.RandomSampler(seed=seed)
+
+
+def _population(ask: Ask) -> int:
+    """Several generations within the budget; Optuna's default of 50 would see none of them end."""
+    return max(4, min(50, ask.budget // 4))
+
+
+def _sobol(axes: Sequence[Axis], ask: Ask) -> Point:
+    # Part of scikit-learn's own requirements.
+    from scipy.stats import qmc
+
+    with warnings.catch_warnings():
+        # Sobol's points are balanced at powers of two only, and a search may stop anywhere.
+        warnings.simplefilter("ignore", UserWarning)
+        seed = _seed(ask._replace(n_before=0, attempt=0))
+        points = qmc.Sobol(len(axes), seed=seed).random(ask.n_before + 1)
+    return _at(axes, points[-1])
+
+
+def _at(axes: Sequence[Axis], shares: Any) -> Point:
+    """The point at shares in [0, 1) of every axis."""
+    point: Point = {}
+    for axis, share in zip(axes, map(float, shares), strict=True):
+        if axis.choices:
+            point[axis.key] = axis.choices[int(share * len(axis.choices))]
+        else:
+            low, high = axis.place(axis.low), axis.place(axis.high)
+            point[axis.key] = axis.value_at(low + share * (high - low))
+    return point
+
+
+def _seed(ask: Ask) -> int:
+    text = repr((ask.seed, ask.label, ask.n_before, ask.attempt))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

@@ -1,0 +1,275 @@
+"""The search of a study: told how trials ended, it says which configurations come next.
+
+Everything it knows comes from records, and what it asks for depends on nothing else, so that a run
+that was killed, continued or extended asks for what one uninterrupted run would have asked for. It
+reads validation counts alone.
+
+Each curve is searched by itself: `at_once` configurations are asked for, and the next when all of
+them have their results, so that the choice does not depend on the number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from clsweep import fill, measures
+from clsweep.configurations import Configuration, configurations, searched_requests
+from clsweep.samplers import Ask, Told, draw, suggestion
+from clsweep.schema import Record
+from clsweep.space import Point, Space, space_of
+
+if TYPE_CHECKING:
+    from clsweep.study import Study
+
+__all__ = ["Search", "expected", "validation_point"]
+
+_Propose = Callable[[int, list[Told], list[Point]], Point | None]
+
+# A sampler repeats what is good, and what has been run tells nothing new: so often it is asked for
+# something else, before points are drawn; a small space runs out of those.
+_SUGGESTIONS, _DRAWS = 10, 200
+
+
+def validation_point(record: Record) -> tuple[float, float] | None:
+    """(source, target) accuracy on validation data after the last task; None if it failed.
+
+    Args:
+        record: one trial.
+    """
+    rows = [row for row in record["accuracy"] if row[2] == "validation"]
+    if record["trial"]["status"] != "ok" or not rows:
+        return None
+    n_tasks = 1 + max(max(row[:2]) for row in rows)
+    acc = measures.accuracy_table(rows, "validation", n_tasks)
+    point = measures.source_accuracy(acc), measures.target_accuracy(acc)
+    return point if all(map(math.isfinite, point)) else None
+
+
+@dataclass
+class _Row:
+    """One configuration, with what is known of its seeds."""
+
+    configuration: Configuration
+    point: Point
+    results: dict[int, tuple[float, float] | None] = field(default_factory=dict)
+    # When its first result was there; orders what was asked for in turn.
+    since: str = ""
+
+    def told(self, seeds: Sequence[int]) -> Told:
+        values = [self.results[seed] for seed in seeds]
+        sound = [value for value in values if value is not None]
+        if len(sound) < len(values):
+            return Told(self.point, None)
+        sources, targets = zip(*sound, strict=True)
+        n = len(sound)
+        return Told(self.point, (math.fsum(sources) / n, math.fsum(targets) / n))
+
+
+@dataclass
+class _Line:
+    """The search of one curve."""
+
+    label: str
+    space: Space
+    rows: dict[str, _Row] = field(default_factory=dict)
+    is_over: bool = False
+
+
+class Search:
+    """What has been asked and told so far, for every curve that is searched."""
+
+    def __init__(self, study: Study, records: Sequence[Record], done: Set[str]) -> None:
+        """Start from what is stored.
+
+        Args:
+            study: the study.
+            records: of the results folder, this study's or not.
+            done: ids of the trials among them that count as finished.
+        """
+        self.study, self.settings = study, study.search
+        self._lines = [
+            _Line(request.label, space_of(study, request)) for request in searched_requests(study)
+        ]
+        names = {c.id: c for c in configurations(study) if c.method in ("finetune", "frozen")}
+        self._references = {key: _Row(c, {}) for key, c in names.items()}
+        for record in records:
+            if record["trial"]["trial_id"] in done:
+                self.told(record)
+            else:
+                # It runs again, and keeps its place among those that were asked for.
+                self._row_of(record)
+
+    @property
+    def known(self) -> list[Configuration]:
+        """All configurations that have a result or have been asked for, curve by curve."""
+        return [row.configuration for line in self._lines for row in self._ordered(line)]
+
+    @property
+    def n_to_come(self) -> dict[str, int]:
+        """Label -> how many configurations may still be asked for, at most."""
+        return {
+            line.label: 0 if line.is_over else max(0, self.settings.trials - len(line.rows))
+            for line in self._lines
+        }
+
+    def told(self, record: Record) -> None:
+        """Take note of a trial that has ended; what is not of a searched curve is left aside.
+
+        Args:
+            record: the trial.
+        """
+        row = self._row_of(record)
+        if row is None:
+            return
+        trial = record["trial"]
+        row.results[trial["seed"]] = validation_point(record)
+        row.since = min(row.since or trial["finished_at"], trial["finished_at"])
+
+    def more(self) -> list[Configuration]:
+        """The configurations to run now; empty while those asked for before are waited for.
+
+        A curve that is drawn, or whose budget is spent, asks for nothing.
+        """
+        return [made for line in self._lines for made in self._more(line)]
+
+    def stand_ins(self) -> list[Configuration]:
+        """What is still to come, as configurations in the middle of each space: for a forecast."""
+        found = []
+        for line in self._lines:
+            point = {
+                axis.key: axis.choices[0]
+                if axis.choices
+                else axis.value_at((axis.place(axis.low) + axis.place(axis.high)) / 2)
+                for axis in line.space.axes
+            }
+            like = line.space.configuration(point)
+            n = self.n_to_come[line.label]
+            found += [replace(like, id=f"{like.id}+{index}") for index in range(n)]
+        return found
+
+    # ------------------------------------------------------------------------- private pieces
+
+    def _row_of(self, record: Record) -> _Row | None:
+        config = record["config"]
+        key = config["config_id"]
+        if key in self._references:
+            return self._references[key]
+        for line in self._lines:
+            if key in line.rows:
+                return line.rows[key]
+            point = line.space.point_of(config)
+            if point is not None:
+                line.rows[key] = _Row(line.space.configuration(point), point)
+                return line.rows[key]
+        return None
+
+    def _is_complete(self, row: _Row) -> bool:
+        return all(seed in row.results for seed in self.study.seeds)
+
+    def _ordered(self, line: _Line) -> list[_Row]:
+        """Rows as they were asked for, batch by batch; within one, in an order of no time."""
+        complete = [row for row in line.rows.values() if self._is_complete(row)]
+        complete.sort(key=lambda row: (row.since, row.configuration.id))
+        ordered: list[_Row] = []
+        while len(ordered) < len(complete):
+            start, end = self._batch(line, len(ordered))
+            ordered += sorted(complete[start:end], key=lambda row: row.configuration.id)
+        others = [row for row in line.rows.values() if not self._is_complete(row)]
+        return ordered + sorted(others, key=lambda row: row.configuration.id)
+
+    def _batch(self, line: _Line, n: int) -> tuple[int, int]:
+        """First and last plus one of the batch that the `n`-th configuration is in."""
+        size, first = self.settings.at_once, self.settings.at_once
+        if self.settings.kind == "fill":
+            first = len(fill.coarse_values(line.space.axes[0], self.settings.coarse))
+        if n < first:
+            return 0, first
+        start = first + (n - first) // size * size
+        return start, start + size
+
+    def _more(self, line: _Line) -> list[Configuration]:
+        ordered = self._ordered(line)
+        n_complete = sum(map(self._is_complete, ordered))
+        start, end = self._batch(line, n_complete)
+        n = min(end, self.settings.trials) - len(ordered)
+        if line.is_over or n <= 0:
+            return []
+        refines = self.settings.kind == "fill" and start > 0
+        if refines and not all(map(self._is_complete, self._references.values())):
+            return []  # the ends of a front are measured by them
+        known = [row.told(self.study.seeds) for row in ordered[:start]]
+        # A batch of which a part has its results is made again, and asked for without that part.
+        batch: list[Point] = []
+        new: list[Configuration] = []
+        propose = self._filler(line) if self.settings.kind == "fill" else self._sampler(line)
+        for index in range(start, end):
+            made = propose(index, known, batch) if len(new) < n else None
+            if made is None:
+                break
+            batch.append(made)
+            configuration = line.space.configuration(made)
+            if configuration.id not in line.rows:
+                line.rows[configuration.id] = _Row(configuration, made)
+                new.append(configuration)
+        line.is_over = not new and len(ordered) == n_complete
+        return new
+
+    def _filler(self, line: _Line) -> _Propose:
+        (axis,) = line.space.axes
+        ends = fill.Ends(self._reference("finetune", 1), self._reference("frozen", 0))
+
+        def propose(index: int, finished: list[Told], pending: list[Point]) -> Point | None:
+            known: dict[float, tuple[float, float] | None] = {
+                told.point[axis.key]: told.values for told in finished
+            }
+            known |= {point[axis.key]: None for point in pending}
+            settings = self.settings
+            value = fill.next_value(
+                axis, known, coarse=settings.coarse, gap=settings.gap, ends=ends
+            )
+            return None if value is None else {axis.key: value}
+
+        return propose
+
+    def _reference(self, method: str, index: int) -> float:
+        for row in self._references.values():
+            if row.configuration.method == method and self._is_complete(row):
+                values = row.told(self.study.seeds).values
+                return math.nan if values is None else values[index]
+        return math.nan
+
+    def _sampler(self, line: _Line) -> _Propose:
+        axes, settings = line.space.axes, self.settings
+
+        def propose(index: int, finished: list[Told], pending: list[Point]) -> Point | None:
+            asked = [told.point for told in finished] + pending
+            ask = Ask(settings.sampler, settings.seed, line.label, index, settings.trials)
+            for attempt in range(_SUGGESTIONS + _DRAWS):
+                again = ask._replace(attempt=attempt)
+                point = (
+                    suggestion(axes, again, finished, pending)
+                    if attempt < _SUGGESTIONS
+                    else draw(axes, again)
+                )
+                if point not in asked:
+                    return point
+            return None
+
+        return propose
+
+
+def expected(study: Study, records: Sequence[Record], done: Set[str]) -> list[Configuration]:
+    """All configurations of a study: its own, those that were searched, stand-ins for the rest.
+
+    Args:
+        study: the study.
+        records: of the results folder.
+        done: ids of the trials that count as finished.
+    """
+    search = Search(study, records, done)
+    if study.search.kind == "fill":
+        search.more()  # which costs nothing, and tells whether there is anything to come
+    return configurations(study) + search.known + search.stand_ins()

@@ -1,0 +1,105 @@
+"""`[search]` of a study file: how the configurations of each method are chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clsweep.grid import TrainingAxes, TrainingOverrides
+from clsweep.settings import Section
+from clsweep.study_errors import mistake
+
+__all__ = ["SearchConfig"]
+
+if TYPE_CHECKING:
+    _Training = TrainingOverrides
+else:
+    _Training = TrainingAxes
+
+_USED_KEYS = {
+    "grid": ("kind",),
+    "optuna": ("kind", "trials", "sampler", "seed", "at_once", "nuisance", "training"),
+    "fill": ("kind", "trials", "coarse", "gap", "at_once"),
+}
+
+
+class SearchConfig(Section):
+    """How configurations are chosen, `[search]`; on validation accuracies alone."""
+
+    kind: Annotated[
+        Literal["grid", "optuna", "fill"],
+        Field(
+            description="'grid': every combination of the values in the file; 'optuna': a sampler "
+            "that maximises source and target accuracy; 'fill': values of the knob that draw the "
+            "front without wide gaps"
+        ),
+    ] = "grid"
+    trials: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="configurations per curve, the same for all, each trained with every seed",
+        ),
+    ] = 40
+    sampler: Annotated[
+        Literal["tpe", "gp", "nsga2", "qmc", "random"],
+        Field(
+            description="'tpe', 'gp' (Gaussian process, slow to ask, for a hundred trials at "
+            "most), 'nsga2', 'qmc' (Sobol points), 'random' (optuna)"
+        ),
+    ] = "tpe"
+    seed: Annotated[int, Field(ge=0, description="seed of the sampler (optuna)")] = 0
+    at_once: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="configurations per curve that are asked for together, before the results "
+            "of any are known; the choice does not depend on how many workers there are",
+        ),
+    ] = 1
+    nuisance: Annotated[
+        bool,
+        Field(
+            description="whether the methods' own nuisance values, such as temperatures, are "
+            "searched along where the file names none (optuna)"
+        ),
+    ] = False
+    training: Annotated[
+        _Training,
+        Field(
+            description="keys of [training] that are searched for every method alike, references "
+            "apart; a source model is trained per value, so that a list costs less than a range "
+            "(optuna)"
+        ),
+    ] = TrainingAxes()
+    coarse: Annotated[
+        int, Field(ge=2, le=100, description="values that the front is first drawn with (fill)")
+    ] = 5
+    gap: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="distance of neighbouring points, in accuracy, at which the front counts "
+            "as drawn (fill)",
+        ),
+    ] = 0.05
+
+    @property
+    def used_keys(self) -> tuple[str, ...]:
+        """The keys that mean something for this kind of search."""
+        return _USED_KEYS[self.kind]
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchConfig:
+        for key in type(self).model_fields:
+            default = type(self).model_fields[key].default
+            if key not in self.used_keys and getattr(self, key) != default:
+                raise mistake(
+                    f"'{key}' means nothing for kind = '{self.kind}'",
+                    expected="only " + ", ".join(f"'{k}'" for k in self.used_keys),
+                    at=(key,),
+                )
+        return self

@@ -1,0 +1,299 @@
+"""The space of one curve: which numbers a search chooses, from what, and which it leaves alone.
+
+What a method declares as a knob is searched over its declared range, unless the study file narrows
+it to a range, a list or one value; so are its nuisance values if the file asks for that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from clsweep.configurations import (
+    Configuration,
+    configuration_at,
+    corner,
+    is_searched,
+    searched_requests,
+)
+from clsweep.declarations import knob_keys, role_of, search_range
+from clsweep.grid import MethodRequest, Range
+from clsweep.methods import METHODS
+from clsweep.study_errors import mistake, mistake_at, mistake_below
+
+if TYPE_CHECKING:
+    from clsweep.search_settings import SearchConfig
+    from clsweep.study import Study
+
+__all__ = ["Axis", "Point", "Space", "check_spaces", "opened_methods", "space_of"]
+
+Point = dict[str, Any]
+
+# Enough to tell two points of a front apart, and few enough to be read and typed again.
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One number that a search chooses.
+
+    Attributes:
+        key: of the method's table, or 'training.KEY'.
+        choices: the values of a list; empty for a range.
+        low: lower end of a range.
+        high: upper end of a range.
+        log: whether a range is searched on a logarithmic scale.
+        whole: whether a range holds whole numbers.
+        floor: smallest value that may be asked for; below `low` where a front may need it.
+        ceiling: largest value that may be asked for.
+    """
+
+    key: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    floor: float = 0.0
+    ceiling: float = 0.0
+
+    def rounded(self, value: float) -> float:
+        """The nearest value of the range with three significant digits.
+
+        Args:
+            value: any number.
+        """
+        short = float(f"{value:.{_DIGITS}g}")
+        if self.whole:
+            return int(min(max(round(short), self.floor), self.ceiling))
+        return float(min(max(short, self.floor), self.ceiling))
+
+    def place(self, value: float) -> float:
+        """Where a value lies on the scale that is searched.
+
+        Args:
+            value: of the range.
+        """
+        return math.log(value) if self.log else float(value)
+
+    def value_at(self, place: float) -> float:
+        """The value at a place, rounded; see `place`."""
+        return self.rounded(math.exp(place) if self.log else place)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a search could ask for the value."""
+        if self.choices:
+            return value in self.choices
+        return isinstance(value, int | float) and self.floor <= value <= self.ceiling
+
+
+@dataclass(frozen=True)
+class Space:
+    """All numbers that a search chooses for one curve.
+
+    Attributes:
+        study: the study.
+        request: the curve's table of the study file.
+        axes: the numbers, in declared order.
+    """
+
+    study: Study
+    request: MethodRequest
+    axes: tuple[Axis, ...]
+
+    def configuration(self, point: Mapping[str, Any]) -> Configuration:
+        """The configuration with the numbers of a point.
+
+        Args:
+            point: a value for every axis.
+        """
+        return configuration_at(self.study, self.request, point)
+
+    def point_of(self, config: Mapping[str, Any]) -> Point | None:
+        """The point that a stored configuration lies at; None if it is not in the space.
+
+        Args:
+            config: the 'config' part of a record.
+        """
+        if config["method"] != self.request.name:
+            return None
+        numbers = {
+            **config["hyper"],
+            **{f"training.{k}": v for k, v in config["training"].items()},
+        }
+        point = {axis.key: numbers.get(axis.key) for axis in self.axes}
+        if not all(axis.holds(point[axis.key]) for axis in self.axes):
+            return None
+        return point if self.configuration(point).id == config["config_id"] else None
+
+
+def space_of(study: Study, request: MethodRequest) -> Space:
+    """The space of one curve of a study.
+
+    Args:
+        study: the study.
+        request: one of its tables, which `configurations.is_searched`.
+    """
+    numbers = METHODS[request.name].hyper.model_fields
+    found = []
+    for key, values in request.axes().items():
+        bounds = {type(rule).__name__: rule for rule in numbers[key].metadata}
+        lowest = getattr(bounds.get("Ge"), "ge", -math.inf)
+        highest = getattr(bounds.get("Le"), "le", math.inf)
+        found.append(_axis(key, values, study.search.kind == "fill", lowest, highest))
+    for key, values in request.training.axes().items():
+        found.append(_axis(f"training.{key}", values, False, -math.inf, math.inf))
+    return Space(study, request, tuple(axis for axis in found if axis is not None))
+
+
+def opened_methods(
+    search: SearchConfig, methods: tuple[MethodRequest, ...]
+) -> tuple[MethodRequest, ...]:
+    """The tables with the range of everything that they leave to the search.
+
+    Args:
+        search: the study's `[search]`.
+        methods: the tables as the file has them; a grid's stay as they are.
+
+    Raises:
+        PydanticCustomError: one asks for what this kind of search cannot do.
+    """
+    made = []
+    for index, request in enumerate(methods):
+        try:
+            made.append(_opened(search, request))
+        except PydanticCustomError as error:
+            raise mistake_at(error, ("methods", index)) from None
+    return tuple(made)
+
+
+def _opened(search: SearchConfig, request: MethodRequest) -> MethodRequest:
+    if search.kind == "grid":
+        _check_no_open_range(request)
+        return request
+    if METHODS[request.name].is_reference:
+        return request
+    numbers = METHODS[request.name].hyper.model_fields
+    knobs = knob_keys(numbers)
+    wanted = set(knobs)
+    if search.kind == "fill":
+        wanted = set() if is_searched(request) else set(knobs[:1])
+    elif search.nuisance:
+        wanted |= {key for key, field in numbers.items() if role_of(field) == "nuisance"}
+    ranges: dict[str, Any] = {}
+    for key in wanted - request.model_fields_set:
+        declared = search_range(numbers[key])
+        assert declared, f"{request.name}.{key} declares no range"
+        number = int if numbers[key].annotation is int else float
+        low, high, log = declared
+        ranges[key] = Range(number(low), number(high), log)
+    training = request.training.axes()
+    shared = {
+        key: values
+        for key, values in search.training.axes().items()
+        if key not in training and not ({key, *training} >= {"steps", "epochs"})
+    }
+    if shared:
+        ranges["training"] = request.training.model_copy(update=shared)
+    made = request.model_copy(update=ranges)
+    if search.kind == "fill":
+        _check_one_range(made)
+    return made
+
+
+def check_spaces(study: Study) -> None:
+    """That both ends of every range are sound, and no two searches can choose the same.
+
+    Args:
+        study: the study.
+
+    Raises:
+        PydanticCustomError: they are not, or they can.
+    """
+    searched = searched_requests(study)
+    for index, request in enumerate(study.methods):
+        if request not in searched:
+            continue
+        for last in (False, True):
+            try:
+                corner(study, request, last=last)
+            except ValidationError as error:
+                raise mistake_below(error, ("methods", index)) from None
+        for earlier in study.methods[:index]:
+            if earlier.name == request.name and _overlap(earlier, request):
+                raise mistake(
+                    f"'{earlier.label}' and '{request.label}' search the same configurations",
+                    expected="tables that differ in a number which is not searched",
+                    at=("methods", index),
+                )
+
+
+def _overlap(one: MethodRequest, other: MethodRequest) -> bool:
+    pairs = [(values, other.axes()[key]) for key, values in one.axes().items()]
+    trainings = one.training.axes(), other.training.axes()
+    pairs += [(trainings[0][key], trainings[1][key]) for key in {*trainings[0]} & {*trainings[1]}]
+    return all(_meet(*pair) for pair in pairs)
+
+
+def _meet(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    if isinstance(one, Range) and isinstance(other, Range):
+        return one[0] <= other[1] and other[0] <= one[1]
+    if isinstance(other, Range):
+        one, other = other, one
+    if isinstance(one, Range):
+        return any(one[0] <= value <= one[1] for value in other)
+    return not set(one).isdisjoint(other)
+
+
+def _all_axes(request: MethodRequest) -> dict[str, tuple[Any, ...]]:
+    training = {f"training.{key}": values for key, values in request.training.axes().items()}
+    return {**request.axes(), **training}
+
+
+def _check_no_open_range(request: MethodRequest) -> None:
+    for key, values in _all_axes(request).items():
+        if isinstance(values, Range):
+            raise mistake(
+                "the range has no 'n'",
+                expected="{low = ..., high = ..., n = ...}",
+                next_step='only a search, [search] kind = "optuna" or "fill", chooses values',
+                at=tuple(key.split(".")),
+            )
+
+
+def _check_one_range(request: MethodRequest) -> None:
+    axes = _all_axes(request)
+    several = [key for key, values in axes.items() if len(values) > 1]
+    for key in several:
+        if key != several[0] or not isinstance(axes[key], Range):
+            raise mistake(
+                f"kind = 'fill' turns one knob, and {key} has several values as well"
+                if isinstance(axes[several[0]], Range)
+                else f"kind = 'fill' chooses the values, and {key} lists them",
+                expected="one range { low = ..., high = ... } without n, and one value for every "
+                "other number",
+                next_step="write a [[methods]] table with a label of its own for each value",
+                at=tuple(key.split(".")),
+            )
+
+
+def _axis(
+    key: str, values: tuple[Any, ...], reaches: bool, lowest: float, highest: float
+) -> Axis | None:
+    if not isinstance(values, Range):
+        return Axis(key, choices=values) if len(values) > 1 else None
+    low, high = values
+    whole = isinstance(low, int)
+    floor, ceiling = low, high
+    if reaches and not whole:
+        # As far again beyond each end as the range is wide.
+        width = math.log(high / low) if values.log else high - low
+        floor = low * math.exp(-width) if values.log else low - width
+        ceiling = high * math.exp(width) if values.log else high + width
+        floor, ceiling = max(floor, lowest), min(ceiling, highest)
+    return Axis(key, (), low, high, values.log, whole, floor, ceiling)

@@ -1,0 +1,350 @@
+"""The search: nothing lost, nothing repeated, the same choices whoever asks; no look at test."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import Counter
+
+import pytest
+from optuna.trial import TrialState
+
+from clsweep.configurations import Configuration, configuration_asked, configurations, examples
+from clsweep.errors import StudyError
+from clsweep.samplers import Ask, Told, _trials, distributions, suggestion
+from clsweep.search import Search, expected, validation_point
+from clsweep.space import space_of
+from clsweep.study import parse_study, resolved_toml
+from tests.searches import (
+    EWC,
+    HEAD,
+    LWF,
+    REFERENCES,
+    chosen,
+    record,
+    searched,
+    share,
+    smooth,
+    work,
+)
+
+TPE = 'kind = "optuna"\ntrials = 13'
+KINDS = {
+    "tpe": TPE,
+    "tpe, three at once": TPE + "\nat_once = 3",
+    "nsga2": 'kind = "optuna"\nsampler = "nsga2"\ntrials = 13',
+    "sobol": 'kind = "optuna"\nsampler = "qmc"\ntrials = 13\nat_once = 2',
+    "random": 'kind = "optuna"\nsampler = "random"\ntrials = 6',
+    "fill": 'kind = "fill"\ntrials = 13\ngap = 0.1',
+    "fill, two at once": 'kind = "fill"\ntrials = 13\ngap = 0.1\nat_once = 2',
+}
+
+
+def ids(records) -> list[str]:
+    return sorted(r["trial"]["trial_id"] for r in records)
+
+
+@pytest.mark.parametrize("search", KINDS.values(), ids=KINDS)
+def test_killed_anywhere_and_on_any_number_of_workers_it_chooses_the_same(search: str) -> None:
+    study = searched(search)
+    whole = work(study)
+    assert len(set(ids(whole))) == len(whole), "a trial was repeated"
+    rng = random.Random(search)
+    for _ in range(4):
+        records, n_kills = [], 0
+        while len(records) < len(whole) and n_kills < 50:
+            n_new = rng.randrange(1, len(whole) + 1)
+            workers, order = rng.randrange(1, 6), rng.random()
+            records = work(study, records, n_new=n_new, workers=workers, order=order)
+            n_kills += 1
+        assert work(study, records) == records, "there was more to do"
+        assert ids(records) == ids(whole)
+        assert chosen(study, records) == chosen(study, whole)
+
+
+@pytest.mark.parametrize("search", [TPE, KINDS["fill"]], ids=["tpe", "fill"])
+def test_a_larger_budget_goes_on_where_the_smaller_one_ended(search: str) -> None:
+    small, large = (searched(search.replace("trials = 13", f"trials = {n}")) for n in (4, 8))
+    first = work(small)
+    assert {label: len(found) for label, found in chosen(small, first).items()} == {
+        "EWC": 4,
+        "LwF": 4,
+    }
+    both = work(large, first)
+    assert both[: len(first)] == first
+    assert ids(both) == ids(work(large)), "not what an uninterrupted run would have chosen"
+    assert {len(found) for found in chosen(large, both).values()} == {8}
+
+
+def test_more_seeds_are_trained_for_what_was_chosen_before_anything_new() -> None:
+    records = work(searched(TPE.replace("13", "4"), seeds=1))
+    wider = searched(TPE.replace("13", "5"), seeds=3)
+    after = work(wider, records)
+    assert len(after) == 3 * (2 + 2 * 5)
+    new = after[len(records) :]
+    before = {r["trial"]["config_id"] for r in records}
+    first_unknown = next(i for i, r in enumerate(new) if r["trial"]["config_id"] not in before)
+    # Each curve waits for its own four alone.
+    label = new[first_unknown]["trial"]["label"]
+    rest = [r for r in new[first_unknown:] if r["trial"]["label"] == label]
+    assert not {r["trial"]["config_id"] for r in rest} & before
+
+
+def test_every_curve_gets_the_same_number_and_references_run_once() -> None:
+    diverges = lambda c, seed: None if c.method == "lwf" and seed else smooth(c, seed)  # noqa: E731
+    records = work(searched(TPE), world=diverges)
+    counts = Counter(r["trial"]["label"] for r in records)
+    assert counts == {"fine-tuning": 2, "frozen trunk": 2, "EWC": 26, "LwF": 26}
+
+
+class Untouchable:
+    """A count that fails whoever looks at it."""
+
+    def _refuse(self, *_: object) -> None:
+        raise AssertionError("the search has read a test count")
+
+    __int__ = __float__ = __index__ = __truediv__ = __rtruediv__ = __add__ = __radd__ = _refuse
+    __lt__ = __gt__ = __bool__ = __eq__ = __hash__ = _refuse  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("search", [TPE, KINDS["fill"]], ids=["tpe", "fill"])
+def test_test_counts_cannot_reach_the_search(search: str) -> None:
+    study = searched(search.replace("trials = 13", "trials = 12"))
+    records = work(study)
+    more = searched(search)
+    done = {r["trial"]["trial_id"] for r in records}
+    asked = [c.id for c in Search(more, records, done).more()]
+    assert asked
+    poisoned = copy.deepcopy(records)
+    for one in poisoned:
+        for row in one["accuracy"]:
+            if row[2] == "test":
+                row[3] = row[4] = Untouchable()
+    assert [c.id for c in Search(more, poisoned, done).more()] == asked
+    # The counterpart: validation counts do reach it.
+    for one in poisoned:
+        for row in one["accuracy"]:
+            if row[2] == "validation":
+                row[3] = 10**6 // 2
+    assert [c.id for c in Search(more, poisoned, done).more()] != asked
+
+
+def test_a_failed_seed_fails_its_configuration_and_is_told_as_failed() -> None:
+    study = searched(TPE.replace("13", "6"), seeds=2)
+    space = space_of(study, study.methods[2])
+    points = [{"lam": 10.0}, {"lam": 100.0}, {"lam": 1000.0}]
+    search = Search(study, [], set())
+    for at, (point, fails) in enumerate(zip(points, (None, 1, None), strict=True)):
+        configuration = space.configuration(point)
+        for seed in study.seeds:
+            values = None if seed == fails else smooth(configuration, seed)
+            search.told(record(configuration, seed, values, 10 * at + seed))
+    (line,) = (line for line in search._lines if line.label == "EWC")
+    told = [row.told(study.seeds) for row in search._ordered(line)]
+    assert [one.values is None for one in told] == [False, True, False]
+    one, other = (smooth(space.configuration(points[0]), seed) for seed in study.seeds)
+    mean = (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
+    assert told[0].values == pytest.approx(mean, abs=1e-6)
+    ask = Ask("tpe", 0, "EWC", 3, 6)
+    trials = _trials(ask, distributions(space.axes), told, [{"lam": 5.0}])
+    states = [trial.state for trial in trials]
+    ok, failed, running = TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING
+    assert states == [ok, failed, ok, running]
+    assert search.n_to_come["EWC"] == 3, "a failure counts as spent"
+
+
+def test_accuracies_that_are_missing_are_no_accuracies() -> None:
+    (configuration, *_) = configurations(searched(TPE))
+    sound = record(configuration, 0, (0.25, 0.75), 0)
+    assert validation_point(sound) == (0.25, 0.75)
+    assert validation_point(record(configuration, 0, None, 0)) is None
+    for lost in ([1, 0, "validation"], [1, 1, "validation"]):
+        holed = copy.deepcopy(sound)
+        holed["accuracy"] = [row for row in holed["accuracy"] if row[:3] != lost]
+        assert validation_point(holed) is None
+
+
+def test_what_is_chosen_is_the_configuration_of_a_grid_with_the_same_numbers() -> None:
+    study = searched(TPE)
+    (made, *_) = Search(study, [], set()).more()
+    lam = made.hyper.model_dump()["lam"]
+    assert len(f"{lam:.10g}".replace(".", "").strip("0")) <= 3 or lam >= 1000
+    assert float(f"{lam:.3g}") == lam
+    plain = HEAD.format(seeds=2, search="").replace("[search]\n", "")
+    grid = parse_study(plain + EWC.replace("{ low = 1, high = 1e8 }", repr(lam)))
+    assert [c.id for c in configurations(grid)] == [made.id]
+    assert configuration_asked(study, made.asked) == made
+
+
+def test_results_of_a_grid_count_as_trials_of_the_search() -> None:
+    plain = HEAD.format(seeds=2, search="").replace("[search]\n", "")
+    values = "[10.0, 1e4, 1e6]"
+    grid = parse_study(plain + EWC.replace("{ low = 1, high = 1e8 }", values))
+    records = [
+        record(c, seed, smooth(c, seed), 0) for c in configurations(grid) for seed in (0, 1)
+    ]
+    outside = EWC.replace("{ low = 1, high = 1e8 }", "1e9")
+    (other,) = configurations(parse_study(plain + outside))
+    records += [record(other, seed, smooth(other, seed), 0) for seed in (0, 1)]
+    study = searched(TPE, EWC)
+    after = work(study, records)
+    assert len(after) == 2 * (13 + 1), "10 are chosen beside the three; one is outside the range"
+    assert len(chosen(study, after)["EWC"]) == 13
+
+
+def test_a_space_that_is_used_up_ends_the_search() -> None:
+    study = searched(TPE, EWC.replace("{ low = 1, high = 1e8 }", "[1.0, 10.0, 100.0]"))
+    records = work(study)
+    assert len(records) == 2 * 3
+    done = {r["trial"]["trial_id"] for r in records}
+    search = Search(study, records, done)
+    assert search.more() == []
+    assert search.n_to_come == {"EWC": 0}
+
+
+def test_a_plan_counts_what_is_to_come() -> None:
+    study = searched(TPE)
+    grid = expected(study, [], set())
+    assert Counter(c.label for c in grid) == {
+        "fine-tuning": 1,
+        "frozen trunk": 1,
+        "EWC": 13,
+        "LwF": 13,
+    }
+    assert len({c.id for c in grid}) == len(grid)
+    half = work(study, n_new=30)
+    known = expected(study, half, {r["trial"]["trial_id"] for r in half})
+    assert len(known) == len(grid)
+    assert {r["trial"]["config_id"] for r in half} <= {c.id for c in known}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
+def test_suggestions_lie_in_the_space_and_repeat_themselves(sampler: str) -> None:
+    methods = '[[methods]]\nname = "replay"\nmemory_size = { low = 10, high = 500 }\nfill = '
+    methods += '["balanced", "reservoir"]\ntraining = { lr = { low = 0.01, high = 0.1 } }\n'
+    study = searched(f'kind = "optuna"\nsampler = "{sampler}"\ntrials = 40', methods)
+    axes = space_of(study, study.methods[0]).axes
+    assert [axis.key for axis in axes] == ["weight", "memory_size", "fill", "training.lr"]
+    told: list[Told] = []
+    for index in range(12):
+        ask = Ask(sampler, 3, "replay", index, 40)
+        point = suggestion(axes, ask, told, [])
+        assert point == suggestion(axes, ask, told, []), "not a function of what is known"
+        assert point not in [one.point for one in told]
+        assert all(axis.holds(point[axis.key]) for axis in axes)
+        assert isinstance(point["memory_size"], int)
+        values = None if index == 4 else (point["weight"] / 10, 1 - point["weight"] / 10)
+        told.append(Told(point, values))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_sampler_listens_to_both_objectives(sampler: str) -> None:
+    # Good in both accuracies near λ = 1e6 alone: later suggestions gather there.
+    study = searched(f'kind = "optuna"\nsampler = "{sampler}"\ntrials = 60', EWC, seeds=1)
+
+    def world(configuration: Configuration, seed: int) -> tuple[float, float]:
+        miss = abs(share(configuration) - 0.75)
+        return 0.9 - miss, 0.8 - miss
+
+    records = work(study, world=world)
+    done = {r["trial"]["trial_id"] for r in records}
+    misses = [abs(share(c) - 0.75) for c in Search(study, records, done).known]
+    # Uniform draws miss by 0.31 on average.
+    assert sum(misses[-20:]) / 20 < 0.15
+
+
+# ---------------------------------------------------------------------------- the study file
+
+
+def test_the_declared_range_is_searched_where_the_file_names_none() -> None:
+    study = searched(TPE + "\nnuisance = true\ntraining = { lr = [0.05, 0.1] }", REFERENCES + LWF)
+    assert parse_study(resolved_toml(study)) == study
+    assert [request.training.axes() for request in study.methods] == [{}, {}, {"lr": (0.05, 0.1)}]
+    (lam, temperature, lr) = space_of(study, study.methods[2]).axes
+    assert (lam.low, lam.high, lam.log) == (1e-2, 1e2, True)
+    assert (temperature.low, temperature.high, temperature.log) == (1.0, 4.0, False)
+    assert lr.choices == (0.05, 0.1)
+    fixed = searched(TPE, LWF)
+    assert [axis.key for axis in space_of(fixed, fixed.methods[0]).axes] == ["lam"]
+    assert [c.label for c in examples(fixed)] == ["LwF", "LwF"]
+    assert configurations(fixed) == []
+
+
+def test_whether_a_range_holds_whole_numbers_is_declared_and_not_guessed() -> None:
+    methods = '[[methods]]\nname = "interpolate"\n[[methods]]\nname = "gem"\n'
+    study = searched(TPE, methods + "memory_size = { low = 10, high = 99.0 }\n")
+    (beta,) = space_of(study, study.methods[0]).axes
+    assert (beta.low, beta.high, beta.whole, beta.log) == (0.0, 1.0, False, False)
+    margin, size = space_of(study, study.methods[1]).axes
+    assert (margin.whole, size.whole) == (False, True)
+    assert (size.low, size.high, size.log) == (10, 99, True)
+    assert parse_study(resolved_toml(study)) == study
+
+
+def test_a_grid_is_what_it_was() -> None:
+    plain = HEAD.format(seeds=2, search="").replace("[search]\n", "") + LWF
+    assert parse_study(plain) == parse_study(plain + '[search]\nkind = "grid"\n')
+    assert len(configurations(parse_study(plain))) == 1
+    assert "[search]" not in resolved_toml(parse_study(plain))
+
+
+MISTAKES = {
+    "a range in a grid": ('kind = "grid"', EWC, "the range has no 'n'", "methods[0].lam"),
+    "a key of another kind": (
+        'kind = "fill"\nsampler = "gp"',
+        EWC,
+        "'sampler' means nothing for kind = 'fill'",
+        "search.sampler",
+    ),
+    "an unknown sampler": (
+        'kind = "optuna"\nsampler = "tpee"',
+        EWC,
+        "did you mean 'tpe'?",
+        "search.sampler",
+    ),
+    "no trials": ('kind = "optuna"\ntrials = 0', EWC, "at least 1", "search.trials"),
+    "fill with a list": (
+        'kind = "fill"',
+        EWC.replace("{ low = 1, high = 1e8 }", "[1, 2]"),
+        "chooses the values, and lam lists them",
+        "methods[0].lam",
+    ),
+    "fill with two knobs": (
+        'kind = "fill"',
+        EWC + "training = { lr = [0.1, 0.2] }\n",
+        "turns one knob, and training.lr has several values",
+        "methods[0].training.lr",
+    ),
+    "a search for what another finds": (
+        'kind = "optuna"',
+        EWC + EWC + 'label = "again"\n',
+        "'EWC' and 'again' search the same configurations",
+        "methods[1]",
+    ),
+    "a range for words": (
+        'kind = "optuna"',
+        EWC.replace('"proximal"', "{ low = 1, high = 2 }"),
+        "a range needs a number",
+        "methods[0].form",
+    ),
+    "an end that a number cannot take": (
+        'kind = "optuna"',
+        EWC.replace("low = 1,", "low = -1, log = false,"),
+        "at least 0",
+        "methods[0].lam",
+    ),
+    "a memory larger than the data": (
+        'kind = "optuna"',
+        '[[methods]]\nname = "replay"\n',
+        "memory_size = 5000 is more than the benchmark's training examples",
+        "methods[0]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("search", "methods", "found", "where"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_named(search: str, methods: str, found: str, where: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        searched(search, methods)
+    assert found in str(caught.value)
+    assert where in str(caught.value)
