@@ -18,13 +18,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep import binding
+from clsweep.attempts import attempts_path
 from clsweep.disk import FolderLock, disk_errors, write_atomically
 from clsweep.errors import StoreError
 from clsweep.schema import (
@@ -38,7 +38,7 @@ from clsweep.schema import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Store", "attempts", "commit_record", "mark_attempt"]
+__all__ = ["Store", "commit_record"]
 
 _STALE_SECONDS = 24 * 3600
 
@@ -60,38 +60,6 @@ def commit_record(directory: Path, record: Record) -> Path:
     path = directory / "records" / f"{plain['trial']['trial_id']}.json"
     write_atomically(path, json.dumps(plain).encode())
     return path
-
-
-def mark_attempt(directory: Path, trial_id: str) -> int:
-    """Note that a trial starts; returns how often it has started since its last folded record.
-
-    Args:
-        directory: the results folder.
-        trial_id: configuration id and seed.
-
-    Raises:
-        StoreError: the disk refuses it.
-    """
-    path = _attempts_path(directory, trial_id)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(f"{socket.gethostname()} {os.getpid()}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-    return attempts(directory, trial_id)
-
-
-def attempts(directory: Path, trial_id: str) -> int:
-    """How often a trial has started since its last folded record."""
-    try:
-        return _attempts_path(directory, trial_id).read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
-
-
-def _attempts_path(directory: Path, trial_id: str) -> Path:
-    return directory / "records" / f"{trial_id}.attempts"
 
 
 # ------------------------------------------------------------------------------- the folder
@@ -270,7 +238,7 @@ class Store:
             for one in pending:
                 # A worker may have committed the trial anew since it was read.
                 if _stamp(one.path) == one.stamp:
-                    _attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
+                    attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
                     os.unlink(one.path)
             for path in records.glob(".*.tmp"):
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from clsweep import benchmarks, cache, methods, nets, stage_files, store
+from clsweep import attempts, benchmarks, cache, methods, nets, stage_files, store
 from clsweep.configurations import configuration_asked, examples
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
@@ -248,7 +248,7 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
-    store.mark_attempt(context.out, job.key)
+    attempts.mark_attempt(context.out, job.key)
     sequence = _sequence(context, job.seed)
     net = _net(context, sequence)
     method = methods.build(configuration.method, net)
@@ -267,7 +267,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         memory_bytes=learnt.memory_bytes,
         n_params=n_elements(without_statistics(learnt.params)),
         device=_device_name(context),
-        attempts=store.attempts(context.out, job.key),
+        attempts=attempts.attempts(context.out, job.key),
         counters=learnt.counters,
     )
     store.commit_record(context.out, record)
@@ -315,7 +315,7 @@ def _commit_failure(context: Context, job: Job, status: str, message: str, secon
         stages=job.needs,
         wall_seconds=seconds,
         device=_device_name(context),
-        attempts=store.attempts(context.out, job.key),
+        attempts=attempts.attempts(context.out, job.key),
     )
     store.commit_record(context.out, record)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from clsweep import disk, store
+from clsweep.attempts import attempts, mark_attempt
 from clsweep.errors import StoreError
 from clsweep.schema import normalized
-from clsweep.store import Store, attempts, commit_record, mark_attempt
+from clsweep.store import Store, commit_record
 from tests.records import STUDY_TOML, make_record, make_study, write_study
 
 RECORDS = [normalized(record) for record in make_study(("EWC", "replay"), 2, 2)]
