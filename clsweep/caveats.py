@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve
+from clsweep.declarations import MIN_DECADES, role_of, search_range
+from clsweep.inference import fewest_seeds, seeds_text
 from clsweep.methods import METHODS
 from clsweep.wording import counted
 
 __all__ = ["axes_text", "caveats", "number_text"]
+
+# A front that ends this close to a reference has reached it.
+_END_POINTS = 1.0
 
 
 def caveats(comparison: Comparison) -> tuple[str, ...]:
@@ -25,6 +33,8 @@ def caveats(comparison: Comparison) -> tuple[str, ...]:
         *_about_budgets(comparison.curves),
         *_about_starts(comparison.curves),
         *_about_references(comparison),
+        *(note for curve in comparison.curves for note in _about_range(curve)),
+        *(note for curve in comparison.curves for note in _about_ends(curve, comparison)),
         *(note for curve in comparison.curves for note in _about_edges(curve, comparison)),
     )
 
@@ -44,8 +54,11 @@ def number_text(value: Any) -> str:
 
 
 def _about_seeds(comparison: Comparison) -> Iterator[str]:
-    if len(comparison.seeds) == 1:
+    n = len(comparison.seeds)
+    if n == 1:
         yield "One seed only: differences may be luck, and no error can be given."
+    elif 1 < n < fewest_seeds() and len(comparison.curves) > 1:
+        yield seeds_text(n)
     if comparison.left_out:
         yield (
             f"Left out {_seeds(comparison.left_out)}: more finished trials can be compared over "
@@ -107,8 +120,47 @@ def _about_references(comparison: Comparison) -> Iterator[str]:
         is_asked_for = any(curve.method == "finetune" for curve in comparison.references)
         advice = "" if is_asked_for else ': add a method `name = "finetune"` to the study'
         yield f"No finished fine-tuning reference, so no required target accuracy{advice}."
-    if not any(curve.method == "joint" for curve in comparison.references):
+    methods = {curve.method for curve in comparison.references}
+    if "frozen" not in methods:
+        yield "No frozen reference: nothing shows the source end of the fronts."
+    if "joint" not in methods:
         yield "No joint reference: how far all methods are from their upper end is not shown."
+
+
+def _about_range(curve: Curve) -> Iterator[str]:
+    if curve.method not in METHODS:
+        return
+    for name, field in METHODS[curve.method].hyper.model_fields.items():
+        searched = search_range(field)
+        values = [v for v in curve.grid.get(name, ()) if isinstance(v, (int, float)) and v > 0]
+        if role_of(field) != "knob" or searched is None or not searched[2] or len(values) < 2:
+            continue
+        low, high, _ = searched
+        decades = math.log10(max(values) / min(values))
+        if decades < min(MIN_DECADES, math.log10(high / low)) - 1e-9:
+            yield (
+                f"{curve.label}: {name} covers {decades:.1f} decades of {low:g} to {high:g}; its "
+                "best value may lie outside."
+            )
+
+
+def _about_ends(curve: Curve, comparison: Comparison) -> Iterator[str]:
+    """Whether the front goes on beyond its grid: an end that is no reference's, by validation."""
+    if len(curve.points) < 2 or not any(point.candidate.knobs for point in curve.points):
+        return
+    means = np.array([point.mean("validation") for point in curve.points])
+    goals = (("finetune", 1, "target", "fine-tuning"), ("frozen", 0, "source", "the frozen trunk"))
+    for method, column, word, name in goals:
+        made = [c for c in comparison.references if c.method == method and c.best is not None]
+        if not made or np.isnan(means[:, column]).any():
+            continue
+        goal = max(c.points[c.best or 0].mean("validation")[column] for c in made)
+        short = 100 * (goal - means[:, column].max())
+        if short > _END_POINTS:
+            yield (
+                f"{curve.label}: the {word} end of its front is {short:.1f} points below {name} "
+                "(validation); a wider grid may go on."
+            )
 
 
 def _about_edges(curve: Curve, comparison: Comparison) -> Iterator[str]:

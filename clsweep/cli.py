@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clsweep.errors import ClsweepError, StudyError
+from clsweep.errors import ClsweepError
 
 if TYPE_CHECKING:
     from clsweep.runner import Summary
@@ -178,26 +178,35 @@ def report(
         str,
         typer.Option("--format", help="Of html, png, svg, pdf, latex, csv.", metavar="A,B,..."),
     ] = "html,png,svg",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Show what one rule of choosing picks: average, target, required-POINTS, "
+            "decay-SHARE, first-TASKS or transfer.",
+            metavar="NAME",
+        ),
+    ] = None,
+    tuned_on: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results on another benchmark, to choose there and apply here.", metavar="DIR"
+        ),
+    ] = None,
 ) -> None:
     """Print the tables of a study, or of several on one figure; write page, figures, tables."""
     from clsweep.outputs import formats_of
+    from clsweep.reading import check_folders
 
     wanted = formats_of(formats)
-    for directory in directories:
-        if not directory.is_dir():
-            raise StudyError(
-                f"there is no folder {directory}",
-                expected="the results folder of a run",
-                next_step="`clsweep run STUDY.toml` makes one and prints its name",
-            )
+    check_folders([*directories, *filter(None, [tuned_on])])
     if len(directories) == 1:
-        from clsweep import report as reports
+        from clsweep.report import report as report_one
 
-        reports.report(directories[0], out, formats=wanted)
+        report_one(directories[0], out, formats=wanted, protocol=protocol, tuned_on=tuned_on)
     else:
         from clsweep.together import report_together
 
-        report_together(directories, out, wanted)
+        report_together(directories, out, wanted, protocol=protocol, tuned_on=tuned_on)
 
 
 @app.command()
@@ -275,7 +284,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a study file with every key explained."""
-    from clsweep.templates import study_template, usual_methods
+    from clsweep.templates import study_template, usual_methods, write_new
 
     usual = usual_methods(benchmark)
     names = usual if methods is None else [n.strip() for n in methods.split(",")]
@@ -283,15 +292,7 @@ def init(
     if out is None:
         print(text, end="")
         return
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise StudyError(
-            f"{out} exists already", next_step="choose another name; nothing was changed"
-        ) from None
-    except OSError as error:
-        raise StudyError(f"{out} cannot be written: {error.strerror or error}") from None
+    write_new(out, text)
     print(f"wrote {out}; next: clsweep plan {out}")
 
 

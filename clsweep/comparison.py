@@ -1,20 +1,23 @@
 """All labels of a report beside each other: common seeds, required accuracies, choices.
 
-Validation chooses, test is printed. Seeds are never pooled into one front.
+Validation chooses, test is printed. Seeds are never pooled into one front. Whatever chooses gets a
+`ValidationTable`, which holds no test count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from clsweep import protocols
 from clsweep.curves import Curve, curve_of
 from clsweep.rows import n_tasks_of
 from clsweep.schema import Record
+from clsweep.validation import Candidate, ValidationTable, common_seeds, latest_labels
 
 __all__ = ["Comparison", "Requirement", "compare"]
-
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Comparison:
         references: labels that mark an end of the plot.
         requirements: one per allowed drop; empty without a fine-tuning reference.
         reference_point: (source, target) from which hypervolume is counted.
+        validation: all that a choice may see.
     """
 
     seeds: tuple[int, ...]
@@ -52,6 +56,7 @@ class Comparison:
     references: tuple[Curve, ...]
     requirements: tuple[Requirement, ...]
     reference_point: tuple[float, float]
+    validation: ValidationTable
 
     @property
     def all_curves(self) -> tuple[Curve, ...]:
@@ -74,9 +79,9 @@ def compare(
         reference_point: (source, target) from which hypervolume is counted.
     """
     n_tasks = n_tasks_of(records)
-    seeds = _common_seeds(records)
+    seeds = common_seeds(records)
     by_label: dict[str, list[Record]] = {}
-    names = _latest_labels(records)
+    names = latest_labels(records)
     for record in records:
         by_label.setdefault(names[record["trial"]["config_id"]], []).append(record)
     order = [name for name in labels if name in by_label]
@@ -84,63 +89,43 @@ def compare(
     built = [curve_of(name, by_label[name], seeds, n_tasks, reference_point) for name in order]
     curves = tuple(curve for curve in built if not curve.is_reference)
     references = tuple(curve for curve in built if curve.is_reference)
+    candidates = [p.candidate for c in (*curves, *references) for p in c.points]
+    validation = ValidationTable(seeds, n_tasks, tuple(candidates))
     return Comparison(
         seeds=seeds,
         left_out=tuple(sorted({r["trial"]["seed"] for r in records} - set(seeds))),
         curves=curves,
         references=references,
-        requirements=_requirements(curves, references, drops),
+        requirements=_requirements(curves, references, validation, drops),
         reference_point=reference_point,
+        validation=validation,
     )
 
 
-def _common_seeds(records: Iterable[Record]) -> tuple[int, ...]:
-    """The seeds that use the most finished trials when every point must have all of them.
-
-    With all trials done these are all seeds. While a further seed is being run, they are the
-    seeds that were complete before, until the further one has caught up.
-    """
-    done: dict[int, set[str]] = {}
-    for record in records:
-        trial = record["trial"]
-        finished = done.setdefault(trial["seed"], set())
-        if trial["status"] == "ok":
-            finished.add(trial["config_id"])
-    ranked = sorted(done, key=lambda seed: (-len(done[seed]), seed))
-
-    def n_used(n: int) -> tuple[int, int]:
-        # Of equal counts the one with more seeds.
-        return n * len(set.intersection(*(done[s] for s in ranked[:n]))), n
-
-    return tuple(sorted(ranked[: max(range(1, len(ranked) + 1), key=n_used)]))
-
-
-def _latest_labels(records: Iterable[Record]) -> dict[str, str]:
-    """One label per configuration: the one it finished last under."""
-    in_time = sorted(records, key=lambda r: (r["trial"]["finished_at"], r["trial"]["seed"]))
-    return {r["trial"]["config_id"]: r["config"]["label"] for r in in_time}
-
-
 def _requirements(
-    curves: Sequence[Curve], references: Sequence[Curve], drops: Sequence[float]
+    curves: Sequence[Curve],
+    references: Sequence[Curve],
+    validation: ValidationTable,
+    drops: Sequence[float],
 ) -> tuple[Requirement, ...]:
-    tuned = [
-        curve.points[curve.best]
-        for curve in references
-        if curve.method == "finetune" and curve.best is not None
-    ]
-    if not tuned:
+    finetuned = protocols.best_finetuned(validation)
+    if finetuned is None:
         return ()
-    finetuned = max(tuned, key=lambda point: float(point.mean("validation")[1]))
-    required, shown = finetuned.mean("validation")[1], finetuned.mean("test")[1]
+    required = float(np.mean(finetuned.target_S))
+    (shown,) = (
+        p.mean("test")[1] for c in references for p in c.points if p.candidate is finetuned
+    )
     found = []
     for drop in sorted(drops):
-        chosen = {curve.label: _keeps_most(curve, required - drop) for curve in curves}
+        chosen = {
+            curve.label: _index(
+                curve, protocols.most_source(validation.of(curve.label), required - drop)
+            )
+            for curve in curves
+        }
         found.append(Requirement(drop, float(shown - drop), chosen))
     return tuple(found)
 
 
-def _keeps_most(curve: Curve, required: float) -> int | None:
-    means = [point.mean("validation") for point in curve.points]
-    met = [i for i, (_, target) in enumerate(means) if target >= required - _ROUNDING]
-    return max(met, key=lambda i: float(means[i][0]), default=None)
+def _index(curve: Curve, chosen: Candidate | None) -> int | None:
+    return next((i for i, p in enumerate(curve.points) if p.candidate is chosen), None)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsweep import fronts, measures
-from clsweep.schema import STATUSES, Record
+from clsweep import fronts, measures, protocols
+from clsweep.schema import CPU_SECONDS, STATUSES, Record
+from clsweep.validation import Candidate, candidate_of, sortable
 
-__all__ = ["BAND_QUANTILES", "Band", "Curve", "Point", "curve_of"]
+__all__ = ["BAND_QUANTILES", "Band", "Curve", "Point", "curve_of", "picked_per_seed"]
 
 Array = NDArray[np.float64]
 
@@ -40,24 +41,31 @@ class Point:
     Attributes:
         config_id: its identity.
         axes: the numbers in which the configurations of its label differ.
-        validation_S2: (source, target) accuracy per seed on validation data.
-        test_S2: the same on test data.
-        validation_average_S: average accuracy over all tasks per seed on validation data.
+        candidate: what a choice may see of it: its validation accuracies.
+        test_S2: (source, target) accuracy per seed on test data.
         measures: test measures by name, one value per seed.
         n_steps: optimiser steps of a trial, mean over seeds.
         wall_seconds: duration of a trial, mean over seeds.
+        cpu_seconds: processor time of a trial, mean over seeds; NaN where it was not recorded.
         memory_bytes: what the method carries from task to task, mean over seeds.
+        n_params: parameters of the network that is evaluated, mean over seeds.
     """
 
     config_id: str
     axes: dict[str, Any]
-    validation_S2: Array
+    candidate: Candidate
     test_S2: Array
-    validation_average_S: Array
     measures: dict[str, Array]
     n_steps: float
     wall_seconds: float
+    cpu_seconds: float
     memory_bytes: float
+    n_params: float
+
+    @property
+    def validation_S2(self) -> Array:
+        """(source, target) accuracy per seed on validation data."""
+        return np.stack([self.candidate.source_S, self.candidate.target_S], axis=1)
 
     def mean(self, split: str) -> Array:
         """Mean (source, target) accuracy over seeds on 'validation' or 'test'."""
@@ -67,10 +75,18 @@ class Point:
 
 @dataclass(frozen=True)
 class Band:
-    """Spread over seeds of the source accuracy that a label keeps at each target accuracy."""
+    """Attainment: the source accuracy that a label keeps at each target accuracy, over seeds.
+
+    Attributes:
+        target: required target accuracies.
+        low: the 10 % quantile over seeds, NaN where a seed that enters it does not reach them.
+        median: the median.
+        high: the 90 % quantile.
+    """
 
     target: Array
     low: Array
+    median: Array
     high: Array
 
 
@@ -90,6 +106,9 @@ class Curve:
         band: attainment over seeds of the same points; None below three seeds.
         n_configs: configurations with a record.
         n_by_status: trials of those by status.
+        n_steps: optimiser steps of all its trials, whatever became of them.
+        wall_seconds: duration of all its trials.
+        devices: what they ran on.
         grid: the values of each axis, over all configurations with a record.
         training: the training settings of its configurations, by key.
     """
@@ -104,6 +123,9 @@ class Curve:
     band: Band | None
     n_configs: int
     n_by_status: dict[str, int]
+    n_steps: int
+    wall_seconds: float
+    devices: tuple[str, ...]
     grid: dict[str, tuple[Any, ...]]
     training: dict[str, frozenset[str]]
 
@@ -136,8 +158,8 @@ def curve_of(
         complete = [record for record in complete if record["trial"]["status"] == "ok"]
         if seeds and len(complete) == len(seeds):
             axes = {name: _numbers(configs[key]).get(name) for name in grid}
-            points.append(_point(key, axes, complete, n_tasks))
-    points.sort(key=lambda p: ([_sortable(v) for v in p.axes.values()], p.config_id))
+            points.append(_point(label, axes, complete, n_tasks))
+    points.sort(key=lambda p: ([sortable(v) for v in p.axes.values()], p.config_id))
     method = records[0]["config"]["method"]
     means = np.array([p.mean("validation") for p in points]).reshape(-1, 2)
     statuses = Counter(record["trial"]["status"] for record in records)
@@ -147,38 +169,43 @@ def curve_of(
         is_reference=records[0]["config"]["is_reference"],
         points=tuple(points),
         on_front=fronts.non_dominated(means),
-        best=_best(points, target_only=method == "finetune"),
+        best=_best([p.candidate for p in points], target_only=method == "finetune"),
         hypervolumes=_hypervolumes(points, len(seeds), reference_point),
         band=_band(points, len(seeds)),
         n_configs=len(configs),
         n_by_status={status: statuses[status] for status in STATUSES},
+        n_steps=sum(record["trial"]["n_steps"] for record in records),
+        wall_seconds=float(sum(record["trial"]["wall_seconds"] for record in records)),
+        devices=tuple(sorted({r["trial"]["device"] for r in records} - {""})),
         grid=grid,
         training=_training(configs.values()),
     )
 
 
-def _point(config_id: str, axes: dict[str, Any], records: Sequence[Record], n_tasks: int) -> Point:
-    def tables(split: str) -> list[Array]:
-        return [measures.accuracy_table(r["accuracy"], split, n_tasks) for r in records]
-
-    def source_target(accs: list[Array]) -> Array:
-        return np.array([[measures.source_accuracy(a), measures.target_accuracy(a)] for a in accs])
+def _point(label: str, axes: dict[str, Any], records: Sequence[Record], n_tasks: int) -> Point:
+    tests = [measures.accuracy_table(r["accuracy"], "test", n_tasks) for r in records]
 
     def mean_of(field: str) -> float:
         return float(np.mean([record["trial"][field] for record in records]))
 
-    tests, validations = tables("test"), tables("validation")
+    candidate = candidate_of(records, label, n_tasks)
+    ends = [[measures.source_accuracy(acc), measures.target_accuracy(acc)] for acc in tests]
     return Point(
-        config_id=config_id,
+        config_id=candidate.config_id,
         axes=axes,
-        validation_S2=source_target(validations),
-        test_S2=source_target(tests),
-        validation_average_S=np.array([measures.average_accuracy(acc) for acc in validations]),
+        candidate=candidate,
+        test_S2=np.array(ends),
         measures={n: np.array([getattr(measures, n)(acc) for acc in tests]) for n in _MEASURES},
         n_steps=mean_of("n_steps"),
         wall_seconds=mean_of("wall_seconds"),
+        cpu_seconds=float(np.mean([_cpu_seconds(record) for record in records])),
         memory_bytes=mean_of("memory_bytes"),
+        n_params=mean_of("n_params"),
     )
+
+
+def _cpu_seconds(record: Record) -> float:
+    return float(record["trial"]["counters"].get(CPU_SECONDS, float("nan")))
 
 
 def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,16 +220,10 @@ def _grid(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     grid = {}
     for name in names:
         values = {repr(one.get(name)): one.get(name) for one in settings}
-        distinct = sorted(values.values(), key=_sortable)
-        if len({_sortable(value) for value in distinct}) > 1:
+        distinct = sorted(values.values(), key=sortable)
+        if len({sortable(value) for value in distinct}) > 1:
             grid[name] = tuple(distinct)
     return grid
-
-
-def _sortable(value: Any) -> tuple[int, float, str]:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return (0, float(value), "")
-    return (1, 0.0, str(value))
 
 
 def _training(configs: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
@@ -213,17 +234,19 @@ def _training(configs: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]
     return {name: frozenset(found) for name, found in values.items()}
 
 
-def _best(points: Sequence[Point], target_only: bool) -> int | None:
-    score = [
-        float(np.mean(p.validation_S2[:, 1] if target_only else p.validation_average_S))
-        for p in points
-    ]
-    sound = [i for i, value in enumerate(score) if not np.isnan(value)]
-    return max(sound, key=score.__getitem__, default=None)
+def _best(candidates: Sequence[Candidate], target_only: bool) -> int | None:
+    choose = protocols.best_target if target_only else protocols.best_average
+    chosen = choose(candidates)
+    return None if chosen is None else candidates.index(chosen)
 
 
-def _picked_per_seed(points: Sequence[Point], n_seeds: int) -> list[Array]:
-    """Per seed, test coordinates of the points on that seed's own validation front."""
+def picked_per_seed(points: Sequence[Point], n_seeds: int) -> list[Array]:
+    """Per seed, test coordinates of the points on that seed's own validation front.
+
+    Args:
+        points: of one label.
+        n_seeds: seeds of the report.
+    """
     picked = []
     for s in range(n_seeds):
         validation = np.array([p.validation_S2[s] for p in points]).reshape(-1, 2)
@@ -237,18 +260,19 @@ def _hypervolumes(
 ) -> Array:
     if not points:
         return np.array([])
-    picked = _picked_per_seed(points, n_seeds)
+    picked = picked_per_seed(points, n_seeds)
     return np.array([fronts.hypervolume_2d(p, reference_point) for p in picked])
 
 
 def _band(points: Sequence[Point], n_seeds: int) -> Band | None:
     if n_seeds < 3 or not points:
         return None
-    picked = _picked_per_seed(points, n_seeds)
+    picked = picked_per_seed(points, n_seeds)
     targets = np.concatenate(picked)[:, 1]
     if not len(targets):
         # Every point lacks an accuracy.
         return None
     levels = np.linspace(targets.min(), targets.max(), _BAND_LEVELS)
-    low, high = fronts.attainment(picked, levels, BAND_QUANTILES)
-    return Band(levels, low, high)
+    lowest, highest = BAND_QUANTILES
+    low, median, high = fronts.attainment(picked, levels, (lowest, 0.5, highest))
+    return Band(levels, low, median, high)

@@ -10,7 +10,19 @@ from pydantic.fields import FieldInfo
 
 from clsweep.toml_text import toml_value
 
-__all__ = ["allowed", "in_words", "keys_text", "knob_keys", "role_of", "search_range"]
+__all__ = [
+    "MIN_DECADES",
+    "allowed",
+    "in_words",
+    "keys_text",
+    "knob_keys",
+    "role_of",
+    "search_range",
+    "stable_end",
+]
+
+# A knob's good region is one to two decades wide and its place is not known beforehand.
+MIN_DECADES = 4.0
 
 _BOUNDS = (("gt", "more than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most"))
 _TYPES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
@@ -80,6 +92,11 @@ def search_range(field: FieldInfo) -> tuple[float, float, bool] | None:
     """(low, high, whether logarithmic) of the range worth searching, where one is declared."""
     extra = _extra(field)
     return (extra["low"], extra["high"], extra["log"]) if "low" in extra else None
+
+
+def stable_end(field: FieldInfo) -> str:
+    """'high' or 'low': the end of a knob's range at which the source is kept best."""
+    return str(_extra(field).get("stable", "high"))
 
 
 def knob_keys(fields: Mapping[str, FieldInfo]) -> list[str]:

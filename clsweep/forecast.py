@@ -9,15 +9,12 @@ from typing import NamedTuple
 
 from clsweep import stages
 from clsweep.catalog import TaskSize
-from clsweep.declarations import knob_keys, search_range
+from clsweep.declarations import MIN_DECADES, knob_keys, search_range
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS
 from clsweep.study import Configuration, MethodRequest, Study, configurations
 
 __all__ = ["CurveForecast", "FinishedTrial", "Forecast", "fairness_notes", "forecast"]
-
-# A knob's good region is one to two decades wide and its place is not known beforehand.
-MIN_DECADES = 4.0
 
 
 class FinishedTrial(NamedTuple):
@@ -140,6 +137,8 @@ def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> lis
     present = {request.name for request in study.methods}
     if "finetune" not in present:
         notes.append("no 'finetune': accuracy at a required target accuracy has no reference")
+    if "frozen" not in present:
+        notes.append("no 'frozen': nothing shows the source end of the fronts")
     if "joint" not in present:
         notes.append("no 'joint': nothing shows what is possible with all data at once")
     for request in study.methods:
@@ -210,7 +209,21 @@ def _training_notes(study: Study) -> list[str]:
     if len(groups) == 1:
         return []
     listed = " | ".join(", ".join(labels) for labels in groups.values())
-    return [f"training settings differ between methods: {listed}"]
+    return [f"training settings differ between methods: {listed}", *_value_notes(study)]
+
+
+def _value_notes(study: Study) -> list[str]:
+    """The learning rates and lengths of training that methods do not share."""
+    notes = []
+    for key, words in (("lr", "learning rates"), ("epochs", "epochs"), ("steps", "steps")):
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for request in study.methods:
+            values = {repr(getattr(t, key)) for t in request.trainings(study.training)}
+            groups.setdefault(tuple(sorted(values)), []).append(request.label)
+        if len(groups) > 1:
+            found = (f"{', '.join(g)} {'/'.join(values)}" for values, g in groups.items())
+            notes.append(f"{words} differ between methods: {' | '.join(found)}")
+    return notes
 
 
 def _budget_notes(grid: list[Configuration]) -> list[str]:

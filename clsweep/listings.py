@@ -1,4 +1,4 @@
-"""What `clsweep methods`, `clsweep benchmarks` and `clsweep plan` print, as rich tables."""
+"""What `clsweep methods`, `benchmarks`, `plan` and `run` print, as rich tables and text."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
-from clsweep.report import ReportData, build, front_table
+from clsweep.points import points_table
+from clsweep.reading import check_folders
+from clsweep.report import ReportData, build
 from clsweep.store import Store
 from clsweep.together import build_together
 
@@ -79,7 +81,7 @@ class LoadedResults:
     @property
     def fronts(self) -> pa.Table:
         """The points of the report: mean (`seed` is null) and every seed, on both splits."""
-        return front_table(self.comparison)
+        return points_table(self.comparison)
 
     def figure(self) -> Figure:
         """The fronts where they compete, by matplotlib, as `clsweep report` draws them."""
@@ -122,13 +124,7 @@ def load(*directories: str | PathLike[str]) -> LoadedResults:
         StoreError: a folder does not exist, has no results, or they cannot be read.
     """
     paths = tuple(Path(directory) for directory in directories)
-    for path in paths:
-        if not path.is_dir():
-            raise StoreError(
-                f"there is no folder {path}",
-                expected="the results folder of a run",
-                next_step="`clsweep run STUDY.toml` makes one and prints its name",
-            )
+    check_folders(paths)
     if not paths:
         raise StoreError("no results folder is named", expected='clsweep.load("results/NAME")')
     loaded = LoadedResults(paths)

@@ -115,6 +115,10 @@ def _curve(curve: Curve) -> dict[str, Any]:
 def _picks(data: ReportData) -> Iterator[tuple[str, dict[str, int | None]]]:
     """Rules of choosing by name, each with the index of the point that it picks per label."""
     yield "best average accuracy", {c.label: c.best for c in data.comparison.curves}
+    for rule in data.protocols:
+        if rule.kind != "average":
+            found = data.scores[rule.name]
+            yield f"protocol {rule.name}", {s.pick.label: s.index for s in found}
 
 
 def _slider(data: ReportData) -> dict[str, Any]:

@@ -5,16 +5,25 @@ Neither torch nor ray is imported, and the data set is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
+from clsweep.ledger import Look, Shown, changes_text, looks, study_hash
 from clsweep.schema import Record, trial_id_of
 from clsweep.store import Store
 
-__all__ = ["Results", "benchmark_text", "chance_of", "drops_of", "read", "table_of"]
+__all__ = [
+    "Results",
+    "benchmark_text",
+    "chance_of",
+    "check_folders",
+    "drops_of",
+    "read",
+    "table_of",
+]
 
 DEFAULT_DROPS = (1.0, 5.0)
 
@@ -27,13 +36,21 @@ class Results:
         directory: the folder.
         study: what its study file says, as plain values.
         records: of the trials that the study asks for.
-        notes: what was damaged, is missing or was left out.
+        notes: what was damaged, is missing, was left out, or was changed after a look.
+        looks: earlier looks at its test numbers.
     """
 
     directory: Path
     study: dict[str, Any]
     records: list[Record]
     notes: tuple[str, ...]
+    looks: tuple[Look, ...]
+
+    @property
+    def shown(self) -> Shown:
+        """What a look at it adds to the ledger, and the looks before."""
+        finished = [record for record in self.records if record["trial"]["status"] == "ok"]
+        return Shown(self.directory, len(finished), self.looks)
 
     @property
     def name(self) -> str:
@@ -56,8 +73,26 @@ class Results:
         return benchmark_text(self.benchmark)
 
 
+def check_folders(directories: Iterable[Path]) -> None:
+    """Refuse what is no folder.
+
+    Args:
+        directories: results folders.
+
+    Raises:
+        StoreError: one does not exist.
+    """
+    for directory in directories:
+        if not directory.is_dir():
+            raise StoreError(
+                f"there is no folder {directory}",
+                expected="the results folder of a run",
+                next_step="`clsweep run STUDY.toml` makes one and prints its name",
+            )
+
+
 def read(directory: Path) -> Results:
-    """The records of a results folder that its study still asks for.
+    """The records of a results folder that its study still asks for, and earlier looks at them.
 
     Args:
         directory: the results folder.
@@ -76,7 +111,15 @@ def read(directory: Path) -> Results:
         )
     records, notes = _asked_for(records, directory)
     damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
-    return Results(directory, store.study_table(), records, (*damage, *notes))
+    before = looks(directory)
+    changes = changes_text(before, study_hash(directory))
+    return Results(
+        directory=directory,
+        study=store.study_table(),
+        records=records,
+        notes=(*damage, *notes, *filter(None, [changes])),
+        looks=before,
+    )
 
 
 def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], list[str]]:

@@ -3,20 +3,23 @@
 `build` reads the records and computes; `tables` shows the result in a terminal; `report` does
 both and writes, beside the tables of the store or into another folder,
 
-    fronts.parquet    the points: mean over seeds (seed is null) and each seed's
-    report.txt        what was printed
-    report.html, …    see `outputs.py`
+    fronts.parquet       the points: mean over seeds (seed is null) and each seed's
+    pairs.parquet        every pair of methods: difference and interval
+    protocols.parquet    what each protocol chose, and its regret
+    report.txt           what was printed
+    report.html, …       see `outputs.py`
 
+A report adds a line to `test_looks.jsonl` in each results folder, since it shows test numbers.
 Neither torch nor ray is imported, and the data set is not needed.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -25,26 +28,21 @@ from clsweep.comparison import Comparison, compare
 from clsweep.curves import Curve
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
+from clsweep.errors import StoreError, StudyError
+from clsweep.judgement import Judgement, judge, pairs_table
+from clsweep.ledger import Shown, add_look
 from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
-from clsweep.reading import benchmark_text, chance_of, drops_of, read, table_of
-from clsweep.rows import n_tasks_of
+from clsweep.points import points_table
+from clsweep.protocols import Protocol, protocol_of, standard_protocols
+from clsweep.reading import Results, benchmark_text, chance_of, drops_of, read
 from clsweep.schema import Record
+from clsweep.scores import Score, picks_table, scores
 from clsweep.summary import tables
 from clsweep.tables import parquet_bytes
+from clsweep.validation import read_validation
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = [
-    "ReportData",
-    "build",
-    "data_of",
-    "front_table",
-    "publish",
-    "report",
-    "tables",
-]
+__all__ = ["ReportData", "build", "data_of", "publish", "report", "rule_of", "tables"]
 
 _TEXT_WIDTH = 110
 
@@ -62,6 +60,12 @@ class ReportData:
         uses: label to what its method needs beyond the previous network and the current data.
         notes: what a reader must know.
         details: what stands behind the comparison.
+        scenario: 'task', 'domain' or 'class'; empty where it is not known.
+        protocols: the rules for choosing that are compared.
+        scores: protocol to what it chose for each label.
+        protocol: the one that was asked for; None for none in particular.
+        judgement: fronts in numbers, and every pair of labels.
+        shown: the results folders, with earlier looks at their test numbers.
     """
 
     comparison: Comparison
@@ -72,6 +76,12 @@ class ReportData:
     uses: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
     details: Details = field(default_factory=Details)
+    scenario: str = ""
+    protocols: tuple[Protocol, ...] = ()
+    scores: dict[str, tuple[Score, ...]] = field(default_factory=dict)
+    protocol: Protocol | None = None
+    judgement: Judgement = field(default_factory=Judgement)
+    shown: tuple[Shown, ...] = ()
 
     @property
     def title(self) -> str:
@@ -86,26 +96,54 @@ class ReportData:
         return f"Chosen on validation data, printed on test data; {spread}."
 
 
-def build(directory: Path) -> ReportData:
+def build(
+    directory: Path, protocol: str | None = None, tuned_on: Path | None = None
+) -> ReportData:
     """Everything a report says about a results folder.
 
     Trials of configurations that the folder's study no longer asks for are left out.
 
     Args:
         directory: the results folder.
+        protocol: the name of the rule to show the choices of; None for none in particular.
+        tuned_on: the results folder of another benchmark, for the protocol 'transfer'; only its
+            validation data are read.
 
     Raises:
         StoreError: there are no results, or they cannot be read.
+        StudyError: there is no such protocol, or it needs `tuned_on`.
     """
+    rule = rule_of(protocol, tuned_on)
     found = read(directory)
     return data_of(
         found.records,
         labels=found.labels,
         name=found.name,
-        study=found.study,
+        found=[found],
         notes=found.notes,
-        directories=[directory],
+        rule=rule,
+        tuned_on=tuned_on,
     )
+
+
+def rule_of(protocol: str | None, tuned_on: Path | None) -> Protocol | None:
+    """The protocol that the arguments of `build` ask for.
+
+    Args:
+        protocol: its name, or None.
+        tuned_on: the results folder of another benchmark, or None.
+
+    Raises:
+        StudyError: there is no such protocol, or it needs `tuned_on`.
+    """
+    wanted = None if protocol is None else protocol_of(protocol)
+    if wanted is not None and wanted.kind == "transfer" and tuned_on is None:
+        raise StudyError(
+            "the protocol 'transfer' chooses on another benchmark",
+            expected="its results folder",
+            next_step="add `--tuned-on DIR`",
+        )
+    return wanted
 
 
 def data_of(
@@ -113,9 +151,10 @@ def data_of(
     *,
     labels: Sequence[str],
     name: str,
-    study: Mapping[str, Any],
+    found: Sequence[Results],
     notes: Sequence[str],
-    directories: Sequence[Path],
+    rule: Protocol | None = None,
+    tuned_on: Path | None = None,
 ) -> ReportData:
     """Everything a report says about records of one benchmark.
 
@@ -123,11 +162,16 @@ def data_of(
         records: at least one.
         labels: the order of the labels.
         name: what the report is called.
-        study: what the (first) study file says, for the benchmark and the allowed drops.
+        found: what the records are from; the first study file says the benchmark and the allowed
+            drops.
         notes: what is to be said besides what the comparison shows.
-        directories: results folders, for their study files.
+        rule: the protocol to show the choices of; None for none in particular.
+        tuned_on: see `build`.
+
+    Raises:
+        StoreError: the results in `tuned_on` cannot be read.
     """
-    benchmark = table_of(study, "benchmark")
+    study, benchmark = found[0].study, found[0].benchmark
     chance = chance_of(benchmark)
     comparison = compare(
         records,
@@ -135,15 +179,25 @@ def data_of(
         drops=[drop / 100 for drop in drops_of(study)],
         reference_point=chance or (0.0, 0.0),
     )
+    elsewhere = None if tuned_on is None else read_validation(tuned_on)
+    n_tasks = comparison.validation.n_tasks
+    standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None)
+    asked = () if rule is None or rule in standard else (rule,)
     return ReportData(
         comparison=comparison,
         name=name,
         benchmark=benchmark_text(benchmark),
-        n_tasks=n_tasks_of(records),
+        n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
         notes=(*notes, *caveats(comparison)),
-        details=details_of(records, comparison, directories),
+        details=details_of(records, comparison, [results.directory for results in found]),
+        scenario=str(benchmark.get("scenario", "")),
+        protocols=(*standard, *asked),
+        scores={p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)},
+        protocol=rule,
+        judgement=judge(comparison),
+        shown=tuple(results.shown for results in found),
     )
 
 
@@ -152,25 +206,34 @@ def report(
     out: Path | None = None,
     console: Console | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
+    protocol: str | None = None,
+    tuned_on: Path | None = None,
 ) -> ReportData:
-    """Print the tables of a study, and write page, figures, points and the printed text.
+    """Print the tables of a study, and write page, figures, points, choices and the printed text.
 
     Args:
         directory: the results folder.
         out: where files are written; None for the results folder.
         console: where to print; None for standard output.
         formats: of `outputs.FORMATS`.
+        protocol: see `build`.
+        tuned_on: see `build`.
 
     Raises:
         StoreError: there are no results, they cannot be read, or the files cannot be written.
+        StudyError: see `build`.
     """
-    data = build(directory)
-    publish(data, directory if out is None else out, console or Console(), formats)
-    return data
+    data = build(directory, protocol, tuned_on)
+    folder = directory if out is None else out
+    return publish(data, folder, console or Console(), formats)
 
 
-def publish(data: ReportData, folder: Path, console: Console, formats: Sequence[str]) -> None:
-    """Print the tables, and write everything that a report consists of.
+def publish(
+    data: ReportData, folder: Path, console: Console, formats: Sequence[str]
+) -> ReportData:
+    """Print the tables, and write everything that a report consists of; returns what was shown.
+
+    Every results folder whose test numbers are shown gets a look in its ledger, before they are.
 
     Args:
         data: what is shown.
@@ -181,54 +244,32 @@ def publish(data: ReportData, folder: Path, console: Console, formats: Sequence[
     Raises:
         StoreError: the files cannot be written.
     """
+    data = replace(data, notes=(*data.notes, *_uncounted(data)))
     shown = tables(data)
     console.print(*shown, sep="\n")
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
     text.print(*shown, sep="\n")
     lines = (line.rstrip() for line in text.export_text().splitlines())
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
-    points = front_table(data.comparison)
+    points = points_table(data.comparison)
     write_atomically(folder / "fronts.parquet", parquet_bytes(points))
+    scored = [score for rule in data.protocols for score in data.scores[rule.name]]
+    write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
+    write_atomically(folder / "pairs.parquet", pairs_table(data.judgement))
     for path in write_outputs(data, points, folder, formats):
         console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
+    return data
+
+
+def _uncounted(data: ReportData) -> Iterator[str]:
+    """Add a look to every results folder; yields a note for each that cannot be counted."""
+    for one in data.shown:
+        try:
+            add_look(one.directory, "report", one.n_trials, datetime.now(timezone.utc))
+        except StoreError as error:
+            where = f" in {one.directory.resolve().name}" if len(data.shown) > 1 else ""
+            yield f"This look is not counted{where}: {error.found}."
 
 
 def _known(curves: Sequence[Curve]) -> Iterator[Curve]:
     return (curve for curve in curves if curve.method in METHODS)
-
-
-def front_table(comparison: Comparison) -> pa.Table:
-    """`fronts.parquet`: one row per configuration, split and seed, and one for the mean.
-
-    Args:
-        comparison: what the report says.
-    """
-    import pyarrow as pa
-
-    schema = pa.schema(
-        [
-            ("label", pa.string()),
-            ("method", pa.string()),
-            ("config_id", pa.string()),
-            ("split", pa.string()),
-            ("seed", pa.int64()),
-            ("source_accuracy", pa.float64()),
-            ("target_accuracy", pa.float64()),
-            ("on_front", pa.bool_()),
-            ("is_best", pa.bool_()),
-        ]
-    )
-    rows = [dict(zip(schema.names, row, strict=True)) for row in _front_rows(comparison)]
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _front_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
-    for curve in comparison.all_curves:
-        for index, point in enumerate(curve.points):
-            marks = (bool(curve.on_front[index]), index == curve.best)
-            for split in ("validation", "test"):
-                of_split = point.validation_S2 if split == "validation" else point.test_S2
-                name = (curve.label, curve.method, point.config_id, split)
-                yield (*name, None, *map(float, point.mean(split)), *marks)
-                for seed, pair in zip(comparison.seeds, of_split, strict=True):
-                    yield (*name, seed, *map(float, pair), *marks)

@@ -20,6 +20,7 @@ from clsweep.errors import StoreError
 __all__ = [
     "ACCURACY_COLUMNS",
     "CONFIG_TYPES",
+    "CPU_SECONDS",
     "SCHEMA_VERSION",
     "SPLITS",
     "STATUSES",
@@ -67,6 +68,8 @@ CONFIG_TYPES: dict[str, type | tuple[type, ...]] = {
     "knobs": dict,
     "is_reference": bool,
 }
+# A counter instead of a field: records of the first releases lack it, and stay readable.
+CPU_SECONDS = "cpu_seconds"
 ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
 

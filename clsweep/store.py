@@ -27,13 +27,7 @@ from clsweep import binding
 from clsweep.attempts import attempts_path
 from clsweep.disk import FolderLock, disk_errors, write_atomically
 from clsweep.errors import StoreError
-from clsweep.schema import (
-    NewerSchemaError,
-    Record,
-    check_record,
-    normalized,
-    trial_id_of,
-)
+from clsweep.schema import NewerSchemaError, Record, check_record, normalized, trial_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,19 +128,25 @@ class Store:
         """`commit_record` into this folder."""
         return commit_record(self.directory, record)
 
-    def load(self) -> list[Record]:
+    def load(self, split: str | None = None) -> list[Record]:
         """Every record, folded or not, sorted by configuration and seed; empty without a folder.
 
         A record that cannot be read is moved to `damaged/` and named in `warnings`: its trial is
         missing and will run again.
 
+        Args:
+            split: 'validation' or 'test' to leave out the accuracy rows of the other.
+
         Raises:
             StoreError: a table is damaged, or something was written by a newer clsweep.
         """
-        from clsweep.tables import records_of
+        from clsweep.tables import of_split, records_of, rows_of_split
 
         pending = {p.trial_id: p.record for p in self._pending()}
         tables = self._tables()
+        if split is not None:
+            pending = {key: rows_of_split(record, split) for key, record in pending.items()}
+            tables = tables and {**tables, "accuracy": of_split(tables["accuracy"], split)}
         folded = [] if tables is None else records_of(tables)
         records = {record["trial"]["trial_id"]: record for record in folded} | pending
         return sorted(

@@ -24,7 +24,15 @@ from clsweep.schema import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TABLES", "merged_tables", "parquet_bytes", "records_of", "table_from_parquet"]
+__all__ = [
+    "TABLES",
+    "merged_tables",
+    "of_split",
+    "parquet_bytes",
+    "records_of",
+    "rows_of_split",
+    "table_from_parquet",
+]
 
 # The order in which tables are replaced: a reader believes `trials`, so it comes last.
 TABLES = ("accuracy", "configs", "trials")
@@ -92,6 +100,18 @@ def records_of(tables: Mapping[str, pa.Table]) -> list[Record]:
             }
         )
     return records
+
+
+def of_split(accuracy: pa.Table, split: str) -> pa.Table:
+    """The rows of one split: 'validation' or 'test'."""
+    import pyarrow.compute as pc
+
+    return accuracy.filter(pc.equal(accuracy["split"], split))
+
+
+def rows_of_split(record: Record, split: str) -> Record:
+    """The record with the accuracy rows of one split: 'validation' or 'test'."""
+    return {**record, "accuracy": [row for row in record["accuracy"] if row[2] == split]}
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

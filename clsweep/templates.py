@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +21,7 @@ from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
 from clsweep.study import Study
 from clsweep.toml_text import toml_value
 
-__all__ = ["benchmark_type", "study_template", "usual_methods"]
+__all__ = ["benchmark_type", "study_template", "usual_methods", "write_new"]
 
 N_GRID_VALUES = 7
 _HEADER = """\
@@ -109,6 +110,27 @@ def _scenario(benchmark: str, methods: Sequence[str]) -> str:
         expected="methods that share a scenario",
         next_step="`clsweep methods` lists them",
     )
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that does not exist yet.
+
+    Args:
+        path: the file.
+        text: what it is to hold.
+
+    Raises:
+        StudyError: it exists, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StudyError(
+            f"{path} exists already", next_step="choose another name; nothing was changed"
+        ) from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def benchmark_type(name: str) -> type[BenchmarkConfig]:

@@ -17,22 +17,28 @@ from rich.console import Console
 
 from clsweep.errors import StoreError
 from clsweep.reading import Results, read
-from clsweep.report import ReportData, data_of, publish
+from clsweep.report import ReportData, data_of, publish, rule_of
 from clsweep.schema import Record, trial_id_of
 
 __all__ = ["build_together", "report_together"]
 
 
-def build_together(directories: Sequence[Path]) -> ReportData:
+def build_together(
+    directories: Sequence[Path], protocol: str | None = None, tuned_on: Path | None = None
+) -> ReportData:
     """Everything a report says about several results folders of one benchmark.
 
     Args:
         directories: results folders, at least two.
+        protocol: see `report.build`.
+        tuned_on: see `report.build`.
 
     Raises:
         StoreError: a folder is named twice, has no results, cannot be read, or learned another
             benchmark than the first.
+        StudyError: see `report.build`.
     """
+    rule = rule_of(protocol, tuned_on)
     _refuse_repeated(directories)
     found = [read(directory) for directory in directories]
     _refuse_mixed(found)
@@ -51,24 +57,35 @@ def build_together(directories: Sequence[Path]) -> ReportData:
         records,
         labels=labels,
         name=" + ".join(names),
-        study=found[0].study,
+        found=found,
         notes=notes,
-        directories=directories,
+        rule=rule,
+        tuned_on=tuned_on,
     )
 
 
-def report_together(directories: Sequence[Path], out: Path | None, formats: Sequence[str]) -> None:
+def report_together(
+    directories: Sequence[Path],
+    out: Path | None,
+    formats: Sequence[str],
+    protocol: str | None = None,
+    tuned_on: Path | None = None,
+) -> None:
     """Print the tables of several studies in one, and write page, figures and points.
 
     Args:
         directories: results folders, at least two.
         out: where files are written; None for a folder beside the first, under all their names.
         formats: of `outputs.FORMATS`.
+        protocol: see `report.build`.
+        tuned_on: see `report.build`.
 
     Raises:
         StoreError: see `build_together`; or the files cannot be written.
+        StudyError: see `build_together`.
     """
-    publish(build_together(directories), out or _folder(directories), Console(), formats)
+    data = build_together(directories, protocol, tuned_on)
+    publish(data, out or _folder(directories), Console(), formats)
 
 
 def _folder(directories: Sequence[Path]) -> Path:

@@ -20,6 +20,7 @@ from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
 from clsweep.records import record_of
+from clsweep.schema import CPU_SECONDS
 from clsweep.sequences import (
     FinetunedModel,
     LearntSequence,
@@ -252,9 +253,10 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     sequence = _sequence(context, job.seed)
     net = _net(context, sequence)
     method = methods.build(configuration.method, net)
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     learnt = _learnt(context, configuration, job.seed, sequence, method)
     seconds = time.perf_counter() - began
+    cpu_seconds = time.process_time() - began_cpu
     record = record_of(
         configuration,
         job.seed,
@@ -268,7 +270,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         n_params=n_elements(without_statistics(learnt.params)),
         device=_device_name(context),
         attempts=attempts.attempts(context.out, job.key),
-        counters=learnt.counters,
+        counters={**learnt.counters, CPU_SECONDS: cpu_seconds},
     )
     store.commit_record(context.out, record)
     return Outcome("ok", "", _average_accuracy(learnt), seconds)

@@ -304,6 +304,9 @@ def test_plan_notes_unequal_training_and_budgets(cli: CommandLine, tmp_path: Pat
     more = '[[methods]]\nname = "si"\nc = [0.1, 1]\ntraining = { lr = 0.5 }\n'
     ran = cli("plan", tiny_study(tmp_path, more=more))
     assert "training settings differ between methods: fine-tuning, EWC | SI" in ran.out
+    assert "learning rates differ between methods: fine-tuning, EWC " in ran.out
+    assert " | SI 0.5\n" in ran.out
+    assert "no 'frozen': nothing shows the source end of the fronts" in ran.out
     assert "numbers of configurations differ (EWC 1, SI 2)" in ran.out
     assert "EWC: one value of 'lam' is a point and not a front" in ran.out
     replay = '[[methods]]\nname = "replay"\nmemory_size = 9\n'

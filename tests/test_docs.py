@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import clsweep
@@ -69,7 +70,8 @@ def test_every_column_is_documented(results: tuple[Path, ReportData]) -> None:
     text = (DOCS / "tables.md").read_text(encoding="utf-8")
     loaded = clsweep.load(results[0])
     numbers = {"lam", "variant"}
-    for table in (loaded.accuracy, loaded.configs, loaded.trials, loaded.fronts):
+    written = [pq.read_table(results[0] / f"{name}.parquet") for name in ("protocols", "pairs")]
+    for table in (loaded.accuracy, loaded.configs, loaded.trials, loaded.fronts, *written):
         for name in set(table.column_names) - {"folder"} - numbers:
             assert f"`{name}`" in text, name
 

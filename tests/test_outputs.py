@@ -96,4 +96,5 @@ def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
     directory = write_study(tmp_path / "results", make_study(("EWC",), n_values=3))
     out = tmp_path / "out"
     assert main(["report", str(directory), "--out", str(out), "--format", "html"]) == 0
-    assert {p.name for p in out.iterdir()} == {"report.html", "report.txt", "fronts.parquet"}
+    always = {"report.txt", "fronts.parquet", "pairs.parquet", "protocols.parquet"}
+    assert {p.name for p in out.iterdir()} == {"report.html", *always}

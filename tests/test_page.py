@@ -26,6 +26,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build(write_study(tmp_path_factory.mktemp("page") / "results", records))
 
 
+def test_every_protocol_can_be_picked(data: Any) -> None:
+    picks = {pick["name"]: pick["chosen"] for pick in page_values(data)["picks"]}
+    best = picks.pop("best average accuracy")
+    assert best == {s.pick.label: s.index for s in data.scores["average"]}
+    assert picks == {
+        f"protocol {rule.name}": {s.pick.label: s.index for s in data.scores[rule.name]}
+        for rule in data.protocols
+        if rule.name != "average"
+    }
+    assert "protocol target" in picks
+
+
 def choices(values: dict[str, Any], required: float) -> dict[str, int | None]:
     """What the slider chooses at a required target accuracy in percent, written once more."""
     level = required / 100 - values["slider"]["offset"] - 1e-12

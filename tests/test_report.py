@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from clsweep import plots
 from clsweep.configurations import Configuration, configurations
+from clsweep.ledger import LEDGER, add_look
 from clsweep.records import record_of
 from clsweep.report import ReportData, build, report, tables
 from clsweep.store import Store
@@ -82,7 +84,13 @@ def trial(configuration: Configuration, seed: int, validation: Pair, test: Pair)
     rows += [[after, 1, split, n, 1000] for after, n in ((-1, 100), (0, 150)) for split in SPLITS]
     if configuration.method == "joint":
         rows = [row for row in rows if row[0] == 1]
-    measured = {"n_steps": 1200, "wall_seconds": 150.0, "memory_bytes": 2_500_000}
+    measured = {
+        "n_steps": 1200,
+        "wall_seconds": 150.0,
+        "memory_bytes": 2_500_000,
+        "n_params": 89610,
+        "counters": {"cpu_seconds": 95.0},
+    }
     return record_of(configuration, seed, "ok", accuracy=rows, **measured)
 
 
@@ -185,10 +193,10 @@ class TestNumbers:
     def test_source_accuracy_at_a_required_target_accuracy(self, text: str) -> None:
         strict, lax = re.split("target ≥ ", text.split("at a required target")[1])[1:3]
         assert strict.startswith("95.0 (−1)\n")
-        assert re.search(r"EWC +lam=10 +42\.0 ± 2\.0 +95\.0 ± 1\.0 *\n", strict)
+        assert re.search(r"EWC +lam=10 +42\.0 ± 2\.0 +95\.0 ± 1\.0 +\[16\.6, 67\.4\]\n", strict)
         assert lax.startswith("91.0 (−5)\n")
         # Reached on validation data, and missed by two points on test data.
-        assert re.search(r"EWC +lam=100 +80\.0 ± 2\.0 +89\.0 ± 1\.0 † *\n", lax)
+        assert re.search(r"EWC +lam=100 +80\.0 ± 2\.0 +89\.0 ± 1\.0 † +\[54\.6, 105\.4\]\n", lax)
 
     def test_transfer_and_forgetting(self, text: str) -> None:
         rows = cells(text, "Transfer (BWT, FWT)")
@@ -198,8 +206,17 @@ class TestNumbers:
 
     def test_costs(self, text: str) -> None:
         rows = cells(text, "What a finished trial took")
-        assert rows["EWC"] == ["1,200", "2.5 min", "2.5 MB", "source statistics"]
-        assert rows["joint"] == ["1,200", "2.5 min", "2.5 MB", "all data at once"]
+        assert rows["EWC"] == ["1,200", "2.5 min", "95 s", "2.5 MB", "89,610"]
+        groups = [line for line in text.splitlines() if line.startswith("needs ")]
+        assert groups == [
+            "needs nothing but the last network and the current data",
+            "needs source statistics",
+            "needs all data at once",
+        ]
+        lines = text.split("What a finished trial took")[1].splitlines()
+        at = {line.split("  ")[0]: i for i, line in reversed(list(enumerate(lines)))}
+        assert at[groups[0]] < at["fine-tuning"] < at[groups[1]] < at["EWC"] < at[groups[2]]
+        assert at[groups[2]] < at["joint"]
 
     def test_heading(self, text: str) -> None:
         first, second = text.splitlines()[:2]
@@ -218,8 +235,8 @@ class TestNumbers:
 
         text = printed(build(write(tmp_path, edit=edit)))
         rows = cells(text, "\nTrials\n")
-        assert rows["EWC"] == ["4", "8", "2", "1"]
-        assert rows["joint"] == ["1", "2", "0", "0"]
+        assert rows["EWC"] == ["4", "8", "2", "1", "9,600", "20 min"]
+        assert rows["joint"] == ["1", "2", "0", "0", "2,400", "5 min"]
         assert "EWC: 2 of 4 configurations did not finish with every seed" in text
         assert "not reached" in text
 
@@ -307,10 +324,11 @@ MAS = '\n[[methods]]\nname = "mas"\nlabel = "MAS"\nlam = [1.0, 10.0, 100.0, 1000
 
 def of_same_numbers(configuration: Configuration, seed: int, record: Record) -> Record | None:
     """MAS as EWC, so that nothing is unequal."""
-    key = ("EWC", key_of(configuration)[1])
     if configuration.label != "MAS":
         return record
-    return trial(configuration, seed, VALIDATION[key][seed], TEST[key][seed])
+    key = ("EWC", key_of(configuration)[1])
+    pairs = [table.get(key, table["EWC", 100.0])[seed % 2] for table in (VALIDATION, TEST)]
+    return trial(configuration, seed, *pairs)
 
 
 def with_other_steps(configuration: Configuration, seed: int, record: Record) -> Record | None:
@@ -373,6 +391,24 @@ NOTES = {
         "MAS: its hypernetwork does not start from the shared source model; it learns the first "
         "task within each trial.",
     ),
+    "no frozen": (STUDY, unchanged, "No frozen reference"),
+    "range": (STUDY, unchanged, "EWC: lam covers 3.0 decades of 1 to 1e+10; its best value may"),
+    "target end": (
+        STUDY.replace("[1.0, 10.0, 100.0, 1000.0]", "[100.0, 1000.0]"),
+        unchanged,
+        "EWC: the target end of its front is 5.0 points below fine-tuning (validation)",
+    ),
+    "source end": (
+        STUDY.replace("[1.0, 10.0, 100.0, 1000.0]", "[1.0, 10.0]")
+        + '[[methods]]\nname = "frozen"\n',
+        unchanged,
+        "EWC: the source end of its front is 32.0 points below the frozen trunk (validation)",
+    ),
+    "few seeds": (
+        STUDY + MAS,
+        of_same_numbers,
+        "2 seeds cannot support a claim at 95 %: of 2^2 = 4 patterns of signs",
+    ),
     "one seed": (STUDY.replace("[0, 1]", "[0]"), unchanged, "One seed only: differences may be"),
     "left out": (STUDY, without_second_seed, "Left out seed 1: "),
     "unfinished": (
@@ -389,9 +425,19 @@ NOTES = {
 }
 
 
+WIDE = "[1.0, 10.0, 100.0, 1000.0, 10000.0]"
+SOUND = (STUDY + '[[methods]]\nname = "frozen"\n').replace("[0, 1]", "[0, 1, 2, 3, 4, 5]")
+SOUND = SOUND.replace("[1.0, 10.0, 100.0, 1000.0]", WIDE)
+WIDE_MAS = MAS.replace("[1.0, 10.0, 100.0, 1000.0]", WIDE)
+
+
 class TestNotes:
     @pytest.mark.parametrize(
-        ("text", "edit"), [(STUDY, unchanged), (STUDY + MAS, of_same_numbers)]
+        ("text", "edit"),
+        [
+            (SOUND, unchanged),
+            (SOUND + WIDE_MAS, of_same_numbers),
+        ],
     )
     def test_a_sound_study_has_none(self, tmp_path: Path, text: str, edit: Edit) -> None:
         data = build(write(tmp_path, text, edit))
@@ -417,6 +463,16 @@ class TestNotes:
         assert any(
             n.startswith("2 trials in the folder belong to configurations") for n in data.notes
         )
+
+    def test_a_study_that_changed_after_a_look_is_named(self, tmp_path: Path) -> None:
+        directory = write(tmp_path)
+        when = datetime(2025, 1, 31, tzinfo=timezone.utc)
+        add_look(directory, "report", 12, when)
+        assert not any("was changed after" in note for note in build(directory).notes)
+        longer = STUDY.replace("1000.0]", "1000.0, 10000.0]")
+        (directory / "study.toml").write_text(longer, encoding="utf-8")
+        (note,) = (n for n in build(directory).notes if "was changed after" in n)
+        assert note.startswith("The study file was changed after test numbers had been shown once")
 
     def test_a_renamed_method_has_its_new_name(self, tmp_path: Path) -> None:
         directory = write(tmp_path)
@@ -467,7 +523,7 @@ class TestOddStudies:
     def test_no_trial_has_finished(self, tmp_path: Path) -> None:
         directory = write(tmp_path, edit=lambda c, s, record: failed(record, "diverged"))
         data = quietly(directory)
-        assert cells(printed(data), "\nTrials\n")["EWC"] == ["4", "8", "0", "8"]
+        assert cells(printed(data), "\nTrials\n")["EWC"][:4] == ["4", "8", "0", "8"]
         assert pq.read_table(directory / "fronts.parquet").num_rows == 0
         assert (directory / "front.png").stat().st_size > 0
 
@@ -531,17 +587,23 @@ class TestOddStudies:
 class TestFiles:
     def test_twice_the_same_bytes(self, tmp_path: Path) -> None:
         directory = write_study(tmp_path / "r", make_study(("EWC",), n_values=2))
+        names = ("fronts.parquet", "protocols.parquet", "front.svg")
+
+        def without_looks() -> list[str]:
+            text = (directory / "report.txt").read_text(encoding="utf-8")
+            return text.split("\n\n", 1)[1].splitlines()
+
         quietly(directory)
-        names = ("fronts.parquet", "front.svg", "report.txt")
-        first = [(directory / name).read_bytes() for name in names]
+        first, text = [(directory / name).read_bytes() for name in names], without_looks()
         quietly(directory)
         assert [(directory / name).read_bytes() for name in names] == first
+        assert without_looks() == text
 
     def test_another_folder(self, tmp_path: Path) -> None:
         directory = write(tmp_path)
         before = sorted(p.name for p in directory.iterdir())
         quietly(directory, tmp_path / "a" / "b")
-        assert sorted(p.name for p in directory.iterdir()) == before
+        assert sorted(p.name for p in directory.iterdir()) == sorted([*before, LEDGER])
         assert {"front.png", "front.svg", "fronts.parquet", "report.txt"} <= {
             p.name for p in (tmp_path / "a" / "b").iterdir()
         }

@@ -8,6 +8,7 @@ import pytest
 
 from clsweep.cli import main
 from clsweep.errors import StoreError
+from clsweep.ledger import LEDGER, looks
 from clsweep.report import build
 from clsweep.together import build_together
 from tests.records import STUDY_TOML, make_study, write_study
@@ -72,3 +73,29 @@ def test_files_go_beside_the_first_folder(
     assert (tmp_path / "a+b" / "fronts.csv").is_file()
     assert not (tmp_path / "a" / "fronts.csv").exists()
     assert "a: EWC" in capsys.readouterr().out
+
+
+def test_every_folder_has_its_look_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = folder(tmp_path, "a"), folder(tmp_path, "b")
+    assert main(["report", str(second), "--format", "csv"]) == 0
+    capsys.readouterr()
+    assert main(["report", str(first), str(second), "--format", "csv"]) == 0
+    assert [len(looks(one)) for one in (first, second)] == [1, 2]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "had been shown: a not before, b once before, first on " in printed
+    assert not (tmp_path / "a+b" / LEDGER).exists()
+
+
+def test_a_protocol_chooses_in_each_study_as_alone(tmp_path: Path) -> None:
+    folders = [folder(tmp_path, name) for name in ("a", "b")]
+    together = build_together(folders, "target")
+    assert together.protocol is not None
+    chosen = {score.pick.label: score.index for score in together.scores["target"]}
+    alone = {
+        f"{one.name}: {score.pick.label}": score.index
+        for one in folders
+        for score in build(one, "target").scores["target"]
+    }
+    assert chosen == alone != {}

@@ -6,7 +6,7 @@ the documentation. This module imports neither torch nor ray.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -45,6 +45,7 @@ def knob(
     doc: str,
     at_least: float = 0,
     at_most: float | None = None,
+    stable: Literal["high", "low"] = "high",
 ) -> Any:
     """A value that moves along the front; `low` and `high` are the range worth searching.
 
@@ -56,8 +57,9 @@ def knob(
         doc: the paper's symbol and the unit.
         at_least: smallest value that has a meaning (a smaller one is an error).
         at_most: largest value that has a meaning.
+        stable: the end of the range at which the source is kept best.
     """
-    role: JsonDict = {"role": "knob", "low": low, "high": high, "log": log}
+    role: JsonDict = {"role": "knob", "low": low, "high": high, "log": log, "stable": stable}
     return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
 
 

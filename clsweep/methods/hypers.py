@@ -120,7 +120,7 @@ class InterpolateHyper(Hyper):
     """Numbers of `interpolate`."""
 
     beta: float = knob(
-        0.5, 0, 1, log=False, at_most=1, doc="β, weight of the fine-tuned network; ½ is Mean-IMM"
+        0.5, 0, 1, log=False, at_most=1, stable="low", doc="β, tuned network's weight; ½: IMM"
     )
 
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:

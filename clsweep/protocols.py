@@ -1,0 +1,327 @@
+"""The rules that pick a configuration, each from validation accuracies alone.
+
+With R_k[i][j] the validation accuracy of configuration k on task j after task i, a mean over
+seeds, S_k and T_k its source and target accuracy after the last of T tasks, and FT fine-tuning:
+
+    average       argmax_k (1/T) Σ_j R_k[T−1][j]                    all tasks, at the end
+    target        argmax_k T_k                                      the last task only
+    required-D    argmax_k S_k  subject to  T_k ≥ T_FT − D points   Lee et al. 2020 (ResCL)
+    decay-P       the most stable k with  T_k ≥ (1−P) T_FT          De Lange et al. 2021, TPAMI
+    first-K       argmax_k (1/K) Σ_{j<K} R_k[K−1][j]                Chaudhry et al. 2019 (A-GEM)
+    transfer      'average' on another benchmark, the same numbers here      Cha and Cho 2024
+
+`target` and `decay` need no data of earlier tasks, so that a learner could follow them; the others
+need validation data of the source when the target has been learnt.
+
+`decay` on a given grid: the learning rate is the one with which fine-tuning reaches the best
+target accuracy; then the primary knob is walked from its most stable value to its least, and the
+first value at which a configuration meets the requirement is taken. Where several meet it, since
+other numbers vary too, the best target accuracy among them decides. Deviations: the published
+search multiplies the knob by ½ instead of walking a grid, and repeats itself on every task; here
+the knob is one for the whole sequence and its last task judges.
+
+Nothing here can see a test count: see `validation.py`. Equal configurations: the first in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsweep.declarations import stable_end
+from clsweep.errors import StudyError, closest_name
+from clsweep.methods import METHODS
+from clsweep.validation import Candidate, ValidationTable
+
+__all__ = [
+    "Pick",
+    "Protocol",
+    "best_average",
+    "best_finetuned",
+    "best_target",
+    "most_source",
+    "pick",
+    "protocol_of",
+    "standard_protocols",
+]
+
+_ROUNDING = 1e-12
+_DECAY = 0.2
+_FIRST = 3
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A rule for choosing.
+
+    Attributes:
+        name: as in `clsweep report --protocol`, such as 'required-5'.
+        kind: the rule: a key of the table at the end of this module.
+        number: D in points, P, or K; 0 where the rule has none.
+    """
+
+    name: str
+    kind: str
+    number: float
+
+    @property
+    def meaning(self) -> str:
+        """The rule in words."""
+        return _RULES[self.kind].meaning.format(
+            number=f"{self.number:g}", percent=f"{100 * self.number:g}"
+        )
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether validation data of earlier tasks are needed after the target was learnt."""
+        return _RULES[self.kind].needs_source
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What a protocol chose for one label.
+
+    Attributes:
+        protocol: its name.
+        label: the label.
+        config_id: the chosen configuration; None where the rule chooses none.
+        remark: why it chose none, or what else the reader must know; else empty.
+    """
+
+    protocol: str
+    label: str
+    config_id: str | None
+    remark: str = ""
+
+
+def best_average(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The best mean average accuracy over all tasks; None without candidates."""
+    return _first_best(candidates, [float(np.mean(c.average_S)) for c in candidates])
+
+
+def best_target(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The best mean target accuracy; None without candidates."""
+    return _first_best(candidates, [_target(c) for c in candidates])
+
+
+def most_source(candidates: Sequence[Candidate], required: float) -> Candidate | None:
+    """The best mean source accuracy among those that reach a target accuracy; None if none does.
+
+    Args:
+        candidates: of one label.
+        required: mean target accuracy in [0, 1].
+    """
+    met = [c for c in candidates if _target(c) >= required - _ROUNDING]
+    return _first_best(met, [float(np.mean(c.source_S)) for c in met])
+
+
+def best_finetuned(table: ValidationTable) -> Candidate | None:
+    """Fine-tuning with the best target accuracy; None where the study has none."""
+    return best_target(table.references("finetune"))
+
+
+def pick(
+    protocol: Protocol, table: ValidationTable, tuned_on: ValidationTable | None = None
+) -> tuple[Pick, ...]:
+    """What a protocol chooses for every label that traces a curve.
+
+    Args:
+        protocol: the rule.
+        table: the study's candidates.
+        tuned_on: those of the other benchmark; needed by 'transfer', else not read.
+    """
+    rule = _RULES[protocol.kind].choose
+    picks = []
+    for label in table.labels:
+        chosen, remark = rule(table.of(label), _Case(protocol.number, table, tuned_on))
+        config_id = None if chosen is None else chosen.config_id
+        picks.append(Pick(protocol.name, label, config_id, remark))
+    return tuple(picks)
+
+
+def standard_protocols(
+    drops: Sequence[float], n_tasks: int, with_transfer: bool
+) -> tuple[Protocol, ...]:
+    """The protocols that a report's table compares.
+
+    Args:
+        drops: points below fine-tuning's target accuracy that the study's report allows.
+        n_tasks: T; 'first-K' needs a task after the first K, and K of at least two.
+        with_transfer: whether another benchmark's results are at hand.
+    """
+    names = ["average", "target", *(f"required-{drop:g}" for drop in drops), f"decay-{_DECAY:g}"]
+    if n_tasks > 2:
+        names.append(f"first-{min(_FIRST, n_tasks - 1)}")
+    if with_transfer:
+        names.append("transfer")
+    return tuple(protocol_of(name) for name in names)
+
+
+def protocol_of(name: str) -> Protocol:
+    """The protocol of a name such as 'average', 'decay' or 'required-2.5'.
+
+    Raises:
+        StudyError: there is no such protocol, or its number makes no sense.
+    """
+    kind, _, text = name.partition("-")
+    if kind not in _RULES:
+        raise StudyError(
+            f"there is no protocol '{name}'",
+            expected=closest_name(kind, _RULES) or ", ".join(_RULES),
+            where="--protocol",
+        )
+    rule = _RULES[kind]
+    if rule.default is None and not text:
+        return Protocol(kind, kind, 0.0)
+    try:
+        number = float(text) if text else float(rule.default or 0)
+    except ValueError:
+        number = float("nan")
+    if rule.default is None or not rule.accepts(number):
+        raise StudyError(
+            f"the protocol '{name}' has no sound number",
+            expected=rule.example,
+            where="--protocol",
+        )
+    return Protocol(f"{kind}-{number:g}", kind, number)
+
+
+@dataclass(frozen=True)
+class _Case:
+    number: float
+    table: ValidationTable
+    tuned_on: ValidationTable | None
+
+
+_Choice = tuple[Candidate | None, str]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    choose: Callable[[tuple[Candidate, ...], _Case], _Choice]
+    meaning: str
+    needs_source: bool
+    default: float | None = None
+    accepts: Callable[[float], bool] = bool
+    example: str = ""
+
+
+def _average(own: tuple[Candidate, ...], case: _Case) -> _Choice:
+    return _explained(best_average(own), "no configuration finished with every seed")
+
+
+def _target_only(own: tuple[Candidate, ...], case: _Case) -> _Choice:
+    return _explained(best_target(own), "no configuration finished with every seed")
+
+
+def _required(own: tuple[Candidate, ...], case: _Case) -> _Choice:
+    finetuned = best_finetuned(case.table)
+    if finetuned is None:
+        return None, "the study has no finished fine-tuning"
+    required = _target(finetuned) - case.number / 100
+    return _explained(most_source(own, required), "no configuration reaches the required target")
+
+
+def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
+    finetuned = best_finetuned(case.table)
+    if finetuned is None:
+        return None, "the study has no finished fine-tuning"
+    at_rate = [c for c in own if c.training.get("lr") == finetuned.training.get("lr")]
+    remark = "" if at_rate or not own else "its grid lacks fine-tuning's learning rate"
+    walked = at_rate or list(own)
+    required = (1 - case.number) * _target(finetuned)
+    for same_knob in _from_stable(walked):
+        met = [c for c in same_knob if _target(c) >= required - _ROUNDING]
+        if met:
+            return best_target(met), remark
+    return None, "no configuration reaches the required target"
+
+
+def _first_tasks(own: tuple[Candidate, ...], case: _Case) -> _Choice:
+    k = int(case.number)
+    if k >= case.table.n_tasks:
+        return None, f"the sequence has only {case.table.n_tasks} tasks"
+    # Row k of a table is after task k, counted from 1; row 0 is before any training.
+    scores = [float(np.mean(c.acc_STT[:, k, :k])) for c in own]
+    return _explained(_first_best(own, scores), "nothing was evaluated after the first tasks")
+
+
+def _transfer(own: tuple[Candidate, ...], case: _Case) -> _Choice:
+    if case.tuned_on is None:
+        return None, "no other benchmark was given"
+    method = own[0].method if own else ""
+    others = [c for c in case.tuned_on.candidates if c.method == method and not c.is_reference]
+    # A method may have several labels there as here; its own label decides where both have it.
+    tuned = best_average([c for c in others if c.label == own[0].label] or others) if own else None
+    if tuned is None:
+        return None, "the other benchmark has no finished trial of the method"
+    for candidate in own:
+        if candidate.hyper == tuned.hyper and candidate.training == tuned.training:
+            return candidate, ""
+    return None, "the numbers chosen there are not in this grid"
+
+
+def _from_stable(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates of equal primary knob, from its most stable value to its least."""
+    if not candidates:
+        return []
+    names = list(candidates[0].knobs)
+    varied = [name for name in names if len({c.knobs.get(name) for c in candidates}) > 1]
+    name = (varied or names or [""])[0]
+    fields = METHODS[candidates[0].method].hyper.model_fields
+    from_high = name not in fields or stable_end(fields[name]) == "high"
+    values = sorted({c.knobs.get(name, 0.0) for c in candidates}, reverse=from_high)
+    return [[c for c in candidates if c.knobs.get(name, 0.0) == value] for value in values]
+
+
+def _target(candidate: Candidate) -> float:
+    return float(np.mean(candidate.target_S))
+
+
+def _first_best(
+    candidates: Sequence[Candidate], scores: Sequence[float] | NDArray[np.float64]
+) -> Candidate | None:
+    sound = [i for i, score in enumerate(scores) if not np.isnan(score)]
+    index = max(sound, key=scores.__getitem__, default=None)
+    return None if index is None else candidates[index]
+
+
+def _explained(chosen: Candidate | None, reason: str) -> _Choice:
+    return chosen, "" if chosen is not None else reason
+
+
+_RULES = {
+    "average": _Rule(_average, "best average accuracy over all tasks", needs_source=True),
+    "target": _Rule(_target_only, "best accuracy on the last task", needs_source=False),
+    "required": _Rule(
+        _required,
+        "best source accuracy with the target at most {number} points below fine-tuning's",
+        needs_source=True,
+        default=1.0,
+        accepts=lambda points: 0 <= points <= 100,
+        example="points from 0 to 100, such as required-5",
+    ),
+    "decay": _Rule(
+        _decay,
+        "most stable knob whose target accuracy is at most {percent} % (relative) below "
+        "fine-tuning's",
+        needs_source=False,
+        default=_DECAY,
+        accepts=lambda share: 0 <= share < 1,
+        example="a share from 0 to 1, such as decay-0.2",
+    ),
+    "first": _Rule(
+        _first_tasks,
+        "best average accuracy over the first {number} tasks, right after them",
+        needs_source=True,
+        default=float(_FIRST),
+        accepts=lambda k: k >= 2 and k == int(k),
+        example="a whole number of tasks from 2, such as first-3",
+    ),
+    "transfer": _Rule(
+        _transfer, "best average accuracy on another benchmark, applied here", needs_source=True
+    ),
+}

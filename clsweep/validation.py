@@ -1,0 +1,203 @@
+"""Validation counts alone: all that a choice may see.
+
+Whatever chooses a configuration takes a `ValidationTable`, or candidates out of one. Neither
+holds a test count, and nothing leads from them back to the records: a choice cannot read what it
+does not get. `validation_table` makes one of records, and leaves their test rows behind;
+`read_validation` makes one of a results folder, and drops the rows of the test split on reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsweep import measures
+from clsweep.rows import n_tasks_of
+from clsweep.schema import Record
+
+__all__ = [
+    "Candidate",
+    "ValidationTable",
+    "candidate_of",
+    "common_seeds",
+    "latest_labels",
+    "read_validation",
+    "sortable",
+    "validation_table",
+]
+
+# S seeds, T tasks; the axis of length T + 1 is that of `measures.accuracy_table`.
+Array = NDArray[np.float64]
+
+_SPLIT = "validation"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A configuration that finished with every seed, and its validation accuracies.
+
+    Attributes:
+        config_id: its identity.
+        label: the curve that it belongs to.
+        method: a key of `METHODS`.
+        is_reference: whether it marks an end of the plot.
+        knobs: the numbers that trace the curve; the first is the primary one.
+        hyper: the method's numbers.
+        training: how every task was trained.
+        acc_STT: accuracies in [0, 1], shape [S, T + 1, T], NaN where nothing was evaluated.
+    """
+
+    config_id: str
+    label: str
+    method: str
+    is_reference: bool
+    knobs: dict[str, float]
+    hyper: dict[str, Any]
+    training: dict[str, Any]
+    acc_STT: Array
+
+    @cached_property
+    def average_S(self) -> Array:
+        """Average accuracy over all tasks after the last, per seed."""
+        return np.array([measures.average_accuracy(acc) for acc in self.acc_STT])
+
+    @cached_property
+    def source_S(self) -> Array:
+        """Source accuracy per seed."""
+        return np.array([measures.source_accuracy(acc) for acc in self.acc_STT])
+
+    @cached_property
+    def target_S(self) -> Array:
+        """Target accuracy per seed."""
+        return np.array([measures.target_accuracy(acc) for acc in self.acc_STT])
+
+
+@dataclass(frozen=True)
+class ValidationTable:
+    """The candidates of a study.
+
+    Attributes:
+        seeds: the seeds that every candidate finished with, S of them.
+        n_tasks: T.
+        candidates: in a fixed order; among equals a choice takes the first.
+    """
+
+    seeds: tuple[int, ...]
+    n_tasks: int
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that trace a curve, in order."""
+        return tuple(dict.fromkeys(c.label for c in self.candidates if not c.is_reference))
+
+    def of(self, label: str) -> tuple[Candidate, ...]:
+        """The candidates of one label."""
+        return tuple(c for c in self.candidates if c.label == label)
+
+    def references(self, method: str) -> tuple[Candidate, ...]:
+        """The candidates of a reference method, such as 'finetune'."""
+        return tuple(c for c in self.candidates if c.is_reference and c.method == method)
+
+
+def candidate_of(records: Sequence[Record], label: str, n_tasks: int) -> Candidate:
+    """One configuration's validation accuracies.
+
+    Args:
+        records: its finished trials, one per seed; at least one.
+        label: the curve that it belongs to.
+        n_tasks: T.
+    """
+    config = records[0]["config"]
+    return Candidate(
+        config_id=config["config_id"],
+        label=label,
+        method=config["method"],
+        is_reference=config["is_reference"],
+        knobs=dict(config["knobs"]),
+        hyper=dict(config["hyper"]),
+        training=dict(config["training"]),
+        acc_STT=np.array(
+            [measures.accuracy_table(r["accuracy"], _SPLIT, n_tasks) for r in records]
+        ),
+    )
+
+
+def validation_table(records: Sequence[Record]) -> ValidationTable:
+    """The candidates among a study's records, sorted by label, knobs and identity.
+
+    Args:
+        records: of one study, whatever their status; their test rows are not read.
+    """
+    seeds, n_tasks = common_seeds(records), n_tasks_of(records)
+    names = latest_labels(records)
+    by_config: dict[str, dict[int, Record]] = {}
+    for record in records:
+        if record["trial"]["status"] == "ok":
+            trial = record["trial"]
+            by_config.setdefault(trial["config_id"], {})[trial["seed"]] = record
+    candidates = [
+        candidate_of([by_seed[seed] for seed in seeds], names[key], n_tasks)
+        for key, by_seed in by_config.items()
+        if seeds and all(seed in by_seed for seed in seeds)
+    ]
+
+    def place(candidate: Candidate) -> tuple[Any, ...]:
+        values = [sortable(value) for value in candidate.knobs.values()]
+        return candidate.label, values, candidate.config_id
+
+    return ValidationTable(seeds, n_tasks, tuple(sorted(candidates, key=place)))
+
+
+def read_validation(directory: Path) -> ValidationTable:
+    """The candidates of a results folder; its test counts never become numbers.
+
+    Args:
+        directory: the results folder of a study.
+
+    Raises:
+        StoreError: the results cannot be read.
+    """
+    from clsweep.store import Store
+
+    return validation_table(Store(directory).load(split=_SPLIT))
+
+
+def common_seeds(records: Iterable[Record]) -> tuple[int, ...]:
+    """The seeds that use the most finished trials when every point must have all of them.
+
+    With all trials done these are all seeds. While a further seed is being run, they are the
+    seeds that were complete before, until the further one has caught up.
+    """
+    done: dict[int, set[str]] = {}
+    for record in records:
+        trial = record["trial"]
+        finished = done.setdefault(trial["seed"], set())
+        if trial["status"] == "ok":
+            finished.add(trial["config_id"])
+    ranked = sorted(done, key=lambda seed: (-len(done[seed]), seed))
+
+    def n_used(n: int) -> tuple[int, int]:
+        # Of equal counts the one with more seeds.
+        return n * len(set.intersection(*(done[s] for s in ranked[:n]))), n
+
+    return tuple(sorted(ranked[: max(range(1, len(ranked) + 1), key=n_used, default=0)]))
+
+
+def latest_labels(records: Iterable[Record]) -> dict[str, str]:
+    """One label per configuration: the one it finished last under."""
+    in_time = sorted(records, key=lambda r: (r["trial"]["finished_at"], r["trial"]["seed"]))
+    return {r["trial"]["config_id"]: r["config"]["label"] for r in in_time}
+
+
+def sortable(value: Any) -> tuple[int, float, str]:
+    """A key that sorts numbers by value before everything else by name."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))

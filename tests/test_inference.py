@@ -1,0 +1,187 @@
+"""Intervals against closed forms, brute force, and their promise on simulated fronts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clsweep import fronts
+from clsweep.inference import (
+    differences,
+    fewest_seeds,
+    interval,
+    seeds_text,
+    student_quantile,
+)
+
+Array = NDArray[np.float64]
+
+
+def simulated_areas(n_studies: int, n_seeds: int, bends: tuple[float, ...], seed: int) -> Array:
+    """Hypervolumes of noisy fronts, shape [studies, methods, seeds].
+
+    Every seed has luck that all methods share, and every point has noise of its own.
+    """
+    rng = np.random.default_rng(seed)
+    u = np.linspace(0, 1, 6)
+    curves = np.array([[1 - (1 - u) ** b / 2, 1 - u**b / 2] for b in bends])  # methods, 2, points
+    shape = (n_studies, len(bends), n_seeds, 2, len(u))
+    luck = rng.normal(0, 0.01, (n_studies, 1, n_seeds, 2, 1))
+    points = curves[None, :, None] + luck + rng.normal(0, 0.01, shape)
+    return areas(points[..., 0, :], points[..., 1, :])
+
+
+def areas(source: Array, target: Array) -> Array:
+    """Area beyond the origin of many sets of points at once, by another way than `fronts`."""
+    order = np.argsort(-source, axis=-1)
+    x, y = (np.take_along_axis(v, order, axis=-1) for v in (source, target))
+    highest = np.maximum.accumulate(y, axis=-1)
+    rises = np.diff(highest, axis=-1, prepend=0.0)
+    return np.asarray((x * rises).sum(axis=-1))
+
+
+def test_the_simulation_has_the_areas_of_fronts() -> None:
+    points = np.random.default_rng(0).uniform(0.1, 1, (20, 2, 6))
+    expected = [fronts.hypervolume_2d(p.T, (0.0, 0.0)) for p in points]
+    np.testing.assert_allclose(areas(points[:, 0], points[:, 1]), expected)
+
+
+BENDS = (3.0, 2.6, 2.0)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Array:
+    """Expected area of each method."""
+    return np.asarray(simulated_areas(20_000, 1, BENDS, seed=1).mean(axis=(0, 2)))
+
+
+class TestCoverage:
+    @pytest.mark.parametrize("n_seeds", [4, 10, 20])
+    def test_of_one_pair(self, n_seeds: int, truth: Array) -> None:
+        expected = truth[0] - truth[1]
+        held = []
+        for study in simulated_areas(1000, n_seeds, BENDS, seed=2):
+            (found,) = differences(["A", "B"], study[:2])
+            sign = 1 if found.above == "A" else -1
+            held.append(found.interval.low <= sign * expected <= found.interval.high)
+        assert 0.93 <= np.mean(held) <= 0.97
+
+    def test_of_all_pairs_at_once(self, truth: Array) -> None:
+        at = dict(zip("ABC", truth, strict=True))
+        held = [
+            all(
+                d.interval.low <= at[d.above] - at[d.below] <= d.interval.high
+                for d in differences("ABC", study)
+            )
+            for study in simulated_areas(1000, 20, BENDS, seed=3)
+        ]
+        assert 0.93 <= np.mean(held) <= 0.97
+
+    def test_no_claim_between_equals_in_more_than_a_twentieth(self) -> None:
+        claims = [
+            any(d.is_claim for d in differences("ABC", study))
+            for study in simulated_areas(500, 8, (2.0, 2.0, 2.0), seed=4)
+        ]
+        assert np.mean(claims) <= 0.07
+
+
+class TestClaims:
+    def test_a_constant_lead_is_a_claim_from_six_seeds(self) -> None:
+        noise = np.random.default_rng(0).normal(0, 0.01, 6)
+        for n, is_claim in ((5, False), (6, True)):
+            values = np.array([noise[:n] + 0.5 + 0.001 * np.arange(n), noise[:n]])
+            (found,) = differences(["A", "B"], values)
+            assert (found.above, found.below, found.n_above) == ("A", "B", n)
+            assert found.is_claim is is_claim
+            assert found.interval.kind == ("bootstrap-t" if is_claim else "student")
+
+    def test_equal_in_everything(self) -> None:
+        (found,) = differences(["A", "B"], np.full((2, 8), 0.5))
+        assert not found.is_claim
+        assert (found.interval.low, found.interval.high) == (0.0, 0.0)
+
+    def test_the_larger_is_named_first_and_largest_differences_first(self) -> None:
+        values = np.array([[0.1, 0.11], [0.5, 0.52], [0.3, 0.3]])
+        found = differences(["a", "b", "c"], values)
+        assert [(d.above, d.below) for d in found] == [("b", "a"), ("b", "c"), ("c", "a")]
+        assert found[0].interval.mean == pytest.approx(0.405)
+        turned = differences(["c", "b", "a"], values[::-1])
+        assert {(d.above, d.below) for d in turned} == {(d.above, d.below) for d in found}
+
+    def test_more_pairs_make_wider_intervals(self) -> None:
+        values = np.random.default_rng(5).normal(0, 1, (8, 10))
+        (alone,) = differences(["0", "1"], values[:2])
+        among = differences([str(i) for i in range(8)], values)
+        (same,) = (d for d in among if {d.above, d.below} == {"0", "1"})
+        assert same.interval.mean == pytest.approx(alone.interval.mean)
+        assert same.interval.high > alone.interval.high
+
+    def test_a_label_without_a_number_is_left_out(self) -> None:
+        values = np.array([[0.1, 0.2], [np.nan, 0.2], [0.3, 0.3]])
+        assert [(d.above, d.below) for d in differences("abc", values)] == [("c", "a")]
+
+    def test_sentences(self) -> None:
+        steps = np.arange(8) * 0.0001
+        (claim,) = differences(["A", "B"], np.array([0.512 + steps, np.full(8, 0.5)]))
+        assert claim.sentence().startswith("A above B by 1.2 points, 95 % CI [1.2, 1.3]")
+        noise = np.array([-20, 30, -10, 20, -30, 20, 10, -12]) / 1000
+        (equal,) = differences(["A", "B"], np.array([0.5 + noise, np.full(8, 0.5)]))
+        assert equal.sentence().startswith("A and B not told apart: 0.1 points, 95 % CI [-")
+        (one,) = differences(["A", "B"], np.array([[0.6], [0.5]]))
+        assert one.sentence() == "A above B by 10.0 points, one seed: no claim"
+
+
+class TestFewSeeds:
+    def test_six_at_95_percent(self) -> None:
+        # 2/2⁵ = 0.0625 and 2/2⁶ = 0.03125.
+        assert fewest_seeds(0.95) == 6
+        assert fewest_seeds(0.99) == 8
+        assert fewest_seeds(0.75) == 3
+
+    def test_what_is_said(self) -> None:
+        assert seeds_text(6) == ""
+        assert "2^3 = 8 patterns of signs" in seeds_text(3)
+        assert "probability 0.25 by luck" in seeds_text(3)
+
+    @pytest.mark.parametrize(
+        ("df", "quantile"),
+        # tan(π (p − ½)); (2p − 1) √(2 / (4p (1 − p))); and a table's values.
+        [
+            (1, math.tan(math.pi * 0.475)),
+            (2, 0.95 * math.sqrt(2 / (4 * 0.975 * 0.025))),
+            (3, 3.182446),
+            (4, 2.776445),
+            (9, 2.262157),
+            (30, 2.042272),
+        ],
+    )
+    def test_student_quantile(self, df: int, quantile: float) -> None:
+        assert student_quantile(0.975, df) == pytest.approx(quantile, rel=1e-6)
+
+    def test_student_interval_of_three_seeds(self) -> None:
+        # Mean 2, standard error 1/√3.
+        found = interval(np.array([1.0, 2.0, 3.0]))
+        half = 4.302653 / math.sqrt(3)
+        assert (found.low, found.high) == (pytest.approx(2 - half), pytest.approx(2 + half))
+
+    def test_one_seed_has_no_interval(self) -> None:
+        found = interval(np.array([0.5]))
+        assert (found.mean, found.kind) == (0.5, "none")
+        assert math.isnan(found.low)
+
+
+def test_bootstrap_quantile_against_a_loop() -> None:
+    values = np.random.default_rng(6).exponential(1, 7)
+    found = interval(values)
+    rng = np.random.default_rng(7)
+    ts = []
+    for _ in range(20_000):
+        drawn = values[rng.integers(0, 7, 7)]
+        error = drawn.std(ddof=1) / math.sqrt(7)
+        ts.append(abs(drawn.mean() - values.mean()) / error if error > 0 else math.inf)
+    half = np.quantile(ts, 0.95) * values.std(ddof=1) / math.sqrt(7)
+    assert found.high - found.mean == pytest.approx(half, rel=0.1)
+    assert found.mean - found.low == pytest.approx(half, rel=0.1)

@@ -1,0 +1,184 @@
+"""Fronts in numbers by hand: normalised hypervolume, attainment, good region, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from clsweep.comparison import Comparison, compare
+from clsweep.curves import picked_per_seed
+from clsweep.information import NOTHING_MORE, grouped_by_needs, task_identity_text
+from clsweep.judgement import judge, pairs_table
+from tests.records import Record, make_record, make_study, split_rows
+
+Pair = tuple[float, float]
+
+
+def trial(lam: float, seed: int, validation: Pair, test: Pair | None = None) -> Record:
+    rows = split_rows(validation, test)
+    return make_record("EWC", "ewc", seed, {"lam": lam}, accuracy=rows)
+
+
+def reference(method: str, seed: int, test: Pair) -> Record:
+    return make_record(method, method, seed, {}, {}, split_rows(test), is_reference=True)
+
+
+def study(n_seeds: int = 2, with_frozen: bool = True) -> Comparison:
+    records = []
+    for seed in range(n_seeds):
+        records += [
+            trial(1.0, seed, (0.5, 0.9), (0.6, 0.8)),
+            trial(10.0, seed, (0.9, 0.5), (0.8, 0.6)),
+            reference("finetune", seed, (0.4, 0.9)),
+        ]
+        if with_frozen:
+            records.append(reference("frozen", seed, (0.9, 0.4)))
+    return compare(records, drops=[0.01])
+
+
+class TestNormalised:
+    def test_by_hand(self) -> None:
+        made = judge(study())
+        # Beyond (0.4, 0.4): 0.2 · 0.4 + 0.2 · 0.2, of 0.5 · 0.5.
+        np.testing.assert_allclose(made.fronts[0].normalised_S, [0.48, 0.48])
+        assert made.is_normalised
+        assert made.remark == ""
+
+    def test_all_of_the_rectangle_is_one(self) -> None:
+        records = [reference("finetune", 0, (0.4, 0.9)), reference("frozen", 0, (0.9, 0.4))]
+        made = judge(compare([*records, trial(1.0, 0, (0.9, 0.9))]))
+        np.testing.assert_allclose(made.fronts[0].normalised_S, [1.0])
+
+    def test_each_seed_has_its_own_references(self) -> None:
+        records = [
+            *(trial(1.0, seed, (0.8, 0.8)) for seed in (0, 1)),
+            *(reference("finetune", s, pair) for s, pair in enumerate(((0.6, 1.0), (0.0, 1.0)))),
+            *(reference("frozen", s, pair) for s, pair in enumerate(((1.0, 0.6), (1.0, 0.0)))),
+        ]
+        made = judge(compare(records))
+        np.testing.assert_allclose(made.fronts[0].normalised_S, [0.25, 0.64])
+
+    def test_without_a_reference_the_reason_is_given(self) -> None:
+        made = judge(study(with_frozen=False))
+        assert made.remark == "no finished 'frozen' reference"
+        assert made.fronts[0].normalised is None
+        assert made.fronts[0].hypervolume is not None
+
+    def test_references_that_span_nothing(self) -> None:
+        records = [reference("finetune", 0, (0.9, 0.9)), reference("frozen", 0, (0.5, 0.4))]
+        made = judge(compare([*records, trial(1.0, 0, (0.8, 0.8))]))
+        assert "do not span a rectangle" in made.remark
+
+
+def test_the_measures_are_of_the_choices_of_validation() -> None:
+    made = judge(study()).fronts[0]
+    # By validation, lam = 1 is the one that reaches 0.89, and the first of two best averages.
+    assert made.source_at[0] is not None
+    assert made.source_at[0].mean == pytest.approx(0.6)
+    assert made.best_average is not None
+    assert made.best_average.mean == pytest.approx(0.7)
+
+
+def test_attainment_against_brute_force() -> None:
+    comparison = compare(make_study(("EWC", "SI"), n_values=7, n_seeds=5))
+    for curve in comparison.curves:
+        assert curve.band is not None
+        picked = picked_per_seed(curve.points, 5)
+        for i in range(0, len(curve.band.target), 37):
+            tau = curve.band.target[i]
+            kept = sorted(
+                max((s for s, t in points if t >= tau), default=-np.inf) for points in picked
+            )
+            # Quantiles of five: the median is the third; 10 % lies 0.4 of the way to the second.
+            expected = [kept[0] + 0.4 * (kept[1] - kept[0]), kept[2]]
+            found = [curve.band.low[i], curve.band.median[i]]
+            for value, own in zip(expected, found, strict=True):
+                if np.isfinite(value):
+                    assert own == pytest.approx(value)
+                else:
+                    assert np.isnan(own)
+
+
+class TestGoodRegion:
+    @staticmethod
+    def region(averages: Sequence[float], first: float = 1.0):
+        records = [trial(first * 10.0**i, 0, (value, value)) for i, value in enumerate(averages)]
+        return judge(compare(records)).fronts[0].region
+
+    def test_two_decades_inside(self) -> None:
+        found = self.region((0.5, 0.895, 0.9, 0.89, 0.5))
+        assert (found.knob, found.low, found.high, found.at_edge) == ("lam", 10.0, 1000.0, False)
+        assert found.decades == pytest.approx(2)
+
+    def test_a_good_value_beyond_a_bad_one_does_not_count(self) -> None:
+        found = self.region((0.9, 0.5, 0.895, 0.5))
+        assert (found.low, found.high, found.at_edge) == (1.0, 1.0, True)
+
+    def test_at_the_edge(self) -> None:
+        assert self.region((0.5, 0.6, 0.9)).at_edge
+
+    def test_other_numbers_are_at_their_best(self) -> None:
+        def pair(lam: float, value: float, gamma: float) -> Record:
+            hyper = {"lam": lam, "gamma": gamma}
+            rows = split_rows((value, value))
+            return make_record("EWC", "ewc", 0, hyper, {"lam": lam}, rows)
+
+        values = ((1.0, 0.5, 0.6), (10.0, 0.9, 0.1), (100.0, 0.2, 0.895), (1000.0, 0.5, 0.5))
+        records = [pair(lam, v, g) for lam, *both in values for g, v in enumerate(both)]
+        found = judge(compare(records)).fronts[0].region
+        assert found is not None
+        assert (found.low, found.high) == (10.0, 100.0)
+
+    def test_test_data_do_not_move_it(self) -> None:
+        records = [
+            trial(10.0**i, 0, (v, v), (t, t))
+            for i, (v, t) in enumerate(((0.5, 0.9), (0.9, 0.1), (0.5, 0.9)))
+        ]
+        found = judge(compare(records)).fronts[0].region
+        assert found is not None
+        assert (found.low, found.high) == (10.0, 10.0)
+
+    def test_a_knob_of_one_value_has_none(self) -> None:
+        assert self.region((0.9,)) is None
+
+
+class TestInformation:
+    def test_those_that_need_least_come_first(self) -> None:
+        curves = compare(make_study(("replay", "SI", "LwF"), n_values=2, n_seeds=1)).all_curves
+        uses = {"replay": ("a", "b"), "SI": ("a",), "joint": ("a",)}
+        groups = [(n, [c.label for c in own]) for n, own in grouped_by_needs(curves, uses)]
+        assert groups == [
+            (NOTHING_MORE, ["LwF", "fine-tuning", "frozen trunk"]),
+            ("a", ["SI", "joint"]),
+            ("a and b", ["replay"]),
+        ]
+
+    def test_who_knows_the_task(self) -> None:
+        assert "every method is told the task of a test example" in task_identity_text("task")
+        assert "no method is told the task of a test example" in task_identity_text("class")
+        assert "test example" not in task_identity_text("")
+
+
+class TestPairs:
+    def test_every_pair_by_both_measures(self, tmp_path: Path) -> None:
+        made = judge(compare(make_study(("EWC", "SI", "replay"), n_values=5, n_seeds=6)))
+        assert [len(p) for p in (made.average_pairs, made.hypervolume_pairs)] == [3, 3]
+        (tmp_path / "pairs.parquet").write_bytes(pairs_table(made))
+        rows = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
+        assert {row["measure"] for row in rows} == {"average_accuracy", "normalised_hypervolume"}
+        # The simulated fronts differ by far more than their noise.
+        assert all(row["is_claim"] and row["low"] > 0 and row["n_seeds"] == 6 for row in rows)
+        assert [(row["above"], row["below"]) for row in rows[:3]] == [
+            ("replay", "SI"),
+            ("EWC", "SI"),
+            ("replay", "EWC"),
+        ]
+
+    def test_no_points_no_pairs(self) -> None:
+        made = judge(compare([make_record(status="failed")]))
+        assert made.average_pairs == ()
+        assert made.fronts[0].best_average is None

@@ -1,0 +1,333 @@
+"""What each protocol picks in a table made by hand, and that test counts reach none of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from clsweep import plots, protocols
+from clsweep.comparison import compare
+from clsweep.errors import StudyError
+from clsweep.ledger import LEDGER
+from clsweep.protocols import pick, protocol_of, standard_protocols
+from clsweep.scores import picks_table, scores
+from clsweep.validation import Candidate, ValidationTable, read_validation, validation_table
+from tests.command_line import CommandLine
+from tests.records import make_record, make_study, split_rows, write_study
+
+# R after task 1, 2, 3 of a sequence of three, in percent: rows of what was learnt, columns tested.
+# lam          after 2 tasks   after 3 tasks        average  source  target
+TABLES = {
+    1.0: ([95, 96], [60, 70, 98]),  #                   76.0    65.0    98
+    10.0: ([90, 97], [70, 80, 97]),  #                  82.3    75.0    97
+    100.0: ([98, 94], [90, 88, 80]),  #                 86.0    89.0    80
+    1000.0: ([98, 60], [96, 94, 50]),  #                80.0    95.0    50
+}
+
+
+def candidate(
+    lam: float,
+    after_2: list[float],
+    after_3: list[float],
+    lr: float = 0.1,
+    label: str = "EWC",
+    method: str = "ewc",
+    knob: str = "lam",
+) -> Candidate:
+    acc = np.full((1, 4, 3), np.nan)
+    acc[0, 1, 0] = 0.99
+    acc[0, 2, :2] = np.array(after_2) / 100
+    acc[0, 3] = np.array(after_3) / 100
+    is_reference = method == "finetune"
+    knobs = {} if is_reference else {knob: lam}
+    config_id = f"{label} {lam:g} {lr:g}"
+    return Candidate(config_id, label, method, is_reference, knobs, knobs, {"lr": lr}, acc)
+
+
+def tuned(lr: float, target: float) -> Candidate:
+    return candidate(0, [50, 99], [40, 50, target], lr, "fine-tuning", "finetune")
+
+
+GRID = tuple(candidate(lam, *rows) for lam, rows in TABLES.items())
+TABLE = ValidationTable((0,), 3, (*GRID, tuned(0.1, 99)))
+
+
+def chosen(name: str, table: ValidationTable = TABLE, other: ValidationTable | None = None) -> str:
+    (found,) = pick(protocol_of(name), table, other)
+    return found.config_id or found.remark
+
+
+class TestPicks:
+    @pytest.mark.parametrize(
+        ("name", "lam"),
+        [
+            ("average", 100),
+            ("target", 1),
+            ("required-1", 1),
+            ("required-2", 10),
+            # 100 lacks 19 points, and 1000 49.
+            ("required-19", 100),
+            ("required-49", 1000),
+            # 0.8 · 99 = 79.2, and 0.81 · 99 = 80.2; 0.5 · 99 = 49.5.
+            ("decay-0.2", 100),
+            ("decay", 100),
+            ("decay-0.19", 10),
+            ("decay-0.5", 1000),
+            ("decay-0.02", 1),
+            ("first-2", 100),
+        ],
+    )
+    def test_the_configuration_known_by_hand(self, name: str, lam: float) -> None:
+        assert chosen(name) == f"EWC {lam:g} 0.1"
+
+    def test_the_order_of_the_table_does_not_matter(self) -> None:
+        turned = ValidationTable((0,), 3, TABLE.candidates[::-1])
+        for protocol in standard_protocols((1.0, 5.0), 3, with_transfer=False):
+            assert chosen(protocol.name, turned) == chosen(protocol.name)
+
+    def test_the_mean_over_seeds_decides(self) -> None:
+        lucky = candidate(5, [99, 99], [99, 99, 99])
+        acc = np.concatenate([lucky.acc_STT, lucky.acc_STT * 0.5])
+        two = [
+            Candidate("lucky", "EWC", "ewc", False, {"lam": 5.0}, {}, {}, acc),
+            Candidate(
+                "steady", "EWC", "ewc", False, {"lam": 6.0}, {}, {}, np.full((2, 4, 3), 0.8)
+            ),
+        ]
+        assert chosen("average", ValidationTable((0, 1), 3, tuple(two))) == "steady"
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("required-0", "no configuration reaches the required target"),
+            ("decay-0", "no configuration reaches the required target"),
+            ("first-3", "the sequence has only 3 tasks"),
+            ("transfer", "no other benchmark was given"),
+        ],
+    )
+    def test_no_choice_has_a_reason(self, name: str, reason: str) -> None:
+        assert chosen(name) == reason
+
+    @pytest.mark.parametrize("name", ["required-5", "decay"])
+    def test_nothing_is_required_without_fine_tuning(self, name: str) -> None:
+        without = ValidationTable((0,), 3, GRID)
+        assert chosen(name, without) == "the study has no finished fine-tuning"
+
+
+class TestDecay:
+    def test_the_learning_rate_is_that_of_the_best_fine_tuning(self) -> None:
+        # At lr = 0.5 the requirement is met by λ = 1000, but fine-tuning prefers 0.1.
+        others = [candidate(lam, *TABLES[1.0], lr=0.5) for lam in TABLES]
+        table = ValidationTable((0,), 3, (*others, *GRID, tuned(0.5, 98), tuned(0.1, 99)))
+        assert chosen("decay", table) == "EWC 100 0.1"
+        better = ValidationTable((0,), 3, (*others, *GRID, tuned(0.5, 99), tuned(0.1, 98)))
+        assert chosen("decay", better) == "EWC 1000 0.5"
+
+    def test_a_grid_without_that_learning_rate_says_so(self) -> None:
+        table = ValidationTable((0,), 3, (*GRID, tuned(0.5, 99)))
+        (found,) = pick(protocol_of("decay"), table)
+        assert found.config_id == "EWC 100 0.1"
+        assert found.remark == "its grid lacks fine-tuning's learning rate"
+
+    def test_a_knob_that_is_stable_at_its_low_end_is_walked_upwards(self) -> None:
+        # β weighs the fine-tuned network: 0.2 and 0.6 meet the requirement, 0.1 does not.
+        rows = {0.1: TABLES[1000.0], 0.2: TABLES[100.0], 0.6: TABLES[1.0]}
+        grid = [candidate(b, *r, method="interpolate", knob="beta") for b, r in rows.items()]
+        table = ValidationTable((0,), 3, (*grid, tuned(0.1, 99)))
+        assert chosen("decay", table) == "EWC 0.2 0.1"
+
+
+class TestTransfer:
+    def test_the_choice_of_the_other_benchmark_is_applied(self) -> None:
+        other = ValidationTable(
+            (0,), 3, (candidate(10, *TABLES[100.0]), candidate(100, *TABLES[1.0]))
+        )
+        assert chosen("transfer", TABLE, other) == "EWC 10 0.1"
+
+    def test_numbers_that_are_not_in_the_grid_are_not_replaced(self) -> None:
+        other = ValidationTable((0,), 3, (candidate(7, *TABLES[100.0]),))
+        assert chosen("transfer", TABLE, other) == "the numbers chosen there are not in this grid"
+        rate = ValidationTable((0,), 3, (candidate(10, *TABLES[100.0], lr=0.2),))
+        assert chosen("transfer", TABLE, rate) == "the numbers chosen there are not in this grid"
+
+    def test_another_method_does_not_choose(self) -> None:
+        other = ValidationTable((0,), 3, (candidate(10, *TABLES[100.0], method="mas"),))
+        reason = "the other benchmark has no finished trial of the method"
+        assert chosen("transfer", TABLE, other) == reason
+
+
+class TestNames:
+    def test_the_standard_ones(self) -> None:
+        names = [p.name for p in standard_protocols((1.0, 2.5), 2, with_transfer=False)]
+        assert names == ["average", "target", "required-1", "required-2.5", "decay-0.2"]
+        names = [p.name for p in standard_protocols((), 3, with_transfer=True)]
+        assert names == ["average", "target", "decay-0.2", "first-2", "transfer"]
+        assert standard_protocols((), 9, with_transfer=False)[-1].name == "first-3"
+
+    def test_all_have_a_meaning(self) -> None:
+        for protocol in standard_protocols((2.5,), 5, with_transfer=True):
+            assert "{" not in protocol.meaning
+        assert "2.5 points" in protocol_of("required-2.5").meaning
+        assert "20 %" in protocol_of("decay").meaning
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "",
+            "avarage",
+            "average-1",
+            "required-x",
+            "required--1",
+            "decay-1",
+            "first-1",
+            "first-2.5",
+        ],
+    )
+    def test_a_wrong_name_is_a_mistake(self, name: str) -> None:
+        with pytest.raises(StudyError):
+            protocol_of(name)
+
+
+def poisoned(records: list[dict], how: Callable[[int, int], int]) -> list[dict]:
+    """The records with other test counts."""
+    return [
+        {
+            **record,
+            "accuracy": [
+                [*row[:3], how(row[3], row[4]), row[4]] if row[2] == "test" else row
+                for row in record["accuracy"]
+            ],
+        }
+        for record in records
+    ]
+
+
+POISONS: dict[str, Callable[[int, int], int]] = {
+    "nothing correct": lambda n, total: 0,
+    "all correct": lambda n, total: total,
+    "turned round": lambda n, total: total - n,
+    "scrambled": lambda n, total: (n * 7919) % (total + 1),
+}
+
+
+class TestFirewall:
+    @pytest.mark.parametrize("how", POISONS.values(), ids=POISONS)
+    def test_poisoned_test_counts_change_no_choice(self, how: Callable[[int, int], int]) -> None:
+        records = make_study(("EWC", "SI", "replay"), n_values=7)
+        clean = compare(records, drops=[0.01, 0.05])
+        other = compare(poisoned(records, how), drops=[0.01, 0.05])
+        for protocol in standard_protocols((1.0, 5.0), 2, with_transfer=True):
+            own, theirs = (pick(protocol, c.validation, c.validation) for c in (clean, other))
+            assert own == theirs
+            assert all(p.config_id for p in own)
+        for one, two in zip(clean.all_curves, other.all_curves, strict=True):
+            assert one.best == two.best
+            assert one.on_front.tolist() == two.on_front.tolist()
+        for one, two in zip(clean.requirements, other.requirements, strict=True):
+            assert one.chosen == two.chosen
+
+    def test_the_poison_is_seen_where_test_is_shown(self) -> None:
+        records = make_study(("EWC",), n_values=4)
+        rule = protocol_of("average")
+        (clean,) = scores(compare(records), rule)
+        (other,) = scores(compare(poisoned(records, POISONS["turned round"])), rule)
+        assert clean.optimum != other.optimum
+
+    def test_a_folder_can_be_read_without_its_test_counts(self, tmp_path: Path) -> None:
+        records = make_study(("EWC",), n_values=3, n_seeds=2)
+        folder = write_study(tmp_path / "r", records[:-1])
+        # One record that is not folded yet.
+        name = records[-1]["trial"]["trial_id"]
+        (folder / "records" / f"{name}.json").write_text(json.dumps(records[-1]))
+        one, two = read_validation(folder), validation_table(records)
+        assert (one.seeds, one.n_tasks) == (two.seeds, two.n_tasks) == ((0, 1), 2)
+        assert len(one.candidates) == 6
+        for left, right in zip(one.candidates, two.candidates, strict=True):
+            assert left.config_id == right.config_id
+            np.testing.assert_array_equal(left.acc_STT, right.acc_STT)
+
+    def test_nothing_that_chooses_names_the_test_split(self) -> None:
+        for module in ("protocols.py", "validation.py"):
+            path = Path(protocols.__file__).with_name(module)
+            code = path.read_text(encoding="utf-8").split('"""', 2)[2]
+            assert '"test"' not in code
+            assert "test_S2" not in code
+
+
+class TestReport:
+    @pytest.fixture
+    def cli(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> CommandLine:
+        monkeypatch.setattr(plots, "draw", lambda data, stem, endings: [])
+        return CommandLine(capsys)
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return write_study(tmp_path / "r", make_study(("EWC",), n_values=4, n_seeds=1))
+
+    def test_the_choices_of_one_protocol(self, cli: CommandLine, folder: Path) -> None:
+        ran = cli("report", folder, "--protocol", "required-2.5")
+        assert ran.code == 0, ran.err
+        assert "Chosen by 'required-2.5' on validation data" in ran.out
+        rows = pq.read_table(folder / "protocols.parquet").to_pylist()
+        names = ["average", "target", "required-1", "required-5", "decay-0.2", "required-2.5"]
+        assert [row["protocol"] for row in rows] == names
+
+    def test_a_choice_made_elsewhere(self, cli: CommandLine, folder: Path, tmp_path: Path) -> None:
+        other = write_study(tmp_path / "o", make_study(("EWC",), n_values=4, n_seeds=2))
+        ran = cli("report", folder, "--protocol", "transfer", "--tuned-on", other)
+        assert ran.code == 0, ran.err
+        assert re.search(r"EWC +lam=\S+ +\d", ran.out.split("Chosen by 'transfer'")[1])
+        # Only its validation data were read, so that it was no look at its test numbers.
+        assert not (other / LEDGER).exists()
+
+    def test_mistakes(self, cli: CommandLine, folder: Path) -> None:
+        cli("report", folder, "--protocol", "averag").is_mistake("average")
+        cli("report", folder, "--protocol", "transfer").is_mistake("--tuned-on DIR")
+        cli("report", folder, "--tuned-on", folder / "missing").is_mistake("missing")
+
+
+class TestScores:
+    RECORDS = (
+        make_record(hyper={"lam": 1.0}, accuracy=split_rows((0.9, 0.9), (0.7, 0.8))),
+        make_record(hyper={"lam": 2.0}, accuracy=split_rows((0.8, 0.8), (0.9, 0.8))),
+    )
+
+    def test_regret_is_what_the_best_on_test_has_more(self) -> None:
+        (score,) = scores(compare(self.RECORDS), protocol_of("average"))
+        assert (score.index, score.optimum) == (0, 1)
+        np.testing.assert_allclose(score.regret_S, [0.1])
+
+    def test_no_regret_of_the_optimum(self) -> None:
+        same = [
+            make_record(hyper={"lam": lam}, accuracy=split_rows((value, value)))
+            for lam, value in ((1.0, 0.8), (2.0, 0.9))
+        ]
+        (score,) = scores(compare(same), protocol_of("target"))
+        np.testing.assert_array_equal(score.regret_S, [0.0])
+
+    def test_table(self, tmp_path: Path) -> None:
+        comparison = compare(self.RECORDS)
+        scored = [
+            score
+            for name in ("average", "required-1")
+            for score in scores(comparison, protocol_of(name))
+        ]
+        (tmp_path / "t.parquet").write_bytes(picks_table(comparison, scored))
+        first, second = pq.read_table(tmp_path / "t.parquet").to_pylist()
+        assert first["config_id"] == self.RECORDS[0]["trial"]["config_id"]
+        assert first["test_optimum_config_id"] == self.RECORDS[1]["trial"]["config_id"]
+        assert json.loads(first["hyper"]) == {"lam": 1.0}
+        assert first["validation_average_accuracy"] == pytest.approx(0.9)
+        assert first["test_average_accuracy"] == pytest.approx(0.75)
+        assert first["test_source_accuracy"] == pytest.approx(0.7)
+        assert first["test_regret"] == pytest.approx(0.1)
+        assert second["config_id"] is None
+        assert second["remark"] == "the study has no finished fine-tuning"
