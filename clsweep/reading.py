@@ -124,7 +124,8 @@ def read(directory: Path) -> Results:
 
 def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], list[str]]:
     """The records that the study asks for, under its labels, and what was left out."""
-    from clsweep.study import configurations, stored_study
+    from clsweep.search import expected
+    from clsweep.study import stored_study
 
     try:
         study = stored_study(directory / "study.toml")
@@ -133,7 +134,8 @@ def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], li
         return records, [
             f"All trials of the folder are shown: its study cannot be read ({reason})."
         ]
-    labels = {c.id: c.label for c in configurations(study)}
+    done = {r["trial"]["trial_id"] for r in records}
+    labels = {c.id: c.label for c in expected(study, records, done)}
     asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
     kept = [_labelled(r, labels) for r in records if r["trial"]["trial_id"] in asked]
     if not kept:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+from clsweep import reading
 from clsweep.configurations import Configuration, configuration_asked, configurations, examples
 from clsweep.errors import StudyError
 from clsweep.samplers import Ask, Told, _trials, distributions, suggestion
@@ -348,3 +350,13 @@ def test_mistakes_are_named(search: str, methods: str, found: str, where: str) -
         searched(search, methods)
     assert found in str(caught.value)
     assert where in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["tpe", "fill"])
+def test_a_report_shows_what_was_searched_for(kind: str, tmp_path: Path) -> None:
+    study = searched(KINDS[kind])
+    records = work(study)
+    (tmp_path / "study.toml").write_text(resolved_toml(study), encoding="utf-8")
+    kept, notes = reading._asked_for(records, tmp_path)
+    assert len(kept) == len(records) > 16
+    assert notes == []
