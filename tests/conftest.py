@@ -6,8 +6,6 @@ import os
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell ignores SIGINT in what it starts in the background, and children inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch
@@ -15,6 +13,9 @@ import torch
 from clsweep import benchmarks
 from clsweep.catalog import SplitBenchmark
 from clsweep.tasks import TaskSequence
+
+# A shell ignores SIGINT in what it starts in the background, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
