@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clsweep.cli_reading import COMMANDS, show
 from clsweep.errors import ClsweepError
 
 if TYPE_CHECKING:
@@ -160,148 +160,9 @@ def plan(
         lambda key: cache.exists(stage_folder, key),
         expected(loaded, records, {trial.trial_id for trial in finished}),
     )
-    _show(plan_table(planned))
+    show(plan_table(planned))
     print()
     print(plan_text(planned, len(loaded.seeds), folder))
-
-
-@app.command()
-def report(
-    directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Results folders of one benchmark.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the files [default: DIR; A+B beside A].", metavar="DIR"),
-    ] = None,
-    formats: Annotated[
-        str,
-        typer.Option("--format", help="Of html, png, svg, pdf, latex, csv.", metavar="A,B,..."),
-    ] = "html,png,svg",
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="Show what one rule of choosing picks: average, target, required-POINTS, "
-            "decay-SHARE, first-TASKS or transfer.",
-            metavar="NAME",
-        ),
-    ] = None,
-    tuned_on: Annotated[
-        Path | None,
-        typer.Option(
-            help="Results on another benchmark, to choose there and apply here.", metavar="DIR"
-        ),
-    ] = None,
-) -> None:
-    """Print the tables of a study, or of several on one figure; write page, figures, tables."""
-    from clsweep.outputs import formats_of
-    from clsweep.reading import check_folders
-
-    wanted = formats_of(formats)
-    check_folders([*directories, *filter(None, [tuned_on])])
-    if len(directories) == 1:
-        from clsweep.report import report as report_one
-
-        report_one(directories[0], out, formats=wanted, protocol=protocol, tuned_on=tuned_on)
-    else:
-        from clsweep.together import report_together
-
-        report_together(directories, out, wanted, protocol=protocol, tuned_on=tuned_on)
-
-
-@app.command()
-def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
-    optuna: Annotated[
-        Path,
-        typer.Option(help="A new file: .db for SQLite, .log for a journal.", metavar="FILE"),
-    ],
-) -> None:
-    """Write the validation results as Optuna studies, one per curve.
-
-    `optuna-dashboard sqlite:///FILE` opens them.
-    """
-    from clsweep.optuna_export import export_optuna
-
-    for name, n_trials in export_optuna(directory, optuna).items():
-        print(f"{name}: {n_trials} trials")
-
-
-@app.command()
-def methods(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One method in full.")
-    ] = None,
-) -> None:
-    """List the methods, or explain one of them."""
-    from clsweep.declarations import keys_text
-    from clsweep.methods import entry_of, method_doc
-
-    if name is None:
-        from clsweep.listings import methods_table
-
-        _show(methods_table())
-        return
-    entry = entry_of(name)
-    print(f"{entry.title} ({name})\n\n{method_doc(name)}\n\n{entry.citation}\n")
-    if entry.start_note:
-        print(f"Start: {entry.start_note}.\n")
-    print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")
-
-
-@app.command()
-def benchmarks(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One benchmark in full.")
-    ] = None,
-) -> None:
-    """List benchmarks and data sets, or explain one benchmark."""
-    from clsweep.declarations import keys_text
-    from clsweep.templates import benchmark_type
-
-    if name is not None:
-        config = benchmark_type(name)
-        print(f"{config.__doc__}\n\n{keys_text(config.model_fields)}")
-        return
-    from clsweep.listings import benchmarks_table, datasets_table
-
-    _show(benchmarks_table())
-    print()
-    _show(datasets_table())
-
-
-@app.command()
-def init(
-    benchmark: Annotated[str, typer.Option(help="A name from `clsweep benchmarks`.")] = "split",
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Names from `clsweep methods` [default: all of the scenario].", metavar="A,B,..."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The new file [default: print it].", metavar="FILE")
-    ] = None,
-) -> None:
-    """Write a study file with every key explained."""
-    from clsweep.templates import study_template, usual_methods, write_new
-
-    usual = usual_methods(benchmark)
-    names = usual if methods is None else [n.strip() for n in methods.split(",")]
-    text = study_template(benchmark, names, out.stem if out else "study")
-    if out is None:
-        print(text, end="")
-        return
-    write_new(out, text)
-    print(f"wrote {out}; next: clsweep plan {out}")
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of study files, for editors."""
-    from clsweep.study import Study
-
-    print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
 
 
 def _loaded(
@@ -336,12 +197,8 @@ def _exit_code(summary: Summary) -> int:
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 
 
-def _show(table: object) -> None:
-    from rich.console import Console
-
-    # In a pipe there is no width to fit, and a folded cell would break whoever reads the lines.
-    console = Console() if sys.stdout.isatty() else Console(width=240)
-    console.print(table)
+for _command in COMMANDS:
+    app.command()(_command)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,162 @@
+"""The commands that only read: tables, lists, explanations, study files from a template."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["COMMANDS", "show"]
+
+
+def report(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Results folders of one benchmark.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files [default: DIR; A+B beside A].", metavar="DIR"),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", help="Of html, png, svg, pdf, latex, csv.", metavar="A,B,..."),
+    ] = "html,png,svg",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Show what one rule of choosing picks: average, target, required-POINTS, "
+            "decay-SHARE, first-TASKS or transfer.",
+            metavar="NAME",
+        ),
+    ] = None,
+    tuned_on: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results on another benchmark, to choose there and apply here.", metavar="DIR"
+        ),
+    ] = None,
+) -> None:
+    """Print the tables of a study, or of several on one figure; write page, figures, tables."""
+    from clsweep.outputs import formats_of
+    from clsweep.reading import check_folders
+
+    wanted = formats_of(formats)
+    check_folders([*directories, *filter(None, [tuned_on])])
+    if len(directories) == 1:
+        from clsweep.report import report as report_one
+
+        report_one(directories[0], out, formats=wanted, protocol=protocol, tuned_on=tuned_on)
+    else:
+        from clsweep.together import report_together
+
+        report_together(directories, out, wanted, protocol=protocol, tuned_on=tuned_on)
+
+
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    optuna: Annotated[
+        Path,
+        typer.Option(help="A new file: .db for SQLite, .log for a journal.", metavar="FILE"),
+    ],
+) -> None:
+    """Write the validation results as Optuna studies, one per curve.
+
+    `optuna-dashboard sqlite:///FILE` opens them.
+    """
+    from clsweep.optuna_export import export_optuna
+
+    for name, n_trials in export_optuna(directory, optuna).items():
+        print(f"{name}: {n_trials} trials")
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One method in full.")
+    ] = None,
+) -> None:
+    """List the methods, or explain one of them."""
+    from clsweep.declarations import keys_text
+    from clsweep.methods import entry_of, method_doc
+
+    if name is None:
+        from clsweep.listings import methods_table
+
+        show(methods_table())
+        return
+    entry = entry_of(name)
+    print(f"{entry.title} ({name})\n\n{method_doc(name)}\n\n{entry.citation}\n")
+    if entry.start_note:
+        print(f"Start: {entry.start_note}.\n")
+    print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")
+
+
+def benchmarks(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One benchmark in full.")
+    ] = None,
+) -> None:
+    """List benchmarks and data sets, or explain one benchmark."""
+    from clsweep.declarations import keys_text
+    from clsweep.templates import benchmark_type
+
+    if name is not None:
+        config = benchmark_type(name)
+        print(f"{config.__doc__}\n\n{keys_text(config.model_fields)}")
+        return
+    from clsweep.listings import benchmarks_table, datasets_table
+
+    show(benchmarks_table())
+    print()
+    show(datasets_table())
+
+
+def init(
+    benchmark: Annotated[str, typer.Option(help="A name from `clsweep benchmarks`.")] = "split",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Names from `clsweep methods` [default: all of the scenario].", metavar="A,B,..."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The new file [default: print it].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write a study file with every key explained."""
+    from clsweep.templates import study_template, usual_methods, write_new
+
+    usual = usual_methods(benchmark)
+    names = usual if methods is None else [n.strip() for n in methods.split(",")]
+    text = study_template(benchmark, names, out.stem if out else "study")
+    if out is None:
+        print(text, end="")
+        return
+    write_new(out, text)
+    print(f"wrote {out}; next: clsweep plan {out}")
+
+
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    from clsweep.study import Study
+
+    print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def show(table: object) -> None:
+    """Print a table of rich's.
+
+    Args:
+        table: anything that a console prints.
+    """
+    from rich.console import Console
+
+    # In a pipe there is no width to fit, and a folded cell would break whoever reads the lines.
+    console = Console() if sys.stdout.isatty() else Console(width=240)
+    console.print(table)
+
+
+# In the order in which the help lists them.
+COMMANDS = (report, export, methods, benchmarks, init, schema)
