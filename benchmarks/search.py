@@ -1,28 +1,29 @@
-"""How many trials a front takes: the grid, Optuna's TPE and Gaussian process, and the fill search.
+"""How many trials a front takes: the grid, Optuna's samplers, and the fill search.
 
-    python benchmarks/search.py [--method ewc] [--max-trials 24] [--out FOLDER]
+    python benchmarks/search.py [--method ewc] [--dataset digits] [--data-root DIR] [--out FOLDER]
 
-EWC (or another method with one knob, searched over its declared range) on two tasks of five digits
-each, three seeds, one after the other in this process; no time is measured. For every way of
-choosing and every number of trials (configurations, each with every seed), two figures of what has
-been found by then, on test data, means over the seeds:
+A method with one knob, searched over its declared range, on two tasks of five digits each, three
+seeds, inline; no time is measured. For every way of choosing and every number of trials
+(configurations, each with every seed), what has been found by then, as means over the seeds:
 
-- *share of hypervolume*: that of the front over that of all configurations of all ways together,
-  counted from the corner (fine-tuning's source, the frozen trunk's target);
-- *largest gap*: the largest distance of neighbours on the front, from fine-tuning to the frozen
-  trunk, both of which are given.
+- *share*: the hypervolume of the front on test data over that of all configurations of all ways
+  together, counted from the corner (fine-tuning's source, the frozen trunk's target);
+- *gap*: the largest distance of neighbours on the front, from fine-tuning's point on, on
+  validation data (what a search may see) and on test data.
 
 The grid of n values is a grid of its own for every n, as a user would write it; a search with n
-trials is the first n of one search. All ways share their results folder, so that no configuration
-is trained twice, and a run that was stopped goes on.
+trials is the first n of one search. Samplers are drawn `--repeats` times, with seeds of their own,
+and the median is printed. A run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -40,16 +41,16 @@ name = "search"
 seeds = 3
 [benchmark]
 name = "split"
-dataset = "digits"
+dataset = "{dataset}"
 n_tasks = 2
 scenario = "domain"
-validation_fraction = 0.2
+{extra}
 [net]
-hidden = [50]
+hidden = [{width}]
 [training]
 lr = 0.05
-batch_size = 32
-epochs = 10
+batch_size = {batch_size}
+epochs = {epochs}
 [resources]
 device = "cpu"
 [search]
@@ -62,81 +63,146 @@ name = "frozen"
 name = "{method}"
 {numbers}
 """
+SIZES = {
+    "digits": {"width": 50, "batch_size": 32, "epochs": 10, "extra": "validation_fraction = 0.2"},
+    "mnist": {"width": 100, "batch_size": 128, "epochs": 1, "extra": ""},
+}
+SAMPLERS = {"TPE": "tpe", "GP": "gp", "random": "random"}
 GRIDS = (4, 6, 8, 12, 16, 24)
+GOALS = (("share", 0.9), ("share", 0.95), ("gap", 0.2), ("gap", 0.1))
+Point = tuple[float, float]
+# Of one configuration: means over the seeds, by split.
+Means = dict[str, Point]
 
 
-def study_of(search: str, method: str, knob: str = "") -> Study:
-    proximal = 'form = "proximal"\n' if method in ("ewc", "mas", "si", "l2") else ""
-    return parse_study(STUDY.format(search=search, method=method, numbers=proximal + knob))
+def study_of(given: argparse.Namespace, search: str, knob: str = "") -> Study:
+    proximal = 'form = "proximal"\n' if given.method in ("ewc", "mas", "si", "l2") else ""
+    text = STUDY.format(
+        search=search,
+        method=given.method,
+        dataset=given.dataset,
+        numbers=proximal + knob,
+        **SIZES[given.dataset],
+    )
+    return parse_study(text)
 
 
-def run(study: Study, out: Path) -> None:
-    # Source models and statistics are the same for all.
-    stages = out.parent / "stages"
-    runner.run(study, out=out, inline=True, stages=stages, progress=Progress())
+def run(study: Study, given: argparse.Namespace, name: str) -> list[Record]:
+    """Run a study to its end in a folder of its own; source models are the same for all."""
+    out = given.out / given.dataset / given.method / name
+    root, stages = given.data_root, given.out / given.dataset / "stages"
+    runner.run(study, out=out, inline=True, stages=stages, data_root=root, progress=Progress())
+    return Store(out).load()
 
 
-def points_of(records: list[Record], ids: list[str], split: str) -> np.ndarray:
-    """Mean (source, target) accuracy over seeds of every configuration, in the order of `ids`."""
-    by_id: dict[str, list[tuple[float, float]]] = {key: [] for key in ids}
-    for record in records:
-        if record["trial"]["config_id"] in by_id:
-            acc = measures.accuracy_table(record["accuracy"], split, 2)
-            point = measures.source_accuracy(acc), measures.target_accuracy(acc)
-            by_id[record["trial"]["config_id"]].append(point)
-    nothing = (math.nan, math.nan)
-    return np.array([np.mean(found or [nothing], axis=0) for found in by_id.values()])
+def found_by(given: argparse.Namespace) -> Iterator[tuple[str, list[list[str]], list[Record]]]:
+    """For every way: its name, configurations in the order of asking (one list per grid), rows."""
+    budget = f"trials = {given.max_trials}\n"
+    searches = {"fill": [f'kind = "fill"\n{budget}gap = {given.gap}']}
+    for name, sampler in SAMPLERS.items():
+        drawn = f'kind = "optuna"\nsampler = "{sampler}"\n{budget}'
+        searches[name] = [f"{drawn}seed = {seed}" for seed in range(given.repeats)]
+    searched = study_of(given, searches["fill"][0])
+    (axis,) = space_of(searched, searched.methods[-1]).axes
+    grids, rows = [], []
+    for n in (n for n in GRIDS if n <= given.max_trials):
+        knob = f"{axis.key} = {{ low = {axis.low!r}, high = {axis.high!r}, n = {n} }}\n"
+        study = study_of(given, 'kind = "grid"', knob)
+        rows = run(study, given, "grid")
+        grids.append([c.id for c in configurations(study) if not c.reference])
+    yield "grid", grids, rows
+    for name, asked in searches.items():
+        orders, rows = [], []
+        for index, search in enumerate(asked):
+            study = study_of(given, search)
+            records = run(study, given, f"{name}_{index}")
+            done = {record["trial"]["trial_id"] for record in records}
+            orders.append([c.id for c in Search(study, records, done).known])
+            rows += records
+        yield name, orders, rows
 
 
-def largest_gap(points: np.ndarray, ends: np.ndarray) -> float:
-    """Between neighbours on the front of the points and the two ends."""
-    every = np.concatenate([points, ends])
+def means_of(records: list[Record]) -> dict[str, Means]:
+    """Configuration -> mean accuracies over its seeds; only what has trained with all of them."""
+    by_id: dict[str, list[dict[str, Point]]] = {}
+    for record in {r["trial"]["trial_id"]: r for r in records}.values():
+        if record["trial"]["status"] == "ok":
+            points = {}
+            for split in ("validation", "test"):
+                acc = measures.accuracy_table(record["accuracy"], split, 2)
+                points[split] = measures.source_accuracy(acc), measures.target_accuracy(acc)
+            by_id.setdefault(record["trial"]["config_id"], []).append(points)
+    return {
+        key: {s: tuple(np.mean([p[s] for p in points], axis=0)) for s in ("validation", "test")}
+        for key, points in by_id.items()
+        if len(points) == 3
+    }
+
+
+def largest_gap(points: list[Point], plastic: Point) -> float:
+    """Between neighbours on the front of the points and the plastic end."""
+    every = np.array([plastic, *points])
     front = every[fronts.non_dominated(every)]
     front = front[np.lexsort((front[:, 1], front[:, 0]))]
-    return max((math.dist(a, b) for a, b in pairwise(front)), default=math.nan)
+    return max((math.dist(a, b) for a, b in pairwise(front)), default=math.inf)
+
+
+def figures(ids: list[str], means: dict[str, Means], ends: dict[str, Means], whole: float) -> dict:
+    """What a list of configurations has drawn."""
+    found = [means[key] for key in ids if key in means]
+    corner = ends["finetune"]["test"][0], ends["frozen"]["test"][1]
+    test = [point["test"] for point in found]
+    return {
+        "share": fronts.hypervolume_2d(np.array(test), corner) / whole if test else 0.0,
+        "gap": largest_gap([p["validation"] for p in found], ends["finetune"]["validation"]),
+        "test gap": largest_gap(test, ends["finetune"]["test"]),
+    }
+
+
+def needed(curve: dict[int, dict], key: str, goal: float) -> str:
+    """The number of trials from which on the goal is kept."""
+    kept = ""
+    for n in sorted(curve):
+        reached = curve[n][key] >= goal if key == "share" else curve[n][key] <= goal
+        kept = (kept or str(n)) if reached else ""
+    return kept or f"> {max(curve)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", default="ewc")
+    parser.add_argument("--dataset", choices=sorted(SIZES), default="digits")
+    parser.add_argument("--data-root", type=Path)
     parser.add_argument("--max-trials", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--gap", type=float, default=0.05)
     parser.add_argument("--out", type=Path, default=Path("results/search_benchmark"))
     given = parser.parse_args()
-    most, out = given.max_trials, given.out / given.method
-    budget = f"trials = {most}\n"
-    searches = {
-        "fill": study_of(f'kind = "fill"\n{budget}gap = {given.gap}', given.method),
-        "TPE": study_of(f'kind = "optuna"\n{budget}', given.method),
-        "GP": study_of(f'kind = "optuna"\nsampler = "gp"\n{budget}', given.method),
-        "random": study_of(f'kind = "optuna"\nsampler = "random"\n{budget}', given.method),
-    }
-    chosen: dict[tuple[str, int], list[str]] = {}
-    for name, study in searches.items():
-        # A folder each: what another way has found would count as found.
-        run(study, out / name)
-        records = Store(out / name).load()
-        done = {record["trial"]["trial_id"] for record in records}
-        ids = [c.id for c in Search(study, records, done).known]
-        chosen |= {(name, n): ids[:n] for n in sorted({*GRIDS, len(ids)}) if n <= len(ids)}
-    (axis,) = space_of(searches["fill"], searches["fill"].methods[-1]).axes
-    for n in (n for n in GRIDS if n <= most):
-        knob = f"{axis.key} = {{ low = {axis.low!r}, high = {axis.high!r}, n = {n} }}\n"
-        study = study_of('kind = "grid"', given.method, knob)
-        run(study, out / "grid")
-        chosen["grid", n] = [c.id for c in configurations(study) if not c.reference]
-    records = [r for name in ("grid", *searches) for r in Store(out / name).load()]
-    unique = {r["trial"]["trial_id"]: r for r in records if r["trial"]["status"] == "ok"}
-    references = configurations(searches["fill"])
-    ends = points_of(list(unique.values()), [c.id for c in references], "test")
-    corner = (float(ends[:, 0].min()), float(ends[:, 1].min()))
-    points = {key: points_of(list(unique.values()), ids, "test") for key, ids in chosen.items()}
-    whole = fronts.hypervolume_2d(np.concatenate([*points.values()]), corner)
-    print(f"{given.method}: {len(unique)} trials; share of hypervolume, largest gap")
-    for name, n in sorted(points, key=lambda key: (["grid", *searches].index(key[0]), key[1])):
-        found = points[name, n]
-        share = fronts.hypervolume_2d(found, corner) / whole
-        print(f"{name:7s} {n:3d}  {share:.3f}  {largest_gap(found, ends):.3f}", flush=True)
+    ways = {name: (orders, rows) for name, orders, rows in found_by(given)}
+    means = means_of([record for _, rows in ways.values() for record in rows])
+    fill = study_of(given, 'kind = "fill"\n')
+    ends = {c.method: means[c.id] for c in configurations(fill) if c.reference}
+    corner = ends["finetune"]["test"][0], ends["frozen"]["test"][1]
+    tests = [point["test"] for point in means.values()]
+    whole = fronts.hypervolume_2d(np.array(tests), corner)
+    print(f"{given.method} on {given.dataset}, {len(means)} configurations in all")
+    print("way      n  share    gap  test gap")
+    for name, (orders, _) in ways.items():
+        if name == "grid":
+            curves = [{len(ids): figures(ids, means, ends, whole) for ids in orders}]
+        else:
+            curves = [
+                {n: figures(o[:n], means, ends, whole) for n in range(1, len(o) + 1)}
+                for o in orders
+            ]
+        for n in sorted({*GRIDS, max(curves[0])}):
+            at = [curve[n] for curve in curves if n in curve]
+            if at:
+                row = {key: median(one[key] for one in at) for key in at[0]}
+                print(f"{name:6s} {n:3d}", *(f" {value:.3f}" for value in row.values()))
+        for key, goal in GOALS:
+            counts = ", ".join(needed(curve, key, goal) for curve in curves)
+            print(f"  trials to {key} {goal}: {counts}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,17 @@ __all__ = ["axes_text", "caveats", "number_text"]
 _END_POINTS = 1.0
 
 
-def caveats(comparison: Comparison) -> tuple[str, ...]:
+def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str, ...]:
     """Everything unequal, missing or at the end of a grid.
 
     Args:
         comparison: what the report says.
+        searched: keys of [training] that a search has chosen, for every curve from one range.
     """
     return (
         *_about_seeds(comparison),
         *_about_unfinished(comparison.all_curves),
-        *_about_budgets(comparison.curves),
+        *_about_budgets(comparison.curves, searched),
         *_about_starts(comparison.curves),
         *_about_references(comparison),
         *(note for curve in comparison.curves for note in _about_range(curve)),
@@ -83,7 +84,7 @@ def _about_unfinished(curves: Sequence[Curve]) -> Iterator[str]:
             )
 
 
-def _about_budgets(curves: Sequence[Curve]) -> Iterator[str]:
+def _about_budgets(curves: Sequence[Curve], searched: Collection[str]) -> Iterator[str]:
     sizes = {curve.label: curve.n_configs for curve in curves}
     if len(set(sizes.values())) > 1:
         yield (
@@ -98,7 +99,7 @@ def _about_budgets(curves: Sequence[Curve]) -> Iterator[str]:
     names = sorted({name for curve in curves for name in curve.training})
     for name in names:
         values = {curve.training.get(name, frozenset()) for curve in curves}
-        if len(values) > 1 and name not in ("epochs", "steps"):
+        if len(values) > 1 and name not in ("epochs", "steps", *searched):
             found = (f"{c.label} {'/'.join(sorted(c.training.get(name, ())))}" for c in curves)
             yield f"Training differs between methods in '{name}': {', '.join(found)}."
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsweep import fronts, measures, protocols
-from clsweep.schema import CPU_SECONDS, STATUSES, Record
+from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Record
 from clsweep.validation import Candidate, candidate_of, sortable
 
 __all__ = ["BAND_QUANTILES", "Band", "Curve", "Point", "curve_of", "picked_per_seed"]
@@ -47,7 +47,9 @@ class Point:
         n_steps: optimiser steps of a trial, mean over seeds.
         wall_seconds: duration of a trial, mean over seeds.
         cpu_seconds: processor time of a trial, mean over seeds; NaN where it was not recorded.
+        gpu_seconds: the share of a GPU that a trial had times its duration, likewise.
         memory_bytes: what the method carries from task to task, mean over seeds.
+        carried: the data, importances and models in it; NaN where they were not told apart.
         n_params: parameters of the network that is evaluated, mean over seeds.
     """
 
@@ -59,7 +61,9 @@ class Point:
     n_steps: float
     wall_seconds: float
     cpu_seconds: float
+    gpu_seconds: float
     memory_bytes: float
+    carried: tuple[float, ...]
     n_params: float
 
     @property
@@ -198,14 +202,17 @@ def _point(label: str, axes: dict[str, Any], records: Sequence[Record], n_tasks:
         measures={n: np.array([getattr(measures, n)(acc) for acc in tests]) for n in _MEASURES},
         n_steps=mean_of("n_steps"),
         wall_seconds=mean_of("wall_seconds"),
-        cpu_seconds=float(np.mean([_cpu_seconds(record) for record in records])),
+        cpu_seconds=_mean_counter(records, CPU_SECONDS),
+        gpu_seconds=_mean_counter(records, GPU_SECONDS),
         memory_bytes=mean_of("memory_bytes"),
+        carried=tuple(_mean_counter(records, name) for name in CARRIED_BYTES),
         n_params=mean_of("n_params"),
     )
 
 
-def _cpu_seconds(record: Record) -> float:
-    return float(record["trial"]["counters"].get(CPU_SECONDS, float("nan")))
+def _mean_counter(records: Sequence[Record], name: str) -> float:
+    counters = (record["trial"]["counters"] for record in records)
+    return float(np.mean([float(found.get(name, float("nan"))) for found in counters]))
 
 
 def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from clsweep import stages
 from clsweep.catalog import TaskSize
 from clsweep.declarations import MIN_DECADES, knob_keys, search_range
+from clsweep.information import task_identity_text
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS
 from clsweep.study import Configuration, MethodRequest, Study, configurations
@@ -66,6 +67,7 @@ class Forecast(NamedTuple):
         seconds: computing time of one worker for them; None if no trial has finished yet.
         notes: what a reader of the comparison would object to.
         search: how configurations are chosen, in words; '' for a grid.
+        told: who knows the task of an example, in words.
     """
 
     curves: list[CurveForecast]
@@ -81,6 +83,7 @@ class Forecast(NamedTuple):
     seconds: float | None
     notes: list[str]
     search: str = ""
+    told: str = ""
 
 
 def forecast(
@@ -121,6 +124,7 @@ def forecast(
         seconds=_seconds(missing.jobs, by_id, sizes, rates) if rates else None,
         notes=fairness_notes(study, grid),
         search=_search_text(study),
+        told=task_identity_text(study.benchmark.scenario),
     )
 
 

@@ -96,6 +96,7 @@ def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
     ]
     if plan.search:
         lines.append(f"search: {plan.search}")
+    lines.append(f"told to methods: {plan.told}")
     if not n_missing:
         lines.append("nothing is left to do")
     elif plan.seconds is None:

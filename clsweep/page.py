@@ -55,6 +55,7 @@ def page_bytes(data: ReportData) -> bytes:
         "title": html.escape(data.title),
         "style": _asset("page.css"),
         "reading": html.escape(data.method_of_reading),
+        "training": html.escape(data.training),
         "findings": "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
         or "<li>Nothing was found to be unequal, missing or at the end of its grid.</li>",
         "tables": "".join(_table(t, i) for i, t in enumerate(plain_tables(tables(data)))),

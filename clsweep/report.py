@@ -25,6 +25,7 @@ from rich.console import Console
 
 from clsweep.caveats import caveats
 from clsweep.comparison import Comparison, compare
+from clsweep.conditions import training_text
 from clsweep.curves import Curve
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
@@ -35,7 +36,7 @@ from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
 from clsweep.points import points_table
 from clsweep.protocols import Protocol, protocol_of, standard_protocols
-from clsweep.reading import Results, benchmark_text, chance_of, drops_of, read
+from clsweep.reading import Results, benchmark_text, chance_of, drops_of, read, table_of
 from clsweep.schema import Record
 from clsweep.scores import Score, picks_table, scores
 from clsweep.summary import tables
@@ -66,6 +67,7 @@ class ReportData:
         protocol: the one that was asked for; None for none in particular.
         judgement: fronts in numbers, and every pair of labels.
         shown: the results folders, with earlier looks at their test numbers.
+        training: the settings beside the knobs, in one sentence.
     """
 
     comparison: Comparison
@@ -82,6 +84,7 @@ class ReportData:
     protocol: Protocol | None = None
     judgement: Judgement = field(default_factory=Judgement)
     shown: tuple[Shown, ...] = ()
+    training: str = ""
 
     @property
     def title(self) -> str:
@@ -181,6 +184,7 @@ def data_of(
     )
     elsewhere = None if tuned_on is None else read_validation(tuned_on)
     n_tasks = comparison.validation.n_tasks
+    searched = tuple(table_of(table_of(study, "search"), "training"))
     standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None)
     asked = () if rule is None or rule in standard else (rule,)
     return ReportData(
@@ -190,7 +194,7 @@ def data_of(
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
-        notes=(*notes, *caveats(comparison)),
+        notes=(*notes, *caveats(comparison, searched)),
         details=details_of(records, comparison, [results.directory for results in found]),
         scenario=str(benchmark.get("scenario", "")),
         protocols=(*standard, *asked),
@@ -198,6 +202,7 @@ def data_of(
         protocol=rule,
         judgement=judge(comparison),
         shown=tuple(results.shown for results in found),
+        training=training_text(comparison.curves, comparison.references, searched),
     )
 
 

@@ -20,7 +20,9 @@ from clsweep.errors import StoreError
 __all__ = [
     "ACCURACY_COLUMNS",
     "CONFIG_TYPES",
+    "CARRIED_BYTES",
     "CPU_SECONDS",
+    "GPU_SECONDS",
     "SCHEMA_VERSION",
     "SPLITS",
     "STATUSES",
@@ -68,8 +70,12 @@ CONFIG_TYPES: dict[str, type | tuple[type, ...]] = {
     "knobs": dict,
     "is_reference": bool,
 }
-# A counter instead of a field: records of the first releases lack it, and stay readable.
+# Counters instead of fields: records of the first releases lack them, and stay readable.
 CPU_SECONDS = "cpu_seconds"
+# The share of a GPU that a trial had, times its duration; absent without one.
+GPU_SECONDS = "gpu_seconds"
+# The parts of `memory_bytes`.
+CARRIED_BYTES = ("data_bytes", "importance_bytes", "model_bytes")
 ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
+from clsweep.carried import Carried, carried
 from clsweep.course import Course, FinetunedModel, SourceModel, initial_params
 from clsweep.draws import generator
 from clsweep.evaluation import AccuracyRow, check_learnt, evaluate
@@ -31,7 +30,6 @@ __all__ = [
     "learn_sequence",
     "learn_source",
     "measure_source",
-    "memory_bytes",
 ]
 
 
@@ -42,14 +40,14 @@ class LearntSequence(NamedTuple):
         params: the final network.
         rows: accuracies after every task.
         n_steps: gradient steps beyond those of the stages that it started from.
-        memory_bytes: what the method carries from task to task.
+        carried: what the method carries from task to task, bytes by kind.
         counters: what the method counted, for the record.
     """
 
     params: Params
     rows: list[AccuracyRow]
     n_steps: int
-    memory_bytes: int
+    carried: Carried
     counters: dict[str, float]
 
 
@@ -168,8 +166,8 @@ def learn_sequence(
         rows += new_rows
         state = state._replace(memory=course.absorbed(state, task))
     counters = method.counters(state.params, state.memory)
-    n_bytes = memory_bytes(state.memory)
-    return LearntSequence(state.params, rows, state.n_steps, n_bytes, counters)
+    kept = carried(state.memory)
+    return LearntSequence(state.params, rows, state.n_steps, kept, counters)
 
 
 def learn_joint(
@@ -200,18 +198,7 @@ def learn_joint(
     check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)
     counters = method.counters(params, memory)
-    return LearntSequence(params, rows, n_steps, memory_bytes(memory), counters)
-
-
-def memory_bytes(memory: object) -> int:
-    """Bytes of all tensors in a memory, through dicts and tuples."""
-    if isinstance(memory, Tensor):
-        return memory.numel() * memory.element_size()
-    if isinstance(memory, Mapping):
-        return sum(memory_bytes(value) for value in memory.values())
-    if isinstance(memory, tuple):
-        return sum(memory_bytes(value) for value in memory)
-    return 0
+    return LearntSequence(params, rows, n_steps, carried(memory), counters)
 
 
 def on_device(params: Params, device: torch.device) -> Params:

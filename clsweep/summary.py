@@ -63,10 +63,13 @@ def tables(data: ReportData) -> list[RenderableType]:
         made.append(pair_table(data))
     if comparison.curves:
         made.append(regret_table(data))
-    made += [_transfer_table(comparison), _trial_table(comparison), _cost_table(data)]
+    made += [_transfer_table(comparison), _trial_table(comparison)]
+    made += [_cost_table(data), _memory_table(data)]
     shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]
     looks = shown_text(data.shown)
     shown.append(Text(f"Accuracies are test numbers throughout. {looks}".strip()))
+    if data.training:
+        shown.append(Text(data.training))
     for table in made:
         shown += [Text(""), table]
     if data.notes:
@@ -159,27 +162,49 @@ def _cost_table(data: ReportData) -> Table:
     devices = {device for curve in data.comparison.all_curves for device in curve.devices}
     table = plain_table(
         "What a finished trial took (means), by what the method needs",
-        ["steps", "time", "CPU", "carries", "parameters"],
+        ["steps", "time", "CPU", "GPU"],
         f"time: by the clock, on {' and '.join(sorted(devices)) or 'an unknown device'}; CPU: "
-        f"processor time, {NOTHING} where it was not recorded; carries: kept from task to task "
-        "(data, importances, networks); parameters: of the network that is evaluated; compare "
-        f"methods of one group. {task_identity_text(data.scenario)}",
+        f"processor time; GPU: its share of one, times the time; {NOTHING} where there is none, "
+        "or it was not recorded; compare methods of one group. "
+        f"{task_identity_text(data.scenario)}",
         with_choice=False,
     )
+    for curve, points in _by_needs(table, data):
+        table.add_row(
+            Text(curve.label),
+            count_text(mean_of(p.n_steps for p in points)),
+            duration_text(mean_of(p.wall_seconds for p in points)),
+            duration_text(mean_of(p.cpu_seconds for p in points)),
+            duration_text(mean_of(p.gpu_seconds for p in points)),
+        )
+    return table
+
+
+def _memory_table(data: ReportData) -> Table:
+    table = plain_table(
+        "What a method keeps (means), by what it needs",
+        ["data", "importances", "models", "in all", "parameters"],
+        "data: examples of earlier tasks; models: teachers, anchors, generators, generated "
+        f"weights; {NOTHING} where they were not told apart; in all: carried from task to task; "
+        "parameters: of the network that is evaluated",
+        with_choice=False,
+    )
+    for curve, points in _by_needs(table, data):
+        table.add_row(
+            Text(curve.label),
+            *(bytes_text(mean_of(p.carried[kind] for p in points)) for kind in range(3)),
+            bytes_text(mean_of(p.memory_bytes for p in points)),
+            count_text(mean_of(p.n_params for p in points)),
+        )
+    return table
+
+
+def _by_needs(table: Table, data: ReportData) -> Iterator[tuple[Curve, tuple[Point, ...]]]:
+    """All labels and their points; methods of equal needs under one heading."""
     for needs, curves in grouped_by_needs(data.comparison.all_curves, data.uses):
         table.add_section()
         table.add_row(Text(f"needs {needs}", style="italic"))
-        for curve in curves:
-            points = curve.points
-            table.add_row(
-                Text(curve.label),
-                count_text(mean_of(p.n_steps for p in points)),
-                duration_text(mean_of(p.wall_seconds for p in points)),
-                duration_text(mean_of(p.cpu_seconds for p in points)),
-                bytes_text(mean_of(p.memory_bytes for p in points)),
-                count_text(mean_of(p.n_params for p in points)),
-            )
-    return table
+        yield from ((curve, curve.points) for curve in curves)
 
 
 def _with_sections(table: Table, comparison: Comparison) -> Iterator[Curve]:

@@ -20,7 +20,7 @@ from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
 from clsweep.records import record_of
-from clsweep.schema import CPU_SECONDS
+from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS
 from clsweep.sequences import (
     FinetunedModel,
     LearntSequence,
@@ -257,6 +257,9 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     learnt = _learnt(context, configuration, job.seed, sequence, method)
     seconds = time.perf_counter() - began
     cpu_seconds = time.process_time() - began_cpu
+    counters = {CPU_SECONDS: cpu_seconds, **dict(zip(CARRIED_BYTES, learnt.carried, strict=True))}
+    if context.device == "cuda":
+        counters[GPU_SECONDS] = seconds * context.memory_fraction
     record = record_of(
         configuration,
         job.seed,
@@ -266,11 +269,11 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         n_steps=learnt.n_steps,
         wall_seconds=seconds,
         peak_memory_bytes=_peak_memory(context),
-        memory_bytes=learnt.memory_bytes,
+        memory_bytes=learnt.carried.total,
         n_params=n_elements(without_statistics(learnt.params)),
         device=_device_name(context),
         attempts=attempts.attempts(context.out, job.key),
-        counters={**learnt.counters, CPU_SECONDS: cpu_seconds},
+        counters={**learnt.counters, **counters},
     )
     store.commit_record(context.out, record)
     return Outcome("ok", "", _average_accuracy(learnt), seconds)

@@ -89,7 +89,12 @@ def trial(configuration: Configuration, seed: int, validation: Pair, test: Pair)
         "wall_seconds": 150.0,
         "memory_bytes": 2_500_000,
         "n_params": 89610,
-        "counters": {"cpu_seconds": 95.0},
+        "counters": {
+            "cpu_seconds": 95.0,
+            "data_bytes": 0,
+            "importance_bytes": 1_500_000,
+            "model_bytes": 1_000_000,
+        },
     }
     return record_of(configuration, seed, "ok", accuracy=rows, **measured)
 
@@ -206,17 +211,24 @@ class TestNumbers:
 
     def test_costs(self, text: str) -> None:
         rows = cells(text, "What a finished trial took")
-        assert rows["EWC"] == ["1,200", "2.5 min", "95 s", "2.5 MB", "89,610"]
-        groups = [line for line in text.splitlines() if line.startswith("needs ")]
+        assert rows["EWC"] == ["1,200", "2.5 min", "95 s", "–"]
+        lines = text.split("What a finished trial took")[1].splitlines()
+        groups = [line for line in lines if line.startswith("needs ")][:3]
         assert groups == [
             "needs nothing but the last network and the current data",
             "needs source statistics",
             "needs all data at once",
         ]
-        lines = text.split("What a finished trial took")[1].splitlines()
         at = {line.split("  ")[0]: i for i, line in reversed(list(enumerate(lines)))}
         assert at[groups[0]] < at["fine-tuning"] < at[groups[1]] < at["EWC"] < at[groups[2]]
         assert at[groups[2]] < at["joint"]
+
+    def test_memory(self, text: str) -> None:
+        rows = cells(text, "What a method keeps")
+        assert rows["EWC"] == ["0 B", "1.5 MB", "1 MB", "2.5 MB", "89,610"]
+
+    def test_training(self, text: str) -> None:
+        assert "\nTraining, the same for all methods: optimizer " in text
 
     def test_heading(self, text: str) -> None:
         first, second = text.splitlines()[:2]

@@ -300,3 +300,25 @@ def test_tasks_of_one_class(case: Case, of_one_class: TaskSequence) -> None:
     final = {on: n for after, on, split, n, _ in found.rows if after == 9 and split == "test"}
     assert set(final) == set(range(10))
     assert sum(final.values()) > 0
+
+
+STORES_DATA = {"replay", "gem", "agem"}
+STORES_IMPORTANCES = {"l2", "ewc", "mas", "si"}
+STORES_NETWORKS = {
+    *STORES_IMPORTANCES,
+    *("lwf", "rescl", "interpolate", "dgr", "hnet", "hnet_tir", "hnet_replay"),
+}
+
+
+@every_method
+def test_what_is_carried_is_told_apart_by_kind(
+    case: Case, sequences: dict[str, TaskSequence]
+) -> None:
+    scenario = METHODS[case.name].scenarios[0]
+    kept = learnt(case, sequences[scenario]).carried
+    assert (kept.data > 0) == (case.name in STORES_DATA)
+    assert (kept.importances > 0) == (case.name in STORES_IMPORTANCES)
+    assert (kept.models > 0) == (case.name in STORES_NETWORKS)
+    assert kept.total == sum(kept)
+    examples = "source examples" in METHODS[case.name].uses
+    assert (kept.data > 0) == examples

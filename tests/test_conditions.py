@@ -1,0 +1,94 @@
+"""The sentence about training, on curves made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clsweep.conditions import training_text
+from clsweep.curves import Curve
+from clsweep.settings import TrainingConfig
+
+
+def curve(label: str, method: str = "ewc", grid: dict | None = None, **training: object) -> Curve:
+    settings = TrainingConfig().model_dump(mode="json")
+    found = {name: frozenset({str(value)}) for name, value in settings.items()}
+    for name, value in training.items():
+        values = value if isinstance(value, list) else [value]
+        found[name] = frozenset(map(str, values))
+    return Curve(
+        label=label,
+        method=method,
+        is_reference=False,
+        points=(),
+        on_front=np.array([], dtype=bool),
+        best=None,
+        hypervolumes=np.array([]),
+        band=None,
+        n_configs=0,
+        n_by_status={},
+        n_steps=0,
+        wall_seconds=0.0,
+        devices=(),
+        grid=grid or {},
+        training=found,
+    )
+
+
+def test_what_is_fixed_is_named_with_its_value() -> None:
+    curves = [curve("A", lr=0.05, epochs=3), curve("B", "mas", lr=0.05, epochs=3)]
+    assert training_text(curves, []) == (
+        "Training, the same for all methods: optimizer adam, lr 0.05, batch_size 32, epochs 3."
+    ).replace("adam", TrainingConfig().optimizer)
+
+
+def test_a_changed_default_is_named() -> None:
+    text = training_text([curve("A", momentum=0.9, optimizer="sgd")], [])
+    assert "optimizer sgd" in text
+    assert "momentum 0.9" in text
+    assert "clip_value" not in text
+
+
+def test_steps_take_the_place_of_epochs() -> None:
+    text = training_text([curve("A", steps=500)], [])
+    assert "steps 500" in text
+    assert "epochs" not in text
+
+
+def test_what_all_have_tried_is_no_inequality_where_a_grid_is_shared() -> None:
+    curves = [curve("A", lr=[0.1, 0.01]), curve("B", lr=[0.1, 0.01])]
+    text = training_text(curves, [])
+    assert "tried by every method alike: lr 0.01…0.1" in text
+    assert "not the same" not in text
+
+
+def test_what_differs_is_said_to_differ() -> None:
+    text = training_text([curve("A", lr=0.1), curve("B", lr=0.2)], [])
+    assert "not the same for all: lr" in text
+    assert "lr 0." not in text
+
+
+def test_what_a_search_chose_from_one_range_is_alike() -> None:
+    curves = [curve("A", lr=[0.1, 0.01]), curve("B", lr=[0.3, 0.02, 0.2])]
+    assert "not the same for all: lr" in training_text(curves, [])
+    text = training_text(curves, [], ["lr"])
+    assert "tried by every method alike: lr 0.01…0.3" in text
+    assert "not the same" not in text
+
+
+def test_own_nuisance_values() -> None:
+    tuned = curve("LwF", "lwf", grid={"temperature": (1.0, 2.0, 4.0)})
+    assert "own nuisance values tried: LwF temperature 1…4." in training_text([tuned], [])
+    fixed = replace(tuned, grid={"lam": (1.0, 2.0)})
+    assert training_text([fixed], []).endswith("own nuisance values at one value each.")
+
+
+@pytest.mark.parametrize("curves", [[], [replace(curve("A"), training={})]])
+def test_without_rows_there_is_nothing_to_say(curves: list[Curve]) -> None:
+    assert training_text(curves, []) == ""
+
+
+def test_references_speak_where_there_is_no_curve() -> None:
+    assert "lr 0.3" in training_text([], [curve("fine-tuning", "finetune", lr=0.3)])
