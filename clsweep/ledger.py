@@ -1,7 +1,8 @@
 """How often test numbers of a results folder were looked at: `test_looks.jsonl`, one line a look.
 
-The file is only ever appended to: one line per report that showed test numbers, in every folder
-whose numbers it showed, written at once and synced, before they are printed. A line that cannot
+The file is only ever appended to: one line per report that showed test numbers, and per notebook
+that loaded them, in every folder whose numbers they are, written at once and synced, before they
+are shown. A line that cannot
 be read is still a look, so that damage never lowers the count.
 
     {"at": "2025-01-31T12:00:00.000+00:00", "by": "report", "study": "HASH", "n_trials": 114}
@@ -17,7 +18,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from clsweep.disk import disk_errors
@@ -29,6 +30,7 @@ __all__ = [
     "Shown",
     "add_look",
     "changes_text",
+    "count_looks",
     "looks",
     "looks_text",
     "shown_text",
@@ -95,6 +97,23 @@ def add_look(directory: Path, by: str, n_trials: int, now: datetime) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def count_looks(shown: Sequence[Shown], by: str) -> tuple[str, ...]:
+    """Add a look to every results folder; a note for each where it cannot be counted.
+
+    Args:
+        shown: the folders.
+        by: which command shows their test numbers.
+    """
+    notes = []
+    for one in shown:
+        try:
+            add_look(one.directory, by, one.n_trials, datetime.now(timezone.utc))
+        except StoreError as error:
+            where = f" in {one.directory.resolve().name}" if len(shown) > 1 else ""
+            notes.append(f"This look is not counted{where}: {error.found}.")
+    return tuple(notes)
 
 
 def looks(directory: Path) -> tuple[Look, ...]:

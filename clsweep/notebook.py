@@ -7,12 +7,14 @@ results.figure()
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
+from clsweep.ledger import count_looks
 from clsweep.points import points_table
 from clsweep.reading import check_folders
 from clsweep.report import ReportData, build
@@ -48,10 +50,10 @@ class LoadedResults:
 
     @cached_property
     def data(self) -> ReportData:
-        """Everything that `clsweep report` says."""
-        if len(self.directories) == 1:
-            return build(self.directories[0])
-        return build_together(self.directories)
+        """Everything that `clsweep report` says; counts as a look at the test numbers."""
+        one = len(self.directories) == 1
+        data = build(self.directories[0]) if one else build_together(self.directories)
+        return replace(data, notes=(*data.notes, *count_looks(data.shown, "load")))
 
     @property
     def comparison(self) -> Comparison:
@@ -116,6 +118,8 @@ class LoadedResults:
 
 def load(*directories: str | PathLike[str]) -> LoadedResults:
     """The results of a study, or of several of one benchmark, for a notebook.
+
+    Loading counts as one look at the folders' test numbers, whatever is read of them.
 
     Args:
         directories: results folders of `clsweep run`.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 from rich.console import Console
@@ -29,9 +28,9 @@ from clsweep.conditions import training_text
 from clsweep.curves import Curve
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
-from clsweep.errors import StoreError, StudyError
+from clsweep.errors import StudyError
 from clsweep.judgement import Judgement, judge, pairs_table
-from clsweep.ledger import Shown, add_look
+from clsweep.ledger import Shown, count_looks
 from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
 from clsweep.points import points_table
@@ -249,7 +248,7 @@ def publish(
     Raises:
         StoreError: the files cannot be written.
     """
-    data = replace(data, notes=(*data.notes, *_uncounted(data)))
+    data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
     shown = tables(data)
     console.print(*shown, sep="\n")
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
@@ -264,16 +263,6 @@ def publish(
     for path in write_outputs(data, points, folder, formats):
         console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
     return data
-
-
-def _uncounted(data: ReportData) -> Iterator[str]:
-    """Add a look to every results folder; yields a note for each that cannot be counted."""
-    for one in data.shown:
-        try:
-            add_look(one.directory, "report", one.n_trials, datetime.now(timezone.utc))
-        except StoreError as error:
-            where = f" in {one.directory.resolve().name}" if len(data.shown) > 1 else ""
-            yield f"This look is not counted{where}: {error.found}."
 
 
 def _known(curves: Sequence[Curve]) -> Iterator[Curve]:

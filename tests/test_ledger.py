@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import clsweep
 from clsweep import plots
 from clsweep.ledger import LEDGER, add_look, looks, looks_text, study_hash
 from clsweep.report import report
@@ -68,6 +69,15 @@ def test_every_report_is_a_look(folder: Path) -> None:
     for n in range(3):
         assert len(report(folder, None, Console(file=io.StringIO())).shown[0].looks) == n
     assert "had been shown 2 times before" in (folder / "report.txt").read_text(encoding="utf-8")
+
+
+def test_a_notebook_looks_once_however_much_it_reads(folder: Path) -> None:
+    before = len(looks(folder))
+    loaded = clsweep.load(folder)
+    assert loaded.fronts is not None
+    assert loaded.accuracy is not None
+    assert len(looks(folder)) == before + 1
+    assert json.loads((folder / LEDGER).read_text().splitlines()[-1])["by"] == "load"
 
 
 def test_a_look_that_cannot_be_counted_is_said(folder: Path) -> None:
