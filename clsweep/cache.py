@@ -3,6 +3,10 @@
 A stage is a folder named by the hash of its inputs: `tensors.safetensors` and, written last,
 `stage.json` with what the stage is and the checksum of the tensors. The folder is made under a
 temporary name and renamed, so it either exists whole or not at all. Nothing is unpickled.
+
+    {"key": KEY, "facts": {...}, "sha256": of the tensors, "facts_sha256": of key and facts}
+
+Stages of releases that wrote neither `key` nor `facts_sha256` are read without comparing them.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.errors import CacheError
+from clsweep.integrity import checksum_of
+from clsweep.schema import is_number
 
 if TYPE_CHECKING:
     from clsweep.trees import Params
@@ -63,7 +69,12 @@ def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) ->
         temporary.mkdir(parents=True)
         data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
         _write(temporary / _TENSORS, data)
-        marker = {"facts": dict(facts), "sha256": hashlib.sha256(data).hexdigest()}
+        marker = {
+            "key": key,
+            "facts": dict(facts),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "facts_sha256": checksum_of([key, dict(facts)]),
+        }
         _write(temporary / _MARKER, json.dumps(marker).encode())
         _rename(temporary, folder, key)
     except OSError as error:
@@ -100,14 +111,30 @@ def _read(folder: Path, key: str) -> tuple[bytes, dict[str, Any]]:
     path = folder / key
     try:
         data = (path / _TENSORS).read_bytes()
-        marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
-        intact = hashlib.sha256(data).hexdigest() == marker["sha256"]
-        facts: dict[str, Any] = marker["facts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise _damaged(path, str(error)) from error
-    if not intact:
+    marker = _marker(path, key)
+    if hashlib.sha256(data).hexdigest() != marker.get("sha256"):
         raise _damaged(path, "its checksum differs from the one written with it")
-    return data, facts
+    return data, marker["facts"]
+
+
+def _marker(path: Path, key: str) -> dict[str, Any]:
+    """What a stage says of itself, checked as far as it can be without the tensors."""
+    try:
+        marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
+        facts = marker["facts"]
+        written = marker.get("facts_sha256")
+        intact = written is None or written == checksum_of([key, facts])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if not isinstance(facts, dict) or not is_number(facts.get("wall_seconds", 0.0)):
+        raise _damaged(path, f"its {_MARKER} does not say what it is")
+    if marker.get("key", key) != key:
+        raise _damaged(path, f"it is the stage {marker['key']}")
+    if not intact:
+        raise _damaged(path, f"the checksum of its {_MARKER} differs from what it says")
+    return dict(marker)
 
 
 def _damaged(path: Path, cause: str) -> CacheError:
@@ -134,11 +161,7 @@ def facts(folder: Path, key: str) -> dict[str, Any]:
     Raises:
         CacheError: it is missing or damaged.
     """
-    try:
-        marker = json.loads((folder / key / _MARKER).read_text(encoding="utf-8"))
-        found: dict[str, Any] = marker["facts"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder / key, str(error)) from error
+    found: dict[str, Any] = _marker(folder / key, key)["facts"]
     return found
 
 
@@ -148,7 +171,11 @@ def load(folder: Path, key: str) -> Entry:
     Raises:
         CacheError: it is missing or damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load as parsed
 
     data, facts = _read(folder, key)
-    return Entry(parsed(data), facts)
+    try:
+        return Entry(parsed(data), facts)
+    except (SafetensorError, ValueError, KeyError) as error:  # an unknown type is a KeyError
+        raise _damaged(folder / key, f"{type(error).__name__}: {error}") from error

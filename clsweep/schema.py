@@ -11,26 +11,34 @@ A record is a plain dict, one per trial (configuration and seed):
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from clsweep.errors import StoreError
 
 __all__ = [
     "ACCURACY_COLUMNS",
-    "CONFIG_TYPES",
     "CARRIED_BYTES",
+    "CONFIG_TYPES",
+    "COUNTS",
     "CPU_SECONDS",
     "GPU_SECONDS",
+    "MAX_TASKS",
     "SCHEMA_VERSION",
     "SPLITS",
     "STATUSES",
     "TRIAL_TYPES",
     "NewerSchemaError",
     "Record",
+    "bad_record",
+    "check_date",
     "check_record",
+    "check_values",
     "check_version",
+    "is_number",
     "normalized",
     "trial_id_of",
 ]
@@ -38,6 +46,9 @@ __all__ = [
 Record = dict[str, Any]
 
 SCHEMA_VERSION = 1
+# The accuracies of a trial are a table of tasks × tasks: more tasks than can be trained, and a
+# table that any memory holds.
+MAX_TASKS = 1000
 STATUSES = ("ok", "diverged", "failed", "oom")
 SPLITS = ("validation", "test")
 
@@ -70,6 +81,9 @@ CONFIG_TYPES: dict[str, type | tuple[type, ...]] = {
     "knobs": dict,
     "is_reference": bool,
 }
+COUNTS = tuple(
+    name for name, kind in TRIAL_TYPES.items() if kind not in (str, list, dict) and name != "seed"
+)
 # Counters instead of fields: records of the first releases lack them, and stay readable.
 CPU_SECONDS = "cpu_seconds"
 # The share of a GPU that a trial had, times its duration; absent without one.
@@ -103,7 +117,7 @@ def normalized(record: Mapping[str, Any]) -> Record:
         text = json.dumps(record, ensure_ascii=False, default=_listed).encode("utf-8", "replace")
         plain: Record = json.loads(text)
     except (TypeError, ValueError) as error:
-        raise _bad_record(f"a value is not plain JSON ({error})", "") from error
+        raise bad_record(f"a value is not plain JSON ({error})", "") from error
     check_record(plain)
     plain["accuracy"].sort()
     return plain
@@ -128,22 +142,58 @@ def check_record(record: Any, where: str = "") -> None:
             was written by a newer clsweep.
     """
     if not isinstance(record, dict):
-        raise _bad_record("it is not a JSON object", where)
+        raise bad_record("it is not a JSON object", where)
     check_version(record.get("schema"), where)
     parts = {"schema", "trial", "config", "accuracy"}
     if set(record) != parts:
-        raise _bad_record(f"its parts are {sorted(record)}, not {sorted(parts)}", where)
+        raise bad_record(f"its parts are {sorted(record)}, not {sorted(parts)}", where)
     _check_fields(record["trial"], TRIAL_TYPES, "trial", where)
     _check_fields(record["config"], CONFIG_TYPES, "config", where)
     _check_trial(record["trial"], where)
-    if record["config"]["config_id"] != record["trial"]["config_id"]:
-        raise _bad_record("config.config_id and trial.config_id differ", where)
+    for key in ("config_id", "method"):
+        if record["config"][key] != record["trial"][key]:
+            raise bad_record(f"config.{key} and trial.{key} differ", where)
+    for part, name in (("config", "hyper"), ("config", "training")):
+        check_values(record[part][name], name, where)
     for name, value in record["config"]["knobs"].items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _bad_record(f"config.knobs.{name} is {value!r}, not a number", where)
+        if not is_number(value) or not math.isfinite(value):
+            raise bad_record(f"config.knobs.{name} is {value!r}, not a number", where)
     _check_accuracy(record["accuracy"], where)
     if record["trial"]["status"] == "ok" and not record["accuracy"]:
-        raise _bad_record("trial.status is 'ok' but there are no accuracy rows", where)
+        raise bad_record("trial.status is 'ok' but there are no accuracy rows", where)
+
+
+def check_values(part: Any, name: str, where: str) -> None:
+    """Refuse what the objects of a record, whose keys are free, may not hold.
+
+    Args:
+        part: what JSON gave.
+        name: 'versions', 'counters', 'hyper' or 'training'.
+        where: the file it came from, for the message.
+
+    Raises:
+        StoreError: it is no object, or a value is not of its kind.
+    """
+    sound = {"versions": _is_text, "counters": is_number}.get(name, _is_setting)
+    if not isinstance(part, dict):
+        raise bad_record(f"'{name}' is not an object", where)
+    for key, value in part.items():
+        if not sound(value):
+            raise bad_record(f"{name}.{key} is {value!r}", where)
+
+
+def check_date(text: str, where: str) -> None:
+    """Refuse a date that nothing can be computed with.
+
+    Raises:
+        StoreError: it is not in ISO 8601, or of no possible year.
+    """
+    try:
+        year = datetime.fromisoformat(text).year
+    except ValueError:
+        year = 0
+    if not 1970 <= year < 9999:
+        raise bad_record(f"finished_at is {text!r}, not a date", where)
 
 
 def check_version(found: Any, where: str) -> None:
@@ -167,7 +217,13 @@ def check_version(found: Any, where: str) -> None:
         )
 
 
-def _bad_record(found: str, where: str) -> StoreError:
+def bad_record(found: str, where: str) -> StoreError:
+    """What is raised for a record that is not one.
+
+    Args:
+        found: what is wrong with it.
+        where: its file, or empty.
+    """
     return StoreError(f"a record cannot be stored: {found}", where=where)
 
 
@@ -175,31 +231,54 @@ def _check_fields(
     part: Any, types: Mapping[str, type | tuple[type, ...]], name: str, where: str
 ) -> None:
     if not isinstance(part, dict):
-        raise _bad_record(f"'{name}' is not an object", where)
-    if set(part) != set(types):
+        raise bad_record(f"'{name}' is not an object", where)
+    if part.keys() != types.keys():
         missing, unknown = sorted(set(types) - set(part)), sorted(set(part) - set(types))
-        raise _bad_record(f"'{name}' lacks {missing} and has unknown {unknown}", where)
+        raise bad_record(f"'{name}' lacks {missing} and has unknown {unknown}", where)
     for key, kind in types.items():
         value = part[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise _bad_record(f"{name}.{key} is {value!r}", where)
+            raise bad_record(f"{name}.{key} is {value!r}", where)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise _bad_record(f"{name}.{key} = {value} does not fit in 64 bits", where)
+            raise bad_record(f"{name}.{key} = {value} does not fit in 64 bits", where)
 
 
 def _check_trial(trial: Mapping[str, Any], where: str) -> None:
     expected = trial_id_of(trial["config_id"], trial["seed"])
     if trial["trial_id"] != expected or not _SAFE_ID.fullmatch(expected):
-        raise _bad_record(f"trial.trial_id is '{trial['trial_id']}', not '{expected}'", where)
+        raise bad_record(f"trial.trial_id is '{trial['trial_id']}', not '{expected}'", where)
     if trial["status"] not in STATUSES:
-        raise _bad_record(f"trial.status is '{trial['status']}', not one of {STATUSES}", where)
+        raise bad_record(f"trial.status is '{trial['status']}', not one of {STATUSES}", where)
     if not all(isinstance(stage, str) for stage in trial["stages"]):
-        raise _bad_record("trial.stages holds something other than strings", where)
+        raise bad_record("trial.stages holds something other than strings", where)
+    for name in ("versions", "counters"):
+        check_values(trial[name], name, where)
+    for key in COUNTS:
+        if not 0 <= trial[key] < math.inf:
+            raise bad_record(f"trial.{key} is {trial[key]!r}, not at least 0", where)
+    check_date(trial["finished_at"], where)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list):
+        return not any(isinstance(item, list) for item in value) and all(map(_is_setting, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, (str, int))
 
 
 def _check_accuracy(rows: Any, where: str) -> None:
     if not isinstance(rows, list):
-        raise _bad_record("'accuracy' is not a list", where)
+        raise bad_record("'accuracy' is not a list", where)
     seen = set()
     for row in rows:
         sound = (
@@ -207,13 +286,13 @@ def _check_accuracy(rows: Any, where: str) -> None:
             and len(row) == 5
             and all(type(row[i]) is int for i in (0, 1, 3, 4))
             and row[2] in SPLITS
-            and -1 <= row[0] < 2**31
-            and 0 <= row[1] < 2**31
+            and -1 <= row[0] < MAX_TASKS
+            and 0 <= row[1] < MAX_TASKS
             and 0 <= row[3] <= row[4] < 2**63
             and row[4] > 0
         )
         if not sound:
-            raise _bad_record(f"accuracy row {row!r} is not {list(ACCURACY_COLUMNS)}", where)
+            raise bad_record(f"accuracy row {row!r} is not {list(ACCURACY_COLUMNS)}", where)
         if tuple(row[:3]) in seen:
-            raise _bad_record(f"accuracy row {row[:3]} appears twice", where)
+            raise bad_record(f"accuracy row {row[:3]} appears twice", where)
         seen.add(tuple(row[:3]))

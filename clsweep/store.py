@@ -16,9 +16,10 @@ in the reverse of the order of replacement, so that they miss nothing while a ru
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import stat
 import time
+from collections.abc import Set
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +28,8 @@ from clsweep import binding
 from clsweep.attempts import attempts_path
 from clsweep.disk import FolderLock, disk_errors, write_atomically
 from clsweep.errors import StoreError
-from clsweep.schema import NewerSchemaError, Record, check_record, normalized, trial_id_of
+from clsweep.integrity import record_bytes, record_from_bytes
+from clsweep.schema import NewerSchemaError, Record, bad_record, normalized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +54,7 @@ def commit_record(directory: Path, record: Record) -> Path:
     """
     plain = normalized(record)
     path = directory / "records" / f"{plain['trial']['trial_id']}.json"
-    write_atomically(path, json.dumps(plain).encode())
+    write_atomically(path, record_bytes(plain))
     return path
 
 
@@ -143,7 +145,7 @@ class Store:
         from clsweep.tables import of_split, records_of, rows_of_split
 
         pending = {p.trial_id: p.record for p in self._pending()}
-        tables = self._tables()
+        tables = self._tables(pending.keys())
         if split is not None:
             pending = {key: rows_of_split(record, split) for key, record in pending.items()}
             tables = tables and {**tables, "accuracy": of_split(tables["accuracy"], split)}
@@ -161,11 +163,11 @@ class Store:
         """
         from clsweep.tables import merged_tables
 
-        pending = [p.record for p in self._pending()]
-        tables = self._tables()
+        pending = {p.trial_id: p.record for p in self._pending()}
+        tables = self._tables(pending.keys())
         if tables is None and not pending:
             return {}
-        return merged_tables(tables, pending)
+        return merged_tables(tables, pending.values())
 
     def statuses(self) -> dict[str, str]:
         """Trial id to status of every record; reads no accuracy."""
@@ -182,8 +184,9 @@ class Store:
         Raises:
             StoreError: a table is damaged or missing.
         """
-        if self._tables() is None:
-            self._refuse_orphans(self._pending())
+        pending = self._pending()
+        if self._tables({p.trial_id for p in pending}) is None:
+            self._refuse_orphans(pending)
 
     def pending(self, trial_id: str) -> Record:
         """The record of a trial that this run has committed.
@@ -193,11 +196,10 @@ class Store:
         """
         path = self.directory / "records" / f"{trial_id}.json"
         try:
-            record = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise StoreError(f"a record cannot be read: {error}", where=str(path)) from error
-        check_record(record, str(path))
-        return dict(record)
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return record_from_bytes(data, trial_id, str(path))
 
     def study_table(self) -> dict[str, Any]:
         """What `study.toml` says, as plain values; empty when there is none."""
@@ -227,7 +229,7 @@ class Store:
 
         pending = self._pending()
         if pending:
-            tables = self._tables()
+            tables = self._tables({p.trial_id for p in pending})
             if tables is None:
                 self._refuse_orphans(pending)
             merged = merged_tables(tables, [p.record for p in pending])
@@ -237,7 +239,7 @@ class Store:
         with disk_errors(records):
             for one in pending:
                 # A worker may have committed the trial anew since it was read.
-                if _stamp(one.path) == one.stamp:
+                if _stamp(one.path.stat()) == one.stamp:
                     attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
                     os.unlink(one.path)
             for path in records.glob(".*.tmp"):
@@ -250,9 +252,9 @@ class Store:
         accuracy = self._table("accuracy")
         if accuracy is None:
             return
-        keys = accuracy.select(["config_id", "seed"]).group_by(["config_id", "seed"])
-        owners = {trial_id_of(**row) for row in keys.aggregate([]).to_pylist()}
-        if owners - {p.trial_id for p in pending}:
+        from clsweep.table_checks import trials_in
+
+        if trials_in(accuracy) - {p.trial_id for p in pending}:
             raise self._missing_table("trials")
 
     def _missing_table(self, name: str) -> StoreError:
@@ -266,27 +268,29 @@ class Store:
         write_atomically(self.directory / name, data)
 
     def _pending(self) -> list[_Pending]:
-        found = []
+        pending = []
         for path in sorted((self.directory / "records").glob("*.json")):
             # A file may vanish: a run that compacts has put its record into the tables.
             with contextlib.suppress(FileNotFoundError):
-                stamp = _stamp(path)
                 try:
-                    record = json.loads(path.read_bytes())
-                    check_record(record, str(path))
+                    found = path.stat()
+                    if not stat.S_ISREG(found.st_mode):  # a pipe or a device would never end
+                        raise bad_record("it is no file", str(path))
+                    record = record_from_bytes(path.read_bytes(), path.stem, str(path))
                 except NewerSchemaError:
                     raise
-                except (ValueError, StoreError) as error:
+                except StoreError as error:
                     self._set_aside(path, error)
-                except PermissionError as error:
-                    raise StoreError("a record may not be read", where=str(path)) from error
+                except FileNotFoundError:
+                    raise
+                except OSError as error:
+                    raise _unreadable(path, error) from error
                 else:
-                    found.append(_Pending(path, stamp, record))
-        return found
+                    pending.append(_Pending(path, _stamp(found), record))
+        return pending
 
-    def _set_aside(self, path: Path, error: Exception) -> None:
+    def _set_aside(self, path: Path, error: StoreError) -> None:
         target = self.directory / "damaged" / f"{path.stem}.{time.time_ns()}.json"
-        reason = error.found if isinstance(error, StoreError) else f"no sound JSON: {error}"
         try:
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
@@ -294,7 +298,7 @@ class Store:
         except OSError as refused:
             moved = f"left where it is: {refused.strerror or refused}"
         self.warnings.append(
-            f"the record of trial {path.stem} is damaged ({reason}); it was {moved}, "
+            f"the record of trial {path.stem} is damaged ({error.found}); it was {moved}, "
             "and the trial counts as not done"
         )
 
@@ -310,7 +314,10 @@ class Store:
 
         return table_from_parquet(data, name, str(path))
 
-    def _tables(self) -> dict[str, pa.Table] | None:
+    def _tables(self, replaced: Set[str] = frozenset()) -> dict[str, pa.Table] | None:
+        """The tables; `replaced` are the trials that a record is about to replace."""
+        from clsweep.tables import check_together
+
         tables = {}
         for name in ("trials", "configs", "accuracy"):
             table = self._table(name)
@@ -319,9 +326,13 @@ class Store:
             if table is None:
                 raise self._missing_table(name)
             tables[name] = table
+        check_together(tables, replaced, str(self.directory))
         return tables
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"a record cannot be read: {error.strerror or error}", where=str(path))
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return (found.st_ino, found.st_size, found.st_mtime_ns)

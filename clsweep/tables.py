@@ -8,24 +8,28 @@ is made or read, so that a command that needs no table starts at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
+from clsweep.integrity import TABLE_SEAL, broken_seal, sealed_table
 from clsweep.rows import rows_by_trial
 from clsweep.schema import (
-    ACCURACY_COLUMNS,
     SCHEMA_VERSION,
     TRIAL_TYPES,
     Record,
+    check_date,
+    check_values,
     check_version,
 )
+from clsweep.table_checks import fault_between, fault_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
     "TABLES",
+    "check_together",
     "merged_tables",
     "of_split",
     "parquet_bytes",
@@ -38,16 +42,6 @@ __all__ = [
 TABLES = ("accuracy", "configs", "trials")
 
 _VERSION_KEY = b"clsweep_schema"
-_CONFIG_COLUMNS = (
-    "config_id",
-    "method",
-    "label",
-    "is_reference",
-    "training",
-    "hyper",
-    "knobs",
-    "knob_values",
-)
 _JSON_TRIAL_FIELDS = ("versions", "counters")
 
 
@@ -115,19 +109,19 @@ def rows_of_split(record: Record, split: str) -> Record:
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """A Parquet file's bytes: zstd, page checksums, the schema version in its metadata."""
+    """A Parquet file's bytes: zstd, checksums of pages and of the whole, the schema version."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
     version = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
     pq.write_table(
-        table.replace_schema_metadata(version),
+        table.replace_schema_metadata({**version, **TABLE_SEAL}),
         sink,
         compression="zstd",
         write_page_checksum=True,
     )
-    return bytes(sink.getvalue())
+    return sealed_table(bytes(sink.getvalue()))
 
 
 def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
@@ -139,27 +133,44 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
         where: the file, for messages.
 
     Raises:
-        StoreError: the file is damaged, lacks a column, or comes from a newer clsweep.
+        StoreError: the file is damaged, is not the table of that name, or comes from a newer
+            clsweep.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    fault = broken_seal(data)
+    if fault:
+        raise _damaged_table(fault, where)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0")
         check_version(int(version), where)
         table = file.read()
+        table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged_table(str(error), where) from error
-    columns = {
-        "accuracy": ("config_id", "seed", *ACCURACY_COLUMNS),
-        "configs": _CONFIG_COLUMNS,
-        "trials": tuple(TRIAL_TYPES),
-    }[name]
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise _damaged_table(f"it has no column {missing}", where)
-    return table
+    columns = _columns(name)
+    fault = fault_in(table, name, columns)
+    if fault:
+        raise _damaged_table(fault, where)
+    return table if name == "configs" else table.select(list(columns))
+
+
+def check_together(tables: Mapping[str, pa.Table], replaced: Set[str], where: str) -> None:
+    """Refuse tables of which one is from elsewhere.
+
+    Args:
+        tables: all three, by name.
+        replaced: trials that a record is about to replace.
+        where: their folder, for messages.
+
+    Raises:
+        StoreError: they do not belong together.
+    """
+    fault = fault_between(tables, replaced)
+    if fault:
+        raise _damaged_table(fault, where)
 
 
 def _damaged_table(found: str, where: str) -> StoreError:
@@ -171,20 +182,35 @@ def _damaged_table(found: str, where: str) -> StoreError:
     )
 
 
+def _columns(name: str) -> dict[str, pa.DataType]:
+    """The columns that every table of a name has."""
+    import pyarrow as pa
+
+    if name == "accuracy":
+        return {
+            "config_id": pa.string(),
+            "seed": pa.int64(),
+            "after_task": pa.int32(),
+            "on_task": pa.int32(),
+            "split": pa.string(),
+            "n_correct": pa.int64(),
+            "n_total": pa.int64(),
+        }
+    if name == "configs":
+        strings = ("config_id", "method", "label", "training", "hyper")
+        lists = {"knobs": pa.list_(pa.string()), "knob_values": pa.list_(pa.float64())}
+        return {**dict.fromkeys(strings, pa.string()), "is_reference": pa.bool_(), **lists}
+    kinds = {int: pa.int64(), str: pa.string(), list: pa.list_(pa.string()), dict: pa.string()}
+    return {
+        name: pa.float64() if isinstance(kind, tuple) else kinds[kind]
+        for name, kind in TRIAL_TYPES.items()
+    }
+
+
 def _accuracy_table(records: Iterable[Record]) -> pa.Table:
     import pyarrow as pa
 
-    schema = pa.schema(
-        [
-            ("config_id", pa.string()),
-            ("seed", pa.int64()),
-            ("after_task", pa.int32()),
-            ("on_task", pa.int32()),
-            ("split", pa.string()),
-            ("n_correct", pa.int64()),
-            ("n_total", pa.int64()),
-        ]
-    )
+    schema = pa.schema(list(_columns("accuracy").items()))
     rows = [
         (record["trial"]["config_id"], record["trial"]["seed"], *row)
         for record in records
@@ -209,13 +235,7 @@ def _kept_accuracy(accuracy: pa.Table, trial_ids: set[str]) -> pa.Table:
 def _trial_table(trials: list[dict[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
-    kinds = {int: pa.int64(), str: pa.string(), list: pa.list_(pa.string()), dict: pa.string()}
-    schema = pa.schema(
-        [
-            (name, pa.float64() if isinstance(kind, tuple) else kinds[kind])
-            for name, kind in TRIAL_TYPES.items()
-        ]
-    )
+    schema = pa.schema(list(_columns("trials").items()))
     rows = [
         {**trial, **{name: json.dumps(trial[name]) for name in _JSON_TRIAL_FIELDS}}
         for trial in trials
@@ -224,10 +244,22 @@ def _trial_table(trials: list[dict[str, Any]]) -> pa.Table:
 
 
 def _trials_of(table: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.select(list(TRIAL_TYPES)).to_pylist()
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
-        row.update({name: json.loads(row[name]) for name in _JSON_TRIAL_FIELDS})
+        row.update({name: _object(row[name], name) for name in _JSON_TRIAL_FIELDS})
+        check_date(row["finished_at"], "trials.parquet")
     return rows
+
+
+def _object(text: str, name: str) -> dict[str, Any]:
+    """A column of JSON, row by row."""
+    where = f"column {name} of a result table"
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged_table(f"no sound JSON: {error}", where) from error
+    check_values(found, name, where)
+    return dict(found)
 
 
 def _kept_trials(
@@ -241,8 +273,8 @@ def _config_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "config_id": row["config_id"],
         "label": row["label"],
         "method": row["method"],
-        "hyper": json.loads(row["hyper"]),
-        "training": json.loads(row["training"]),
+        "hyper": _object(row["hyper"], "hyper"),
+        "training": _object(row["training"], "training"),
         "knobs": dict(zip(row["knobs"], row["knob_values"], strict=True)),
         "is_reference": row["is_reference"],
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -102,6 +104,68 @@ def test_damage_is_found_and_the_folder_named(stage: Path, damage) -> None:
             read(stage.parent, "abc")
         assert str(stage) in str(error.value)
         assert "delete that folder" in str(error.value)
+
+
+def marked(stage: Path, **changes: object) -> None:
+    """Change what a stage says of itself; None takes a key away."""
+    path = stage / "stage.json"
+    marker = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in marker.items() if v is not None}))
+
+
+def test_a_stage_of_a_release_without_checksums_of_facts_is_read(stage: Path) -> None:
+    marked(stage, key=None, facts_sha256=None)
+    assert cache.load(stage.parent, "abc").facts == FACTS == cache.facts(stage.parent, "abc")
+
+
+def test_every_flipped_bit_of_the_marker_is_found_or_changes_nothing(stage: Path) -> None:
+    path = stage / "stage.json"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                found = cache.load(stage.parent, "abc")
+            except CacheError:
+                continue
+            assert found.facts == FACTS, (position, bit)
+
+
+def test_facts_that_were_changed_are_damage(stage: Path) -> None:
+    marked(stage, facts={**FACTS, "n_steps": 4})
+    for read in (cache.check, cache.load, cache.facts):
+        with pytest.raises(CacheError, match="checksum"):
+            read(stage.parent, "abc")
+
+
+def test_a_stage_under_the_name_of_another_is_damage(stage: Path) -> None:
+    shutil.copytree(stage, stage.with_name("def"))
+    for read in (cache.check, cache.load, cache.facts):
+        with pytest.raises(CacheError, match="it is the stage abc"):
+            read(stage.parent, "def")
+
+
+@pytest.mark.parametrize(
+    "facts", [[], "text", None, {"wall_seconds": "long"}, {"wall_seconds": None}, 3]
+)
+def test_facts_of_another_kind_are_damage(stage: Path, facts: object) -> None:
+    marked(stage, facts_sha256=None)
+    path = stage / "stage.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "facts": facts}))
+    with pytest.raises(CacheError, match="damaged"):
+        cache.facts(stage.parent, "abc")
+
+
+@pytest.mark.parametrize("content", [b"", b"8", b"\xff" * 64, b"\x02" + b"\0" * 7 + b"{}x"])
+def test_tensors_that_somebody_else_wrote_with_a_fitting_checksum(
+    stage: Path, content: bytes
+) -> None:
+    (stage / "tensors.safetensors").write_bytes(content)
+    marked(stage, sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(CacheError, match="damaged"):
+        cache.load(stage.parent, "abc")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
