@@ -9,7 +9,10 @@ With x_s one value per seed, n seeds, mean m and standard error e = sd / √n (E
 Differences d_s = x_s(A) − x_s(B) are of the same seed, which both methods share with its data,
 source network and batches. For all pairs of a report together q is the quantile of max |t*| over
 the pairs, every resample drawing the same seeds for all of them (max-T; Romano and Wolf 2005), so
-that with probability 95 % all of the intervals hold at once.
+that with probability 95 % all of the intervals hold at once. With few seeds the resamples repeat
+themselves and the simultaneous intervals come out too wide, never too narrow: on simulated fronts
+those of 3 pairs cover 98 % with six seeds, 96 % with eight, 95 % with twenty; those of 21 pairs
+99 %, 100 % and 97 %. Gaussian resamples would cover 92–95 % there, and claim too much.
 
 Fewer than six seeds support no claim: if a method were no better, it would still be ahead with all
 n seeds, or behind with all, with probability 2/2ⁿ (of 2ⁿ equally likely patterns of signs), which

@@ -80,6 +80,20 @@ class TestCoverage:
         ]
         assert 0.93 <= np.mean(held) <= 0.97
 
+    @pytest.mark.parametrize("n_seeds", [6, 8])
+    def test_of_all_pairs_with_few_seeds_is_never_too_narrow(
+        self, n_seeds: int, truth: Array
+    ) -> None:
+        at = dict(zip("ABC", truth, strict=True))
+        held = [
+            all(
+                d.interval.low <= at[d.above] - at[d.below] <= d.interval.high
+                for d in differences("ABC", study)
+            )
+            for study in simulated_areas(400, n_seeds, BENDS, seed=5)
+        ]
+        assert np.mean(held) >= 0.95
+
     def test_no_claim_between_equals_in_more_than_a_twentieth(self) -> None:
         claims = [
             any(d.is_claim for d in differences("ABC", study))
