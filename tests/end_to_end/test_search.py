@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from .studies import accuracy_bytes, clsweep, clsweep_apart, trials
+from .studies import (
+    accuracy_bytes,
+    clsweep,
+    clsweep_apart,
+    committed,
+    start,
+    trials,
+    wait_for,
+)
 
 STUDY = """\
 name = "search"
@@ -88,3 +98,36 @@ def test_on_ray_with_two_workers_the_same_is_chosen(inline: Path, tmp_path: Path
     clsweep_apart("run", path, "--workers", 2, "--out", out, cwd=tmp_path, expect=1)
     assert trials(out).keys() == trials(inline).keys()
     assert accuracy_bytes(out) == accuracy_bytes(inline)
+
+
+FILL = """kind = "fill"
+trials = 8
+coarse = 3
+gap = 0.02
+"""
+# The same two curves; a fill search turns one knob.
+FILLED = STUDY.replace("training = {{ lr = [0.05, 0.1] }}\n", "")
+
+
+@pytest.mark.parametrize(("text", "search"), [(STUDY, OPTUNA.format(8)), (FILLED, FILL)])
+def test_a_search_killed_in_the_middle_asks_for_what_it_would_have_asked_for(
+    text: str, search: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(text.format(search=search))
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    clsweep("run", path, "--inline", "--out", undisturbed, expect=1)
+    # Twice, so that the second run is itself one that continues.
+    kept: dict[str, str] = {}
+    for more in (6, 5):
+        process = start("run", path, "--inline", "--out", out, cwd=tmp_path)
+        wait_for(len(kept) + more, out, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kept = committed(out)
+    clsweep("run", path, "--inline", "--out", out, expect=1)
+    after = trials(out)
+    assert 11 <= len(kept) < len(after)
+    assert {name: after[name]["finished_at"] for name in kept} == kept, "run twice"
+    assert after.keys() == trials(undisturbed).keys()
+    assert accuracy_bytes(out) == accuracy_bytes(undisturbed)
