@@ -67,6 +67,12 @@ SIZES = {
     "digits": {"width": 50, "batch_size": 32, "epochs": 10, "extra": "validation_fraction = 0.2"},
     "mnist": {"width": 100, "batch_size": 128, "epochs": 1, "extra": ""},
 }
+# The proximal form cannot diverge; of two knobs one is searched.
+PROXIMAL = 'form = "proximal"\n'
+FIXED = {
+    **dict.fromkeys(("ewc", "mas", "si", "l2"), PROXIMAL),
+    **dict.fromkeys(("replay", "gem"), "memory_size = 100\n"),
+}
 SAMPLERS = {"TPE": "tpe", "GP": "gp", "random": "random"}
 GRIDS = (4, 6, 8, 12, 16, 24)
 GOALS = (("share", 0.9), ("share", 0.95), ("gap", 0.2), ("gap", 0.1))
@@ -76,12 +82,11 @@ Means = dict[str, Point]
 
 
 def study_of(given: argparse.Namespace, search: str, knob: str = "") -> Study:
-    proximal = 'form = "proximal"\n' if given.method in ("ewc", "mas", "si", "l2") else ""
     text = STUDY.format(
         search=search,
         method=given.method,
         dataset=given.dataset,
-        numbers=proximal + knob,
+        numbers=FIXED.get(given.method, "") + knob,
         **SIZES[given.dataset],
     )
     return parse_study(text)
