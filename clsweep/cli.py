@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli_reading import COMMANDS, show
+from clsweep.cli_watching import WATCHING
 from clsweep.errors import ClsweepError
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _exit_code(summary: Summary) -> int:
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *WATCHING):
     app.command()(_command)
 
 
