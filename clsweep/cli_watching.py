@@ -13,7 +13,8 @@ import typer
 from clsweep.cli_reading import show
 
 if TYPE_CHECKING:
-    from clsweep.status import Status, StatusReader
+    from clsweep.status import Status
+    from clsweep.status_reader import StatusReader
 
 __all__ = ["WATCHING", "status"]
 
@@ -35,7 +36,7 @@ def status(
     Exit code: 0; 1 if a trial failed, diverged or ran out of memory; 3 if trials are to come and
     no run is at work; 2 for a mistake that is named; 130 after Ctrl-C.
     """
-    from clsweep.status import StatusReader
+    from clsweep.status_reader import StatusReader
 
     reader = StatusReader(directory)
     seen = reader.read(time.time())

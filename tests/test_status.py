@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from clsweep import glance, lock_state, status
+from clsweep import glance, lock_state, status_reader
 from clsweep.attempts import attempts_path, mark_attempt
 from clsweep.records import record_of
-from clsweep.status import StatusReader
+from clsweep.status import Status
+from clsweep.status_reader import StatusReader, in_words
 from clsweep.store import Store, commit_record
 from clsweep.study import Study, configurations, parse_study, resolved_toml, study_identity
 from tests.command_line import TINY, CommandLine
@@ -56,7 +57,7 @@ class Folder:
         record["trial"].update(fields)
         return _set(commit_record(self.directory, record), at)
 
-    def status(self, now: float = START) -> status.Status:
+    def status(self, now: float = START) -> Status:
         return StatusReader(self.directory).read(now)
 
 
@@ -77,7 +78,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> CommandLine:
     return CommandLine(capsys)
 
 
-def _counts(seen: status.Status) -> tuple[int, ...]:
+def _counts(seen: Status) -> tuple[int, ...]:
     return (seen.n_done, seen.n_running, seen.n_to_come, seen.n_left_behind)
 
 
@@ -180,7 +181,7 @@ def test_the_rate_is_that_of_the_file_times(folder: Folder) -> None:
 def test_the_rate_is_that_of_this_run_and_of_its_latest_records(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "_N_RECENT", 2)
+    monkeypatch.setattr(status_reader, "_N_RECENT", 2)
     folder.end(0, at=-5)
     folder.end(1, at=600)  # while the source models were trained
     folder.end(2, at=610)
@@ -216,9 +217,9 @@ def test_the_latest_errors_are_named(folder: Folder) -> None:
 def test_a_configuration_in_words() -> None:
     usual = {"lr": 0.1, "epochs": 1}
     hyper = {"lam": 1e6, "fisher": "batched", "form": "gradient", "of_a_newer_clsweep": 3}
-    words = status.in_words("ewc", hyper, {"lr": 0.01, "epochs": 1}, usual)
+    words = in_words("ewc", hyper, {"lr": 0.01, "epochs": 1}, usual)
     assert words == "lam = 1e+06, fisher = batched, of_a_newer_clsweep = 3, training.lr = 0.01"
-    assert status.in_words("unknown", {"a": 1}, {}, usual) == "a = 1"
+    assert in_words("unknown", {"a": 1}, {}, usual) == "a = 1"
 
 
 # ------------------------------------------------------------------------------ nothing is touched
