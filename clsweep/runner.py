@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep import cache, stages
+from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import Terminated, terminable
 from clsweep.listeners import Audience, Listener
@@ -105,13 +106,14 @@ def run(
     out = out.resolve()
     stage_folder = (stages or out / "stages").resolve()
     progress = progress or Progress()
-    audience = Audience(listeners, progress.warned)
+    callbacks = Callbacks(study, out, inline=inline)
+    audience = Audience([*listeners, callbacks], progress.warned)
     try:
         with Store(out) as store:
             store.open_for_run(study_identity(study), resolved_toml(study), study.name)
             driver = _Driver(study, store, stage_folder, retry_failed, progress, audience)
             context = _context(study, out, stage_folder, data_root)
-            driver.run(context, inline=inline, address=address, workers=workers)
+            driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()
             summary = driver.summary()
     except ClsweepError as error:
@@ -177,7 +179,13 @@ class _Driver:
         self.schedule = Schedule(self.plan.jobs, self._started, self._done, more)
 
     def run(
-        self, context: Context, *, inline: bool, address: str | None, workers: int | None
+        self,
+        context: Context,
+        callbacks: Callbacks,
+        *,
+        inline: bool,
+        address: str | None,
+        workers: int | None,
     ) -> None:
         """Work through the plan; returns early when the user stops it."""
         n_to_come = self._n_to_come()
@@ -197,7 +205,13 @@ class _Driver:
                 else:
                     from clsweep.on_ray import run_on_ray
 
-                    run_on_ray(self.schedule, context, address=address, workers=workers)
+                    run_on_ray(
+                        self.schedule,
+                        context,
+                        address=address,
+                        workers=workers,
+                        inside=callbacks,
+                    )
         except Terminated:
             self.terminated = True
         except KeyboardInterrupt:
