@@ -115,6 +115,7 @@ def run(
             context = _context(study, out, stage_folder, data_root)
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()
+            audience.collect()
             summary = driver.summary()
     except ClsweepError as error:
         audience.failed(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import struct
 import threading
 import time
@@ -265,10 +266,12 @@ def test_a_package_that_is_missing_is_named_before_anything_runs(
 def test_inline_leaves_them_out_and_says_so(cli: CommandLine, tmp_path: Path) -> None:
     path = tiny_study(tmp_path)
     path.write_text(path.read_text() + '[callbacks]\nwandb = "fronts"\ntensorboard = true\n')
-    ran = cli("run", path, "--inline", "-q")
+    ran = cli("run", path, "--inline", "-q", "--log-json", "log.jsonl")
     assert ran.code == 0
     assert "[callbacks] is left out (tensorboard, wandb)" in ran.err
     assert ran.err.count("left out") == 1
+    end = json.loads(Path("log.jsonl").read_text().splitlines()[-1])
+    assert "left out" in end["warnings"][0]
     assert not Path("results/tiny/tensorboard").exists()
 
 
