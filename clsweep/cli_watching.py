@@ -1,4 +1,4 @@
-"""The commands that watch: how far a sweep is."""
+"""The commands that watch: how far a sweep is, and whether a machine is fit for one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import typer
 from clsweep.cli_reading import show
 
 if TYPE_CHECKING:
+    from clsweep.findings import Finding
     from clsweep.status import Status
     from clsweep.status_reader import StatusReader
 
-__all__ = ["WATCHING", "status"]
+__all__ = ["WATCHING", "doctor", "status"]
 
 
 def status(
@@ -49,6 +50,58 @@ def status(
             seen = reader.read(time.time())
             _print_status(seen, as_json=as_json, as_line=True)
     raise typer.Exit(seen.exit_code)
+
+
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.toml]", help="A study that is to run here.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster to run on.", metavar="ADDRESS")
+    ] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="Folder that holds data sets [default: CLSWEEP_DATA].", metavar="DIR"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder [default: results].", metavar="DIR")
+    ] = None,
+    stages: Annotated[
+        Path | None, typer.Option(help="Stage cache [default: OUT/stages].", metavar="DIR")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
+    ] = False,
+) -> None:
+    """Check the machine, and the cluster with --address: what is wrong, and how to mend it.
+
+    Exit code: 0 if nothing is wrong, else 1.
+    """
+    from clsweep.catalog import data_root as root_of
+    from clsweep.doctor import examined
+    from clsweep.findings import as_json as findings_json
+    from clsweep.findings import summary
+
+    findings = []
+    root = root_of(data_root)
+    for finding in examined(study, address=address, data_root=root, out=out, stages=stages):
+        findings.append(finding)
+        if not as_json:
+            _print_finding(finding)
+    if as_json:
+        print(json.dumps(findings_json(findings), indent=2, ensure_ascii=False))
+    else:
+        print(summary(findings))
+    raise typer.Exit(int(any(finding.level == "wrong" for finding in findings)))
+
+
+def _print_finding(finding: Finding) -> None:
+    from rich.text import Text
+
+    style = {"ok": "green", "warn": "yellow", "wrong": "bold red"}[finding.level]
+    show(Text.assemble((f"{finding.level:<6}", style), f"{finding.check}: {finding.found}"))
+    if finding.mend:
+        show(Text(f"      mend: {finding.mend}"))
 
 
 def _goes_on(seen: Status) -> bool:
@@ -84,4 +137,4 @@ def _print_status(seen: Status, *, as_json: bool, as_line: bool) -> None:
 
 
 # In the order in which the help lists them.
-WATCHING = (status,)
+WATCHING = (status, doctor)
