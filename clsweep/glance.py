@@ -14,13 +14,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.errors import StoreError
+from clsweep.integrity import record_from_bytes
 from clsweep.lock_state import LockState, lock_state
-from clsweep.schema import NewerSchemaError, check_record
+from clsweep.schema import NewerSchemaError, bad_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -193,12 +195,12 @@ class FolderReader:
     def _read_record(self, key: str, stamp: _Stamp) -> Ended | str:
         path = self.directory / "records" / f"{key}.json"
         try:
-            record = json.loads(path.read_bytes())
-            # All but the accuracies, which nothing here reads: they are most of the record.
-            check_record({**record, "accuracy": record["accuracy"][:1]}, str(path))
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device would never end
+                raise bad_record("it is no file", str(path))
+            record = record_from_bytes(path.read_bytes(), key, str(path))
         except (FileNotFoundError, NewerSchemaError):
             raise
-        except (OSError, LookupError, TypeError, ValueError, StoreError) as error:
+        except (OSError, StoreError) as error:
             if isinstance(error, OSError) and error.errno == errno.ESTALE:
                 raise FileNotFoundError from error  # how NFS says that it was replaced
             reason = error.found if isinstance(error, StoreError) else str(error)
@@ -260,5 +262,5 @@ class FolderReader:
 
 
 def _stamp(path: Path | str) -> _Stamp:
-    stat = os.stat(path)
-    return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    found = os.stat(path)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
