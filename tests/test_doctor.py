@@ -98,6 +98,18 @@ def test_json(cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.Monkey
     assert {*by_check["ray"]} == {"check", "level", "found", "mend"}
 
 
+def test_it_imports_neither_torch_nor_ray_itself(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from clsweep import doctor\n"
+        "doctor._asked_apart = lambda *_: 'is not asked'\n"
+        "given = {'address': None, 'data_root': None, 'out': Path(sys.argv[1]), 'stages': None}\n"
+        "assert len(list(doctor.examined(Path('study.toml'), **given))) > 9\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
+    tiny_study(tmp_path)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=tmp_path)
+
+
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Iterator[Finding]:
         yield findings.ok("disk", "so far")
