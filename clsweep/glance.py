@@ -11,6 +11,7 @@ what a record says of itself was written by the clock of whichever machine compu
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -92,11 +93,10 @@ _Stamp = tuple[int, int, int]  # inode, size, time in ns
 
 
 class _Listing(NamedTuple):
-    """Files of `records/` by trial id; `gone` are records that were folded during the listing."""
+    """Files of `records/` by trial id."""
 
     records: dict[str, _Stamp]
     markers: dict[str, _Stamp]
-    gone: set[str]
 
 
 class FolderReader:
@@ -151,16 +151,13 @@ class FolderReader:
     # ------------------------------------------------------------------------- private pieces
 
     def _listing(self) -> _Listing:
-        found = _Listing({}, {}, set())
+        found = _Listing({}, {})
         for name, path in self._names():
             key, ending = os.path.splitext(name)
             if name.startswith(".") or ending not in (".json", ".attempts"):
                 continue
-            try:
+            with contextlib.suppress(OSError):  # folded meanwhile
                 (found.records if ending == ".json" else found.markers)[key] = _stamp(path)
-            except OSError:
-                if ending == ".json":
-                    found.gone.add(key)
         return found
 
     def _names(self) -> Iterator[tuple[str, str]]:
@@ -244,8 +241,6 @@ class FolderReader:
         folded: Mapping[str, Ended],
     ) -> bool:
         """Whether the trial has started since its record was written, or has none."""
-        if key in listing.gone:
-            return False
         if key in listing.records:
             return stamp[2] > listing.records[key][2]
         # Markers are removed before the records are, so that one which is left is a new start.
