@@ -54,7 +54,7 @@ def status(
 
 def doctor(
     study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY.toml]", help="A study that is to run here.")
+        Path | None, typer.Argument(metavar="STUDY.toml", help="A study that is to run here.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="The Ray cluster to run on.", metavar="ADDRESS")
