@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli_reading import COMMANDS, show
+from clsweep.cli_watching import WATCHING
 from clsweep.errors import ClsweepError
 
 if TYPE_CHECKING:
@@ -98,6 +100,14 @@ def run(
         bool, typer.Option("--retry-failed", help="Run trials again that are not ok.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    log_json: Annotated[
+        str | None,
+        typer.Option(
+            help="Add one JSON line per event to a file, '-' for the standard output; keys: "
+            "docs/watching.md.",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     """Run the trials of a study that have no record yet.
 
@@ -107,23 +117,26 @@ def run(
     """
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep import runner
+    from clsweep.events import event_log
     from clsweep.listings import summary_text
     from clsweep.progress import progress_on
 
-    summary = runner.run(
-        loaded,
-        out=folder,
-        address=address,
-        inline=inline,
-        workers=workers,
-        data_root=root,
-        stages=stages,
-        retry_failed=retry_failed,
-        progress=progress_on(sys.stderr, quiet=quiet),
-    )
-    for warning in summary.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(summary_text(summary, study, folder))
+    with event_log(log_json) if log_json else contextlib.nullcontext() as log:
+        summary = runner.run(
+            loaded,
+            out=folder,
+            address=address,
+            inline=inline,
+            workers=workers,
+            data_root=root,
+            stages=stages,
+            retry_failed=retry_failed,
+            progress=progress_on(sys.stderr, quiet=quiet),
+            listeners=[log] if log else [],
+        )
+        for warning in summary.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        print(summary_text(summary, study, folder))
     raise typer.Exit(_exit_code(summary))
 
 
@@ -197,7 +210,7 @@ def _exit_code(summary: Summary) -> int:
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *WATCHING):
     app.command()(_command)
 
 

@@ -239,6 +239,8 @@ def resolved_toml(study: Study) -> str:
         if not training:
             search.pop("training")
         blocks.append(toml_table("[search]", search))
+    if study.callbacks.named:
+        blocks.append(toml_table("[callbacks]", _plain(study.callbacks)))
     for request in study.methods:
         table: dict[str, Any] = {"name": request.name, "label": request.label}
         table |= {key: _shortest(values) for key, values in request.axes().items()}

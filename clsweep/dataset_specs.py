@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS",
+    "DATASET_FILES",
+    "DEFAULT_ROOT",
     "FOLDER",
     "DatasetSpec",
     "FolderListing",
@@ -32,6 +34,16 @@ __all__ = [
 ]
 
 FOLDER = "folder:"
+# What torchvision keeps in the data root.
+DATASET_FILES = {
+    "mnist": ("MNIST/raw",),
+    "fashion_mnist": ("FashionMNIST/raw",),
+    "kmnist": ("KMNIST/raw",),
+    "cifar10": ("cifar-10-batches-py",),
+    "cifar100": ("cifar-100-python",),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+}
+DEFAULT_ROOT = Path("~/.cache/clsweep/data")
 _IMAGE_ENDINGS = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from clsweep.catalog import DATASETS, random_order
 from clsweep.dataset_specs import (
+    DATASET_FILES,
+    DEFAULT_ROOT,
     dataset_spec,
     folder_listing,
     folder_path,
@@ -30,15 +32,14 @@ __all__ = ["Dataset", "load"]
 
 # Images uint8 [N, C, H, W] and labels [N].
 _Part = tuple[NDArray[Any], NDArray[Any]]
-_DEFAULT_ROOT = Path("~/.cache/clsweep/data")
-# torchvision's class, and what it keeps in the data root.
+# torchvision's classes.
 _TORCHVISION = {
-    "mnist": ("MNIST", ("MNIST/raw",)),
-    "fashion_mnist": ("FashionMNIST", ("FashionMNIST/raw",)),
-    "kmnist": ("KMNIST", ("KMNIST/raw",)),
-    "cifar10": ("CIFAR10", ("cifar-10-batches-py",)),
-    "cifar100": ("CIFAR100", ("cifar-100-python",)),
-    "svhn": ("SVHN", ("train_32x32.mat", "test_32x32.mat")),
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "svhn": "SVHN",
 }
 _ROOT_ADVICE = "copy it there, or name another data root with --data-root or CLSWEEP_DATA"
 
@@ -94,7 +95,7 @@ def load(name: str, root: Path | None) -> Dataset:
     if name == "digits":
         return _digits()
     if name in _TORCHVISION:
-        return _torchvision(name, (root or _DEFAULT_ROOT).expanduser())
+        return _torchvision(name, (root or DEFAULT_ROOT).expanduser())
     if name.startswith("folder:"):
         return _folder(folder_path(name, root))
     dataset_spec(name, root)
@@ -123,7 +124,7 @@ def _digits() -> Dataset:
 
 
 def _torchvision(name: str, root: Path) -> Dataset:
-    class_name, entries = _TORCHVISION[name]
+    class_name, entries = _TORCHVISION[name], DATASET_FILES[name]
     if _absent(entries, root):
         try:
             _download(class_name, entries, root)

@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,12 @@ _SEGMENT = 2000
 
 
 def run_on_ray(
-    schedule: Schedule, context: worker.Context, *, address: str | None, workers: int | None
+    schedule: Schedule,
+    context: worker.Context,
+    *,
+    address: str | None,
+    workers: int | None,
+    inside: AbstractContextManager[object] | None = None,
 ) -> None:
     """Do every job of the schedule on a Ray cluster.
 
@@ -57,6 +62,7 @@ def run_on_ray(
         context: what all jobs share; its device is decided here.
         address: an existing cluster; None to start one on this machine for this run.
         workers: jobs at the same time; None for as many as there is room for.
+        inside: entered when Ray is there, left before it is shut down.
 
     Raises:
         RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
@@ -65,7 +71,7 @@ def run_on_ray(
     if address is None:
         worker.probe(context)
     # Ray has its own answer to SIGTERM, from the moment that it starts.
-    with _connected(address, resources, workers), terminable():
+    with _connected(address, resources, workers), terminable(), inside or nullcontext():
         request = _request(resources)
         n_slots = _n_slots(resources, request)
         if workers or resources.max_concurrent:

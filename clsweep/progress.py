@@ -130,6 +130,16 @@ class Progress:
             tally.failures.append(failure)
             self._on_failure(failure)
 
+    def warned(self, sentence: str) -> None:
+        """Something beside the trials went wrong, and the run goes on.
+
+        Args:
+            sentence: what, and what that means.
+        """
+        warning = _one_line(f"warning: {sentence}")
+        self.tally.failures.append(warning)
+        self._on_failure(warning)
+
     def end(self) -> None:
         """The run is over, however it ended; a second call does nothing."""
 

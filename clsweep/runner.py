@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep import cache, stages
+from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import Terminated, terminable
+from clsweep.listeners import Audience, Listener
 from clsweep.progress import Progress
 from clsweep.records import record_of
 from clsweep.schedule import Schedule
@@ -75,6 +79,7 @@ def run(
     stages: Path | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Summary:
     """Run exactly the trials of a study that have no record yet.
 
@@ -88,6 +93,7 @@ def run(
         stages: stage cache, if it is to be shared by several studies; default `out`/stages.
         retry_failed: run trials again whose row is not 'ok'.
         progress: told what happens; None to show nothing.
+        listeners: told as well.
 
     Raises:
         ClsweepError: the folder belongs to another study, the data are missing, the disk is full,
@@ -99,13 +105,23 @@ def run(
         )
     out = out.resolve()
     stage_folder = (stages or out / "stages").resolve()
-    with Store(out) as store:
-        store.open_for_run(study_identity(study), resolved_toml(study), study.name)
-        driver = _Driver(study, store, stage_folder, retry_failed, progress or Progress())
-        context = _context(study, out, stage_folder, data_root)
-        driver.run(context, inline=inline, address=address, workers=workers)
-        store.compact()
-        return driver.summary()
+    progress = progress or Progress()
+    callbacks = Callbacks(study, out, inline=inline)
+    audience = Audience([*listeners, callbacks], progress.warned)
+    try:
+        with Store(out) as store:
+            store.open_for_run(study_identity(study), resolved_toml(study), study.name)
+            driver = _Driver(study, store, stage_folder, retry_failed, progress, audience)
+            context = _context(study, out, stage_folder, data_root)
+            driver.run(context, callbacks, inline=inline, address=address, workers=workers)
+            store.compact()
+            audience.collect()
+            summary = driver.summary()
+    except ClsweepError as error:
+        audience.failed(str(error))
+        raise
+    audience.end(summary)
+    return summary._replace(warnings=(*store.warnings, *audience.warnings))
 
 
 def _context(study: Study, out: Path, stage_folder: Path, data_root: Path | None) -> Context:
@@ -132,9 +148,16 @@ class _Driver:
     """One run: the plan, what came of it, and the numbers for the summary."""
 
     def __init__(
-        self, study: Study, store: Store, stage_folder: Path, retry: bool, progress: Progress
+        self,
+        study: Study,
+        store: Store,
+        stage_folder: Path,
+        retry: bool,
+        progress: Progress,
+        audience: Audience,
     ) -> None:
         self.study, self.store, self.progress = study, store, progress
+        self.audience = audience
         self.stage_folder = stage_folder
         self.began = time.perf_counter()
         store.check_tables()
@@ -157,12 +180,23 @@ class _Driver:
         self.schedule = Schedule(self.plan.jobs, self._started, self._done, more)
 
     def run(
-        self, context: Context, *, inline: bool, address: str | None, workers: int | None
+        self,
+        context: Context,
+        callbacks: Callbacks,
+        *,
+        inline: bool,
+        address: str | None,
+        workers: int | None,
     ) -> None:
         """Work through the plan; returns early when the user stops it."""
+        n_to_come = self._n_to_come()
+        n_trials, n_done = self.plan.n_trials + n_to_come, self.plan.n_done
+        self.audience.begin(
+            self.study, self.store.directory, n_trials, n_done, is_upper_limit=n_to_come > 0
+        )
         if not self.plan.jobs:
             return
-        self.progress.begin(self.plan.n_trials + self._n_to_come(), self.plan.n_done)
+        self.progress.begin(n_trials, n_done)
         try:
             with terminable():
                 if inline:
@@ -172,7 +206,13 @@ class _Driver:
                 else:
                     from clsweep.on_ray import run_on_ray
 
-                    run_on_ray(self.schedule, context, address=address, workers=workers)
+                    run_on_ray(
+                        self.schedule,
+                        context,
+                        address=address,
+                        workers=workers,
+                        inside=callbacks,
+                    )
         except Terminated:
             self.terminated = True
         except KeyboardInterrupt:
@@ -208,6 +248,7 @@ class _Driver:
 
     def _started(self, job: Job) -> None:
         self.progress.started(job.label, job.kind)
+        self.audience.started(job)
 
     def _done(self, job: Job, outcome: Outcome) -> None:
         if job.kind == "trial":
@@ -223,6 +264,8 @@ class _Driver:
             None if average != average else average,
             outcome.message,
         )
+        record = partial(self.store.pending, job.key)
+        self.audience.finished(job, outcome, self.by_id[job.config_id], record)
 
     def _ensure_record(self, job: Job, outcome: Outcome) -> None:
         """A trial that never ran, or whose process died, has no record of its own yet."""
@@ -261,7 +304,7 @@ class _Driver:
             wall_seconds=time.perf_counter() - self.began,
             interrupted=self.interrupted,
             terminated=self.terminated,
-            warnings=tuple(self.store.warnings),
+            warnings=(*self.store.warnings, *self.audience.warnings),
             n_finetuned_trained=tuned.n_trained,
             n_finetuned_reused=tuned.n_reused,
         )

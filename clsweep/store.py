@@ -77,10 +77,11 @@ class Store:
     Attributes:
         directory: the folder; it need not exist before `open_for_run`.
         warnings: sentences about damage that was set aside; the caller shows them.
+        only_looks: whether damaged records stay where they are.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, *, only_looks: bool = False) -> None:
+        self.directory, self.only_looks = directory, only_looks
         self.warnings: list[str] = []
         self._lock: FolderLock | None = None
 
@@ -292,6 +293,8 @@ class Store:
     def _set_aside(self, path: Path, error: StoreError) -> None:
         target = self.directory / "damaged" / f"{path.stem}.{time.time_ns()}.json"
         try:
+            if self.only_looks:
+                raise PermissionError("only looked at")
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
             moved = f"moved to {target.relative_to(self.directory)}"

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
+from clsweep.callback_settings import CallbacksConfig
 from clsweep.catalog import AnyBenchmark, BenchmarkConfig, benchmark_sizes
 from clsweep.configurations import (
     Configuration,
@@ -25,7 +26,7 @@ from clsweep.configurations import (
     resolved_toml,
     study_identity,
 )
-from clsweep.errors import StudyError, closest_name
+from clsweep.errors import StudyError
 from clsweep.grid import AnyRequest, MethodRequest
 from clsweep.methods import METHODS
 from clsweep.net_files import weights_file
@@ -34,6 +35,7 @@ from clsweep.search_settings import SearchConfig
 from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
 from clsweep.space import check_spaces, opened_methods
 from clsweep.study_errors import Loc, as_toml, key_path, mistake, place, study_error
+from clsweep.study_files import file_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -115,6 +117,7 @@ class Study(Section):
     resources: Resources = Resources()
     report: ReportConfig = ReportConfig()
     search: SearchConfig = SearchConfig()
+    callbacks: CallbacksConfig = CallbacksConfig()
     methods: Annotated[
         tuple[AnyRequest, ...],
         Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
@@ -143,7 +146,7 @@ def load_study(path: Path, data_root: Path | None = None) -> Study:
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    return parse_study(_file_text(path), str(path), data_root)
+    return parse_study(file_text(path), str(path), data_root)
 
 
 def stored_study(path: Path) -> Study:
@@ -155,7 +158,7 @@ def stored_study(path: Path) -> Study:
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    return _parsed(_file_text(path), str(path))[0]
+    return _parsed(file_text(path), str(path))[0]
 
 
 def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:
@@ -317,34 +320,3 @@ def _leaves(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
             yield from _leaves(item, (*loc, index))
     else:
         yield loc, value
-
-
-def _file_text(path: Path) -> str:
-    try:
-        # utf-8-sig: editors on Windows may start the file with a byte-order mark.
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise _no_file(path) from None
-    except IsADirectoryError:
-        inside = sorted(p.name for p in path.glob("*.toml"))
-        raise StudyError(
-            f"{path} is a folder",
-            expected="a study file in TOML",
-            next_step=f"it holds {', '.join(inside[:10])}" if inside else "",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise StudyError(
-            f"{path} is not UTF-8 text (byte {error.start})", expected="a study file in TOML"
-        ) from None
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _no_file(path: Path) -> StudyError:
-    known = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-    expected = closest_name(path.name, known) if known else "a study file in TOML"
-    return StudyError(
-        f"there is no file {path}",
-        expected=expected,
-        next_step="`clsweep init --out study.toml` writes a study to start from",
-    )

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from clsweep.callback_settings import CallbacksConfig
 from clsweep.catalog import BENCHMARKS, BenchmarkConfig
 from clsweep.declarations import in_words, knob_keys, search_range
 from clsweep.errors import StudyError, closest_name
@@ -76,6 +77,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
         _section("report", ReportConfig, "What `clsweep report` computes.", {}),
         _section("search", SearchConfig, SearchConfig.__doc__ or "", _SEARCHED, ("kind",)),
+        _section("callbacks", CallbacksConfig, CallbacksConfig.__doc__ or "", {}),
         _AXIS_HELP,
         *(_method_table(method) for method in methods),
     ]

@@ -224,6 +224,7 @@ def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> Non
         "data_root": None,
         "stages": None,
         "retry_failed": False,
+        "listeners": [],
     }
     options = ["--address", "auto", "--workers", "3", "--out", "o", "--data-root", "d"]
     assert cli("run", path, *options, "--stages", "s", "--retry-failed", "-q").code == 0

@@ -1,0 +1,140 @@
+"""The commands that watch: how far a sweep is, and whether a machine is fit for one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clsweep.cli_reading import show
+
+if TYPE_CHECKING:
+    from clsweep.findings import Finding
+    from clsweep.status import Status
+    from clsweep.status_reader import StatusReader
+
+__all__ = ["WATCHING", "doctor", "status"]
+
+
+def status(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
+    ] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Look again and again, until the run ends or Ctrl-C.", metavar="SECONDS"
+        ),
+    ] = None,
+) -> None:
+    """Say how far a sweep is, while it runs or after; reads the folder and changes nothing.
+
+    Exit code: 0; 1 if a trial failed, diverged or ran out of memory; 3 if trials are to come and
+    no run is at work; 2 for a mistake that is named; 130 after Ctrl-C.
+    """
+    from clsweep.status_reader import StatusReader
+
+    reader = StatusReader(directory)
+    seen = reader.read(time.time())
+    if watch is not None and not as_json and sys.stdout.isatty():
+        seen = _redrawn(reader, seen, watch)
+    else:
+        _print_status(seen, as_json=as_json, as_line=watch is not None)
+        while watch is not None and _goes_on(seen):
+            time.sleep(watch)
+            seen = reader.read(time.time())
+            _print_status(seen, as_json=as_json, as_line=True)
+    raise typer.Exit(seen.exit_code)
+
+
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="STUDY.toml", help="A study that is to run here.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster to run on.", metavar="ADDRESS")
+    ] = None,
+    data_root: Annotated[
+        str | None,
+        typer.Option(help="Folder that holds data sets [default: CLSWEEP_DATA].", metavar="DIR"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder [default: results].", metavar="DIR")
+    ] = None,
+    stages: Annotated[
+        Path | None, typer.Option(help="Stage cache [default: OUT/stages].", metavar="DIR")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
+    ] = False,
+) -> None:
+    """Check the machine, and the cluster with --address: what is wrong, and how to mend it.
+
+    Exit code: 0 if nothing is wrong, else 1.
+    """
+    from clsweep.catalog import data_root as root_of
+    from clsweep.doctor import examined
+    from clsweep.findings import as_json as findings_json
+    from clsweep.findings import summary
+
+    findings = []
+    root = root_of(data_root)
+    for finding in examined(study, address=address, data_root=root, out=out, stages=stages):
+        findings.append(finding)
+        if not as_json:
+            _print_finding(finding)
+    if as_json:
+        print(json.dumps(findings_json(findings), indent=2, ensure_ascii=False))
+    else:
+        print(summary(findings))
+    raise typer.Exit(int(any(finding.level == "wrong" for finding in findings)))
+
+
+def _print_finding(finding: Finding) -> None:
+    from rich.text import Text
+
+    style = {"ok": "green", "warn": "yellow", "wrong": "bold red"}[finding.level]
+    show(Text.assemble((f"{finding.level:<6}", style), f"{finding.check}: {finding.found}"))
+    if finding.mend:
+        show(Text(f"      mend: {finding.mend}"))
+
+
+def _goes_on(seen: Status) -> bool:
+    return seen.state in ("running", "unknown")
+
+
+def _redrawn(reader: StatusReader, seen: Status, every: float) -> Status:
+    """Look until the run ends, in place on the terminal; what was seen last."""
+    from rich.live import Live
+
+    from clsweep.status_text import status_view
+
+    with Live(status_view(seen), auto_refresh=False) as live:
+        while _goes_on(seen):
+            time.sleep(every)
+            seen = reader.read(time.time())
+            live.update(status_view(seen), refresh=True)
+    return seen
+
+
+def _print_status(seen: Status, *, as_json: bool, as_line: bool) -> None:
+    if as_json:
+        from clsweep.status import plain
+
+        indent = None if as_line else 2
+        print(json.dumps(plain(seen), indent=indent, ensure_ascii=False), flush=True)
+        return
+    from clsweep.status_text import status_view
+
+    show(status_view(seen))
+    if as_line:
+        print(flush=True)
+
+
+# In the order in which the help lists them.
+WATCHING = (status, doctor)

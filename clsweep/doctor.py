@@ -1,0 +1,288 @@
+"""`clsweep doctor`: looks at all that a run stands on, and does not break where that is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsweep import machine_checks
+from clsweep.errors import ClsweepError
+from clsweep.findings import Finding, found_by, ok, warn, wrong
+
+if TYPE_CHECKING:
+    from clsweep.study import Study
+
+__all__ = ["examined"]
+
+_IMPORT_SECONDS, _CLUSTER_SECONDS = 300.0, 120.0
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def examined(
+    study_file: Path | None,
+    *,
+    address: str | None,
+    data_root: Path | None,
+    out: Path | None,
+    stages: Path | None,
+) -> Iterator[Finding]:
+    """Everything that is found, one after the other.
+
+    Args:
+        study_file: a study that is to run here, or None.
+        address: the cluster that it is to run on; None for this machine.
+        data_root: folder that holds the data sets.
+        out: the results folder.
+        stages: the stage cache.
+    """
+    study, about_study = _study(study_file, data_root)
+    out = out or Path("results") / (study.name if study else "")
+    folders = {"--out": out} | ({"--stages": stages} if stages else {})
+    yield from found_by("python", machine_checks.python)
+    yield from _libraries(study, address)
+    yield from found_by("storage", partial(machine_checks.storage, folders))
+    yield from found_by("disk space", partial(machine_checks.disk_space, folders))
+    yield from found_by("open files", machine_checks.open_files)
+    yield from found_by("shared memory", machine_checks.shared_memory)
+    about_token = partial(machine_checks.token, os.environ, Path.home(), address)
+    yield from found_by("token", about_token)
+    yield from found_by("threads", partial(machine_checks.threads, os.environ))
+    yield from found_by("data", partial(machine_checks.data, data_root))
+    asked = study.callbacks.named if study else ()
+    yield from found_by("packages", partial(machine_checks.optional_packages, asked))
+    yield from about_study
+    places = [str(folder.absolute()) for folder in folders.values()]
+    yield from found_by("cluster", partial(_cluster, address, places))
+
+
+# -------------------------------------------------------------------------------- the study's file
+
+
+def _study(path: Path | None, root: Path | None) -> tuple[Study | None, list[Finding]]:
+    if path is None:
+        return None, []
+    from clsweep.study import load_study
+
+    try:
+        study = load_study(path, root)
+    except ClsweepError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        return None, [wrong("study", "; ".join(lines), f"`clsweep plan {path}` once it is mended")]
+    return study, found_by("study", partial(_about_study, study, path, root))
+
+
+def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Finding]:
+    from clsweep.dataset_specs import DATASET_FILES, DEFAULT_ROOT
+
+    place = (root or DEFAULT_ROOT).expanduser()
+    names = (study.benchmark.dataset, *getattr(study.benchmark, "target", ()))
+    absent = [
+        name
+        for name in names
+        if not all((place / entry).exists() for entry in DATASET_FILES.get(name, ()))
+    ]
+    if absent:
+        yield warn(
+            "study",
+            f"{path} needs {', '.join(absent)}, not in {place}; a run would download it",
+            "copy it there if runs have no way to the internet",
+        )
+    else:
+        yield ok("study", f"{path} is sound, and its data are here")
+
+
+# --------------------------------------------------------------------------------- torch and Ray
+
+
+def _libraries(study: Study | None, address: str | None) -> Iterator[Finding]:
+    said = _asked_apart("clsweep.import_probe", [], _IMPORT_SECONDS)
+    if isinstance(said, str):
+        mend = "`python -m clsweep.import_probe` shows it; reinstall what breaks"
+        yield wrong("libraries", f"importing torch, torchvision and Ray {said}", mend)
+        return
+    yield from found_by("torch", partial(_torch, said["torch"]))
+    wants = study is not None and study.resources.device == "cuda" and address is None
+    yield from found_by("cuda", partial(_cuda, said["torch"], wants))
+    yield from found_by("torchvision", partial(_torchvision, said["torchvision"], said["torch"]))
+    yield from found_by("ray", partial(_ray, said["ray"]))
+
+
+def _torch(said: dict[str, Any]) -> Iterator[Finding]:
+    if "error" in said:
+        mend = "`pip install --force-reinstall torch torchvision`"
+        yield wrong("torch", f"cannot be imported: {said['error']}", mend)
+    else:
+        yield ok("torch", said["version"])
+
+
+def _cuda(said: dict[str, Any], is_wanted: bool) -> Iterator[Finding]:
+    devices = said.get("devices", [])
+    for index, device in enumerate(devices):
+        memory = ""
+        if "total_bytes" in device:
+            free, total = (device[key] / 2**30 for key in ("free_bytes", "total_bytes"))
+            memory = f", {free:.1f} of {total:.1f} GiB free"
+        text = f"GPU {index}: {device['name']}{memory}"
+        if "error" in device:
+            mend = "install the build of torch that fits this GPU; see pytorch.org"
+            yield wrong("cuda", f"{text}; a sum on it fails: {device['error']}", mend)
+        else:
+            yield ok("cuda", text)
+    if devices or "error" in said:
+        return
+    reason = said.get("cuda_error") or "; ".join(said.get("warnings", []))
+    mend = "update the driver, or install the build of torch for its CUDA version"
+    if _DRIVER.exists() and said["cuda"]:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = f"; CUDA_VISIBLE_DEVICES={hidden}" if hidden is not None else ""
+        yield wrong(
+            "cuda", f"there is an NVIDIA driver, and torch sees no GPU: {reason}{seen}", mend
+        )
+    elif _DRIVER.exists():
+        text = f"there is an NVIDIA driver, and torch {said['version']} is a build for CPUs"
+        yield warn("cuda", text, "install the build of torch for its CUDA version")
+    elif is_wanted:
+        text = "the study asks for device = 'cuda', and this machine has no GPU"
+        yield wrong("cuda", text, "write device = 'auto', or run where the GPUs are")
+    else:
+        yield ok("cuda", "no GPU: trials run on CPU cores")
+
+
+def _torchvision(said: dict[str, Any], torch: dict[str, Any]) -> Iterator[Finding]:
+    if "error" not in said:
+        yield ok("torchvision", said["version"])
+    elif "error" in torch:
+        yield warn("torchvision", "needs torch", "mend torch first")
+    else:
+        text = f"does not fit torch {torch['version']}: {said['error']}"
+        yield wrong("torchvision", text, "`pip install --force-reinstall torch torchvision`")
+
+
+def _ray(said: dict[str, Any]) -> Iterator[Finding]:
+    if "error" in said:
+        mend = "`pip install --force-reinstall 'ray[tune]'`; until then `clsweep run --inline`"
+        yield wrong("ray", f"cannot be imported: {said['error']}", mend)
+    else:
+        yield ok("ray", said["version"])
+
+
+# ------------------------------------------------------------------------------------ the cluster
+
+
+def _cluster(address: str | None, folders: list[str]) -> Iterator[Finding]:
+    if address is None:
+        yield ok("dashboard", "none: a run on this machine starts Ray without one")
+        return
+    has_mode = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    mend = "check the address, and that Ray runs there (`ray status`); if the cluster asks for a "
+    mend += "token: " + (
+        "this one is not its own?" if has_mode else "`export RAY_AUTH_MODE=token`"
+    )
+    refused = _refusal(address)
+    if refused:
+        yield wrong("cluster", f"nothing answers at {address}: {refused}", mend)
+        return
+    said = _asked_apart("clsweep.cluster_probe", [address, *folders], _CLUSTER_SECONDS)
+    if isinstance(said, str):
+        yield wrong("cluster", f"the connection to {address} {said}", mend)
+    elif "error" in said:
+        yield wrong("cluster", f"no connection to {address}: {said['error']}", mend)
+    else:
+        yield from _about_cluster(address, said)
+
+
+def _about_cluster(address: str, said: dict[str, Any]) -> Iterator[Finding]:
+    alive = [node for node in said["nodes"] if node["is_alive"]]
+    cpus, gpus = (sum(node[key] for node in alive) for key in ("cpus", "gpus"))
+    text = f"{address}: Ray {said['ray']}, {len(alive)} nodes alive, {cpus:g} CPU, {gpus:g} GPU"
+    yield ok("cluster", text)
+    if not os.environ.get("RAY_AUTH_MODE"):
+        yield warn(
+            "cluster",
+            "it lets in whoever reaches it, without a token",
+            "start it with RAY_AUTH_MODE=token in the environment of `ray start`",
+        )
+    yield from _dashboard(said["dashboard"])
+    ours = machine_versions()
+    for node in said["nodes"]:
+        yield from _node(node, ours)
+
+
+def _dashboard(url: str) -> Iterator[Finding]:
+    if not url:
+        yield ok("dashboard", "none")
+    elif re.match(r"(?:https?://)?(?:127\.|localhost|\[::1\])", url):
+        yield ok("dashboard", f"{url}, which only the head node itself reaches")
+    else:
+        mend = (
+            "start Ray without --dashboard-host, and reach it through `ssh -L 8265:localhost:8265`"
+        )
+        yield warn("dashboard", f"{url} can be reached from other machines", mend)
+
+
+def machine_versions() -> dict[str, str]:
+    """Versions that the nodes of a cluster have to share."""
+    from clsweep.records import versions
+
+    return {key: value for key, value in versions().items() if key != "numpy"}
+
+
+def _node(node: dict[str, Any], ours: dict[str, str]) -> Iterator[Finding]:
+    name = f"{node['address']} ({node['host']})"
+    if not node["is_alive"]:
+        yield warn("node", f"{name} is gone", "start it again, or leave it: trials go elsewhere")
+        return
+    size = f"{node['cpus']:g} CPU, {node['gpus']:g} GPU, {node['memory_bytes'] / 2**30:.1f} GiB"
+    if "error" in node:
+        mend = "the same Python environment on every node, with clsweep installed"
+        yield wrong("node", f"{name}, {size}: {node['error']}", mend)
+        return
+    yield ok("node", f"{name}, {size}")
+    for package, version in node["versions"].items():
+        if version != ours.get(package, version):
+            here = f"{package} {version or 'not installed'}, here {ours[package]}"
+            # Python and Ray refuse other patch levels, clsweep's records other schemas.
+            level = warn if package in ("torch", "torchvision") else wrong
+            yield level("node", f"{name} has {here}", f"install {package} {ours[package]} there")
+    for complaint in node["storage"]:
+        mend = "results and stages must lie in a folder that all nodes share, under one path"
+        yield wrong("storage", f"on {name}: {complaint}", mend)
+
+
+def _refusal(address: str) -> str:
+    """Why nobody answers at a host and port; '' for an address of another form."""
+    found = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\[\]/]+)\]?:(?P<port>\d+)", address)
+    if found is None:
+        return ""
+    try:
+        socket.create_connection((found["host"], int(found["port"])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return ""
+
+
+def _asked_apart(module: str, words: list[str], seconds: float) -> dict[str, Any] | str:
+    """What a program of this package prints, or what became of it instead, as a predicate."""
+    command = [sys.executable, "-m", module, *words]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"takes more than {seconds:.0f} s"
+    last = ran.stdout.strip().splitlines()[-1:]
+    try:
+        return dict(json.loads(last[0]))
+    except (IndexError, ValueError):
+        pass
+    if ran.returncode < 0:
+        return f"ends the process: {signal.Signals(-ran.returncode).name}"
+    told = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
+    return f"fails: {told[0].strip()}"

@@ -1,0 +1,219 @@
+"""What `clsweep doctor` looks at on this machine without importing torch or Ray."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from clsweep.dataset_specs import DATASET_FILES, DEFAULT_ROOT
+from clsweep.findings import Finding, ok, warn, wrong
+from clsweep.storage_probe import nearest_folder, storage_complaint
+
+__all__ = [
+    "data",
+    "disk_space",
+    "open_files",
+    "optional_packages",
+    "python",
+    "shared_memory",
+    "storage",
+    "threads",
+    "token",
+]
+
+_GIB = 2**30
+_LEAST_FREE, _LITTLE_FREE = 100 * 2**20, 2 * _GIB
+_FEW_FILES = 4096
+_SMALL_SHM = 256 * 2**20
+_OPTIONAL = {
+    "tensorboardX": "[callbacks] tensorboard",
+    "mlflow": "[callbacks] mlflow",
+    "wandb": "[callbacks] wandb",
+}
+
+
+def python() -> Iterator[Finding]:
+    """The interpreter and clsweep itself."""
+    try:
+        itself = f"clsweep {version('clsweep')}"
+    except PackageNotFoundError:
+        itself = "clsweep from a folder, not installed"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield ok("python", f"{platform.python_version()}, {itself}, {cores} CPU cores")
+
+
+def storage(folders: Mapping[str, Path]) -> Iterator[Finding]:
+    """Whether results and stages can be written.
+
+    Args:
+        folders: option -> folder.
+    """
+    for option, folder in folders.items():
+        complaint = storage_complaint(folder)
+        if complaint:
+            mend = f"make it writable, or name another folder with {option}"
+            yield wrong("storage", f"no file can be kept in {complaint}", mend)
+        else:
+            yet = "" if folder.is_dir() else f", in {nearest_folder(folder)}, which exists"
+            yield ok("storage", f"{folder} ({option}): a file was written, read and removed{yet}")
+
+
+def disk_space(folders: Mapping[str, Path]) -> Iterator[Finding]:
+    """Free space where results and stages go.
+
+    Args:
+        folders: option -> folder.
+    """
+    for option, folder in folders.items():
+        place = nearest_folder(folder)
+        free = shutil.disk_usage(place).free
+        text = f"{free / _GIB:.1f} GiB are free for {folder}"
+        mend = f"free some space, or name another folder with {option}"
+        if free < _LEAST_FREE:
+            yield wrong("disk space", text, mend)
+        elif free < _LITTLE_FREE:
+            yield warn("disk space", f"{text}; stages hold whole networks", mend)
+        else:
+            yield ok("disk space", text)
+
+
+def open_files() -> Iterator[Finding]:
+    """How many files a process may have open; Ray holds one per connection."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _FEW_FILES:
+        enough = hard < 0 or hard >= _FEW_FILES
+        mend = "`ulimit -n 65536` before the run" + ("" if enough else ", by an administrator")
+        yield warn("open files", f"a process may have {soft} files open", mend)
+    else:
+        yield ok("open files", f"a process may have {soft if soft >= 0 else 'any number of'} open")
+
+
+def shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
+    """Shared memory, in which Ray keeps what workers share.
+
+    Args:
+        folder: where it is mounted.
+    """
+    mend = "in a container: `--shm-size=1g`; elsewhere Ray uses /tmp, which is slower"
+    if not folder.is_dir():
+        yield warn("shared memory", f"there is no {folder}", mend)
+        return
+    usage = shutil.disk_usage(folder)
+    text = f"{folder} has {usage.total / 2**20:,.0f} MiB, {usage.free / 2**20:,.0f} MiB free"
+    small = usage.free < _SMALL_SHM
+    yield warn("shared memory", text, mend) if small else ok("shared memory", text)
+
+
+def token(environment: Mapping[str, str], home: Path, address: str | None) -> Iterator[Finding]:
+    """The token by which Ray knows its own, without reading it.
+
+    Args:
+        environment: variables.
+        home: whose `.ray/auth_token` is Ray's default.
+        address: of a cluster, if one is to be joined.
+    """
+    mode = environment.get("RAY_AUTH_MODE", "")
+    path = Path(environment.get("RAY_AUTH_TOKEN_PATH", "") or home / ".ray" / "auth_token")
+    if mode.lower() == "disabled":
+        yield wrong(
+            "token",
+            "RAY_AUTH_MODE=disabled: whoever reaches Ray's ports runs code here",
+            "`unset RAY_AUTH_MODE`, or RAY_AUTH_MODE=token",
+        )
+    elif address and not mode:
+        yield warn(
+            "token",
+            "RAY_AUTH_MODE is not set: a cluster that asks for a token refuses this machine",
+            "if it asks for one: `export RAY_AUTH_MODE=token`, before starting clsweep",
+        )
+    else:
+        yield ok(
+            "token",
+            f"RAY_AUTH_MODE={mode}"
+            if mode
+            else "RAY_AUTH_MODE is not set; Ray on this machine asks for a token by itself",
+        )
+    yield from _token_file(path, mode, bool(environment.get("RAY_AUTH_TOKEN")))
+
+
+def _token_file(path: Path, mode: str, in_environment: bool) -> Iterator[Finding]:
+    try:
+        bits = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        if mode.lower() == "token" and not in_environment:
+            mend = "`(umask 077; ray get-auth-token --generate)`, and copy it to every machine"
+            yield wrong("token", f"there is no token in {path}", mend)
+        return
+    except OSError as error:
+        yield wrong("token", f"{path}: {error.strerror or error}", "make it readable for you")
+        return
+    if bits & 0o077:
+        hidden = any(not p.stat().st_mode & 0o011 for p in path.absolute().parents)
+        text = f"{path} has mode {bits:04o}: " + (
+            "only a folder above it keeps others out"
+            if hidden
+            else "others on this machine can use your clusters, which is to run code as you"
+        )
+        yield (warn if hidden else wrong)("token", text, f"`chmod 600 {path}`")
+    else:
+        yield ok("token", f"{path} has mode {bits:04o}")
+
+
+def threads(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether every process takes all cores for itself.
+
+    Args:
+        environment: variables.
+    """
+    value = environment.get("OMP_NUM_THREADS", "")
+    if value == "1":
+        yield ok("threads", "OMP_NUM_THREADS=1")
+    else:
+        text = f"OMP_NUM_THREADS={value}" if value else "OMP_NUM_THREADS is not set"
+        mend = "`export OMP_NUM_THREADS=1`: one thread per trial, one trial per core"
+        yield warn("threads", text, mend)
+
+
+def data(root: Path | None) -> Iterator[Finding]:
+    """Which data sets lie in the data root.
+
+    Args:
+        root: as given; None for the user's cache folder.
+    """
+    place = (root or DEFAULT_ROOT).expanduser()
+    if root is not None and not place.is_dir():
+        mend = "correct --data-root or CLSWEEP_DATA, or make the folder: data sets are then loaded"
+        yield wrong("data", f"the data root {place} is no folder", mend)
+        return
+    names = [
+        name
+        for name, entries in DATASET_FILES.items()
+        if all((place / entry).exists() for entry in entries)
+    ]
+    found = ", ".join(["digits (built in)", *names])
+    yield ok("data", f"{found}; in {place}" if names else f"{found}; none in {place}")
+
+
+def optional_packages(asked: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """Packages that only some studies need.
+
+    Args:
+        asked: trackers that the study's `[callbacks]` name.
+    """
+    specs = {name: importlib.util.find_spec(name) for name in _OPTIONAL}
+    there = [name for name, spec in specs.items() if spec is not None and spec.origin]
+    for name, purpose in _OPTIONAL.items():
+        if name not in there and purpose.removeprefix("[callbacks] ") in asked:
+            text = f"{name} is not installed, and the study asks for it"
+            yield wrong("packages", text, f"`pip install {name}`, or leave {purpose} out")
+    absent = ", ".join(f"{name} ({_OPTIONAL[name]})" for name in _OPTIONAL if name not in there)
+    text = f"installed: {', '.join(there) or 'none'}"
+    yield ok("packages", text + (f"; only needed for some studies: {absent}" if absent else ""))

@@ -1,0 +1,35 @@
+"""Text that lands in a log or leaves the machine, without secrets that a message may quote."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+__all__ = ["without_secrets"]
+
+_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL")
+# RAY_AUTH_MODE and the paths of key files are no secrets, and messages need them.
+_NO_SECRET = re.compile(r"_(?:PATH|FILE|DIR|MODE|ID)$")
+_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
+_SHORTEST = 6
+_REMOVED = "[removed]"
+
+
+def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The text without values of secret environment variables and without passwords in URLs.
+
+    Args:
+        text: for example what an exception says.
+        environment: variables; secret are those whose names say so, such as `WANDB_API_KEY`.
+    """
+    secrets = {
+        value
+        for name, value in environment.items()
+        if len(value) >= _SHORTEST
+        and _NAMES.search(name.upper())
+        and not _NO_SECRET.search(name.upper())
+    }
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, _REMOVED)
+    return _IN_URL.sub(f"{_REMOVED}@", text)

@@ -1,0 +1,247 @@
+"""How far a sweep is, read from its results folder by anybody, at any time.
+
+A trial is *done* when it has a record. It is *running* when it has started since the run at work
+took the folder's lock and has no record of that start yet. A run that was killed leaves markers of
+starts behind, older than the lock of the next run; those trials are *left behind*: they are to
+come, like those that never started.
+
+The rate is that of the latest records of the run at work, by the file times of its records and of
+its lock: one clock, whatever the clocks of the machines that compute.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clsweep.errors import StoreError
+from clsweep.glance import Ended, FolderReader, Glance, Started
+from clsweep.lock_state import LockState
+from clsweep.methods import METHODS
+from clsweep.stages import trial_id
+from clsweep.status import FORMAT, Curve, Error, Running, Status
+from clsweep.study import Configuration, Study, configurations, stored_study
+
+__all__ = ["StatusReader", "in_words"]
+
+_N_ERRORS = 5
+_N_RECENT = 100
+
+
+class _Asked(NamedTuple):
+    """What the study asks for: trials by id, and how many more a search may add per label."""
+
+    trials: dict[str, tuple[Configuration, int]]
+    to_add: dict[str, int]
+
+
+class StatusReader:
+    """Says how far a sweep is, as often as asked; what has not changed is not read again.
+
+    Args:
+        directory: the results folder.
+
+    Raises:
+        StoreError: it is no results folder.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        if not directory.is_dir() or not (directory / "study.toml").exists():
+            what = "holds no study.toml" if directory.is_dir() else "does not exist"
+            raise StoreError(
+                f"the folder {what}",
+                expected="the results folder of a run",
+                where=str(directory),
+                next_step="`clsweep run STUDY.toml` makes one and prints its name",
+            )
+        self.directory = directory
+        self._reader = FolderReader(directory)
+        self._study: tuple[int, Study] | None = None
+        self._asked: tuple[dict[str, Ended], int, _Asked] | None = None
+
+    def read(self, now: float) -> Status:
+        """How far it is.
+
+        Args:
+            now: seconds since 1970, to say how long trials have been running.
+
+        Raises:
+            StoreError: a table is damaged, or something is a newer clsweep's.
+            StudyError: the folder's study cannot be read.
+        """
+        seen = self._reader.look()
+        stamp, study = self._stored_study()
+        asked = self._what_is_asked(study, stamp, seen.ended)
+        return self._status(study, seen, asked, now)
+
+    # ------------------------------------------------------------------------- private pieces
+
+    def _stored_study(self) -> tuple[int, Study]:
+        path = self.directory / "study.toml"
+        stamp = os.stat(path).st_mtime_ns
+        if self._study is None or self._study[0] != stamp:
+            self._study = stamp, stored_study(path)
+        return self._study
+
+    def _what_is_asked(self, study: Study, stamp: int, ended: dict[str, Ended]) -> _Asked:
+        is_grid = study.search.kind == "grid"
+        known = self._asked
+        if known is None or known[1] != stamp or not (is_grid or known[0] == ended):
+            self._asked = known = (ended, stamp, self._expanded(study, ended))
+        return known[2]
+
+    def _expanded(self, study: Study, ended: Mapping[str, Ended]) -> _Asked:
+        found, to_add = configurations(study), {}
+        if study.search.kind != "grid":
+            from clsweep.search import Search
+            from clsweep.store import Store
+
+            records = Store(self.directory, only_looks=True).load(split="validation")
+            search = Search(study, records, ended.keys())
+            if study.search.kind == "fill":
+                search.more()  # tells whether there is anything to come
+            found = found + search.known
+            to_add = {label: n * len(study.seeds) for label, n in search.n_to_come.items()}
+        trials = {trial_id(c, seed): (c, seed) for c in found for seed in study.seeds}
+        return _Asked(trials, to_add)
+
+    def _status(self, study: Study, seen: Glance, asked: _Asked, now: float) -> Status:
+        ours = {key: seen.ended[key] for key in asked.trials if key in seen.ended}
+        started = {key: mark for key, mark in seen.started.items() if key in asked.trials}
+        at_work = {key: mark for key, mark in started.items() if _is_of(mark, seen.lock)}
+        done = {key: end for key, end in ours.items() if key not in at_work}
+        counts = {status: 0 for status in ("ok", "diverged", "failed", "oom")}
+        for end in done.values():
+            counts[end.status] += 1
+        n_trials = len(asked.trials) + sum(asked.to_add.values())
+        n_missing = n_trials - len(done)
+        times = _times(ours.values(), seen.lock)
+        rate = _trials_per_second(times, seen.lock)
+        is_over = seen.lock.state == "free" or (seen.lock.state == "unknown" and not n_missing)
+        state = {"held": "running"}.get(seen.lock.state, seen.lock.state)
+        return Status(
+            format=FORMAT,
+            folder=str(self.directory),
+            study=study.name,
+            state=("stopped" if n_missing else "finished") if is_over else state,
+            holder=seen.lock.holder,
+            held_since=_iso(seen.lock.taken_at),
+            n_trials=n_trials,
+            is_upper_limit=any(asked.to_add.values()),
+            n_done=len(done),
+            **{f"n_{status}": n for status, n in counts.items()},
+            n_running=len(at_work),
+            n_to_come=n_missing - len(at_work),
+            n_left_behind=len(started.keys() - at_work.keys() - done.keys()),
+            trials_per_minute=None if is_over or rate is None else 60 * rate,
+            seconds_left=None if is_over or rate is None else n_missing / rate,
+            last_record_at=_iso(times[-1]) if times else None,
+            curves=_curves(study, asked, done, at_work),
+            running=self._running(study, at_work, asked, now),
+            errors=self._errors(study, done),
+            warnings=seen.warnings,
+        )
+
+    def _running(
+        self, study: Study, at_work: Mapping[str, Started], asked: _Asked, now: float
+    ) -> tuple[Running, ...]:
+        found = []
+        for mark in sorted(at_work.values(), key=lambda mark: (mark.at, mark.trial_id)):
+            configuration, seed = asked.trials[mark.trial_id]
+            words = in_words(
+                configuration.method,
+                configuration.hyper.model_dump(),
+                configuration.training.model_dump(),
+                study.training.model_dump(),
+            )
+            seconds = max(0.0, now - mark.at)
+            label = configuration.label
+            found.append(Running(mark.trial_id, label, words, seed, seconds, mark.n_starts))
+        return tuple(found)
+
+    def _errors(self, study: Study, done: Mapping[str, Ended]) -> tuple[Error, ...]:
+        bad = [end for end in done.values() if end.status != "ok"]
+        # What is not folded yet is newer than what is.
+        bad.sort(key=lambda e: (e.written_at or 0.0, e.finished_at, e.trial_id), reverse=True)
+        found = []
+        for end in bad[:_N_ERRORS]:
+            numbers = self._reader.config(end.config_id)
+            usual = study.training.model_dump(mode="json")
+            words = in_words(end.method, numbers["hyper"], numbers["training"], usual)
+            what = (end.seed, end.status, end.message, end.finished_at)
+            found.append(Error(end.trial_id, end.label, words, *what))
+        return tuple(found)
+
+
+def in_words(
+    method: str, hyper: Mapping[str, Any], training: Mapping[str, Any], usual: Mapping[str, Any]
+) -> str:
+    """A configuration's knobs and what is not at its default, as `lam = 100, training.lr = 0.1`.
+
+    Args:
+        method: a key of `METHODS`, or a method that this clsweep does not know.
+        hyper: its numbers.
+        training: how its tasks are trained.
+        usual: the study's own `[training]`.
+    """
+    fields = METHODS[method].hyper.model_fields if method in METHODS else {}
+    parts = []
+    for key, value in hyper.items():
+        field = fields.get(key)
+        extra = field.json_schema_extra if field else None
+        is_knob = isinstance(extra, dict) and extra.get("role") == "knob"
+        if field is None or is_knob or value != field.default:
+            parts.append(f"{key} = {_number(value)}")
+    for key, value in training.items():
+        if key in usual and value != usual[key]:
+            parts.append(f"training.{key} = {_number(value)}")
+    return ", ".join(parts)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_of(mark: Started, lock: LockState) -> bool:
+    """Whether a trial was started by the run that has the lock, not by one that was killed."""
+    return lock.state != "free" and lock.taken_at is not None and mark.at >= lock.taken_at
+
+
+def _times(ended: Any, lock: LockState) -> list[float]:
+    """File times of the records that the run has written, in order."""
+    began = lock.taken_at
+    written = (end.written_at for end in ended)
+    return sorted(t for t in written if t is not None and began is not None and t >= began)
+
+
+def _trials_per_second(times: list[float], lock: LockState) -> float | None:
+    """Over the latest records, from the one before the first of them, or the start of the run."""
+    recent = times[-_N_RECENT:]
+    if not recent or lock.taken_at is None:
+        return None
+    start = times[-len(recent) - 1] if len(times) > len(recent) else lock.taken_at
+    return len(recent) / (recent[-1] - start) if recent[-1] > start else None
+
+
+def _curves(
+    study: Study, asked: _Asked, done: Mapping[str, Ended], at_work: Mapping[str, Started]
+) -> tuple[Curve, ...]:
+    counts = {request.label: [0, 0, 0, 0] for request in study.methods}
+    for key, (configuration, _) in asked.trials.items():
+        count = counts[configuration.label]
+        count[0] += 1
+        count[1] += key in done
+        count[2] += key in done and done[key].status != "ok"
+        count[3] += key in at_work
+    for label, n in asked.to_add.items():
+        counts[label][0] += n
+    return tuple(Curve(label, *count) for label, count in counts.items())
+
+
+def _iso(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

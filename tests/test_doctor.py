@@ -1,0 +1,472 @@
+"""`clsweep doctor`: says what is wrong and how to mend it, whatever is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from clsweep import doctor, findings, machine_checks, storage_probe
+from clsweep.cluster_probe import _visit
+from clsweep.findings import Finding, found_by, wrong
+from tests.command_line import CommandLine, tiny_study
+
+HEALTHY: dict[str, Any] = {
+    "torch": {"version": "2.14.1", "cuda": "13.0", "devices": [], "warnings": []},
+    "torchvision": {"version": "0.29.1"},
+    "ray": {"version": "2.60.0"},
+}
+GIB = 2**30
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    for name in ("CLSWEEP_DATA", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return CommandLine(capsys)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the programs that look at libraries and cluster say; to be changed by a test."""
+    answers: dict[str, Any] = {
+        "clsweep.import_probe": json.loads(json.dumps(HEALTHY)),
+        "clsweep.cluster_probe": None,
+    }
+    monkeypatch.setattr(doctor, "_asked_apart", lambda module, words, seconds: answers[module])
+    monkeypatch.setattr(doctor, "_refusal", lambda address: "")
+    monkeypatch.setattr(doctor, "_DRIVER", Path("/nowhere"))
+    return answers
+
+
+def _levels(found: list[Finding] | Iterator[Finding]) -> list[str]:
+    return [finding.level for finding in found]
+
+
+def _at(text: str, check: str) -> str:
+    """The lines of a check, each with how to mend it."""
+    lines, kept = text.splitlines(), []
+    for index, line in enumerate(lines):
+        if line[6:].startswith(f"{check}: "):
+            kept.append(line)
+            kept += [later for later in lines[index + 1 : index + 2] if later.startswith("   ")]
+    return "\n".join(kept)
+
+
+# -------------------------------------------------------------------------------------- in whole
+
+
+def test_a_sound_machine(cli: CommandLine, said: dict[str, Any], tmp_path: Path) -> None:
+    ran = cli("doctor", tiny_study(tmp_path))
+    assert ran.code == 0, ran.out
+    assert "wrong " not in ran.out
+    assert "nothing is wrong" in ran.out.splitlines()[-1]
+    checks = {line[6:].split(":")[0] for line in ran.out.splitlines() if line[:2] == "ok"}
+    assert checks >= {
+        "python", "torch", "cuda", "torchvision", "ray", "storage", "disk space", "open files",
+        "token", "threads", "data", "packages", "study", "dashboard",
+    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"study.toml"}, "nothing is left behind"
+
+
+def test_json(cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    said["clsweep.import_probe"]["ray"] = {"error": "ImportError: no"}
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    told = json.loads(ran.out)
+    assert (told["format"], told["n_wrong"]) == (1, 1)
+    assert told["n_warn"] >= 1
+    by_check = {one["check"]: one for one in told["findings"]}
+    assert by_check["threads"]["found"] == "OMP_NUM_THREADS=8"
+    assert "export OMP_NUM_THREADS=1" in by_check["threads"]["mend"]
+    assert by_check["ray"]["level"] == "wrong"
+    assert {*by_check["ray"]} == {"check", "level", "found", "mend"}
+
+
+def test_it_imports_neither_torch_nor_ray_itself(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from clsweep import doctor\n"
+        "doctor._asked_apart = lambda *_: 'is not asked'\n"
+        "given = {'address': None, 'data_root': None, 'out': Path(sys.argv[1]), 'stages': None}\n"
+        "assert len(list(doctor.examined(Path('study.toml'), **given))) > 9\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
+    tiny_study(tmp_path)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=tmp_path)
+
+
+def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Iterator[Finding]:
+        yield findings.ok("disk", "so far")
+        raise OSError("Input/output error")
+
+    (finding,) = found_by("disk", broken)
+    assert (finding.level, "Input/output error" in finding.found) == ("wrong", True)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef")
+    (finding,) = found_by("x", lambda: [wrong("x", "at 0123456789abcdef", "m")])
+    assert finding.found == "at [removed]"
+
+
+# -------------------------------------------------------------------------------- torch and Ray
+
+
+class Case(NamedTuple):
+    torch: dict[str, Any]
+    has_driver: bool
+    level: str
+    words: str
+
+
+NO_GPU = {"cuda_error": "The NVIDIA driver on your system is too old (found version 11040)."}
+GPU = {"name": "NVIDIA H100", "free_bytes": 78 * GIB, "total_bytes": 80 * GIB}
+CASES = {
+    "none": Case({}, False, "ok", "no GPU"),
+    "two": Case({"devices": [GPU, GPU]}, True, "ok", "GPU 1: NVIDIA H100, 78.0 of 80.0 GiB free"),
+    "old driver": Case(NO_GPU, True, "wrong", "too old (found version 11040)"),
+    "CPU build": Case({"cuda": None}, True, "warn", "a build for CPUs"),
+    "no kernel": Case(
+        {"devices": [{**GPU, "error": "no kernel image is available"}]}, True, "wrong", "no kernel"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_gpus(
+    case: Case, cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said["clsweep.import_probe"]["torch"] |= case.torch
+    monkeypatch.setattr(doctor, "_DRIVER", Path("/") if case.has_driver else Path("/nowhere"))
+    ran = cli("doctor")
+    assert case.words in _at(ran.out, "cuda")
+    assert _at(ran.out, "cuda").startswith(case.level)
+    assert ran.code == int(case.level == "wrong")
+
+
+def test_a_study_for_gpus_on_a_machine_without(
+    cli: CommandLine, said: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tiny_study(tmp_path)
+    path.write_text(path.read_text().replace('device = "cpu"', 'device = "cuda"'))
+    ran = cli("doctor", path)
+    assert ran.code == 1
+    assert "the study asks for device = 'cuda'" in _at(ran.out, "cuda")
+
+
+def test_a_torchvision_for_another_torch(cli: CommandLine, said: dict[str, Any]) -> None:
+    said["clsweep.import_probe"]["torchvision"] = {
+        "error": "RuntimeError: operator torchvision::nms does not exist"
+    }
+    ran = cli("doctor")
+    assert ran.code == 1
+    assert "does not fit torch 2.14.1: RuntimeError: operator" in _at(ran.out, "torchvision")
+    assert "pip install --force-reinstall torch torchvision" in _at(ran.out, "torchvision")
+
+
+BROKEN = {
+    "raises": ('raise ImportError("libcudart.so.13: cannot open")', "cannot be imported: Import"),
+    "exits": ("raise SystemExit(3)", "cannot be imported: SystemExit: 3"),
+    "dies": ("import os; os.kill(os.getpid(), 11)", "ends the process: SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_torch_that_breaks(
+    kind: str, cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text, words = BROKEN[kind]
+    (tmp_path / "site").mkdir()
+    for name in ("torch", "ray"):
+        (tmp_path / "site" / f"{name}.py").write_text(text)
+    here = str(Path(doctor.__file__).parent.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), here]))
+    ran = cli("doctor")
+    assert ran.code == 1
+    assert words in ran.out
+    assert "ok    storage" in ran.out, "the other checks go on"
+
+
+def test_a_program_that_says_nothing_or_never_ends() -> None:
+    assert doctor._asked_apart("clsweep.wording", [], 60) == "fails: exit code 0"
+    assert doctor._asked_apart("this_is_no_module", [], 60) == (
+        f"fails: {sys.executable}: No module named this_is_no_module"
+    )
+    said = doctor._asked_apart("timeit", ["-n1", "-r1", "import time; time.sleep(30)"], 0.2)
+    assert said == "takes more than 0 s"
+
+
+# -------------------------------------------------------------------------------------- storage
+
+
+def test_a_folder_that_takes_no_files(
+    cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(storage_probe.tempfile, "NamedTemporaryFile", refused)
+    ran = cli("doctor", "--out", "a/b", "--stages", "cache")
+    assert ran.code == 1
+    assert f"{tmp_path}: Read-only file system" in _at(ran.out, "storage")
+    assert "name another folder with --stages" in ran.out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    assert "Permission denied" in storage_probe.storage_complaint(tmp_path / "locked")
+
+
+def test_a_folder_that_others_do_not_see(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with storage_probe.beacon(tmp_path / "a") as lit:
+        assert storage_probe.storage_complaint(tmp_path / "a" / "new", lit) == ""
+        elsewhere = tmp_path / "b" / lit.name
+        assert "another folder" in storage_probe.storage_complaint(tmp_path / "b", elsewhere)
+        elsewhere.write_bytes(b"x")
+        assert "something else" in storage_probe.storage_complaint(tmp_path / "b", elsewhere)
+    assert not lit.exists()
+
+
+@pytest.mark.parametrize(("free", "level"), [(50, "wrong"), (500, "warn"), (5000, "ok")])
+def test_disk_space(free: int, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage(NamedTuple):
+        total: int
+        free: int
+
+    usage = Usage(10**12, free * 2**20)
+    monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda path: usage)
+    assert _levels(machine_checks.disk_space({"--out": Path("/")})) == [level]
+
+
+def test_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for soft, level in ((1024, "warn"), (65536, "ok"), (-1, "ok")):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, soft=soft: (soft, 65536))
+        (finding,) = machine_checks.open_files()
+        assert finding.level == level
+    assert _levels(machine_checks.shared_memory(tmp_path / "nowhere")) == ["warn"]
+
+
+# ---------------------------------------------------------------------------------------- token
+
+
+@pytest.mark.parametrize(
+    ("mode", "home_mode", "level"),
+    [
+        (0o600, 0o755, "ok"),
+        (0o644, 0o755, "wrong"),
+        (0o640, 0o755, "wrong"),
+        (0o644, 0o700, "warn"),
+    ],
+)
+def test_the_mode_of_the_token_file(mode: int, home_mode: int, level: str) -> None:
+    # pytest's own folders keep others out already.
+    home = Path(tempfile.mkdtemp())
+    try:
+        path = home / ".ray" / "auth_token"
+        path.parent.mkdir(mode=0o755)
+        path.write_text("secret of the token file")
+        path.chmod(mode)
+        home.chmod(home_mode)
+        _, finding = machine_checks.token({}, home, None)
+        assert finding.level == level
+        assert f"mode {mode:04o}" in finding.found
+        assert (f"chmod 600 {path}" in finding.mend) == (level != "ok")
+        assert "secret" not in finding.found
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.mark.parametrize(
+    ("environment", "address", "levels", "words"),
+    [
+        ({}, None, ["ok"], "by itself"),
+        ({}, "host:6379", ["warn"], "a cluster that asks for a token refuses"),
+        ({"RAY_AUTH_MODE": "disabled"}, None, ["wrong"], "runs code here"),
+        ({"RAY_AUTH_MODE": "token"}, "host:6379", ["ok", "wrong"], "there is no token in"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t"}, "host:6379", ["ok"], "=token"),
+        ({"RAY_AUTH_TOKEN_PATH": "/dev/null/x"}, None, ["ok", "wrong"], "/dev/null/x"),
+    ],
+)
+def test_the_mode_of_authentication(
+    environment: dict[str, str],
+    address: str | None,
+    levels: list[str],
+    words: str,
+    tmp_path: Path,
+) -> None:
+    found = list(machine_checks.token(environment, tmp_path, address))
+    assert _levels(found) == levels
+    assert words in found[-1].found
+
+
+# -------------------------------------------------------------------------- data, study, packages
+
+
+def test_data(cli: CommandLine, said: dict[str, Any], tmp_path: Path) -> None:
+    ran = cli("doctor", "--data-root", "nowhere")
+    assert ran.code == 1
+    assert "the data root nowhere is no folder" in _at(ran.out, "data")
+    (tmp_path / "data" / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "train_32x32.mat").write_text("one half of SVHN")
+    path = tiny_study(tmp_path)
+    path.write_text(path.read_text().replace('name = "split"', 'name = "split"\ndataset = "svhn"'))
+    ran = cli("doctor", "--data-root", "data", path)
+    assert "digits (built in), mnist; in data" in _at(ran.out, "data")
+    assert "needs svhn, not in data; a run would download it" in _at(ran.out, "study")
+
+
+def test_a_study_with_a_mistake(cli: CommandLine, said: dict[str, Any], tmp_path: Path) -> None:
+    ran = cli("doctor", tiny_study(tmp_path, steps=-1))
+    assert ran.code == 1
+    assert "steps = -1; expected: at least 0" in _at(ran.out, "study")
+    assert "there is no file" in _at(cli("doctor", "nowhere.toml").out, "study")
+
+
+def test_packages_that_the_study_asks_for(
+    cli: CommandLine, said: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_checks.importlib.util, "find_spec", lambda name: None)
+    path = tiny_study(tmp_path)
+    path.write_text(path.read_text() + '[callbacks]\nwandb = "fronts"\n')
+    ran = cli("doctor", path)
+    assert ran.code == 1
+    assert _at(ran.out, "packages").splitlines()[0].startswith("wrong packages: wandb")
+    assert "`pip install wandb`" in ran.out
+    assert "installed: none" in ran.out
+    assert cli("doctor").code == 0
+
+
+# -------------------------------------------------------------------------------------- cluster
+
+
+def _node(**changes: Any) -> dict[str, Any]:
+    return {
+        "address": "10.0.0.7",
+        "host": "node7",
+        "is_alive": True,
+        "cpus": 8.0,
+        "gpus": 1.0,
+        "memory_bytes": 16 * GIB,
+        "versions": doctor.machine_versions(),
+        "storage": [],
+        **changes,
+    }
+
+
+def _cluster(*nodes: dict[str, Any], dashboard: str = "127.0.0.1:8265") -> dict[str, Any]:
+    return {"ray": "2.60.0", "dashboard": dashboard, "resources": {}, "nodes": list(nodes)}
+
+
+def test_a_sound_cluster(
+    cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef")
+    said["clsweep.cluster_probe"] = _cluster(_node(), _node(cpus=4.0, gpus=0.0))
+    ran = cli("doctor", "--address", "head:6379")
+    assert ran.code == 0, ran.out
+    assert "head:6379: Ray 2.60.0, 2 nodes alive, 12 CPU, 1 GPU" in _at(ran.out, "cluster")
+    assert "10.0.0.7 (node7), 8 CPU, 1 GPU, 16.0 GiB" in _at(ran.out, "node")
+    assert "only the head node itself reaches" in _at(ran.out, "dashboard")
+
+
+def test_nodes_with_something_wrong(cli: CommandLine, said: dict[str, Any]) -> None:
+    ours = doctor.machine_versions()
+    said["clsweep.cluster_probe"] = _cluster(
+        _node(is_alive=False),
+        _node(error="no answer within 40 s"),
+        _node(versions={**ours, "ray": "2.59.0", "torch": "2.0"}),
+        _node(versions={**ours, "clsweep": ""}, storage=["/data: Permission denied"]),
+        dashboard="10.0.0.7:8265",
+    )
+    ran = cli("doctor", "--address", "head:6379", "--json")
+    assert ran.code == 1
+    told = [(f["level"], f["check"], f["found"]) for f in json.loads(ran.out)["findings"]]
+    for level, check, words in (
+        ("warn", "cluster", "lets in whoever reaches it"),
+        ("warn", "dashboard", "10.0.0.7:8265 can be reached from other machines"),
+        ("warn", "node", "is gone"),
+        ("wrong", "node", "no answer within 40 s"),
+        ("wrong", "node", f"has ray 2.59.0, here {ours['ray']}"),
+        ("warn", "node", f"has torch 2.0, here {ours['torch']}"),
+        ("wrong", "node", "has clsweep not installed"),
+        ("wrong", "storage", "on 10.0.0.7 (node7): /data: Permission denied"),
+    ):
+        assert [one for one in told if one[:2] == (level, check) and words in one[2]], words
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"error": "ConnectionError: Unauthenticated"}, "no connection to head:6379: Connection"),
+        ("takes more than 120 s", "the connection to head:6379 takes more than 120 s"),
+    ],
+)
+def test_a_cluster_that_does_not_let_in(
+    cli: CommandLine, said: dict[str, Any], answer: Any, words: str
+) -> None:
+    said["clsweep.cluster_probe"] = answer
+    ran = cli("doctor", "--address", "head:6379")
+    assert ran.code == 1
+    assert words in _at(ran.out, "cluster")
+    assert "export RAY_AUTH_MODE=token" in _at(ran.out, "cluster")
+
+
+def test_an_address_where_nothing_answers() -> None:
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:99999", "[::1]:9"):
+        (finding,) = found_by("cluster", lambda address=address: doctor._cluster(address, []))
+        assert finding.level == "wrong"
+        assert f"nothing answers at {address}" in finding.found
+    assert doctor._refusal("auto") == ""
+
+
+def test_what_a_node_says(tmp_path: Path) -> None:
+    with storage_probe.beacon(tmp_path) as lit:
+        said = _visit([(str(tmp_path), str(lit)), ("/proc/nothing", "")])
+    assert said["versions"].items() <= doctor.machine_versions().items()
+    assert len(said["storage"]) == 1
+    assert "/proc" in said["storage"][0]
+
+
+@pytest.mark.ray
+def test_a_real_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two nodes on this machine, behind a token."""
+    scratch = tempfile.mkdtemp(prefix="cs", dir="/tmp")  # sockets have short names
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", 64 * "a")
+    program = (
+        "import sys; from ray.cluster_utils import Cluster\n"
+        "small = {'object_store_memory': 80 * 2**20, 'include_dashboard': False}\n"
+        f"head = {{'num_cpus': 1, 'temp_dir': '{scratch}', **small}}\n"
+        "cluster = Cluster(True, head_node_args=head)\n"
+        "cluster.add_node(num_cpus=2, **small)\n"
+        "print(cluster.address, flush=True); sys.stdin.read(); cluster.shutdown()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        found = found_by("cluster", lambda: doctor._cluster(address, [str(tmp_path / "out")]))
+        assert _levels(found) == ["ok"] * 4, found
+        assert f"{address}: Ray" in found[0].found
+        assert "2 nodes alive, 3 CPU, 0 GPU" in found[0].found
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        process.communicate("", timeout=120)
+        shutil.rmtree(scratch, ignore_errors=True)
