@@ -31,6 +31,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
     return (
         *_about_seeds(comparison),
         *_about_unfinished(comparison.all_curves),
+        *_about_stopped(comparison.all_curves),
         *_about_budgets(comparison.curves, searched),
         *_about_starts(comparison.curves),
         *_about_references(comparison),
@@ -82,6 +83,18 @@ def _about_unfinished(curves: Sequence[Curve]) -> Iterator[str]:
                 "not finish with every seed and cannot be chosen"
                 + (f" (trials: {', '.join(bad)})." if bad else ".")
             )
+
+
+def _about_stopped(curves: Sequence[Curve]) -> Iterator[str]:
+    counts = {curve.label: curve.n_by_status["stopped"] for curve in curves}
+    if any(counts.values()):
+        found = (f"{label} {n}" for label, n in counts.items() if n)
+        yield (
+            f"Trials stopped early, which count as spent: {', '.join(found)}. Each was behind "
+            "another configuration of its curve by more than the margin in both validation "
+            "accuracies, at an earlier point of training. The fronts may lack a point that would "
+            "have caught up by the end: nothing guarantees that none would."
+        )
 
 
 def _about_budgets(curves: Sequence[Curve], searched: Collection[str]) -> Iterator[str]:

@@ -97,7 +97,7 @@ def run(
     data_root: DataRoot = None,
     stages: Stages = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run trials again that are not ok.")
+        bool, typer.Option("--retry-failed", help="Run trials again that failed or diverged.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     log_json: Annotated[
@@ -157,6 +157,7 @@ def plan(
     from clsweep.forecast import FinishedTrial, forecast
     from clsweep.listings import plan_table, plan_text
     from clsweep.search import expected
+    from clsweep.stopping import stands
     from clsweep.study import resolved_toml, study_identity
 
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
@@ -165,6 +166,7 @@ def plan(
     finished = [
         FinishedTrial(**{key: record["trial"][key] for key in FinishedTrial._fields})
         for record in records
+        if stands(loaded.search, record["trial"])
     ]
     planned = forecast(
         loaded,

@@ -233,6 +233,7 @@ def resolved_toml(study: Study) -> str:
         toml_table("[report]", _plain(study.report)),
     ]
     if study.search.kind != "grid":
+        # Without keys that change nothing at their default, which stored files do not have.
         search = {key: getattr(study.search, key) for key in study.search.used_keys}
         training = study.search.training.axes()
         search |= {"training": {key: _shortest(v) for key, v in training.items()}}

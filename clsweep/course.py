@@ -13,8 +13,9 @@ from clsweep.evaluation import AccuracyRow, check_learnt, evaluate
 from clsweep.methods.base import Learnt, Memory, Method, Phase, Trace
 from clsweep.nets import Net
 from clsweep.norms import with_population
+from clsweep.stopping import Watch
 from clsweep.tasks import Task, TaskSequence
-from clsweep.train import OptimiserState, Trained, train_phase
+from clsweep.train import Looks, OptimiserState, Trained, train_phase
 from clsweep.trees import Params
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Course:
     hyper: Any
     seed: int
     finetuned: FinetunedModel | None
+    watch: Watch | None = None
 
     def first_task(
         self, source: SourceModel | None, statistics: Params
@@ -140,7 +142,7 @@ class Course:
     def _trained(
         self, phases: tuple[Phase, ...], steps: tuple[int, ...], state: State, task: Task
     ) -> State:
-        traces, finetuned = self.method.traced, self.finetuned
+        traces, finetuned, begun = self.method.traced, self.finetuned, state.n_steps
         kind = ("total" if self.method.traces_total(self.hyper) else "task") if traces else ""
         for phase, n_steps in zip(phases, steps, strict=True):
             if phase.is_finetuning and finetuned is not None and task.index == 1:
@@ -160,12 +162,28 @@ class Course:
                     trace=kind,
                     optimiser=state.optimiser,
                     net=self.net,
+                    looks=self._looks(task, n_steps, state.n_steps - begun)
+                    if phase is phases[-1]
+                    else None,
                 )
             # A parameter that this phase did not train keeps the state it had.
             optimiser = {**state.optimiser, **run.optimiser}
             total = state.n_steps + run.n_steps
             state = State(run.params, run.memory, run.trace, optimiser, total)
         return state
+
+    def _looks(self, task: Task, n_steps: int, n_before: int) -> Looks | None:
+        """What the watch wants to see of the last phase on the last task."""
+        watch, last = self.watch, len(self.sequence.tasks) - 1
+        if watch is None or task.index != last:
+            return None
+        shares = {round(share * n_steps): name for name, share in watch.shares.items()}
+
+        def show(step: int, params: Params) -> None:
+            rows = evaluate(self._predict, params, self.sequence, last, ("validation",))
+            watch.within(shares[step], rows, n_before + step)
+
+        return Looks(shares.keys() - {0, n_steps}, show)
 
     def _completed(self, params: Params) -> Params:
         """The source model's parameters, and initial ones for what it lacks."""

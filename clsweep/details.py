@@ -45,7 +45,7 @@ class Details:
     Attributes:
         matrices: label to mean test accuracy over seeds of its best configuration, shape
             [T + 1, T]: row 0 before training, row i + 1 after task i; NaN where not evaluated.
-        failures: trials without a result, the most frequent first.
+        failures: trials that failed, the most frequent first; none that was stopped.
         n_failures_left_out: further failures that are not listed.
         study_files: name and text of each study file.
         versions: package to the versions that trials ran with.
@@ -106,7 +106,7 @@ def _failures(records: Sequence[Record]) -> Iterator[Failure]:
             next(iter(record["trial"]["message"].splitlines()), "")[:_LONGEST_MESSAGE],
         )
         for record in records
-        if record["trial"]["status"] != "ok"
+        if record["trial"]["status"] not in ("ok", "stopped")
     )
     for (label, status, message), n in found.most_common():
         yield Failure(label, status, message, n)

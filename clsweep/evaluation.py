@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clsweep.nets import Net
 from clsweep.norms import is_statistic
+from clsweep.schema import SPLITS
 from clsweep.tasks import TaskSequence
 from clsweep.train import Diverged
 from clsweep.trees import Params
@@ -67,7 +68,11 @@ def _training_loss(net: Net, params: Params, sequence: TaskSequence, task: int) 
 
 
 def evaluate(
-    predict: Predict, params: Params, sequence: TaskSequence, after_task: int
+    predict: Predict,
+    params: Params,
+    sequence: TaskSequence,
+    after_task: int,
+    splits: Sequence[str] = SPLITS,
 ) -> list[AccuracyRow]:
     """Exact counts of correct predictions, on validation and test examples.
 
@@ -79,6 +84,7 @@ def evaluate(
         params: the parameters.
         sequence: the tasks.
         after_task: index of the last task learnt, −1 for none.
+        splits: of `schema.SPLITS`, which to test.
     """
     n_tasks = len(sequence.tasks)
     scenario = sequence.heads.scenario
@@ -89,7 +95,8 @@ def evaluate(
     for on_task in seen:
         head = on_task if scenario == "task" else max(after_task, 0)
         task = sequence.tasks[on_task]
-        for split, examples in (("validation", task.validation), ("test", task.test)):
+        for split in splits:
+            examples = task.validation if split == "validation" else task.test
             n_correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
             index = torch.arange(len(examples), device=examples.labels.device)
             with torch.inference_mode():

@@ -114,7 +114,7 @@ def forecast(
         curves=_curves(study, grid, done),
         n_trials=missing.n_trials,
         n_done=missing.n_done,
-        n_not_ok=sum(trial.status != "ok" for trial in ours),
+        n_not_ok=sum(trial.status not in ("ok", "stopped") for trial in ours),
         n_sources=missing.n_sources,
         n_statistics=sum(job.kind == "statistics" for job in missing.jobs),
         n_finetuned=sum(job.kind == "finetuned" for job in missing.jobs),
@@ -178,6 +178,11 @@ def _search_text(study: Study) -> str:
             if nuisance
             else "nuisance values are not searched",
         ]
+    if search.stops:
+        parts.append(
+            f"trials behind another by more than {search.stop_margin:g} in both accuracies are "
+            "stopped"
+        )
     return "; ".join([*parts, "told validation accuracies only"])
 
 

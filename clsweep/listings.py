@@ -127,6 +127,11 @@ def summary_text(summary: Summary, study: Path, folder: Path) -> str:
     bad = ", ".join(f"{n} {word}" for n, word in counts if n)
     if bad:
         lines.append(f"not ok: {bad}")
+    if s.n_stopped:
+        lines.append(
+            f"{counted(s.n_stopped, 'trial')} stopped: behind another configuration by more than "
+            "stop_margin"
+        )
     if s.n_sources_trained or s.n_sources_reused:
         saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
         trained, reused = s.n_sources_trained, s.n_sources_reused

@@ -2,8 +2,8 @@
 
 One study per curve, named `NAME: LABEL`, with the objectives *source accuracy* and *target
 accuracy*: the means over the seeds on validation data, never test data. A configuration of which a
-seed failed is a failed trial; one that has not run with every seed is left out. The file is a copy
-to look at: no run of clsweep reads it.
+seed failed is a failed trial, one of which a seed was stopped a pruned one; one that has not run
+with every seed is left out. The file is a copy to look at: no run of clsweep reads it.
 """
 
 from __future__ import annotations
@@ -154,8 +154,10 @@ def _trial(
     numbers = _numbers(records[0]["config"])
     messages = {r["trial"]["message"]: None for r in records if r["trial"]["message"]}
     is_whole = len(sound) == len(points)
+    lost = {r["trial"]["status"] for r in records} - {"ok"}
+    without = TrialState.PRUNED if lost == {"stopped"} else TrialState.FAIL
     trial = create_trial(
-        state=TrialState.COMPLETE if is_whole else TrialState.FAIL,
+        state=TrialState.COMPLETE if is_whole else without,
         values=[math.fsum(axis) / len(sound) for axis in zip(*sound, strict=True)]
         if is_whole
         else None,

@@ -32,6 +32,7 @@ class Tally:
         n_before: trials that were done before this run.
         n_finished: trials that this run finished, whatever their status.
         n_failed: those of them that failed, diverged or ran out of memory.
+        n_stopped: those of them that were stopped for being behind.
         running: (label, kind) -> how many.
         best: label -> best average validation accuracy of this run, in [0, 1].
         failures: the latest failures, one sentence each.
@@ -42,6 +43,7 @@ class Tally:
     n_before: int = 0
     n_finished: int = 0
     n_failed: int = 0
+    n_stopped: int = 0
     running: Counter[tuple[str, str]] = field(default_factory=Counter)
     best: dict[str, float] = field(default_factory=dict)
     failures: deque[str] = field(default_factory=lambda: deque(maxlen=_FAILURES_SHOWN))
@@ -112,7 +114,7 @@ class Progress:
         Args:
             label: as it was started.
             kind: as it was started.
-            status: 'ok', 'diverged', 'failed' or 'oom'.
+            status: one of `schema.STATUSES`.
             average_accuracy: mean validation accuracy over the tasks, in [0, 1], where known.
             message: what went wrong, if anything.
         """
@@ -122,10 +124,11 @@ class Progress:
             del tally.running[label, kind]
         if kind == "trial":
             tally.n_finished += 1
-            tally.n_failed += status != "ok"
+            tally.n_failed += status not in ("ok", "stopped")
+            tally.n_stopped += status == "stopped"
         if average_accuracy is not None and math.isfinite(average_accuracy):
             tally.best[label] = max(average_accuracy, tally.best.get(label, 0.0))
-        if status != "ok":
+        if status not in ("ok", "stopped"):
             failure = _one_line(f"{label} ({kind}): {status}" + (f": {message}" * bool(message)))
             tally.failures.append(failure)
             self._on_failure(failure)
@@ -270,6 +273,8 @@ def _numbers(tally: Tally, now: float) -> str:
     if n_running:
         parts.append(f"{n_running} running")
     parts.append(f"{tally.n_failed} failed")
+    if tally.n_stopped:
+        parts.append(f"{tally.n_stopped} stopped")
     left = tally.seconds_left(now)
     if left:
         parts.append(f"about {duration(left)} left")

@@ -46,8 +46,8 @@ def record_of(
     Args:
         configuration: what was run.
         seed: with which seed.
-        status: 'ok', 'diverged', 'failed' or 'oom'.
-        message: what went wrong, for people.
+        status: one of `schema.STATUSES`.
+        message: what went wrong, or why it was stopped, for people.
         accuracy: rows (after_task, on_task, split, n_correct, n_total).
         stages: keys of the stages it started from.
         measured: n_steps, wall_seconds, peak_memory_bytes, memory_bytes, n_params, device,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep import cache, stages
+from clsweep import cache, stages, stopping
 from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import Terminated, terminable
@@ -49,6 +49,7 @@ class Summary(NamedTuple):
         warnings: sentences about damage that was set aside.
         n_finetuned_trained: fine-tuned networks trained by this run.
         n_finetuned_reused: trials of this run that used one trained for another.
+        n_stopped: trials of the study whose row says 'stopped'.
     """
 
     n_trials: int
@@ -66,6 +67,7 @@ class Summary(NamedTuple):
     warnings: tuple[str, ...]
     n_finetuned_trained: int = 0
     n_finetuned_reused: int = 0
+    n_stopped: int = 0
 
 
 def run(
@@ -91,7 +93,7 @@ def run(
         workers: trials at the same time; None for as many as there is room for.
         data_root: folder that holds the data sets.
         stages: stage cache, if it is to be shared by several studies; default `out`/stages.
-        retry_failed: run trials again whose row is not 'ok'.
+        retry_failed: run trials again that failed, diverged or ran out of memory.
         progress: told what happens; None to show nothing.
         listeners: told as well.
 
@@ -138,6 +140,9 @@ def _context(study: Study, out: Path, stage_folder: Path, data_root: Path | None
     )
 
 
+_RETRIED = ("failed", "diverged", "oom")
+
+
 class _Sharing(NamedTuple):
     n_trained: int
     n_reused: int
@@ -162,7 +167,9 @@ class _Driver:
         self.began = time.perf_counter()
         store.check_tables()
         statuses = store.statuses()
-        done = {name for name, status in statuses.items() if status == "ok" or not retry}
+        again = stopping.overturned(study.search, store, statuses)
+        again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
+        done = statuses.keys() - again
         self.configurations = configurations(study)
         self.search: Search | None = None
         if study.search.kind != "grid":
@@ -171,6 +178,8 @@ class _Driver:
             self.configurations += self.search.more()
         self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
         self.plan: Plan = stages.plan(study, self.configurations, done, self._in_cache)
+        if self.search:
+            self.plan.jobs[:] = self.search.barred(self.plan.jobs)
         for key in self.plan.stages_in_cache:
             cache.check(stage_folder, key)
         self.had_records = {*statuses}
@@ -233,7 +242,7 @@ class _Driver:
     def _more(self) -> list[Job]:
         """What the search asks for now that a job has ended."""
         new = self.search.more() if self.search else []
-        if not new:
+        if not self.search or not new:
             return []
         self.configurations += new
         self.by_id |= {c.id: c for c in new}
@@ -242,7 +251,7 @@ class _Driver:
         for key in grown.stages_in_cache:
             if key not in planned:  # what this run has made needs no check
                 cache.check(self.stage_folder, key)
-        jobs = [job for job in grown.jobs if job.key not in planned]
+        jobs = self.search.barred([job for job in grown.jobs if job.key not in planned])
         self.plan.jobs.extend(jobs)
         return jobs
 
@@ -307,6 +316,7 @@ class _Driver:
             warnings=(*self.store.warnings, *self.audience.warnings),
             n_finetuned_trained=tuned.n_trained,
             n_finetuned_reused=tuned.n_reused,
+            n_stopped=here.count("stopped"),
         )
 
     def _shared(self, kind: str) -> _Sharing:

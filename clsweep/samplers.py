@@ -2,7 +2,8 @@
 
 Two objectives, source and target accuracy, both maximised; never a weighted sum. The Optuna study
 is built in memory for each suggestion, so that nothing but the results decides it: a run that was
-killed asks for what it would have asked for. Failed configurations are told as failed.
+killed asks for what it would have asked for. Failed configurations are told as failed, and those
+of which a trial was stopped as pruned: TPE counts them among the bad, the others learn nothing.
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ class Told(NamedTuple):
 
     Attributes:
         point: where in the space.
-        values: mean (source, target) validation accuracy over the seeds; None if any seed failed.
+        values: mean (source, target) validation accuracy over the seeds; None if any seed failed
+            or was stopped.
+        stopped: whether a seed was stopped, and none failed.
     """
 
     point: Point
     values: tuple[float, float] | None
+    stopped: bool = False
 
 
 class Ask(NamedTuple):
@@ -128,7 +132,8 @@ def _trials(
     for told in finished:
         given: dict[str, Any] = {"params": told.point, "distributions": dict(spans)}
         if told.values is None:
-            trials.append(create_trial(state=TrialState.FAIL, **given))
+            state = TrialState.PRUNED if told.stopped else TrialState.FAIL
+            trials.append(create_trial(state=state, **given))
             continue
         if ask.sampler == "nsga2":
             # Generations are kept with the trials; these are those that the sampler would give.

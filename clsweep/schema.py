@@ -49,7 +49,8 @@ SCHEMA_VERSION = 1
 # The accuracies of a trial are a table of tasks × tasks: more tasks than can be trained, and a
 # table that any memory holds.
 MAX_TASKS = 1000
-STATUSES = ("ok", "diverged", "failed", "oom")
+# What was stopped has the accuracies that it had by then, and is no failure.
+STATUSES = ("ok", "diverged", "failed", "oom", "stopped")
 SPLITS = ("validation", "test")
 
 TRIAL_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -159,8 +160,9 @@ def check_record(record: Any, where: str = "") -> None:
         if not is_number(value) or not math.isfinite(value):
             raise bad_record(f"config.knobs.{name} is {value!r}, not a number", where)
     _check_accuracy(record["accuracy"], where)
-    if record["trial"]["status"] == "ok" and not record["accuracy"]:
-        raise bad_record("trial.status is 'ok' but there are no accuracy rows", where)
+    status = record["trial"]["status"]
+    if status in ("ok", "stopped") and not record["accuracy"]:
+        raise bad_record(f"trial.status is '{status}' but there are no accuracy rows", where)
 
 
 def check_values(part: Any, name: str, where: str) -> None:

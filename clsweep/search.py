@@ -11,15 +11,16 @@ them have their results, so that the choice does not depend on the number of wor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from clsweep import fill, measures
+from clsweep import fill, measures, stopping
 from clsweep.configurations import Configuration, configurations, searched_requests
 from clsweep.samplers import Ask, Told, draw, suggestion
 from clsweep.schema import Record
 from clsweep.space import Point, Space, space_of
+from clsweep.stages import Job
 
 if TYPE_CHECKING:
     from clsweep.study import Study
@@ -34,10 +35,10 @@ _SUGGESTIONS, _DRAWS = 10, 200
 
 
 def validation_point(record: Record) -> tuple[float, float] | None:
-    """(source, target) accuracy on validation data after the last task; None if it failed.
+    """(source, target) accuracy on validation data after the last task; None if there is none.
 
     Args:
-        record: one trial.
+        record: one trial; one that failed or was stopped has no such accuracies.
     """
     rows = [row for row in record["accuracy"] if row[2] == "validation"]
     if record["trial"]["status"] != "ok" or not rows:
@@ -57,12 +58,19 @@ class _Row:
     results: dict[int, tuple[float, float] | None] = field(default_factory=dict)
     # When its first result was there; orders what was asked for in turn.
     since: str = ""
+    # Of every seed: how its trial ended, when, and what it can be compared by.
+    statuses: dict[int, str] = field(default_factory=dict)
+    ended: dict[int, str] = field(default_factory=dict)
+    passed: dict[int, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    # Whether a trial that has a record is run again.
+    runs_again: bool = False
 
     def told(self, seeds: Sequence[int]) -> Told:
         values = [self.results[seed] for seed in seeds]
         sound = [value for value in values if value is not None]
         if len(sound) < len(values):
-            return Told(self.point, None)
+            lost = {self.statuses[s] for s in seeds if self.results[s] is None}
+            return Told(self.point, None, stopped=lost == {"stopped"})
         sources, targets = zip(*sound, strict=True)
         n = len(sound)
         return Told(self.point, (math.fsum(sources) / n, math.fsum(targets) / n))
@@ -100,7 +108,9 @@ class Search:
                 self.told(record)
             else:
                 # It runs again, and keeps its place among those that were asked for.
-                self._row_of(record)
+                row = self._row_of(record)
+                if row is not None:
+                    row.runs_again = True
 
     @property
     def known(self) -> list[Configuration]:
@@ -125,8 +135,12 @@ class Search:
         if row is None:
             return
         trial = record["trial"]
-        row.results[trial["seed"]] = validation_point(record)
-        row.since = min(row.since or trial["finished_at"], trial["finished_at"])
+        seed, at = trial["seed"], trial["finished_at"]
+        row.results[seed] = validation_point(record)
+        row.statuses[seed], row.ended[seed] = trial["status"], at
+        row.since = min(row.since or at, at)
+        if self.settings.stops:
+            row.passed[seed] = stopping.points_of(record)
 
     def more(self) -> list[Configuration]:
         """The configurations to run now; empty while those asked for before are waited for.
@@ -134,6 +148,25 @@ class Search:
         A curve that is drawn, or whose budget is spent, asks for nothing.
         """
         return [made for line in self._lines for made in self._more(line)]
+
+    def barred(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs, each searched trial with what it is compared with while it trains.
+
+        That is what had finished when its configuration was asked for. A configuration of which a
+        trial is run again, or which is older than a seed of the study, is compared with nothing:
+        what had finished by then would depend on where a run was cut short.
+
+        Args:
+            jobs: work that comes next.
+        """
+        if not self.settings.stops:
+            return list(jobs)
+        wanted = {job.config_id for job in jobs}
+        bars = {key: text for line in self._lines for key, text in self._bars(line, wanted)}
+        return [
+            replace(job, bars=bars.get(job.config_id, "")) if job.kind == "trial" else job
+            for job in jobs
+        ]
 
     def stand_ins(self) -> list[Configuration]:
         """What is still to come, as configurations in the middle of each space: for a forecast."""
@@ -189,6 +222,22 @@ class Search:
             return 0, first
         start = first + (n - first) // size * size
         return start, start + size
+
+    def _bars(self, line: _Line, wanted: Set[str]) -> Iterator[tuple[str, str]]:
+        """(configuration, bars) of the wanted configurations of a line."""
+        seeds, ordered = self.study.seeds, self._ordered(line)
+        start, _ = self._batch(line, sum(map(self._is_complete, ordered)))
+        before = [row for row in ordered[:start] if row.told(seeds).values is not None]
+        latest = {row.configuration.id: max(row.ended[seed] for seed in seeds) for row in before}
+        worst = {
+            row.configuration.id: stopping.worst([row.passed[seed] for seed in seeds])
+            for row in before
+        }
+        for row in line.rows.values():
+            if row.configuration.id not in wanted or row.runs_again:
+                continue
+            older = {k: p for k, p in worst.items() if not row.since or latest[k] <= row.since}
+            yield row.configuration.id, stopping.bars_of(older)
 
     def _more(self, line: _Line) -> list[Configuration]:
         ordered = self._ordered(line)

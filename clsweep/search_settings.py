@@ -22,6 +22,7 @@ _USED_KEYS = {
     "optuna": ("kind", "trials", "sampler", "seed", "at_once", "nuisance", "training"),
     "fill": ("kind", "trials", "coarse", "gap", "at_once"),
 }
+_STOP_KEYS = ("stop_margin", "stop_checks")
 
 
 class SearchConfig(Section):
@@ -87,16 +88,54 @@ class SearchConfig(Section):
         ),
     ] = 0.05
 
+    stop_margin: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="a trial is stopped when a finished configuration of its curve was ahead "
+            "of it by more than this in source and in target validation accuracy, at the same "
+            "point of training with every seed; 1: never (optuna, fill)",
+        ),
+    ] = 1.0
+    stop_checks: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=20,
+            description="how often a trial is looked at while it learns the last task, besides "
+            "after every task; each look is an evaluation on validation data (stop_margin < 1)",
+        ),
+    ] = 1
+
+    @property
+    def stops(self) -> bool:
+        """Whether a trial may be stopped."""
+        return self.stop_margin < 1
+
     @property
     def used_keys(self) -> tuple[str, ...]:
         """The keys that mean something for this kind of search."""
-        return _USED_KEYS[self.kind]
+        return _USED_KEYS[self.kind] + (_STOP_KEYS if self.stops else ())
 
     @model_validator(mode="after")
     def _check(self) -> SearchConfig:
+        if self.kind == "grid" and self.stops:
+            raise mistake(
+                "a grid asks for all its configurations at once, so that none has finished with "
+                "which a trial could be compared",
+                expected="stop_margin with kind = 'optuna' or 'fill' only",
+                at=("stop_margin",),
+            )
+        if not self.stops and self.stop_checks != type(self).model_fields["stop_checks"].default:
+            raise mistake(
+                "'stop_checks' means nothing without a 'stop_margin' below 1",
+                expected="both, or neither",
+                at=("stop_checks",),
+            )
         for key in type(self).model_fields:
             default = type(self).model_fields[key].default
-            if key not in self.used_keys and getattr(self, key) != default:
+            if key not in (*self.used_keys, *_STOP_KEYS) and getattr(self, key) != default:
                 raise mistake(
                     f"'{key}' means nothing for kind = '{self.kind}'",
                     expected="only " + ", ".join(f"'{k}'" for k in self.used_keys),

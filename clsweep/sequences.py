@@ -14,6 +14,7 @@ from clsweep.methods.base import Learnt, Method, Trace
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.norms import with_population
+from clsweep.stopping import Stopped, Watch
 from clsweep.tasks import TaskSequence, joined
 from clsweep.train import train_phase
 from clsweep.trees import Params, tree_map
@@ -42,6 +43,7 @@ class LearntSequence(NamedTuple):
         n_steps: gradient steps beyond those of the stages that it started from.
         carried: what the method carries from task to task, bytes by kind.
         counters: what the method counted, for the record.
+        stopped: why it ended before the last task was learnt; '' if it did not.
     """
 
     params: Params
@@ -49,6 +51,7 @@ class LearntSequence(NamedTuple):
     n_steps: int
     carried: Carried
     counters: dict[str, float]
+    stopped: str = ""
 
 
 def learn_source(
@@ -140,6 +143,7 @@ def learn_sequence(
     source: SourceModel | None,
     statistics: Params,
     finetuned: FinetunedModel | None = None,
+    watch: Watch | None = None,
 ) -> LearntSequence:
     """Learn every task after the first, starting from the source model, or all tasks without one.
 
@@ -153,21 +157,28 @@ def learn_sequence(
         statistics: the method's statistics of the first task.
         finetuned: the fine-tuned network of the second task, for methods that have such a phase;
             None to train it here.
+        watch: what may stop it before its end; None for nothing.
 
     Raises:
         Diverged: training left the range of usable numbers.
         MethodError: a hook broke its contract.
     """
     net = method.network(method.net, hyper)
-    course = Course(method, net, sequence, training, hyper, seed, finetuned)
+    course = Course(method, net, sequence, training, hyper, seed, finetuned, watch)
     state, rows = course.first_task(source, statistics)
-    for task in sequence.tasks[1:]:
-        state, new_rows = course.task(state, task)
-        rows += new_rows
-        state = state._replace(memory=course.absorbed(state, task))
+    stopped, n_lost = "", 0
+    try:
+        for task in sequence.tasks[1:]:
+            state, new_rows = course.task(state, task)
+            rows += new_rows
+            if watch is not None:
+                watch.after_task(rows, task.index)
+            state = state._replace(memory=course.absorbed(state, task))
+    except Stopped as stop:
+        stopped, n_lost = str(stop), stop.n_steps
     counters = method.counters(state.params, state.memory)
-    kept = carried(state.memory)
-    return LearntSequence(state.params, rows, state.n_steps, kept, counters)
+    kept, n_steps = carried(state.memory), state.n_steps + n_lost
+    return LearntSequence(state.params, rows, n_steps, kept, counters, stopped)
 
 
 def learn_joint(

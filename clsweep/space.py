@@ -215,6 +215,12 @@ def check_spaces(study: Study) -> None:
     Raises:
         PydanticCustomError: they are not, or they can.
     """
+    if study.search.stops and not study.search.stop_checks and study.benchmark.n_tasks == 2:
+        raise mistake(
+            "with two tasks there is no task's end at which trials could be compared",
+            expected="stop_checks of at least 1",
+            at=("search", "stop_checks"),
+        )
     searched = searched_requests(study)
     for index, request in enumerate(study.methods):
         if request not in searched:

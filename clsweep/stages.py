@@ -104,6 +104,7 @@ class Job:
         seed: the seed.
         needs: keys of the stages that must exist before.
         asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
+        bars: what a trial is compared with while it trains, see `stopping.bars_of`.
     """
 
     key: str
@@ -113,6 +114,7 @@ class Job:
     seed: int
     needs: tuple[str, ...] = field(default=())
     asked: str = ""
+    bars: str = ""
 
 
 class Plan(NamedTuple):

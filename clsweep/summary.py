@@ -143,16 +143,21 @@ def _transfer_table(comparison: Comparison) -> Table:
 
 
 def _trial_table(comparison: Comparison) -> Table:
+    stops = any(curve.n_by_status["stopped"] for curve in comparison.all_curves)
     table = plain_table(
         "Trials",
-        ["configu-\nrations", "trials", "failed", "diverged", "steps", "time"],
-        "trials: one per configuration and seed; failed: with an error or out of memory; steps, "
-        "time: of all of them, shared stages apart",
+        ["configu-\nrations", "trials", "failed", "diverged"]
+        + ["stopped"] * stops
+        + ["steps", "time"],
+        "trials: one per configuration and seed; failed: with an error or out of memory; "
+        + "stopped: early, behind another configuration of the curve; " * stops
+        + "steps, time: of all of them, shared stages apart",
         with_choice=False,
     )
     for curve in _with_sections(table, comparison):
         n = curve.n_by_status
         counts = [curve.n_configs, sum(n.values()), n["failed"] + n["oom"], n["diverged"]]
+        counts += [n["stopped"]] * stops
         cells = [*(f"{count:,}" for count in counts), count_text(curve.n_steps)]
         table.add_row(Text(curve.label), *cells, duration_text(curve.wall_seconds))
     return table

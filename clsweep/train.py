@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from clsweep.nets import Net
     from clsweep.study import TrainingConfig
 
-__all__ = ["Diverged", "OptimiserState", "Trained", "train_phase"]
+__all__ = ["Diverged", "Looks", "OptimiserState", "Trained", "train_phase"]
 
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
@@ -63,6 +64,18 @@ class Trained(NamedTuple):
     n_steps: int
 
 
+class Looks(NamedTuple):
+    """What is shown of a phase while it runs; training is the same with and without it.
+
+    Attributes:
+        at: numbers of steps made, after which it is shown.
+        show: (steps made, what the phase would return as parameters if it ended there).
+    """
+
+    at: Set[int]
+    show: Callable[[int, Params], None]
+
+
 def train_phase(
     phase: Phase,
     params: Params,
@@ -79,6 +92,7 @@ def train_phase(
     optimiser: OptimiserState | None = None,
     task_of: Tensor | None = None,
     net: Net | None = None,
+    looks: Looks | None = None,
 ) -> Trained:
     """Run one phase of a method on one task.
 
@@ -102,6 +116,7 @@ def train_phase(
         optimiser: state to start from; None or empty for a new optimiser.
         task_of: task of every example of `data`, for joint training.
         net: the network whose batch norms the engine looks after; None if it has none.
+        looks: what is shown while it runs.
 
     Raises:
         Diverged: a loss is NaN or infinite.
@@ -116,17 +131,31 @@ def train_phase(
         for name, value in phase.open(params, memory, task).items()
         if not is_statistic(name)
     }
-    full = {**params, **trained}
+    full, own = {**params, **trained}, trained.keys() - params.keys()
     engine = _Engine(phase, trained, full, memory, hyper, training, task, trace, optimiser or {})
     order = Order(seed, task, training.batch_size, n_steps, training.augment)
     drawn = partial(_drawn, phase, engine, seed)
     for first_step, chunk in batches(data, scale, order, drawn, task_of, note):
-        losses = torch.stack([engine.step(batch) for batch in chunk])
-        _check_losses(losses, first_step, phase.name, task)
-    held = {name: value.detach() for name, value in full.items()}
+        losses = []
+        for step, batch in enumerate(chunk, first_step + 1):
+            losses.append(engine.step(batch))
+            if looks is not None and step in looks.at:
+                _check_losses(torch.stack(losses), first_step, phase.name, task)
+                looks.show(step, _closed(engine, own, net, renewed, data, scale)[0])
+        _check_losses(torch.stack(losses), first_step, phase.name, task)
+    closed, memory = _closed(engine, own, net, renewed, data, scale)
+    state = {k: v for k, v in engine.optimiser_state().items() if k.rpartition("/")[0] not in own}
+    return Trained(closed, memory, engine.trace(), state, n_steps)
+
+
+def _closed(
+    engine: _Engine, own: Set[str], net: Net | None, renewed: bool, data: Trainable, scale: Scale
+) -> tuple[Params, Memory]:
+    """Parameters and memory of a phase that ends here; `own` are the phase's own parameters."""
+    phase, hyper, task = engine.phase, engine.hyper, engine.task
+    held = {name: value.detach() for name, value in engine.full.items()}
     if net is not None and renewed:
         held = with_population(net, held, data, scale)
-    own = trained.keys() - params.keys()
     expected = {name: value for name, value in held.items() if name not in own}
     survey = phase.survey(engine.memory, hyper, task)
     if survey is not None:
@@ -139,8 +168,7 @@ def train_phase(
             closed = with_population(net, closed, data, scale)
         elif net.bn_mode == "batch":
             closed = restated(net, closed, data, scale)
-    state = {k: v for k, v in engine.optimiser_state().items() if k.rpartition("/")[0] not in own}
-    return Trained(closed, memory, engine.trace(), state, n_steps)
+    return closed, memory
 
 
 def _renews(phase: Phase, net: Net, params: Params) -> bool:

@@ -179,7 +179,8 @@ def common_seeds(records: Iterable[Record]) -> tuple[int, ...]:
     for record in records:
         trial = record["trial"]
         finished = done.setdefault(trial["seed"], set())
-        if trial["status"] == "ok":
+        # A trial that was stopped is answered: a seed in which many were is no unfinished seed.
+        if trial["status"] in ("ok", "stopped"):
             finished.add(trial["config_id"])
     ranked = sorted(done, key=lambda seed: (-len(done[seed]), seed))
 

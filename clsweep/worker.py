@@ -33,6 +33,7 @@ from clsweep.sequences import (
     on_device,
 )
 from clsweep.stages import Job, finetuned_key, source_key, statistics_key
+from clsweep.stopping import Watch
 from clsweep.study import Configuration, Study, configurations
 from clsweep.tasks import TaskSequence
 from clsweep.train import Diverged
@@ -70,7 +71,7 @@ class Outcome(NamedTuple):
     """What the driver hears of a job; everything else is in the stage or the record.
 
     Attributes:
-        status: 'ok', 'diverged', 'failed', 'oom', or 'abort' where the run cannot go on.
+        status: of `schema.STATUSES`, or 'abort' where the run cannot go on.
         message: what went wrong, for people.
         average_accuracy: mean validation accuracy over all tasks at the end, NaN for stages.
         wall_seconds: time spent computing.
@@ -254,16 +255,22 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     net = _net(context, sequence)
     method = methods.build(configuration.method, net)
     began, began_cpu = time.perf_counter(), time.process_time()
-    learnt = _learnt(context, configuration, job.seed, sequence, method)
+    settings = context.study.search
+    watched = settings.stops and bool(job.asked)
+    watch = Watch(settings, job.bars, len(sequence.tasks)) if watched else None
+    learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
     seconds = time.perf_counter() - began
     cpu_seconds = time.process_time() - began_cpu
     counters = {CPU_SECONDS: cpu_seconds, **dict(zip(CARRIED_BYTES, learnt.carried, strict=True))}
     if context.device == "cuda":
         counters[GPU_SECONDS] = seconds * context.memory_fraction
+    counters |= watch.counters if watch else {}
+    status = "stopped" if learnt.stopped else "ok"
     record = record_of(
         configuration,
         job.seed,
-        "ok",
+        status,
+        message=learnt.stopped,
         accuracy=learnt.rows,
         stages=job.needs,
         n_steps=learnt.n_steps,
@@ -276,7 +283,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         counters={**learnt.counters, **counters},
     )
     store.commit_record(context.out, record)
-    return Outcome("ok", "", _average_accuracy(learnt), seconds)
+    return Outcome(status, learnt.stopped, _average_accuracy(learnt), seconds)
 
 
 def _learnt(
@@ -285,22 +292,26 @@ def _learnt(
     seed: int,
     sequence: TaskSequence,
     method: Method,
+    watch: Watch | None,
 ) -> LearntSequence:
     training, hyper = configuration.training, configuration.hyper
     if method.joint:
         return learn_joint(method, sequence, training, hyper, seed)
     if not methods.entry_of(configuration.method).starts_from_source:
-        return learn_sequence(method, sequence, training, hyper, seed, None, {})
+        return learn_sequence(method, sequence, training, hyper, seed, None, {}, watch=watch)
     source = _source(context, source_key(context.study, configuration, seed))
     key = statistics_key(context.study, configuration, seed)
     statistics = _statistics(context, key) if key else {}
     key = finetuned_key(context.study, configuration, seed)
     finetuned = _finetuned(context, key) if key else None
-    return learn_sequence(method, sequence, training, hyper, seed, source, statistics, finetuned)
+    start = source, statistics, finetuned
+    return learn_sequence(method, sequence, training, hyper, seed, *start, watch)
 
 
 def _average_accuracy(learnt: LearntSequence) -> float:
-    """Mean validation accuracy over all tasks after the last."""
+    """Mean validation accuracy over all tasks after the last; NaN if it did not get there."""
+    if learnt.stopped:
+        return float("nan")
     last = max(row[0] for row in learnt.rows)
     final = [
         n / total
