@@ -2,6 +2,7 @@
 
     python benchmarks/early_stopping.py [--methods ewc,lwf,replay] [--margins 0.2,0.1,0.05,0.02]
         [--data mnist --data-root DIR] [--tasks 5] [--kind optuna] [--trials 24] [--out FOLDER]
+        [--same-asks-only] [--looks]
 
 Split digits (or MNIST), three seeds, one trial after the other in this process; no time is
 measured. Each method is searched by TPE over its knobs and the learning rate, or by `fill` over
@@ -15,23 +16,31 @@ Two comparisons per margin. *same asks*: the rule applied to the records of the 
 nothing, so that every difference is the rule's; *lost* counts points of its front that the rule
 stops with any seed. *own asks*: a search that was run with the margin, which asks for other
 configurations as soon as a trial has been stopped. A run that was cut short goes on.
+
+With `--looks`, what it costs to be looked at while the last task is learnt: processor time of one
+look over that of a trial that is not looked at, each the least of several rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from clsweep import fronts, runner
+from clsweep import benchmarks, fronts, methods, nets, runner
 from clsweep.curves import Curve, curve_of
+from clsweep.evaluation import evaluate
 from clsweep.progress import Progress
 from clsweep.schema import Record
 from clsweep.search import Search
+from clsweep.sequences import learn_sequence, learn_source, measure_source
 from clsweep.stopping import points_of, verdict, worst
 from clsweep.store import Store
 from clsweep.study import Study, parse_study
@@ -184,6 +193,34 @@ def _is_ok(record: Record) -> bool:
     return record["trial"]["status"] == "ok"
 
 
+def cost_of_a_look(method: str, given: argparse.Namespace, rounds: int = 7) -> float:
+    """Processor time of a look at a net without batch norm, over that of a whole trial."""
+    study = study_of(method, NEVER, given)
+    sequence = benchmarks.build(study.benchmark, given.data_root, 0)
+    net = nets.build(study.net, sequence.input_shape, sequence.heads)
+    built, hyper = methods.build(method, net), Search(study, [], set()).more()[0].hyper
+    source = learn_source(net, sequence, study.training, 0)
+    statistics = measure_source(built, sequence, source, hyper, 0)
+    last = len(sequence.tasks) - 1
+
+    def trial() -> None:
+        learn_sequence(built, sequence, study.training, hyper, 0, source, statistics)
+
+    def look() -> None:
+        evaluate(net.apply, source.params, sequence, last, ("validation",))
+
+    return _least_seconds(look, rounds) / _least_seconds(trial, rounds)
+
+
+def _least_seconds(work: Callable[[], None], rounds: int) -> float:
+    found = []
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        found.append(time.process_time() - began)
+    return min(found)
+
+
 def _share(name: str, n_learnt: int) -> float:
     """How much of a trial's training lies before a point; tasks are taken for equally long."""
     kind, _, value = name.partition(" ")
@@ -200,7 +237,14 @@ def main() -> None:
     parser.add_argument("--kind", default="optuna")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("results/early_stopping_benchmark"))
+    parser.add_argument("--same-asks-only", action="store_true")
+    parser.add_argument("--looks", action="store_true")
     given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.looks:
+        for method in given.methods.split(","):
+            print(f"{method:7s} a look takes {cost_of_a_look(method, given):.2%} of a trial")
+        return
     print(f"{given.data}, {given.tasks} tasks, {given.kind}, {given.trials} configurations")
     print("method  margin asks    stopped     steps  hypervolume  gap (without)  front (lost)")
     for method in given.methods.split(","):
@@ -209,7 +253,8 @@ def main() -> None:
         on_front = _ids_on_front(whole)
         for margin in map(float, given.margins.split(",")):
             found = {"same": replayed(study, records, margin)}
-            found["own"] = outcome(*searched(method, margin, given))
+            if not given.same_asks_only:
+                found["own"] = outcome(*searched(method, margin, given))
             for asks, one in found.items():
                 lost = len(on_front - {p.config_id for p in one.curve.points})
                 saved = 1 - one.steps / whole.steps

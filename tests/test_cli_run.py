@@ -179,6 +179,7 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
     [
         ({}, 0, "4 of 5 trials done, 3 by this run in 2 min"),
         ({"n_failed": 1, "n_oom": 2}, 1, "not ok: 1 failed, 2 out of memory"),
+        ({"n_stopped": 2}, 0, "2 trials stopped: behind another configuration"),
         ({"interrupted": True, "n_failed": 1}, 130, "stopped early"),
         ({"terminated": True}, 143, "the same command again, for study.toml"),
         ({"seconds_saved": 61.0}, 0, "7 times reused, which saved 1 min 1 s"),

@@ -21,7 +21,7 @@ from clsweep.configurations import Configuration, configurations
 from clsweep.errors import StudyError
 from clsweep.optuna_export import export_optuna
 from clsweep.records import record_of
-from clsweep.samplers import Ask, _trials, distributions, suggestion
+from clsweep.samplers import Ask, Told, _trials, distributions, suggestion
 from clsweep.schema import Record, check_record
 from clsweep.search import Search
 from clsweep.sequences import learn_sequence, learn_source, measure_source
@@ -35,6 +35,7 @@ from clsweep.stopping import (
     points_of,
     stands,
     verdict,
+    worst,
 )
 from clsweep.store import Store
 from clsweep.study import Study, parse_study, resolved_toml, study_identity
@@ -245,6 +246,13 @@ def test_points_are_read_from_validation_rows_by_hand() -> None:
     assert found["task 1"] == pytest.approx((0.6, 0.8))
     assert found["task 2"] == pytest.approx((0.35, 0.7))
     assert found["last 0.5"] == (0.25, 0.75)
+
+
+def test_a_yardstick_is_as_good_as_its_worst_seed_in_each_accuracy() -> None:
+    first = {"task 1": (0.9, 0.6), "task 2": (0.5, 0.5)}
+    second = {"task 1": (0.7, 0.8), "last 0.5": (0.4, 0.4)}
+    assert worst([first, second]) == {"task 1": (0.7, 0.6)}
+    assert worst([first]) == first
 
 
 def test_what_a_job_carries_decides_like_all_yardsticks_together() -> None:
@@ -484,6 +492,15 @@ def test_a_stopped_configuration_is_a_pruned_trial_and_spent_budget(tmp_path: Pa
         study_name="stopped: EWC", storage=f"sqlite:///{tmp_path / 'file.db'}"
     )
     assert Counter(t.state for t in loaded.trials) == states
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "qmc", "random"])
+def test_a_sampler_that_knows_little_but_what_was_stopped_goes_on(sampler: str) -> None:
+    study = searched(trials=40)
+    axes = space_of(study, study.methods[1]).axes
+    points = [{"lam": float(10 + i), "training.lr": 0.1} for i in range(30)]
+    told = [Told(points[0], (0.8, 0.7)), *(Told(p, None, stopped=True) for p in points[1:])]
+    assert suggestion(axes, Ask(sampler, 0, "EWC", 30, 40), told, []) not in points
 
 
 def test_it_is_no_candidate_and_its_seed_is_not_left_out() -> None:
