@@ -65,9 +65,10 @@ training = {{ lr = [0.01, 0.1] }}
 [[methods]]
 name = "lwf"
 """
-TUNED = "training = { lr = [0.01, 0.1] }\n"
-FILL = 'kind = "fill"\ntrials = {trials}\nat_once = {at_once}\n'
 RANDOM = 'kind = "optuna"\nsampler = "random"\ntrials = {trials}\nat_once = {at_once}\n'
+TUNED = "training = { lr = [0.01, 0.1] }\n"
+TPE = RANDOM.replace("random", "tpe")
+FILL = 'kind = "fill"\ntrials = {trials}\nat_once = {at_once}\n'
 STOPS = "stop_margin = {margin}\nstop_checks = 2\n"
 
 
@@ -82,7 +83,7 @@ def searched(
     search = kind.format(trials=trials, at_once=at_once)
     search += STOPS.format(margin=margin) if margin < 1 else ""
     text = STUDY.format(seeds=seeds, tasks=N_TASKS, search=search)
-    return parse_study(text.replace(TUNED, "") if kind != RANDOM else text)
+    return parse_study(text.replace(TUNED, "") if kind == FILL else text)
 
 
 # --------------------------------------------------------- a world in which trials cost nothing
@@ -330,9 +331,11 @@ def _by_hand(record: Record) -> dict[str, tuple[float, float]]:
     return found
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_killed_anywhere_and_on_any_number_of_workers_the_same_is_stopped(at_once: int) -> None:
-    study = searched(at_once=at_once)
+@pytest.mark.parametrize(("kind", "at_once"), [(RANDOM, 1), (RANDOM, 3), (TPE, 1), (FILL, 2)])
+def test_killed_anywhere_and_on_any_number_of_workers_the_same_is_stopped(
+    kind: str, at_once: int
+) -> None:
+    study = searched(at_once=at_once, kind=kind, trials=16)
     whole = work(study)
     assert {"ok", "stopped"} == statuses(whole).keys()
     rng = random.Random(at_once)
