@@ -331,7 +331,11 @@ def _by_hand(record: Record) -> dict[str, tuple[float, float]]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "at_once"), [(RANDOM, 1), (RANDOM, 3), (TPE, 1), (FILL, 2)])
+@pytest.mark.parametrize(
+    ("kind", "at_once"),
+    [(RANDOM, 1), (RANDOM, 3), (TPE, 1), (FILL, 2)],
+    ids=["random", "random, three at once", "tpe", "fill, two at once"],
+)
 def test_killed_anywhere_and_on_any_number_of_workers_the_same_is_stopped(
     kind: str, at_once: int
 ) -> None:
