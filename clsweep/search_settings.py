@@ -104,7 +104,8 @@ class SearchConfig(Section):
             ge=0,
             le=20,
             description="how often a trial is looked at while it learns the last task, besides "
-            "after every task; each look is an evaluation on validation data (stop_margin < 1)",
+            "after every task; each look is an evaluation on validation data and, with batch "
+            "norm, a pass over the task's training data (stop_margin < 1)",
         ),
     ] = 1
 
