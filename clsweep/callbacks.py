@@ -91,7 +91,7 @@ def tracked_trial(
         metrics["validation_target_accuracy"] = target
     knobs = "".join(f", {key} = {value:.6g}" for key, value in configuration.knobs.items())
     name = f"{job.label}{knobs}, seed {job.seed}"
-    return TrackedTrial(job.key, name, parameters, metrics, outcome.status == "ok")
+    return TrackedTrial(job.key, name, parameters, metrics, outcome.status in ("ok", "stopped"))
 
 
 class Callbacks(Listener):

@@ -92,6 +92,7 @@ class Status:
         n_diverged: of those, that diverged.
         n_failed: of those, that failed.
         n_oom: of those, that ran out of memory.
+        n_stopped: of those, that were stopped early, which is no failure.
         n_running: trials at work.
         n_to_come: all others.
         n_left_behind: of those, that a run had started which was killed.
@@ -117,6 +118,7 @@ class Status:
     n_diverged: int
     n_failed: int
     n_oom: int
+    n_stopped: int
     n_running: int
     n_to_come: int
     n_left_behind: int
@@ -133,7 +135,7 @@ class Status:
         """3 if trials are to come and no run is at work, 1 if a trial is not ok, else 0."""
         if self.state == "stopped":
             return 3
-        return int(self.n_done > self.n_ok)
+        return int(self.n_done > self.n_ok + self.n_stopped)
 
 
 def plain(status: Status) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from clsweep.errors import StoreError
 from clsweep.glance import Ended, FolderReader, Glance, Started
 from clsweep.lock_state import LockState
 from clsweep.methods import METHODS
+from clsweep.schema import STATUSES
 from clsweep.stages import trial_id
 from clsweep.status import FORMAT, Curve, Error, Running, Status
 from clsweep.study import Configuration, Study, configurations, stored_study
@@ -112,8 +113,10 @@ class StatusReader:
         ours = {key: seen.ended[key] for key in asked.trials if key in seen.ended}
         started = {key: mark for key, mark in seen.started.items() if key in asked.trials}
         at_work = {key: mark for key, mark in started.items() if _is_of(mark, seen.lock)}
-        done = {key: end for key, end in ours.items() if key not in at_work}
-        counts = {status: 0 for status in ("ok", "diverged", "failed", "oom")}
+        # Without early stopping, what it has stopped is to be run again.
+        stands = [key for key, e in ours.items() if e.status != "stopped" or study.search.stops]
+        done = {key: ours[key] for key in stands if key not in at_work}
+        counts = dict.fromkeys(STATUSES, 0)
         for end in done.values():
             counts[end.status] += 1
         n_trials = len(asked.trials) + sum(asked.to_add.values())
@@ -163,7 +166,7 @@ class StatusReader:
         return tuple(found)
 
     def _errors(self, study: Study, done: Mapping[str, Ended]) -> tuple[Error, ...]:
-        bad = [end for end in done.values() if end.status != "ok"]
+        bad = [end for end in done.values() if end.status not in ("ok", "stopped")]
         # What is not folded yet is newer than what is.
         bad.sort(key=lambda e: (e.written_at or 0.0, e.finished_at, e.trial_id), reverse=True)
         found = []
@@ -234,7 +237,7 @@ def _curves(
         count = counts[configuration.label]
         count[0] += 1
         count[1] += key in done
-        count[2] += key in done and done[key].status != "ok"
+        count[2] += key in done and done[key].status not in ("ok", "stopped")
         count[3] += key in at_work
     for label, n in asked.to_add.items():
         counts[label][0] += n

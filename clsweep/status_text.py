@@ -41,8 +41,9 @@ def status_view(status: Status) -> Group:
 
 def _head(s: Status) -> list[str]:
     at_most = "at most " if s.is_upper_limit else ""
-    bad = ((s.n_failed, "failed"), (s.n_diverged, "diverged"), (s.n_oom, "out of memory"))
-    not_ok = "".join(f", {n} {word}" for n, word in bad if n)
+    ends = [(s.n_failed, "failed"), (s.n_diverged, "diverged"), (s.n_oom, "out of memory")]
+    ends.append((s.n_stopped, "stopped early"))
+    not_ok = "".join(f", {n} {word}" for n, word in ends if n)
     left = f", of which {s.n_left_behind} had begun in a run that ended" if s.n_left_behind else ""
     lines = [
         f"study {s.study} in {s.folder}: {_state(s)}",

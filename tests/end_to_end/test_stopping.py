@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from clsweep.status_reader import StatusReader
 from clsweep.stopping import LEAD
 
 from .studies import accuracy_bytes, clsweep, clsweep_apart, start, trials, wait_for
@@ -116,6 +117,16 @@ def test_a_run_that_was_killed_stops_the_same(inline: tuple[Path, str], tmp_path
     clsweep("run", path, "--inline", "--out", out)
     assert results(out) == results(inline[0])
     assert accuracy_bytes(out) == accuracy_bytes(inline[0])
+
+
+def test_a_status_tells_what_was_stopped_from_what_failed(inline: tuple[Path, str]) -> None:
+    out, _ = inline
+    n = len(stopped(out))
+    seen = StatusReader(out).read(0.0)
+    assert (seen.n_done, seen.n_ok, seen.n_stopped, seen.n_to_come) == (34, 34 - n, n, 0)
+    assert (seen.errors, seen.exit_code, seen.state) == ((), 0, "finished")
+    assert [curve.n_not_ok for curve in seen.curves] == [0, 0, 0]
+    assert f"{34 - n} ok, {n} stopped early" in clsweep("status", out)
 
 
 def test_report_counts_what_was_stopped_and_promises_nothing(inline: tuple[Path, str]) -> None:
