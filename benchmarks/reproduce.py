@@ -43,7 +43,8 @@ from clsweep.measures import (
     target_accuracy,
 )
 from clsweep.store import Store
-from clsweep.study import Study, configurations, load_study, tomllib
+from clsweep.study import Study, configurations, load_study
+from clsweep.study_files import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "reproduce"

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from clsweep.disk import disk_errors
+from clsweep.disk import disk_errors, through_no_link
 
 __all__ = ["attempts", "attempts_path", "mark_attempt"]
 
@@ -24,7 +24,7 @@ def mark_attempt(directory: Path, trial_id: str) -> int:
     path = attempts_path(directory, trial_id)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        with open(path, "ab", opener=through_no_link) as file:
             file.write(f"{socket.gethostname()} {os.getpid()}\n".encode())
             file.flush()
             os.fsync(file.fileno())

@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["bind", "check_binding", "study_table"]
+__all__ = ["bind", "check_binding", "check_there", "study_table"]
 
 _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
@@ -110,10 +110,31 @@ def _holds_trials(directory: Path) -> bool:
     return any(directory.glob("*.parquet")) or any((directory / "records").glob("*.json"))
 
 
+def check_there(directory: Path) -> None:
+    """Refuse to go on in a folder that somebody has removed, or emptied, since it was bound.
+
+    What is committed there would make a new folder, of which nobody knows the study.
+
+    Args:
+        directory: the results folder of a run that is at work.
+
+    Raises:
+        StoreError: it is no results folder any more.
+    """
+    if not (directory / "versions.json").exists():
+        raise StoreError(
+            "the results folder was removed while the run was at work",
+            where=str(directory),
+            next_step="run the same command again; what was in the folder is computed anew",
+        )
+
+
 def _check_empty(directory: Path) -> None:
     if not directory.is_dir():
         return
     others = sorted(p.name for p in directory.iterdir() if not p.name.startswith("."))
+    if set(others) <= {"records", "stages"} and not any((directory / "records").glob("*.json")):
+        return  # what the last jobs of a run have left whose folder was removed
     if others:
         raise StoreError(
             f"the folder is not empty and holds no clsweep results: {', '.join(others[:5])}",

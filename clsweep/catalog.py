@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from clsweep.dataset_specs import DATASETS, DatasetSpec, data_root, dataset_spec
 from clsweep.errors import StudyError
+from clsweep.schema import MAX_TASKS
 
 if TYPE_CHECKING:
     from numpy import int64, uint64
@@ -83,7 +84,7 @@ class BenchmarkConfig(BaseModel):
     dataset: str = Field(
         "digits", description="data set: a name that `clsweep benchmarks` lists, or folder:PATH"
     )
-    n_tasks: int = Field(2, ge=2, description="number of tasks")
+    n_tasks: int = Field(2, ge=2, le=MAX_TASKS, description="number of tasks")
     scenario: Literal["task", "domain", "class"] = Field(
         "task",
         description="'task': a head per task; 'domain': one shared head; "

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 MAX_CONFIGURATIONS = 100_000
+MAX_TRIALS = 300_000  # a plan holds about 3 kB per trial
 
 
 @dataclass(frozen=True)
@@ -203,12 +204,11 @@ def check_configurations(study: Study) -> None:
     """
     searched = searched_requests(study)
     n_asked = sum(_n_points(request) for request in study.methods if request not in searched)
-    if n_asked > MAX_CONFIGURATIONS:
-        raise mistake(
-            f"the grids hold {n_asked} configurations",
-            expected=f"at most {MAX_CONFIGURATIONS}",
-            at=("methods",),
-        )
+    n_trials = (n_asked + len(searched) * study.search.trials) * len(study.seeds)
+    bounds = (("methods", n_asked, "configurations", MAX_CONFIGURATIONS),)
+    for key, n, word, most in (*bounds, ("seeds", n_trials, "trials", MAX_TRIALS)):
+        if n > most:
+            raise mistake(f"the grids hold {n} {word}", expected=f"at most {most}", at=(key,))
     first: dict[str, int] = {}
     for index, configuration in _expanded(study):
         if configuration.id in first:

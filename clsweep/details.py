@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clsweep import measures
 from clsweep.comparison import Comparison
+from clsweep.printable import printable
 from clsweep.rows import n_tasks_of
 from clsweep.schema import Record
 
@@ -103,7 +104,7 @@ def _failures(records: Sequence[Record]) -> Iterator[Failure]:
         (
             record["config"]["label"],
             record["trial"]["status"],
-            next(iter(record["trial"]["message"].splitlines()), "")[:_LONGEST_MESSAGE],
+            printable(next(iter(record["trial"]["message"].splitlines()), "")[:_LONGEST_MESSAGE]),
         )
         for record in records
         if record["trial"]["status"] not in ("ok", "stopped")
@@ -117,7 +118,8 @@ def _study_files(directories: Sequence[Path]) -> Iterator[tuple[str, str]]:
         # Not the whole path: a page is handed on, and its reader has other folders.
         name = f"{directory.resolve().name}/study.toml"
         try:
-            yield name, (directory / "study.toml").read_bytes().decode("utf-8", "replace")
+            text = (directory / "study.toml").read_bytes().decode("utf-8", "replace")
+            yield name, printable(text)
         except OSError as error:
             yield name, f"cannot be read: {error.strerror or error}"
 

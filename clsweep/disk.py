@@ -12,7 +12,7 @@ from typing import IO
 
 from clsweep.errors import StoreError
 
-__all__ = ["FolderLock", "disk_errors", "write_atomically"]
+__all__ = ["FolderLock", "disk_errors", "through_no_link", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -30,7 +30,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with open(temporary, "wb", opener=through_no_link) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -40,6 +40,19 @@ def write_atomically(path: Path, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+def through_no_link(path: str, flags: int) -> int:
+    """For `open`: fails where the file is a symbolic link.
+
+    In a folder that others may write to, a link that waits under the name of our file would lead
+    what we write into any file of ours.
+
+    Args:
+        path: the file to write to.
+        flags: of `os.open`.
+    """
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextlib.contextmanager
@@ -80,7 +93,7 @@ class FolderLock:
 
         path = directory / ".lock"
         with disk_errors(path):
-            self._file: IO[str] = path.open("a+", encoding="utf-8")
+            self._file: IO[str] = open(path, "a+", encoding="utf-8", opener=through_no_link)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from clsweep.printable import printable, shortened
+from clsweep.redaction import without_secrets
+
 __all__ = [
     "CacheError",
     "ClsweepError",
@@ -29,6 +32,11 @@ class ClsweepError(Exception):
     def __init__(
         self, found: str, *, expected: str = "", where: str = "", next_step: str = ""
     ) -> None:
+        # Whatever a file, a library or a user said may be among it.
+        found, expected, where, next_step = (
+            shortened(printable(without_secrets(part)))
+            for part in (found, expected, where, next_step)
+        )
         lines = [found]
         if expected:
             lines.append(f"  expected: {expected}")

@@ -26,6 +26,7 @@ from clsweep.settings import Section, TrainingConfig
 from clsweep.study_errors import as_toml, mistake
 
 __all__ = [
+    "MAX_RANGE_VALUES",
     "REQUESTS",
     "AnyRequest",
     "MethodRequest",
@@ -156,7 +157,7 @@ def _check_n(n: Any) -> None:
         raise mistake(f"n = {as_toml(n)}", expected="a whole number of values", at=("n",))
     if not 2 <= n <= MAX_RANGE_VALUES:
         raise mistake(
-            f"n = {n} values in a range",
+            f"n = {as_toml(n)} values in a range",
             expected=f"2 to {MAX_RANGE_VALUES}; a single value is written without a range",
             at=("n",),
         )
@@ -166,6 +167,11 @@ def _check_ends(low: float, high: float, *, log: bool) -> None:
     if low >= high:
         word = "empty" if low == high else "reversed"
         raise mistake(f"the range is {word}: low = {low}, high = {high}", expected="low < high")
+    if math.isinf(float(high) - float(low)):
+        raise mistake(
+            f"the range from {low} to {high} is wider than any number",
+            expected="ends whose difference is a number",
+        )
     if log and low <= 0:
         raise mistake(
             f"a logarithmic range cannot start at {low}",

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from clsweep.disk import disk_errors
+from clsweep.disk import disk_errors, through_no_link
 from clsweep.errors import StoreError
 
 __all__ = [
@@ -91,7 +91,7 @@ def add_look(directory: Path, by: str, n_trials: int, now: datetime) -> None:
     torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
     data = (b"\n" if torn else b"") + json.dumps(line).encode() + b"\n"
     with disk_errors(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = through_no_link(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(descriptor, data)
             os.fsync(descriptor)

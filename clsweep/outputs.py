@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from clsweep.disk import write_atomically
 from clsweep.errors import StudyError, closest_name
-from clsweep.plain_tables import csv_bytes, latex_bytes, plain_tables
+from clsweep.plain_tables import FORMULA_STARTS, csv_bytes, latex_bytes, plain_tables
 from clsweep.summary import tables
 
 if TYPE_CHECKING:
@@ -99,8 +99,13 @@ def _table_files(data: ReportData, formats: Sequence[str]) -> Iterator[tuple[str
 
 def _points_csv(points: pa.Table) -> bytes:
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import csv
 
+    starts = "".join(FORMULA_STARTS).replace("-", r"\-")
+    for name in ("label", "method"):
+        texts = pc.replace_substring_regex(points[name], f"^([{starts}])", r"'\1")
+        points = points.set_column(points.column_names.index(name), name, texts)
     sink = pa.BufferOutputStream()
     csv.write_csv(points, sink)
     return bytes(sink.getvalue())

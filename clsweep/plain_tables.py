@@ -16,8 +16,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["PlainTable", "csv_bytes", "latex_bytes", "plain", "plain_tables"]
+__all__ = ["FORMULA_STARTS", "PlainTable", "csv_bytes", "latex_bytes", "plain", "plain_tables"]
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _ERROR = " ± "
 # Of the characters that tables use, those that LaTeX wants to be spelt out.
 _LATEX = {
@@ -103,6 +104,9 @@ def plain(table: Table) -> PlainTable:
 def csv_bytes(table: PlainTable) -> bytes:
     """Comma-separated values; `mean ± error` becomes two columns, a heading row a column.
 
+    A spreadsheet computes what starts with `=`, `+`, `-` or `@`: in columns of text, an apostrophe
+    before it keeps it text.
+
     Args:
         table: what is written, without title and caption.
     """
@@ -123,9 +127,9 @@ def csv_bytes(table: PlainTable) -> bytes:
             group = row[0]
             continue
         cells = [group] if has_headings else []
-        for cell, split in zip(row, with_error, strict=True):
+        for cell, split, number in zip(row, with_error, table.is_number, strict=True):
             mean, _, error = cell.partition(_ERROR)
-            cells += [mean, error] if split else [cell]
+            cells += [mean, error] if split else [cell if number else _no_formula(cell)]
         writer.writerow(cells)
     return out.getvalue().encode()
 
@@ -154,6 +158,10 @@ def latex_bytes(table: PlainTable) -> bytes:
             lines.append(_latex_row(row))
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(lines).encode()
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+from clsweep.printable import printable
 from clsweep.wording import duration
 
 if TYPE_CHECKING:
@@ -294,5 +295,5 @@ def _best_table(best: dict[str, float]) -> Table:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     return line if len(line) <= 300 else line[:297] + "..."

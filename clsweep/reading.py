@@ -12,6 +12,7 @@ from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
 from clsweep.ledger import Look, Shown, changes_text, looks, study_hash
+from clsweep.printable import printable
 from clsweep.schema import Record, trial_id_of
 from clsweep.store import Store
 
@@ -55,7 +56,7 @@ class Results:
     @property
     def name(self) -> str:
         """The study's name."""
-        return str(self.study.get("name", self.directory.name))
+        return printable(str(self.study.get("name", self.directory.name)))
 
     @property
     def labels(self) -> list[str]:
@@ -202,7 +203,7 @@ def benchmark_text(benchmark: Mapping[str, Any]) -> str:
         parts.append(f"{benchmark['n_tasks']} tasks")
     if "scenario" in benchmark:
         parts.append(f"{benchmark['scenario']}-incremental")
-    return ", ".join(parts)
+    return printable(", ".join(parts))
 
 
 def chance_of(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from clsweep.redaction import without_secrets
 from clsweep.schema import SCHEMA_VERSION
 from clsweep.stages import trial_id
 
@@ -60,7 +61,8 @@ def record_of(
         "method": configuration.method,
         "seed": seed,
         "status": status,
-        "message": message,
+        # A table is handed on: what an exception quotes of a URL or the environment is not.
+        "message": without_secrets(message),
         "n_steps": 0,
         "wall_seconds": 0.0,
         "peak_memory_bytes": 0,

@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from clsweep.errors import StoreError
+from clsweep.printable import is_printable
 
 __all__ = [
     "ACCURACY_COLUMNS",
@@ -35,6 +36,7 @@ __all__ = [
     "Record",
     "bad_record",
     "check_date",
+    "check_names",
     "check_record",
     "check_values",
     "check_version",
@@ -154,8 +156,9 @@ def check_record(record: Any, where: str = "") -> None:
     for key in ("config_id", "method"):
         if record["config"][key] != record["trial"][key]:
             raise bad_record(f"config.{key} and trial.{key} differ", where)
-    for part, name in (("config", "hyper"), ("config", "training")):
-        check_values(record[part][name], name, where)
+    for name in ("hyper", "training"):
+        check_values(record["config"][name], name, where)
+    check_names((record["config"]["label"], *record["config"]["knobs"]), "config", where)
     for name, value in record["config"]["knobs"].items():
         if not is_number(value) or not math.isfinite(value):
             raise bad_record(f"config.knobs.{name} is {value!r}, not a number", where)
@@ -179,9 +182,25 @@ def check_values(part: Any, name: str, where: str) -> None:
     sound = {"versions": _is_text, "counters": is_number}.get(name, _is_setting)
     if not isinstance(part, dict):
         raise bad_record(f"'{name}' is not an object", where)
+    check_names(part, name, where)
     for key, value in part.items():
         if not sound(value):
             raise bad_record(f"{name}.{key} is {value!r}", where)
+
+
+def check_names(names: Iterable[str], part: str, where: str) -> None:
+    """Refuse names that would drive the terminal, or break the figure, in which they stand.
+
+    Args:
+        names: labels, keys, and the like; not messages.
+        part: of the record, for the message.
+        where: the file it came from, for the message.
+
+    Raises:
+        StoreError: one of them holds control characters.
+    """
+    if not is_printable("".join(names)):
+        raise bad_record(f"a name in '{part}' holds control characters", where)
 
 
 def check_date(text: str, where: str) -> None:
@@ -253,6 +272,8 @@ def _check_trial(trial: Mapping[str, Any], where: str) -> None:
         raise bad_record(f"trial.status is '{trial['status']}', not one of {STATUSES}", where)
     if not all(isinstance(stage, str) for stage in trial["stages"]):
         raise bad_record("trial.stages holds something other than strings", where)
+    names = (trial["label"], trial["method"], trial["device"], *trial["stages"])
+    check_names(names, "trial", where)
     for name in ("versions", "counters"):
         check_values(trial[name], name, where)
     for key in COUNTS:
@@ -267,7 +288,7 @@ def is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and is_printable(value)
 
 
 def _is_setting(value: Any) -> bool:
@@ -275,7 +296,7 @@ def _is_setting(value: Any) -> bool:
         return not any(isinstance(item, list) for item in value) and all(map(_is_setting, value))
     if isinstance(value, float):
         return math.isfinite(value)
-    return value is None or isinstance(value, (str, int))
+    return value is None or isinstance(value, int) or _is_text(value)
 
 
 def _check_accuracy(rows: Any, where: str) -> None:

@@ -29,6 +29,7 @@ from clsweep.attempts import attempts_path
 from clsweep.disk import FolderLock, disk_errors, write_atomically
 from clsweep.errors import StoreError
 from clsweep.integrity import record_bytes, record_from_bytes
+from clsweep.printable import printable
 from clsweep.schema import NewerSchemaError, Record, bad_record, normalized
 
 if TYPE_CHECKING:
@@ -297,12 +298,12 @@ class Store:
                 raise PermissionError("only looked at")
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
-            moved = f"moved to {target.relative_to(self.directory)}"
+            moved = f"moved to {printable(str(target.relative_to(self.directory)))}"
         except OSError as refused:
             moved = f"left where it is: {refused.strerror or refused}"
         self.warnings.append(
-            f"the record of trial {path.stem} is damaged ({error.found}); it was {moved}, "
-            "and the trial counts as not done"
+            f"the record of trial {printable(path.stem)} is damaged ({error.found}); "
+            f"it was {moved}, and the trial counts as not done"
         )
 
     def _table(self, name: str) -> pa.Table | None:

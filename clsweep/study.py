@@ -7,10 +7,8 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-import re
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,20 +25,16 @@ from clsweep.configurations import (
     study_identity,
 )
 from clsweep.errors import StudyError
-from clsweep.grid import AnyRequest, MethodRequest
+from clsweep.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest
 from clsweep.methods import METHODS
 from clsweep.net_files import weights_file
 from clsweep.net_sizes import benchmark_shape, check_image
+from clsweep.printable import is_printable
 from clsweep.search_settings import SearchConfig
 from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
 from clsweep.space import check_spaces, opened_methods
-from clsweep.study_errors import Loc, as_toml, key_path, mistake, place, study_error
-from clsweep.study_files import file_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from clsweep.study_errors import as_toml, key_path, mistake, place, study_error
+from clsweep.study_files import file_text, leaves, toml_tables
 
 __all__ = [
     "Configuration",
@@ -59,13 +53,15 @@ __all__ = [
 ]
 
 MAX_SEEDS = 10_000
+# Of all ranges together: each is expanded before anything is known of how they combine.
+MAX_VALUES = 1_000_000
 
 
 def _seed_list(raw: Any) -> Any:
     if isinstance(raw, int) and not isinstance(raw, bool):
         if not 1 <= raw <= MAX_SEEDS:
             raise mistake(
-                f"seeds = {raw}",
+                f"seeds = {as_toml(raw)}",
                 expected=f"a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds",
             )
         return tuple(range(raw))
@@ -179,14 +175,23 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
 
 def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
     """The study in a TOML text, unchecked against its data, and the text's tables."""
-    raw = _parsed_toml(text, where)
-    for loc, value in _leaves(raw):
+    raw = toml_tables(text, where)
+    n_values = 0
+    for loc, value in leaves(raw):
+        if loc[-1] == "n" and type(value) is int:
+            n_values += min(max(value, 0), MAX_RANGE_VALUES)
         if isinstance(value, float) and not math.isfinite(value):
             raise StudyError(
                 f"{key_path(raw, loc)} = {value}",
                 expected="a finite number",
                 where=place(raw, loc, where),
             )
+    if n_values > MAX_VALUES:
+        raise StudyError(
+            f"the ranges hold {n_values} values",
+            expected=f"at most {MAX_VALUES} in all",
+            where=where,
+        )
     try:
         return Study.model_validate(raw), raw
     except ValidationError as error:
@@ -196,6 +201,12 @@ def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
 def _check_labels(methods: tuple[MethodRequest, ...]) -> None:
     first: dict[str, int] = {}
     for index, request in enumerate(methods):
+        if not is_printable(request.label):
+            raise mistake(
+                f"the label {request.label!r} holds characters that drive a terminal",
+                expected="characters that can be seen",
+                at=("methods", index, "label"),
+            )
         if request.label in first:
             raise mistake(
                 f"methods[{first[request.label]}] is labelled '{request.label}' as well",
@@ -289,34 +300,3 @@ def _in_file(error: StudyError, where: str) -> StudyError:
     if f"\n{label}" not in text:
         return StudyError(text, where=where)
     return StudyError(text.replace(f"\n{label}", f"\n{label}{where}: ", 1))
-
-
-def _parsed_toml(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        line = re.search(r"at line (\d+)", str(error))
-        quoted = text.splitlines()[int(line[1]) - 1].strip() if line else ""
-        expected, next_step = "", "strings need quotes; numbers, true and false do not"
-        if re.search("overwrite|twice", str(error)):
-            is_methods = quoted.startswith(("[methods", "[[methods"))
-            double = "[[methods]], in double brackets, for every method"
-            expected, next_step = double if is_methods else "every key and table once", ""
-        raise StudyError(
-            f"not TOML: {error}",
-            expected=expected,
-            where=f"{where}: {quoted}" if quoted else where,
-            next_step=next_step,
-        ) from None
-
-
-def _leaves(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
-    """(location, value) of every scalar in a parsed file."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, (*loc, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*loc, index))
-    else:
-        yield loc, value

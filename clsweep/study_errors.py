@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 Loc = tuple[int | str, ...]
+_LONGEST_INT = 10**60
+# A list of the wrong kind is one complaint per value, and each is compared with the others.
+_MOST_DETAILS = 100
 _TYPE_WORDS = {
     "float_type": "a number",
     "float_parsing": "a number",
@@ -111,7 +114,7 @@ def study_error(
         where: the file, for the message.
         root: the model of the whole file; the known keys of a table are looked up in it.
     """
-    details = error.errors(include_url=False)
+    details = error.errors(include_url=False)[:_MOST_DETAILS]
     locs = [_full_loc(detail) for detail in details]
     paths = [key_path(raw, loc) for loc in locs]
     found, expected, next_step = _in_words(details[0], locs[0], paths[0], raw, root)
@@ -301,6 +304,8 @@ def as_toml(value: Any) -> str:
         text = "{" + ", ".join(f"{k} = {as_toml(v)}" for k, v in value.items()) + "}"
     elif isinstance(value, list | tuple):
         text = "[" + ", ".join(as_toml(v) for v in value) + "]"
+    elif isinstance(value, int) and abs(value) > _LONGEST_INT:
+        text = f"a whole number of {value.bit_length()} bits"  # Python refuses to write it
     else:
         text = str(value)
     return text if len(text) <= 70 else text[:67] + "..."

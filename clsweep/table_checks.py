@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
+from clsweep.printable import UNFIT_NAME
 from clsweep.schema import COUNTS, MAX_TASKS, SPLITS, STATUSES
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fault_between", "fault_in", "trials_in"]
 
+_NAMES = ("config_id", "label", "method", "device")
 _KEYS = ("config_id", "seed", "after_task", "on_task", "split")
 
 
@@ -42,6 +44,8 @@ def fault_in(table: pa.Table, name: str, columns: Mapping[str, pa.DataType]) -> 
             return f"column {column} is of type {table.schema.field(column).type}, not {kind}"
         if table[column].null_count:
             return f"column {column} has rows without a value"
+        if column in _NAMES and _is_unfit(table[column]):
+            return f"column {column} holds control characters"
     return _CHECKS[name](table)
 
 
@@ -81,6 +85,15 @@ def trials_in(accuracy: pa.Table) -> set[str]:
     names = owners.dictionary.to_pylist()
     pairs = zip(code[is_first].tolist(), seed[is_first].tolist(), strict=True)
     return {trial_id_of(names[c], s) for c, s in pairs}
+
+
+def _is_unfit(names: pa.ChunkedArray) -> bool:
+    """Whether a name would drive a terminal; each is looked at once."""
+    import pyarrow.compute as pc
+
+    return bool(
+        pc.any(pc.match_substring_regex(pc.unique(names), UNFIT_NAME), min_count=0).as_py()
+    )
 
 
 def _fault_in_accuracy(table: pa.Table) -> str:

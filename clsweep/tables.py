@@ -19,6 +19,7 @@ from clsweep.schema import (
     TRIAL_TYPES,
     Record,
     check_date,
+    check_names,
     check_values,
     check_version,
 )
@@ -248,6 +249,7 @@ def _trials_of(table: pa.Table) -> list[dict[str, Any]]:
     for row in rows:
         row.update({name: _object(row[name], name) for name in _JSON_TRIAL_FIELDS})
         check_date(row["finished_at"], "trials.parquet")
+        check_names(row["stages"], "stages", "trials.parquet")
     return rows
 
 
@@ -260,6 +262,13 @@ def _object(text: str, name: str) -> dict[str, Any]:
         raise _damaged_table(f"no sound JSON: {error}", where) from error
     check_values(found, name, where)
     return dict(found)
+
+
+def _names(knobs: list[Any]) -> list[str]:
+    if not all(isinstance(name, str) for name in knobs):
+        raise _damaged_table("a knob has no name", "column knobs of a result table")
+    check_names(knobs, "knobs", "column knobs of a result table")
+    return knobs
 
 
 def _kept_trials(
@@ -275,7 +284,7 @@ def _config_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "method": row["method"],
         "hyper": _object(row["hyper"], "hyper"),
         "training": _object(row["training"], "training"),
-        "knobs": dict(zip(row["knobs"], row["knob_values"], strict=True)),
+        "knobs": dict(zip(_names(row["knobs"]), row["knob_values"], strict=True)),
         "is_reference": row["is_reference"],
     }
 

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import torch
 
-from clsweep import attempts, benchmarks, cache, methods, nets, stage_files, store
+from clsweep import attempts, benchmarks, binding, cache, methods, nets, stage_files, store
 from clsweep.configurations import configuration_asked, examples
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
 from clsweep.records import record_of
+from clsweep.redaction import without_secrets
 from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS
 from clsweep.sequences import (
     FinetunedModel,
@@ -99,7 +100,7 @@ def execute(context: Context, job: Job) -> Outcome:
         _STAGES[job.kind](context, job)
         return Outcome("ok", wall_seconds=time.perf_counter() - began)
     except (CacheError, StoreError) as error:
-        return Outcome("abort", str(error))
+        return Outcome("abort", _reason(context, error))
     except Diverged as error:
         status, message = "diverged", str(error)
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -111,6 +112,7 @@ def execute(context: Context, job: Job) -> Outcome:
         place = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{Path(place.filename).name}, line {place.lineno}"
         message = f"{type(error).__name__}: {error} ({at})"
+    message = without_secrets(message)
     seconds = time.perf_counter() - began
     if job.kind == "trial":
         try:
@@ -118,6 +120,15 @@ def execute(context: Context, job: Job) -> Outcome:
         except StoreError as error:
             return Outcome("abort", str(error))
     return Outcome(status, message, wall_seconds=seconds)
+
+
+def _reason(context: Context, error: ClsweepError) -> str:
+    """Why the run cannot go on: what is missing in a folder that is gone is no damage."""
+    try:
+        binding.check_there(context.out)
+    except StoreError as gone:
+        return str(gone)
+    return str(error)
 
 
 def probe(context: Context) -> None:
@@ -282,6 +293,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
     )
+    binding.check_there(context.out)
     store.commit_record(context.out, record)
     return Outcome(status, learnt.stopped, _average_accuracy(learnt), seconds)
 
@@ -333,6 +345,7 @@ def _commit_failure(context: Context, job: Job, status: str, message: str, secon
         device=_device_name(context),
         attempts=attempts.attempts(context.out, job.key),
     )
+    binding.check_there(context.out)
     store.commit_record(context.out, record)
 
 

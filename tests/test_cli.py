@@ -15,7 +15,8 @@ from clsweep.catalog import BENCHMARKS, DATASETS
 from clsweep.grid import REQUESTS, Range
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
-from clsweep.study import Study, configurations, load_study, parse_study, tomllib
+from clsweep.study import Study, configurations, load_study, parse_study
+from clsweep.study_files import tomllib
 from tests.command_line import CommandLine, tiny_study
 
 HEAVY = ("torch", "torchvision", "ray", "matplotlib", "pyarrow", "sklearn", "optuna", "pandas")

@@ -12,7 +12,8 @@ from PIL import Image
 import clsweep
 from clsweep.forecast import fairness_notes
 from clsweep.search import expected
-from clsweep.study import Study, load_study, tomllib
+from clsweep.study import Study, load_study
+from clsweep.study_files import tomllib
 from clsweep.wording import counted
 from tests.command_line import CommandLine
 

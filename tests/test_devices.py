@@ -30,6 +30,7 @@ TRIAL = Job("t", "trial", "fine-tuning", "c", 0)
 
 def context_of(resources: str, tmp_path: Path) -> worker.Context:
     study = parse_study(STUDY + resources)
+    (tmp_path / "versions.json").touch()  # as in every results folder
     return worker.Context("r", study, tmp_path, tmp_path, None, "cpu")
 
 

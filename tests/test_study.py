@@ -279,7 +279,7 @@ def test_the_resolved_file_is_the_same_study_with_nothing_left_out(text: str) ->
 )
 def test_values_survive_being_written_as_toml(value: Any) -> None:
     text = toml_table("[benchmark]", {"key": value, "table": {"inner": value}, "none": {}})
-    from clsweep.study import tomllib
+    from clsweep.study_files import tomllib
 
     found = tomllib.loads(text)["benchmark"]
     assert found == {"key": value, "table": {"inner": value}, "none": {}}
