@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError
+from clsweep.folders import Place
 from clsweep.records import versions
 from clsweep.schema import SCHEMA_VERSION, check_version
 
@@ -22,7 +22,7 @@ __all__ = ["bind", "check_binding", "check_there", "study_table"]
 _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
 
-def bind(directory: Path, study_identity: str, resolved_toml: str, name: str) -> None:
+def bind(directory: Place, study_identity: str, resolved_toml: str, name: str) -> None:
     """Write what makes the folder this study's; the caller holds the folder's lock.
 
     Args:
@@ -47,7 +47,7 @@ def bind(directory: Path, study_identity: str, resolved_toml: str, name: str) ->
     write_atomically(directory / "study.toml", resolved_toml.encode())
 
 
-def check_binding(directory: Path, study_identity: str, resolved_toml: str) -> None:
+def check_binding(directory: Place, study_identity: str, resolved_toml: str) -> None:
     """Refuse a folder that holds something else than this study's results; writes nothing.
 
     Args:
@@ -86,7 +86,7 @@ def check_binding(directory: Path, study_identity: str, resolved_toml: str) -> N
         )
 
 
-def study_table(directory: Path) -> dict[str, Any]:
+def study_table(directory: Place) -> dict[str, Any]:
     """What the folder's `study.toml` says, as plain values; empty when there is none.
 
     Raises:
@@ -105,12 +105,12 @@ def study_table(directory: Path) -> dict[str, Any]:
         ) from error
 
 
-def _holds_trials(directory: Path) -> bool:
+def _holds_trials(directory: Place) -> bool:
     """Whether anything has come of the study yet; a start that failed leaves an empty folder."""
     return any(directory.glob("*.parquet")) or any((directory / "records").glob("*.json"))
 
 
-def check_there(directory: Path) -> None:
+def check_there(directory: Place) -> None:
     """Refuse to go on in a folder that somebody has removed, or emptied, since it was bound.
 
     What is committed there would make a new folder, of which nobody knows the study.
@@ -121,7 +121,7 @@ def check_there(directory: Path) -> None:
     Raises:
         StoreError: it is no results folder any more.
     """
-    if not (directory / "versions.json").exists():
+    if not (directory / "versions.json").is_file():
         raise StoreError(
             "the results folder was removed while the run was at work",
             where=str(directory),
@@ -129,7 +129,7 @@ def check_there(directory: Path) -> None:
         )
 
 
-def _check_empty(directory: Path) -> None:
+def _check_empty(directory: Place) -> None:
     if not directory.is_dir():
         return
     others = sorted(p.name for p in directory.iterdir() if not p.name.startswith("."))

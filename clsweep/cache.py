@@ -2,7 +2,9 @@
 
 A stage is a folder named by the hash of its inputs: `tensors.safetensors` and, written last,
 `stage.json` with what the stage is and the checksum of the tensors. The folder is made under a
-temporary name and renamed, so it either exists whole or not at all. Nothing is unpickled.
+temporary name and renamed, so it either exists whole or not at all. In an object store, which
+renames nothing, the tensors' name has their checksum in it, and the marker names them: two workers
+who make the same stage never mix. Nothing is unpickled.
 
     {"key": KEY, "facts": {...}, "sha256": of the tensors, "facts_sha256": of key and facts}
 
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.errors import CacheError
+from clsweep.folders import Place, RemotePath
 from clsweep.integrity import checksum_of
 from clsweep.schema import is_number
 
@@ -44,12 +47,12 @@ class Entry(NamedTuple):
     facts: dict[str, Any]
 
 
-def exists(folder: Path, key: str) -> bool:
+def exists(folder: Place, key: str) -> bool:
     """Whether the stage has been committed."""
     return (folder / key / _MARKER).is_file()
 
 
-def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) -> None:
+def commit(folder: Place, key: str, tensors: Params, facts: Mapping[str, Any]) -> None:
     """Write a stage; a second commit of the same key changes nothing.
 
     Args:
@@ -60,21 +63,21 @@ def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) ->
 
     Raises:
         CacheError: the disk is full or read-only.
+        StoreError: the object store refuses.
     """
     from safetensors.torch import save
 
+    if isinstance(folder, RemotePath):
+        if not exists(folder, key):
+            _upload(folder, key, save(_plain(tensors)), facts)
+        return
     temporary = folder / f".{key}-{socket.gethostname()}-{os.getpid()}"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        data = save(_plain(tensors))
         _write(temporary / _TENSORS, data)
-        marker = {
-            "key": key,
-            "facts": dict(facts),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "facts_sha256": checksum_of([key, dict(facts)]),
-        }
+        marker = _new_marker(key, data, facts)
         _write(temporary / _MARKER, json.dumps(marker).encode())
         _rename(temporary, folder, key)
     except OSError as error:
@@ -86,6 +89,26 @@ def commit(folder: Path, key: str, tensors: Params, facts: Mapping[str, Any]) ->
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _plain(tensors: Params) -> Params:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _new_marker(key: str, data: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "facts": dict(facts),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "facts_sha256": checksum_of([key, dict(facts)]),
+    }
+
+
+def _upload(folder: RemotePath, key: str, data: bytes, facts: Mapping[str, Any]) -> None:
+    marker = _new_marker(key, data, facts)
+    marker["tensors"] = f"tensors-{marker['sha256'][:16]}.safetensors"
+    (folder / key / marker["tensors"]).write_bytes(data)
+    (folder / key / _MARKER).write_bytes(json.dumps(marker).encode())
 
 
 def _rename(temporary: Path, folder: Path, key: str) -> None:
@@ -106,20 +129,21 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _read(folder: Path, key: str) -> tuple[bytes, dict[str, Any]]:
+def _read(folder: Place, key: str) -> tuple[bytes, dict[str, Any]]:
     """Tensors' bytes and facts of a stage, checked against each other."""
     path = folder / key
     try:
-        data = (path / _TENSORS).read_bytes()
+        marker = _marker(path, key)
+        # Its own name only: a marker is no reason to read another folder.
+        data = (path / Path(str(marker.get("tensors", _TENSORS))).name).read_bytes()
     except OSError as error:
         raise _damaged(path, str(error)) from error
-    marker = _marker(path, key)
     if hashlib.sha256(data).hexdigest() != marker.get("sha256"):
         raise _damaged(path, "its checksum differs from the one written with it")
     return data, marker["facts"]
 
 
-def _marker(path: Path, key: str) -> dict[str, Any]:
+def _marker(path: Place, key: str) -> dict[str, Any]:
     """What a stage says of itself, checked as far as it can be without the tensors."""
     try:
         marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
@@ -137,7 +161,7 @@ def _marker(path: Path, key: str) -> dict[str, Any]:
     return dict(marker)
 
 
-def _damaged(path: Path, cause: str) -> CacheError:
+def _damaged(path: Place, cause: str) -> CacheError:
     return CacheError(
         f"a stored stage is damaged: {cause}",
         where=str(path),
@@ -146,7 +170,7 @@ def _damaged(path: Path, cause: str) -> CacheError:
     )
 
 
-def check(folder: Path, key: str) -> None:
+def check(folder: Place, key: str) -> None:
     """Read a stage and compare its checksum, without building tensors.
 
     Raises:
@@ -155,7 +179,7 @@ def check(folder: Path, key: str) -> None:
     _read(folder, key)
 
 
-def facts(folder: Path, key: str) -> dict[str, Any]:
+def facts(folder: Place, key: str) -> dict[str, Any]:
     """What a stage says of itself, without its tensors.
 
     Raises:
@@ -165,7 +189,7 @@ def facts(folder: Path, key: str) -> dict[str, Any]:
     return found
 
 
-def load(folder: Path, key: str) -> Entry:
+def load(folder: Place, key: str) -> Entry:
     """Read a stage.
 
     Raises:

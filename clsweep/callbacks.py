@@ -30,6 +30,7 @@ from clsweep.redaction import without_secrets
 
 if TYPE_CHECKING:
     from clsweep.callback_settings import CallbacksConfig
+    from clsweep.folders import Place
     from clsweep.schema import Record
     from clsweep.stages import Job
     from clsweep.study import Configuration, Study
@@ -99,7 +100,8 @@ class Callbacks(Listener):
 
     Args:
         study: names them.
-        out: the results folder.
+        out: the results folder; for one in an object store, files of callbacks go to
+            `results/NAME` here.
         inline: whether Ray is not used: then they are left out, since they are Ray's.
 
     Raises:
@@ -108,7 +110,7 @@ class Callbacks(Listener):
 
     name = "[callbacks]"
 
-    def __init__(self, study: Study, out: Path, *, inline: bool) -> None:
+    def __init__(self, study: Study, out: Place, *, inline: bool) -> None:
         super().__init__()
         names = study.callbacks.named
         self._couriers: list[_Courier] = []
@@ -121,7 +123,9 @@ class Callbacks(Listener):
             return
         for name in names:
             _check_installed(name)
-        makers = {name: _maker(name, study.name, study.callbacks, out) for name in names}
+        # What they write are files of their own kind, which no object store takes.
+        folder = out if isinstance(out, Path) else Path("results") / study.name
+        makers = {name: _maker(name, study.name, study.callbacks, folder) for name in names}
         self._couriers = [_Courier(name, made, self.warnings) for name, made in makers.items()]
 
     def __enter__(self) -> Callbacks:

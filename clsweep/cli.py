@@ -14,6 +14,7 @@ import typer
 from clsweep.cli_reading import COMMANDS, show
 from clsweep.cli_watching import WATCHING
 from clsweep.errors import ClsweepError
+from clsweep.folders import Place, place_of
 
 if TYPE_CHECKING:
     from clsweep.runner import Summary
@@ -35,10 +36,18 @@ DataRoot = Annotated[
     str | None,
     typer.Option(help="Folder that holds data sets [default: CLSWEEP_DATA].", metavar="DIR"),
 ]
-Stages = Annotated[
-    Path | None,
+Out = Annotated[
+    str | None,
     typer.Option(
-        help="Stage cache, to share between studies [default: OUT/stages].", metavar="DIR"
+        help="Results folder, or a URI such as s3://BUCKET/PATH [default: results/NAME].",
+        metavar="DIR",
+    ),
+]
+Stages = Annotated[
+    str | None,
+    typer.Option(
+        help="Stage cache, to share between studies; a folder or a URI [default: OUT/stages].",
+        metavar="DIR",
     ),
 ]
 
@@ -80,9 +89,7 @@ def _version(
 @app.command()
 def run(
     study: StudyFile,
-    out: Annotated[
-        Path | None, typer.Option(help="Results folder [default: results/NAME].", metavar="DIR")
-    ] = None,
+    out: Out = None,
     address: Annotated[
         str | None,
         typer.Option(help="A running Ray cluster; 'auto' finds one.", metavar="ADDRESS"),
@@ -129,7 +136,7 @@ def run(
             inline=inline,
             workers=workers,
             data_root=root,
-            stages=stages,
+            stages=place_of(stages) if stages else None,
             retry_failed=retry_failed,
             progress=progress_on(sys.stderr, quiet=quiet),
             listeners=[log] if log else [],
@@ -143,9 +150,7 @@ def run(
 @app.command()
 def plan(
     study: StudyFile,
-    out: Annotated[
-        Path | None, typer.Option(help="Results folder [default: results/NAME].", metavar="DIR")
-    ] = None,
+    out: Out = None,
     data_root: DataRoot = None,
     stages: Stages = None,
 ) -> None:
@@ -161,7 +166,7 @@ def plan(
     from clsweep.study import resolved_toml, study_identity
 
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
-    stage_folder = stages or folder / "stages"
+    stage_folder = place_of(stages) if stages else folder / "stages"
     records = _records(folder)
     finished = [
         FinishedTrial(**{key: record["trial"][key] for key in FinishedTrial._fields})
@@ -181,18 +186,19 @@ def plan(
 
 
 def _loaded(
-    path: Path, data_root: str | None, out: Path | None
-) -> tuple[Study, Path | None, Path]:
+    path: Path, data_root: str | None, out: str | None
+) -> tuple[Study, Path | None, Place]:
     """(study, data root, results folder) that the arguments ask for."""
     from clsweep.catalog import data_root as root_of
     from clsweep.study import load_study
 
+    folder = place_of(out) if out else None
     root = root_of(data_root)
     study = load_study(path, root)
-    return study, root, out or Path("results") / study.name
+    return study, root, folder or Path("results") / study.name
 
 
-def _records(folder: Path) -> list[Record]:
+def _records(folder: Place) -> list[Record]:
     if not folder.is_dir():
         return []
     from clsweep.store import Store

@@ -9,16 +9,23 @@ from typing import Annotated
 
 import typer
 
+from clsweep.errors import StudyError
+from clsweep.folders import RemotePath, place_of
+
 __all__ = ["COMMANDS", "show"]
 
 
 def report(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Results folders of one benchmark.")
+        list[str],
+        typer.Argument(metavar="DIR...", help="Results folders of one benchmark, or URIs."),
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the files [default: DIR; A+B beside A].", metavar="DIR"),
+        str | None,
+        typer.Option(
+            help="Local folder for the files [default: DIR; results/NAME for a URI; A+B].",
+            metavar="DIR",
+        ),
     ] = None,
     formats: Annotated[
         str,
@@ -33,7 +40,7 @@ def report(
         ),
     ] = None,
     tuned_on: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Results on another benchmark, to choose there and apply here.", metavar="DIR"
         ),
@@ -44,19 +51,28 @@ def report(
     from clsweep.reading import check_folders
 
     wanted = formats_of(formats)
-    check_folders([*directories, *filter(None, [tuned_on])])
-    if len(directories) == 1:
+    places = [place_of(directory) for directory in directories]
+    elsewhere = place_of(tuned_on) if tuned_on else None
+    folder = place_of(out) if out else None
+    if isinstance(folder, RemotePath):
+        raise StudyError(
+            f"a report cannot be written to {folder}",
+            expected="a local folder: its files are made to be opened",
+            where="--out",
+        )
+    check_folders(places if elsewhere is None else [*places, elsewhere])
+    if len(places) == 1:
         from clsweep.report import report as report_one
 
-        report_one(directories[0], out, formats=wanted, protocol=protocol, tuned_on=tuned_on)
+        report_one(places[0], folder, formats=wanted, protocol=protocol, tuned_on=elsewhere)
     else:
         from clsweep.together import report_together
 
-        report_together(directories, out, wanted, protocol=protocol, tuned_on=tuned_on)
+        report_together(places, folder, wanted, protocol=protocol, tuned_on=elsewhere)
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or its URI.")],
     optuna: Annotated[
         Path,
         typer.Option(help="A new file: .db for SQLite, .log for a journal.", metavar="FILE"),
@@ -68,7 +84,7 @@ def export(
     """
     from clsweep.optuna_export import export_optuna
 
-    for name, n_trials in export_optuna(directory, optuna).items():
+    for name, n_trials in export_optuna(place_of(directory), optuna).items():
         print(f"{name}: {n_trials} trials")
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli_reading import show
+from clsweep.errors import StoreError
+from clsweep.folders import RemotePath, place_of
 
 if TYPE_CHECKING:
     from clsweep.findings import Finding
@@ -21,7 +23,7 @@ __all__ = ["WATCHING", "doctor", "status"]
 
 
 def status(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
     ] = False,
@@ -39,7 +41,7 @@ def status(
     """
     from clsweep.status_reader import StatusReader
 
-    reader = StatusReader(directory)
+    reader = StatusReader(_local(directory))
     seen = reader.read(time.time())
     if watch is not None and not as_json and sys.stdout.isatty():
         seen = _redrawn(reader, seen, watch)
@@ -64,10 +66,10 @@ def doctor(
         typer.Option(help="Folder that holds data sets [default: CLSWEEP_DATA].", metavar="DIR"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Results folder [default: results].", metavar="DIR")
+        str | None, typer.Option(help="Results folder [default: results].", metavar="DIR")
     ] = None,
     stages: Annotated[
-        Path | None, typer.Option(help="Stage cache [default: OUT/stages].", metavar="DIR")
+        str | None, typer.Option(help="Stage cache [default: OUT/stages].", metavar="DIR")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
@@ -84,7 +86,8 @@ def doctor(
 
     findings = []
     root = root_of(data_root)
-    for finding in examined(study, address=address, data_root=root, out=out, stages=stages):
+    folders = {"out": _local(out) if out else None, "stages": _local(stages) if stages else None}
+    for finding in examined(study, address=address, data_root=root, **folders):
         findings.append(finding)
         if not as_json:
             _print_finding(finding)
@@ -93,6 +96,18 @@ def doctor(
     else:
         print(summary(findings))
     raise typer.Exit(int(any(finding.level == "wrong" for finding in findings)))
+
+
+def _local(text: str) -> Path:
+    """A folder of a file system: locks, file times and free space are asked of its kernel."""
+    place = place_of(text)
+    if isinstance(place, RemotePath):
+        raise StoreError(
+            f"this command looks at folders of a file system, and {place} is none",
+            next_step="`clsweep plan STUDY.toml --out URI` says how much is done; a run tries an "
+            "object store itself, on every node, before its first trial",
+        )
+    return place
 
 
 def _print_finding(finding: Finding) -> None:

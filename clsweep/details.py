@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clsweep import measures
 from clsweep.comparison import Comparison
+from clsweep.folders import Place
 from clsweep.printable import printable
 from clsweep.rows import n_tasks_of
 from clsweep.schema import Record
@@ -62,7 +62,7 @@ class Details:
 
 
 def details_of(
-    records: Sequence[Record], comparison: Comparison, directories: Sequence[Path]
+    records: Sequence[Record], comparison: Comparison, directories: Sequence[Place]
 ) -> Details:
     """What stands behind a comparison.
 
@@ -113,7 +113,7 @@ def _failures(records: Sequence[Record]) -> Iterator[Failure]:
         yield Failure(label, status, message, n)
 
 
-def _study_files(directories: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def _study_files(directories: Sequence[Place]) -> Iterator[tuple[str, str]]:
     for directory in directories:
         # Not the whole path: a page is handed on, and its reader has other folders.
         name = f"{directory.resolve().name}/study.toml"

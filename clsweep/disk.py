@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import IO
 
 from clsweep.errors import StoreError
+from clsweep.folders import Place, RemotePath
 
 __all__ = ["FolderLock", "disk_errors", "through_no_link", "write_atomically"]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Place, data: bytes) -> None:
     """Replace a file's content as a whole: temporary file, fsync, rename, fsync of the folder.
 
     Args:
-        path: the file; its folder is made when missing.
+        path: the file; its folder is made when missing. An object is replaced by one upload.
         data: its new content.
 
     Raises:
         StoreError: the disk refuses it; the old content is untouched.
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(data)
+        return
     # Host and process in the name: workers of several machines may share the folder.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     with disk_errors(path):
@@ -118,6 +122,14 @@ class FolderLock:
             self._file.truncate(0)
             self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             self._file.flush()
+
+    @property
+    def lost(self) -> str:
+        """Never anything: while the file is open the kernel lets nobody else in."""
+        return ""
+
+    def check(self) -> None:
+        """Nothing to look at, for the same reason."""
 
     def release(self) -> None:
         """Let others in."""

@@ -21,6 +21,7 @@ from clsweep.listeners import Listener
 from clsweep.redaction import without_secrets
 
 if TYPE_CHECKING:
+    from clsweep.folders import Place
     from clsweep.runner import Summary
     from clsweep.schema import Record
     from clsweep.stages import Job
@@ -49,7 +50,7 @@ class EventLog(Listener):
         self._stream, self._clock = stream, clock
 
     def begin(
-        self, study: Study, out: Path, n_trials: int, n_done: int, *, is_upper_limit: bool
+        self, study: Study, out: Place, n_trials: int, n_done: int, *, is_upper_limit: bool
     ) -> None:
         """Write `begin`."""
         self._write(

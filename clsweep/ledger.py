@@ -2,8 +2,10 @@
 
 The file is only ever appended to: one line per report that showed test numbers, and per notebook
 that loaded them, in every folder whose numbers they are, written at once and synced, before they
-are shown. A line that cannot
-be read is still a look, so that damage never lowers the count.
+are shown. A line that cannot be read is still a look, so that damage never lowers the count. The
+looks stay with the results, wherever somebody looks from: objects cannot be appended to, so that
+in an object store each look is an object of its own, `test_looks/TIME-NONCE.json`, and two at a
+time are two. A folder that was copied may hold both forms; both count.
 
     {"at": "2025-01-31T12:00:00.000+00:00", "by": "report", "study": "HASH", "n_trials": 114}
 
@@ -16,13 +18,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
 from clsweep.disk import disk_errors, through_no_link
 from clsweep.errors import StoreError
+from clsweep.folders import Place, RemotePath, read_many
 
 __all__ = [
     "LEDGER",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 LEDGER = "test_looks.jsonl"
+_OBJECTS = "test_looks"
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,12 @@ class Shown:
         looks: earlier looks.
     """
 
-    directory: Path
+    directory: Place
     n_trials: int
     looks: tuple[Look, ...]
 
 
-def add_look(directory: Path, by: str, n_trials: int, now: datetime) -> None:
+def add_look(directory: Place, by: str, n_trials: int, now: datetime) -> None:
     """Append a look.
 
     Args:
@@ -87,6 +91,11 @@ def add_look(directory: Path, by: str, n_trials: int, now: datetime) -> None:
         "study": study_hash(directory),
         "n_trials": n_trials,
     }
+    if isinstance(path, RemotePath):
+        moment = now.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+        name = f"{moment}-{uuid.uuid4().hex[:8]}.json"
+        (directory / _OBJECTS / name).write_bytes(json.dumps(line).encode())
+        return
     # What was cut short by a crash has no end of line; a second line must not vanish in it.
     torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
     data = (b"\n" if torn else b"") + json.dumps(line).encode() + b"\n"
@@ -116,7 +125,7 @@ def count_looks(shown: Sequence[Shown], by: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def looks(directory: Path) -> tuple[Look, ...]:
+def looks(directory: Place) -> tuple[Look, ...]:
     """Every look so far, in order.
 
     Args:
@@ -127,14 +136,16 @@ def looks(directory: Path) -> tuple[Look, ...]:
     """
     path = directory / LEDGER
     try:
-        lines = path.read_bytes().splitlines()
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     except FileNotFoundError:
-        return ()
+        lines = []
     except OSError as error:
         raise StoreError(
             f"cannot read the looks at test data: {error}", where=str(path)
         ) from error
-    return tuple(_look(line) for line in lines if line.strip())
+    found = [_look(line) for line in lines]
+    objects = _objects(directory / _OBJECTS)
+    return tuple(sorted(found + objects, key=lambda look: look.at) if objects else found)
 
 
 def looks_text(before: tuple[Look, ...]) -> str:
@@ -180,7 +191,7 @@ def changes_text(before: Sequence[Look], study: str) -> str:
     )
 
 
-def study_hash(directory: Path) -> str:
+def study_hash(directory: Place) -> str:
     """Of the folder's study file; empty where there is none."""
     try:
         return hashlib.sha256((directory / "study.toml").read_bytes()).hexdigest()[:16]
@@ -192,6 +203,13 @@ def _times(before: Sequence[Look]) -> str:
     dates = [look.at[:10] for look in before if look.at]
     since = f", first on {dates[0]}" if dates else ""
     return ("once" if len(before) == 1 else f"{len(before)} times") + f" before{since}"
+
+
+def _objects(folder: Place) -> list[Look]:
+    if isinstance(folder, RemotePath):
+        # One that vanished since it was listed has been a look.
+        return [_look(data or b"") for data in read_many(list(folder.glob("*.json")))]
+    return [_look(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
 
 
 def _look(line: bytes) -> Look:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clsweep.folders import Place
     from clsweep.runner import Summary
     from clsweep.schema import Record
     from clsweep.stages import Job
@@ -30,7 +30,7 @@ class Listener:
         self.warnings: list[str] = []
 
     def begin(
-        self, study: Study, out: Path, n_trials: int, n_done: int, *, is_upper_limit: bool
+        self, study: Study, out: Place, n_trials: int, n_done: int, *, is_upper_limit: bool
     ) -> None:
         """The run has the folder, and knows what is to be done.
 
@@ -93,7 +93,7 @@ class Audience(Listener):
         self._listeners, self._show = list(listeners), show
 
     def begin(
-        self, study: Study, out: Path, n_trials: int, n_done: int, *, is_upper_limit: bool
+        self, study: Study, out: Place, n_trials: int, n_done: int, *, is_upper_limit: bool
     ) -> None:
         """See `Listener`."""
         self._each(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from clsweep.catalog import BENCHMARKS, DATASETS
 from clsweep.declarations import knob_keys
+from clsweep.folders import Place, RemotePath
 from clsweep.methods import METHODS
 from clsweep.wording import counted, duration
 
@@ -71,7 +73,7 @@ def plan_table(plan: Forecast) -> Table:
     return table
 
 
-def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
+def plan_text(plan: Forecast, n_seeds: int, out: Place) -> str:
     """The totals, the time and the fairness notes of a plan.
 
     Args:
@@ -110,7 +112,7 @@ def plan_text(plan: Forecast, n_seeds: int, out: Path) -> str:
     return "\n".join(lines)
 
 
-def summary_text(summary: Summary, study: Path, folder: Path) -> str:
+def summary_text(summary: Summary, study: Path, folder: Place) -> str:
     """How a run ended, and what comes next.
 
     Args:
@@ -141,7 +143,8 @@ def summary_text(summary: Summary, study: Path, folder: Path) -> str:
         lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
     if s.interrupted or s.terminated:
         lines.append(f"stopped early; the rest: the same command again, for {study}")
-    lines.append(f"clsweep report {folder}")
+    named = quote(str(folder)) if isinstance(folder, RemotePath) else folder  # it may hold a '&'
+    lines.append(f"clsweep report {named}")
     return "\n".join(lines)
 
 

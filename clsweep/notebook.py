@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from os import PathLike
-from pathlib import Path
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
+from clsweep.folders import Place, place_of
 from clsweep.ledger import count_looks
 from clsweep.points import points_table
 from clsweep.reading import check_folders
@@ -37,7 +37,7 @@ class LoadedResults:
         directories: results folders, at least one.
     """
 
-    def __init__(self, directories: tuple[Path, ...]) -> None:
+    def __init__(self, directories: tuple[Place, ...]) -> None:
         self.directories = directories
 
     def __repr__(self) -> str:
@@ -122,12 +122,12 @@ def load(*directories: str | PathLike[str]) -> LoadedResults:
     Loading counts as one look at the folders' test numbers, whatever is read of them.
 
     Args:
-        directories: results folders of `clsweep run`.
+        directories: results folders of `clsweep run`, paths or URIs.
 
     Raises:
         StoreError: a folder does not exist, has no results, or they cannot be read.
     """
-    paths = tuple(Path(directory) for directory in directories)
+    paths = tuple(place_of(fspath(directory)) for directory in directories)
     check_folders(paths)
     if not paths:
         raise StoreError("no results folder is named", expected='clsweep.load("results/NAME")')

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -34,6 +35,7 @@ from ray.tune.search import Searcher
 from clsweep import worker
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import terminable
+from clsweep.node_probes import probe_nodes
 from clsweep.schedule import Schedule
 from clsweep.stages import Job
 from clsweep.study import Resources
@@ -68,6 +70,7 @@ def run_on_ray(
         RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
     """
     resources = context.study.resources
+    is_joined = address is not None or ray.is_initialized()
     if address is None:
         worker.probe(context)
     # Ray has its own answer to SIGTERM, from the moment that it starts.
@@ -82,6 +85,8 @@ def run_on_ray(
             device="cuda" if on_gpu else "cpu",
             memory_fraction=min(1.0, request.get("gpu", 1.0)),
         )
+        if is_joined:
+            probe_nodes(context, [node for node in _nodes() if _slots_on(node, request)])
         if address is not None:
             _probe_remotely(context, request)
         lost: dict[str, int] = {}
@@ -97,7 +102,7 @@ def _run_segment(
     lost: dict[str, int],
 ) -> None:
     """One Tuner. Ray's memory monitor can end it early; what ran is then tried again."""
-    scratch = context.out / ".tune"
+    scratch = _scratch(context)
     most = context.study.resources.max_attempts
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_run_job, context=context), request),
@@ -126,6 +131,13 @@ def _run_segment(
             _try_again(schedule, job, lost, most, worker.Outcome("oom", message))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(context: worker.Context) -> Path:
+    """Where Tune may write; only this process reads it."""
+    if isinstance(context.out, Path):
+        return context.out / ".tune"
+    return Path(tempfile.mkdtemp(prefix="clsweep-tune-"))
 
 
 def _try_again(
@@ -186,7 +198,10 @@ class _ScheduleSearcher(Searcher):
             outcome = worker.Outcome("failed", message)
             _try_again(self.schedule, job, self.lost, self.max_attempts, outcome)
         else:
-            self.schedule.done(job, worker.Outcome(*result["outcome"]))
+            try:
+                self.schedule.done(job, worker.Outcome(*result["outcome"]))
+            except ClsweepError as stop:  # Tune would make a traceback of it
+                self.schedule.abort_message = self.schedule.abort_message or str(stop)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its Tuner, and the progress display may hold a terminal."""
@@ -273,16 +288,12 @@ def _request(resources: Resources) -> dict[str, float]:
 
 def _n_slots(resources: Resources, request: dict[str, float]) -> int:
     """Jobs that fit on the cluster at the same time, node by node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    keys = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
-    n_slots = sum(
-        min(_fits(node.get(keys[kind], 0), amount, kind) for kind, amount in request.items())
-        for node in nodes
-    )
+    nodes = _nodes()
+    n_slots = sum(_slots_on(node, request) for node in nodes)
     if n_slots == 0:
         largest = {
-            key: max((node.get(name, 0) for node in nodes), default=0)
-            for key, name in keys.items()
+            key: max((node["Resources"].get(name, 0) for node in nodes), default=0)
+            for key, name in _KINDS.items()
         }
         raise RunnerError(
             "no node of the cluster has what one trial asks for: "
@@ -293,6 +304,18 @@ def _n_slots(resources: Resources, request: dict[str, float]) -> int:
             next_step="ask for less, or add a larger node",
         )
     return n_slots
+
+
+_KINDS = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _slots_on(node: dict[str, Any], request: dict[str, float]) -> int:
+    has = node["Resources"]
+    return min(_fits(has.get(_KINDS[kind], 0), amount, kind) for kind, amount in request.items())
 
 
 def _fits(available: float, amount: float, kind: str) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from clsweep.declarations import search_range
 from clsweep.errors import StoreError
+from clsweep.folders import Place
 from clsweep.methods import METHODS
 from clsweep.schema import Record
 from clsweep.search import validation_point
@@ -32,7 +33,7 @@ _SQLITE = (".db", ".sqlite", ".sqlite3")
 _JOURNAL = (".log", ".journal")
 
 
-def export_optuna(directory: Path, file: Path) -> dict[str, int]:
+def export_optuna(directory: Place, file: Path) -> dict[str, int]:
     """Write the studies; returns study name -> number of trials.
 
     Args:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
+from clsweep.folders import Place
 from clsweep.ledger import Look, Shown, changes_text, looks, study_hash
 from clsweep.printable import printable
 from clsweep.schema import Record, trial_id_of
@@ -41,7 +41,7 @@ class Results:
         looks: earlier looks at its test numbers.
     """
 
-    directory: Path
+    directory: Place
     study: dict[str, Any]
     records: list[Record]
     notes: tuple[str, ...]
@@ -74,7 +74,7 @@ class Results:
         return benchmark_text(self.benchmark)
 
 
-def check_folders(directories: Iterable[Path]) -> None:
+def check_folders(directories: Iterable[Place]) -> None:
     """Refuse what is no folder.
 
     Args:
@@ -92,7 +92,7 @@ def check_folders(directories: Iterable[Path]) -> None:
             )
 
 
-def read(directory: Path) -> Results:
+def read(directory: Place) -> Results:
     """The records of a results folder that its study still asks for, and earlier looks at them.
 
     Args:
@@ -123,7 +123,7 @@ def read(directory: Path) -> Results:
     )
 
 
-def _asked_for(records: list[Record], directory: Path) -> tuple[list[Record], list[str]]:
+def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], list[str]]:
     """The records that the study asks for, under its labels, and what was left out."""
     from clsweep.search import expected
     from clsweep.study import stored_study

@@ -28,7 +28,8 @@ from clsweep.conditions import training_text
 from clsweep.curves import Curve
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
-from clsweep.errors import StudyError
+from clsweep.errors import StoreError, StudyError
+from clsweep.folders import Place, RemotePath
 from clsweep.judgement import Judgement, judge, pairs_table
 from clsweep.ledger import Shown, count_looks
 from clsweep.methods import METHODS
@@ -99,7 +100,7 @@ class ReportData:
 
 
 def build(
-    directory: Path, protocol: str | None = None, tuned_on: Path | None = None
+    directory: Place, protocol: str | None = None, tuned_on: Place | None = None
 ) -> ReportData:
     """Everything a report says about a results folder.
 
@@ -128,7 +129,7 @@ def build(
     )
 
 
-def rule_of(protocol: str | None, tuned_on: Path | None) -> Protocol | None:
+def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
     """The protocol that the arguments of `build` ask for.
 
     Args:
@@ -156,7 +157,7 @@ def data_of(
     found: Sequence[Results],
     notes: Sequence[str],
     rule: Protocol | None = None,
-    tuned_on: Path | None = None,
+    tuned_on: Place | None = None,
 ) -> ReportData:
     """Everything a report says about records of one benchmark.
 
@@ -206,18 +207,19 @@ def data_of(
 
 
 def report(
-    directory: Path,
+    directory: Place,
     out: Path | None = None,
     console: Console | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     protocol: str | None = None,
-    tuned_on: Path | None = None,
+    tuned_on: Place | None = None,
 ) -> ReportData:
     """Print the tables of a study, and write page, figures, points, choices and the printed text.
 
     Args:
         directory: the results folder.
-        out: where files are written; None for the results folder.
+        out: where files are written; None for the results folder, or for `results/NAME` where
+            that is in an object store.
         console: where to print; None for standard output.
         formats: of `outputs.FORMATS`.
         protocol: see `build`.
@@ -228,8 +230,21 @@ def report(
         StudyError: see `build`.
     """
     data = build(directory, protocol, tuned_on)
-    folder = directory if out is None else out
-    return publish(data, folder, console or Console(), formats)
+    return publish(data, out or _folder(directory, data.name), console or Console(), formats)
+
+
+def _folder(directory: Place, name: str) -> Path:
+    """Where a report goes that was not told where to go."""
+    if not isinstance(directory, RemotePath):
+        return directory
+    folder = Path("results") / name
+    if (folder / "versions.json").exists():
+        raise StoreError(
+            f"{folder} holds results of its own, whose report would be overwritten",
+            expected="another folder for the report of results in an object store",
+            next_step="name one with `--out DIR`",
+        )
+    return folder
 
 
 def publish(

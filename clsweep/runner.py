@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep import cache, stages, stopping
+from clsweep import cache, sight, stages, stopping
 from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
+from clsweep.folders import Place, place_of
 from clsweep.interrupts import Terminated, terminable
 from clsweep.listeners import Audience, Listener
 from clsweep.progress import Progress
@@ -73,12 +74,12 @@ class Summary(NamedTuple):
 def run(
     study: Study,
     *,
-    out: Path,
+    out: Place | str,
     address: str | None = None,
     inline: bool = False,
     workers: int | None = None,
     data_root: Path | None = None,
-    stages: Path | None = None,
+    stages: Place | str | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
     listeners: Sequence[Listener] = (),
@@ -87,12 +88,14 @@ def run(
 
     Args:
         study: what is asked for.
-        out: the results folder; made if it does not exist.
+        out: the results folder, a path or a URI (see `folders.place_of`); made if it does not
+            exist.
         address: an existing Ray cluster; None for Ray on this machine alone.
         inline: run in this process, without Ray; gives the same numbers.
         workers: trials at the same time; None for as many as there is room for.
         data_root: folder that holds the data sets.
-        stages: stage cache, if it is to be shared by several studies; default `out`/stages.
+        stages: stage cache, likewise, if it is to be shared by several studies; default
+            `out`/stages.
         retry_failed: run trials again that failed, diverged or ran out of memory.
         progress: told what happens; None to show nothing.
         listeners: told as well.
@@ -105,16 +108,16 @@ def run(
         raise RunnerError(
             "--inline and --address exclude each other", next_step="give one of them"
         )
-    out = out.resolve()
-    stage_folder = (stages or out / "stages").resolve()
+    folder = place_of(out).resolve()
+    stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
     progress = progress or Progress()
-    callbacks = Callbacks(study, out, inline=inline)
+    callbacks = Callbacks(study, folder, inline=inline)
     audience = Audience([*listeners, callbacks], progress.warned)
     try:
-        with Store(out) as store:
+        with Store(folder) as store:
             store.open_for_run(study_identity(study), resolved_toml(study), study.name)
             driver = _Driver(study, store, stage_folder, retry_failed, progress, audience)
-            context = _context(study, out, stage_folder, data_root)
+            context = _context(study, folder, stage_folder, data_root)
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()
             audience.collect()
@@ -126,17 +129,19 @@ def run(
     return summary._replace(warnings=(*store.warnings, *audience.warnings))
 
 
-def _context(study: Study, out: Path, stage_folder: Path, data_root: Path | None) -> Context:
+def _context(study: Study, out: Place, stage_folder: Place, data_root: Path | None) -> Context:
     from clsweep.worker import Context
 
+    run = uuid.uuid4().hex
     return Context(
-        run=uuid.uuid4().hex,
+        run=run,
         study=study,
         out=out,
         stages=stage_folder,
         data_root=data_root.resolve() if data_root else None,
         device="cpu",
         n_threads=max(1, int(study.resources.cpus)),
+        token=run,
     )
 
 
@@ -156,7 +161,7 @@ class _Driver:
         self,
         study: Study,
         store: Store,
-        stage_folder: Path,
+        stage_folder: Place,
         retry: bool,
         progress: Progress,
         audience: Audience,
@@ -207,7 +212,7 @@ class _Driver:
             return
         self.progress.begin(n_trials, n_done)
         try:
-            with terminable():
+            with terminable(), sight.shown(context.token, context.out, context.stages):
                 if inline:
                     from clsweep.inline import run_inline
 
@@ -260,6 +265,8 @@ class _Driver:
         self.audience.started(job)
 
     def _done(self, job: Job, outcome: Outcome) -> None:
+        if self.store.lost:
+            self.schedule.abort_message = self.schedule.abort_message or self.store.lost
         if job.kind == "trial":
             self.finished.add(job.key)
             self._ensure_record(job, outcome)

@@ -10,27 +10,29 @@
 A record is durable once `commit_record` returns. `compact` replaces the tables one by one, each by
 a rename, and only then removes the records that are in all of them; wherever it is cut short,
 tables and records together still hold every trial. Readers take records first and tables after,
-in the reverse of the order of replacement, so that they miss nothing while a run compacts.
+in the reverse of the order of replacement, so that they miss nothing while a run compacts. In an
+object store records are never removed: see `folds.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from clsweep import binding
 from clsweep.attempts import attempts_path
-from clsweep.disk import FolderLock, disk_errors, write_atomically
+from clsweep.disk import disk_errors, write_atomically
 from clsweep.errors import StoreError
+from clsweep.folders import Place, RemotePath
+from clsweep.folds import Contents, contents_of, fold, fold_of
 from clsweep.integrity import record_bytes, record_from_bytes
-from clsweep.printable import printable
-from clsweep.schema import NewerSchemaError, Record, bad_record, normalized
+from clsweep.leases import Lock, lock_of
+from clsweep.pending import Pending, local_pending, stamp_of, unreadable
+from clsweep.schema import Record, normalized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
 __all__ = ["Store", "commit_record"]
 
 _STALE_SECONDS = 24 * 3600
+# The reverse of the order of replacement.
+_READ_ORDER = ("trials", "configs", "accuracy")
 
 
 # ------------------------------------------------ functions that need only a path (any process)
 
 
-def commit_record(directory: Path, record: Record) -> Path:
+def commit_record(directory: Place, record: Record) -> Place:
     """Write a trial's record so that no crash from now on can lose it; returns its file.
 
     Args:
@@ -62,16 +66,6 @@ def commit_record(directory: Path, record: Record) -> Path:
 # ------------------------------------------------------------------------------- the folder
 
 
-class _Pending(NamedTuple):
-    path: Path
-    stamp: tuple[int, int, int]
-    record: Record
-
-    @property
-    def trial_id(self) -> str:
-        return str(self.record["trial"]["trial_id"])
-
-
 class Store:
     """The results of one study; many may read, one driver writes.
 
@@ -81,10 +75,10 @@ class Store:
         only_looks: whether damaged records stay where they are.
     """
 
-    def __init__(self, directory: Path, *, only_looks: bool = False) -> None:
+    def __init__(self, directory: Place, *, only_looks: bool = False) -> None:
         self.directory, self.only_looks = directory, only_looks
         self.warnings: list[str] = []
-        self._lock: FolderLock | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Store:
         return self
@@ -110,13 +104,15 @@ class Store:
                 clsweep, or to something else; or the disk refuses.
         """
         binding.check_binding(self.directory, study_identity, resolved_toml)
-        with disk_errors(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.directory)
+        if isinstance(self.directory, Path):
+            with disk_errors(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_of(self.directory)
         try:
             binding.bind(self.directory, study_identity, resolved_toml, name)
-            with disk_errors(self.directory):
-                (self.directory / "records").mkdir(exist_ok=True)
+            if isinstance(self.directory, Path):
+                with disk_errors(self.directory):
+                    (self.directory / "records").mkdir(exist_ok=True)
         except BaseException:
             self.close()
             raise
@@ -128,7 +124,12 @@ class Store:
             self._lock.release()
             self._lock = None
 
-    def commit(self, record: Record) -> Path:
+    @property
+    def lost(self) -> str:
+        """Why the folder is no longer this driver's; '' while it is."""
+        return self._lock.lost if self._lock is not None else ""
+
+    def commit(self, record: Record) -> Place:
         """`commit_record` into this folder."""
         return commit_record(self.directory, record)
 
@@ -146,8 +147,9 @@ class Store:
         """
         from clsweep.tables import of_split, records_of, rows_of_split
 
-        pending = {p.trial_id: p.record for p in self._pending()}
-        tables = self._tables(pending.keys())
+        found = self._contents()
+        pending = {p.trial_id: p.record for p in found.pending}
+        tables = found.tables
         if split is not None:
             pending = {key: rows_of_split(record, split) for key, record in pending.items()}
             tables = tables and {**tables, "accuracy": of_split(tables["accuracy"], split)}
@@ -165,16 +167,19 @@ class Store:
         """
         from clsweep.tables import merged_tables
 
-        pending = {p.trial_id: p.record for p in self._pending()}
-        tables = self._tables(pending.keys())
-        if tables is None and not pending:
+        found = self._contents()
+        if found.tables is None and not found.pending:
             return {}
-        return merged_tables(tables, pending.values())
+        return merged_tables(found.tables, [p.record for p in found.pending])
 
     def statuses(self) -> dict[str, str]:
         """Trial id to status of every record; reads no accuracy."""
-        pending = {p.trial_id: str(p.record["trial"]["status"]) for p in self._pending()}
-        trials = self._table("trials")
+        if isinstance(self.directory, RemotePath):
+            found = self._contents()
+            records, trials = found.pending, found.tables and found.tables["trials"]
+        else:
+            records, trials = self._pending(), self._table("trials", self._data("trials"))
+        pending = {p.trial_id: str(p.record["trial"]["status"]) for p in records}
         if trials is None:
             return pending
         columns = (trials[name].to_pylist() for name in ("trial_id", "status"))
@@ -186,9 +191,9 @@ class Store:
         Raises:
             StoreError: a table is damaged or missing.
         """
-        pending = self._pending()
-        if self._tables({p.trial_id for p in pending}) is None:
-            self._refuse_orphans(pending)
+        found = self._contents()
+        if found.tables is None:
+            self._refuse_orphans(found.pending)
 
     def pending(self, trial_id: str) -> Record:
         """The record of a trial that this run has committed.
@@ -200,7 +205,7 @@ class Store:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         return record_from_bytes(data, trial_id, str(path))
 
     def study_table(self) -> dict[str, Any]:
@@ -218,7 +223,7 @@ class Store:
             return self._fold()
         if not self.directory.is_dir():
             return 0
-        self._lock = FolderLock(self.directory)
+        self._lock = lock_of(self.directory)
         try:
             return self._fold()
         finally:
@@ -226,9 +231,31 @@ class Store:
 
     # ------------------------------------------------------------------------- private pieces
 
+    def _contents(self) -> Contents:
+        directory = self.directory
+        if not isinstance(directory, RemotePath):
+            # In this order: see above.
+            pending = self._pending()
+            return Contents(pending, self._tables({p.trial_id for p in pending}))
+        latest = fold_of(directory)
+        data = {name: self._data(name) for name in _READ_ORDER}
+        return contents_of(
+            directory, latest, data, self._parsed(data), self.warnings, self.only_looks
+        )
+
+    def _pending(self) -> list[Pending]:
+        assert isinstance(self.directory, Path)
+        return local_pending(self.directory, self.warnings, self.only_looks)
+
     def _fold(self) -> int:
         from clsweep.tables import TABLES, merged_tables, parquet_bytes
 
+        if isinstance(self.directory, RemotePath):
+            found = self._contents()
+            if found.tables is None:
+                self._refuse_orphans(found.pending)
+            assert self._lock is not None
+            return fold(self.directory, found, self._lock.check)
         pending = self._pending()
         if pending:
             tables = self._tables({p.trial_id for p in pending})
@@ -241,17 +268,18 @@ class Store:
         with disk_errors(records):
             for one in pending:
                 # A worker may have committed the trial anew since it was read.
-                if _stamp(one.path.stat()) == one.stamp:
+                path = records / f"{one.path.stem}.json"
+                if stamp_of(path.stat()) == one.stamp:
                     attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
-                    os.unlink(one.path)
+                    os.unlink(path)
             for path in records.glob(".*.tmp"):
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
         return len(pending)
 
-    def _refuse_orphans(self, pending: list[_Pending]) -> None:
+    def _refuse_orphans(self, pending: list[Pending]) -> None:
         """Never overwrite the accuracies of trials whose other table was taken away by hand."""
-        accuracy = self._table("accuracy")
+        accuracy = self._table("accuracy", self._data("accuracy"))
         if accuracy is None:
             return
         from clsweep.table_checks import trials_in
@@ -269,74 +297,41 @@ class Store:
     def _write(self, name: str, data: bytes) -> None:
         write_atomically(self.directory / name, data)
 
-    def _pending(self) -> list[_Pending]:
-        pending = []
-        for path in sorted((self.directory / "records").glob("*.json")):
-            # A file may vanish: a run that compacts has put its record into the tables.
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    found = path.stat()
-                    if not stat.S_ISREG(found.st_mode):  # a pipe or a device would never end
-                        raise bad_record("it is no file", str(path))
-                    record = record_from_bytes(path.read_bytes(), path.stem, str(path))
-                except NewerSchemaError:
-                    raise
-                except StoreError as error:
-                    self._set_aside(path, error)
-                except FileNotFoundError:
-                    raise
-                except OSError as error:
-                    raise _unreadable(path, error) from error
-                else:
-                    pending.append(_Pending(path, _stamp(found), record))
-        return pending
-
-    def _set_aside(self, path: Path, error: StoreError) -> None:
-        target = self.directory / "damaged" / f"{path.stem}.{time.time_ns()}.json"
-        try:
-            if self.only_looks:
-                raise PermissionError("only looked at")
-            target.parent.mkdir(exist_ok=True)
-            os.replace(path, target)
-            moved = f"moved to {printable(str(target.relative_to(self.directory)))}"
-        except OSError as refused:
-            moved = f"left where it is: {refused.strerror or refused}"
-        self.warnings.append(
-            f"the record of trial {printable(path.stem)} is damaged ({error.found}); "
-            f"it was {moved}, and the trial counts as not done"
-        )
-
-    def _table(self, name: str) -> pa.Table | None:
+    def _data(self, name: str) -> bytes | None:
         path = self.directory / f"{name}.parquet"
         try:
-            data = path.read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreError(f"cannot read a result table: {error}", where=str(path)) from error
+
+    def _table(self, name: str, data: bytes | None) -> pa.Table | None:
+        if data is None:
+            return None
         from clsweep.tables import table_from_parquet
 
-        return table_from_parquet(data, name, str(path))
+        return table_from_parquet(data, name, str(self.directory / f"{name}.parquet"))
 
-    def _tables(self, replaced: Set[str] = frozenset()) -> dict[str, pa.Table] | None:
+    def _tables(self, replaced: Set[str]) -> dict[str, pa.Table] | None:
         """The tables; `replaced` are the trials that a record is about to replace."""
         from clsweep.tables import check_together
 
+        tables = self._parsed()
+        if tables is not None:
+            check_together(tables, replaced, str(self.directory))
+        return tables
+
+    def _parsed(
+        self, data: Mapping[str, bytes | None] | None = None
+    ) -> dict[str, pa.Table] | None:
+        """The tables, each on its own; of `data` where it has been read."""
         tables = {}
-        for name in ("trials", "configs", "accuracy"):
-            table = self._table(name)
+        for name in _READ_ORDER:
+            table = self._table(name, self._data(name) if data is None else data[name])
             if table is None and name == "trials":
                 return None
             if table is None:
                 raise self._missing_table(name)
             tables[name] = table
-        check_together(tables, replaced, str(self.directory))
         return tables
-
-
-def _unreadable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"a record cannot be read: {error.strerror or error}", where=str(path))
-
-
-def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-    return (found.st_ino, found.st_size, found.st_mtime_ns)

@@ -25,6 +25,7 @@ from clsweep.configurations import (
     study_identity,
 )
 from clsweep.errors import StudyError
+from clsweep.folders import Place
 from clsweep.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest
 from clsweep.methods import METHODS
 from clsweep.net_files import weights_file
@@ -145,7 +146,7 @@ def load_study(path: Path, data_root: Path | None = None) -> Study:
     return parse_study(file_text(path), str(path), data_root)
 
 
-def stored_study(path: Path) -> Study:
+def stored_study(path: Place) -> Study:
     """The study in a results folder, whose sizes were checked when it ran: no data are needed.
 
     Args:

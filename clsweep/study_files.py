@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from clsweep.errors import StudyError, closest_name
+from clsweep.folders import Place, RemotePath
 from clsweep.study_errors import Loc
 
 if sys.version_info >= (3, 11):
@@ -84,7 +84,7 @@ def leaves(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
         yield loc, value
 
 
-def file_text(path: Path) -> str:
+def file_text(path: Place) -> str:
     """The text of a study file.
 
     Args:
@@ -94,8 +94,11 @@ def file_text(path: Path) -> str:
         StudyError: it cannot be read, is no text, or is far too large to be a study.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        if isinstance(path, RemotePath):
+            data = path.read_bytes()
+        else:
+            with path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise StudyError(
                 f"{path} is larger than {_MOST_BYTES // 2**20} MiB",
@@ -120,7 +123,7 @@ def file_text(path: Path) -> str:
         raise StudyError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _no_file(path: Path) -> StudyError:
+def _no_file(path: Place) -> StudyError:
     known = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
     expected = closest_name(path.name, known) if known else "a study file in TOML"
     return StudyError(

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from clsweep.errors import StoreError
+from clsweep.folders import Place, RemotePath
 from clsweep.reading import Results, read
 from clsweep.report import ReportData, data_of, publish, rule_of
 from clsweep.schema import Record, trial_id_of
@@ -24,7 +25,7 @@ __all__ = ["build_together", "report_together"]
 
 
 def build_together(
-    directories: Sequence[Path], protocol: str | None = None, tuned_on: Path | None = None
+    directories: Sequence[Place], protocol: str | None = None, tuned_on: Place | None = None
 ) -> ReportData:
     """Everything a report says about several results folders of one benchmark.
 
@@ -65,17 +66,18 @@ def build_together(
 
 
 def report_together(
-    directories: Sequence[Path],
+    directories: Sequence[Place],
     out: Path | None,
     formats: Sequence[str],
     protocol: str | None = None,
-    tuned_on: Path | None = None,
+    tuned_on: Place | None = None,
 ) -> None:
     """Print the tables of several studies in one, and write page, figures and points.
 
     Args:
         directories: results folders, at least two.
-        out: where files are written; None for a folder beside the first, under all their names.
+        out: where files are written; None for a folder under all their names, beside the first,
+            or in `results` where that is in an object store.
         formats: of `outputs.FORMATS`.
         protocol: see `report.build`.
         tuned_on: see `report.build`.
@@ -88,11 +90,13 @@ def report_together(
     publish(data, out or _folder(directories), Console(), formats)
 
 
-def _folder(directories: Sequence[Path]) -> Path:
-    return directories[0].resolve().parent / "+".join(d.resolve().name for d in directories)
+def _folder(directories: Sequence[Place]) -> Path:
+    first = directories[0].resolve()
+    parent = Path("results") if isinstance(first, RemotePath) else first.parent
+    return parent / "+".join(d.resolve().name for d in directories)
 
 
-def _refuse_repeated(directories: Sequence[Path]) -> None:
+def _refuse_repeated(directories: Sequence[Place]) -> None:
     counts = Counter(directory.resolve() for directory in directories)
     repeated = [str(path) for path, n in counts.items() if n > 1]
     if repeated:

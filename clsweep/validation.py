@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clsweep import measures
+from clsweep.folders import Place
 from clsweep.rows import n_tasks_of
 from clsweep.schema import Record
 
@@ -155,7 +155,7 @@ def validation_table(records: Sequence[Record]) -> ValidationTable:
     return ValidationTable(seeds, n_tasks, tuple(sorted(candidates, key=place)))
 
 
-def read_validation(directory: Path) -> ValidationTable:
+def read_validation(directory: Place) -> ValidationTable:
     """The candidates of a results folder; its test counts never become numbers.
 
     Args:

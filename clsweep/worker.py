@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import torch
 
-from clsweep import attempts, benchmarks, binding, cache, methods, nets, stage_files, store
+from clsweep import attempts, benchmarks, binding, cache, methods, nets, sight, stage_files, store
 from clsweep.configurations import configuration_asked, examples
 from clsweep.errors import CacheError, ClsweepError, StoreError
+from clsweep.folders import Place
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
 from clsweep.records import record_of
@@ -56,16 +57,18 @@ class Context:
         device: 'cpu' or 'cuda'.
         n_threads: torch threads per job.
         memory_fraction: share of the GPU's memory that this process may use.
+        token: what the driver has put into both folders, see `sight`; '' for nothing.
     """
 
     run: str
     study: Study = field(compare=False)
-    out: Path = field(compare=False)
-    stages: Path = field(compare=False)
+    out: Place = field(compare=False)
+    stages: Place = field(compare=False)
     data_root: Path | None = field(compare=False)
     device: str
     n_threads: int = 1
     memory_fraction: float = 1.0
+    token: str = ""
 
 
 class Outcome(NamedTuple):
@@ -92,6 +95,8 @@ def execute(context: Context, job: Job) -> Outcome:
         job: the stage to compute, or the trial to run.
     """
     _prepare(context)
+    if blind := sight.blindness(context.token, context.out, context.stages):
+        return Outcome("abort", blind)
     began = time.perf_counter()
     status, message = "failed", ""
     try:
@@ -261,10 +266,9 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
-    attempts.mark_attempt(context.out, job.key)
+    n_attempts = attempts.mark_attempt(context.out, job.key)
     sequence = _sequence(context, job.seed)
-    net = _net(context, sequence)
-    method = methods.build(configuration.method, net)
+    method = methods.build(configuration.method, _net(context, sequence))
     began, began_cpu = time.perf_counter(), time.process_time()
     settings = context.study.search
     watched = settings.stops and bool(job.asked)
@@ -290,7 +294,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         memory_bytes=learnt.carried.total,
         n_params=n_elements(without_statistics(learnt.params)),
         device=_device_name(context),
-        attempts=attempts.attempts(context.out, job.key),
+        attempts=n_attempts,
         counters={**learnt.counters, **counters},
     )
     binding.check_there(context.out)

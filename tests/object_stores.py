@@ -1,0 +1,100 @@
+"""An S3-speaking server on loopback, and places in its buckets."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import boto3
+import pyarrow.fs
+import pytest
+from moto.server import ThreadedMotoServer
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class ObjectStore:
+    """A server that can go away and come back with what it held.
+
+    All servers of a process hold the same: moto keeps it in the process.
+    """
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.start()
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        self.client.create_bucket(Bucket="bucket")
+
+    def start(self) -> None:
+        """Answer from now on; what was held before is held again."""
+        self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
+        self._server.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.stop()
+
+    def uri(self, path: str, user: str = "", bucket: str = "bucket") -> str:
+        """`s3://…` of a path in the bucket."""
+        endpoint = quote(f"http://127.0.0.1:{self.port}", safe="/")
+        return f"s3://{user}{bucket}/{path}?endpoint_override={endpoint}&scheme=http"
+
+    def keys(self, path: str) -> list[str]:
+        """Names of all objects below a path, without it."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket="bucket", Prefix=f"{path}/"
+        )
+        found = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        return [key.removeprefix(f"{path}/") for key in found if not key.endswith("/")]
+
+    def content(self, path: str) -> bytes:
+        """One object's."""
+        return bytes(self.client.get_object(Bucket="bucket", Key=path)["Body"].read())
+
+    def all_bytes(self) -> bytes:
+        """Names and contents of everything."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket="bucket")
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        return b"\n".join(key.encode() + b"\n" + self.content(key) for key in keys)
+
+
+@contextmanager
+def object_store() -> Iterator[ObjectStore]:
+    """A server for the length of the block; its credentials are in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        store = ObjectStore()
+        try:
+            yield store
+        finally:
+            store.stop()
+
+
+class Denying(pyarrow.fs.FileSystemHandler):
+    """A store that refuses everything: the bucket's server on loopback asks for no permission."""
+
+    def _no(self, *args, **kwargs):
+        raise OSError("AWS Error ACCESS_DENIED during X operation: key is hunter2 (Request ID: 7)")
+
+    get_type_name = lambda self: "denying"  # noqa: E731
+    normalize_path = lambda self, path: path  # noqa: E731
+    get_file_info = get_file_info_selector = create_dir = delete_dir = delete_dir_contents = _no
+    delete_root_dir_contents = delete_file = move = copy_file = _no
+    open_input_stream = open_input_file = open_output_stream = open_append_stream = _no
