@@ -129,10 +129,13 @@ def two_machines(shared: Path) -> Iterator[tuple[Machine, Machine]]:
         stack.callback(two.close)
         cable = f"ip link add wire netns {one.pid} type veth peer name wire netns {two.pid}"
         subprocess.run(cable.split(), check=True)
-        for machine in (one, two):
+        for machine, other in ((one, two), (two, one)):
+            # Its own address stays when the other is switched off, which takes the cable along.
             machine.run("ip", "link", "set", "lo", "up")
-            machine.run("ip", "addr", "add", f"{machine.address}/24", "dev", "wire")
+            machine.run("ip", "addr", "add", f"{machine.address}/32", "dev", "lo")
             machine.run("ip", "link", "set", "wire", "up")
+            way = ("dev", "wire", "src", machine.address)
+            machine.run("ip", "route", "add", f"{other.address}/32", *way)
         deadline = time.monotonic() + 10
         while "state UP" not in one.run("ip", "link", "show", "wire"):
             assert time.monotonic() < deadline, "the machines do not see each other"
