@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep import cache, stages, stopping
+from clsweep import attempts, cache, stages, stopping
 from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import Terminated, terminable
 from clsweep.listeners import Audience, Listener
+from clsweep.losses import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.progress import Progress
 from clsweep.records import record_of
 from clsweep.schedule import Schedule
@@ -186,7 +187,8 @@ class _Driver:
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
-        self.schedule = Schedule(self.plan.jobs, self._started, self._done, more)
+        jobs = suspects_last(store.directory, self.plan.jobs, retry=retry)
+        self.schedule = Schedule(jobs, self._started, self._done, more)
 
     def run(
         self,
@@ -213,6 +215,9 @@ class _Driver:
 
                     run_inline(self.schedule, context)
                 else:
+                    from clsweep.connection import before_ray
+
+                    before_ray(address)
                     from clsweep.on_ray import run_on_ray
 
                     run_on_ray(
@@ -221,6 +226,9 @@ class _Driver:
                         address=address,
                         workers=workers,
                         inside=callbacks,
+                        committed=partial(
+                            left_on_disk, self.store, self.stage_folder, self.had_records
+                        ),
                     )
         except Terminated:
             self.terminated = True
@@ -228,6 +236,7 @@ class _Driver:
             self.interrupted = True
         finally:
             self.progress.end()
+            forgive_cut_short(self.store.directory, self.schedule, context.run)
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
@@ -287,6 +296,7 @@ class _Driver:
                 outcome.status,
                 message=outcome.message,
                 stages=job.needs,
+                attempts=max(1, attempts.attempts(self.store.directory, job.key)),
             )
         )
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import time
+import uuid
 from collections.abc import Set
 from pathlib import Path
 from types import TracebackType
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Store", "commit_record"]
-
-_STALE_SECONDS = 24 * 3600
 
 
 # ------------------------------------------------ functions that need only a path (any process)
@@ -116,7 +114,12 @@ class Store:
         try:
             binding.bind(self.directory, study_identity, resolved_toml, name)
             with disk_errors(self.directory):
-                (self.directory / "records").mkdir(exist_ok=True)
+                records = self.directory / "records"
+                records.mkdir(exist_ok=True)
+                # Left by processes that were killed: while the lock is ours, no other run writes.
+                # Nothing asks how old they are, since clocks differ between machines, and jump.
+                for path in records.glob(".*.tmp"):
+                    path.unlink(missing_ok=True)
         except BaseException:
             self.close()
             raise
@@ -244,9 +247,6 @@ class Store:
                 if _stamp(one.path.stat()) == one.stamp:
                     attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
                     os.unlink(one.path)
-            for path in records.glob(".*.tmp"):
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
         return len(pending)
 
     def _refuse_orphans(self, pending: list[_Pending]) -> None:
@@ -292,7 +292,7 @@ class Store:
         return pending
 
     def _set_aside(self, path: Path, error: StoreError) -> None:
-        target = self.directory / "damaged" / f"{path.stem}.{time.time_ns()}.json"
+        target = self.directory / "damaged" / f"{path.stem}.{uuid.uuid4().hex}.json"
         try:
             if self.only_looks:
                 raise PermissionError("only looked at")

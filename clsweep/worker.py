@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch
 
 from clsweep import attempts, benchmarks, binding, cache, methods, nets, stage_files, store
 from clsweep.configurations import configuration_asked, examples
+from clsweep.devices import device_name, no_gpu, peak_memory_bytes
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
@@ -72,7 +72,8 @@ class Outcome(NamedTuple):
     """What the driver hears of a job; everything else is in the stage or the record.
 
     Attributes:
-        status: of `schema.STATUSES`, or 'abort' where the run cannot go on.
+        status: of `schema.STATUSES`; 'crowded' for a job that is to be tried again with a GPU to
+            itself; 'abort' where the run cannot go on.
         message: what went wrong, for people.
         average_accuracy: mean validation accuracy over all tasks at the end, NaN for stages.
         wall_seconds: time spent computing.
@@ -91,21 +92,29 @@ def execute(context: Context, job: Job) -> Outcome:
         context: what all jobs share.
         job: the stage to compute, or the trial to run.
     """
+    if context.device == "cuda" and not torch.cuda.is_available():
+        return Outcome("abort", str(no_gpu()))
     _prepare(context)
     began = time.perf_counter()
     status, message = "failed", ""
+    most = context.study.resources.max_attempts
     try:
+        attempts.begin(context.out, job.key, context.run, most)
         if job.kind == "trial":
             return _run_trial(context, job)
         _STAGES[job.kind](context, job)
+        attempts.forget(context.out, job.key)
         return Outcome("ok", wall_seconds=time.perf_counter() - began)
     except (CacheError, StoreError) as error:
         return Outcome("abort", _reason(context, error))
     except Diverged as error:
         status, message = "diverged", str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except torch.OutOfMemoryError as error:
+        is_shared = context.device == "cuda" and context.memory_fraction < 1
+        status = "crowded" if is_shared and context.study.resources.oom_retry else "oom"
+        message = f"out of memory: {error}"
+    except MemoryError as error:
         status, message = "oom", f"out of memory: {error}"
-        _release()
     except ClsweepError as error:
         message = str(error)
     except Exception as error:  # a row with its message; the other trials go on
@@ -113,12 +122,18 @@ def execute(context: Context, job: Job) -> Outcome:
         at = f"{Path(place.filename).name}, line {place.lineno}"
         message = f"{type(error).__name__}: {error} ({at})"
     message = without_secrets(message)
+    if status in ("oom", "crowded"):
+        _release()
     seconds = time.perf_counter() - began
-    if job.kind == "trial":
-        try:
+    try:
+        if status == "crowded":
+            attempts.forgive(context.out, job.key, context.run)
+        elif job.kind == "trial":
             _commit_failure(context, job, status, message, seconds)
-        except StoreError as error:
-            return Outcome("abort", str(error))
+        else:
+            attempts.forget(context.out, job.key)
+    except StoreError as error:
+        return Outcome("abort", str(error))
     return Outcome(status, message, wall_seconds=seconds)
 
 
@@ -261,7 +276,6 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
-    attempts.mark_attempt(context.out, job.key)
     sequence = _sequence(context, job.seed)
     net = _net(context, sequence)
     method = methods.build(configuration.method, net)
@@ -286,10 +300,10 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         stages=job.needs,
         n_steps=learnt.n_steps,
         wall_seconds=seconds,
-        peak_memory_bytes=_peak_memory(context),
+        peak_memory_bytes=peak_memory_bytes(context.device),
         memory_bytes=learnt.carried.total,
         n_params=n_elements(without_statistics(learnt.params)),
-        device=_device_name(context),
+        device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
     )
@@ -342,19 +356,8 @@ def _commit_failure(context: Context, job: Job, status: str, message: str, secon
         message=message,
         stages=job.needs,
         wall_seconds=seconds,
-        device=_device_name(context),
+        device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
     )
     binding.check_there(context.out)
     store.commit_record(context.out, record)
-
-
-def _peak_memory(context: Context) -> int:
-    """Bytes: of this process on the CPU (over its life), of its share of the GPU for this job."""
-    if context.device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _device_name(context: Context) -> str:
-    return torch.cuda.get_device_name() if context.device == "cuda" else "cpu"
