@@ -17,18 +17,12 @@ from clsweep.settings import Resources
 __all__ = ["before_ray", "connected"]
 
 
-def before_ray(address: str | None) -> None:
-    """Set what Ray reads from the environment while it is imported.
+def before_ray() -> None:
+    """Have Ray show the token of this user, where there is one and nothing else is asked for.
 
-    A token of this user's is shown to a cluster that somebody else started, which Ray never does
-    by itself; a cluster without tokens ignores it. And Ray's own warnings, one per second of an
-    attempt to connect, are left to the one message that follows.
-
-    Args:
-        address: an existing cluster, or None.
+    Ray reads RAY_AUTH_MODE while it is imported; for a cluster that somebody else started it never
+    turns to the token by itself. A cluster without tokens ignores it.
     """
-    if address is not None:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if "RAY_AUTH_MODE" not in os.environ and (
         os.environ.get("RAY_AUTH_TOKEN") or _token_file().is_file()
     ):

@@ -217,7 +217,7 @@ class _Driver:
                 else:
                     from clsweep.connection import before_ray
 
-                    before_ray(address)
+                    before_ray()
                     from clsweep.on_ray import run_on_ray
 
                     run_on_ray(

@@ -27,7 +27,7 @@ def token_at(path: Path) -> str:
 
 @pytest.mark.parametrize("where", ["variable", "file", "other file"])
 def test_a_token_is_shown_where_there_is_one(home: Path, where: str) -> None:
-    before_ray("somewhere:1")
+    before_ray()
     assert "RAY_AUTH_MODE" not in os.environ
     if where == "variable":
         os.environ["RAY_AUTH_TOKEN"] = "secret"
@@ -35,20 +35,12 @@ def test_a_token_is_shown_where_there_is_one(home: Path, where: str) -> None:
         token_at(home / ".ray" / "auth_token")
     else:
         os.environ["RAY_AUTH_TOKEN_PATH"] = token_at(home / "elsewhere" / "token")
-    before_ray("somewhere:1")
+    before_ray()
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 def test_who_asks_for_something_else_gets_it(home: Path) -> None:
     token_at(home / ".ray" / "auth_token")
-    os.environ |= {"RAY_AUTH_MODE": "k8s", "RAY_BACKEND_LOG_LEVEL": "debug"}
-    before_ray("somewhere:1")
+    os.environ["RAY_AUTH_MODE"] = "k8s"
+    before_ray()
     assert os.environ["RAY_AUTH_MODE"] == "k8s"
-    assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "debug"
-
-
-def test_only_what_others_started_is_quietened(home: Path) -> None:
-    before_ray(None)
-    assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
-    before_ray("somewhere:1")
-    assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "error"
