@@ -106,7 +106,8 @@ def forgive(directory: Path, key: str, run: str) -> None:
             return
         # Cut short, not written anew: a disk that is full allows that.
         if lines[:-1]:
-            os.truncate(path, sum(map(len, lines[:-1])))
+            with open(path, "r+b", opener=through_no_link) as file:
+                file.truncate(sum(map(len, lines[:-1])))
         else:
             path.unlink()
 

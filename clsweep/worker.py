@@ -26,6 +26,7 @@ from clsweep.sequences import (
     FinetunedModel,
     LearntSequence,
     SourceModel,
+    average_accuracy,
     finetune_source,
     learn_joint,
     learn_sequence,
@@ -97,9 +98,8 @@ def execute(context: Context, job: Job) -> Outcome:
     _prepare(context)
     began = time.perf_counter()
     status, message = "failed", ""
-    most = context.study.resources.max_attempts
     try:
-        attempts.begin(context.out, job.key, context.run, most)
+        attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
         if job.kind == "trial":
             return _run_trial(context, job)
         _STAGES[job.kind](context, job)
@@ -110,8 +110,8 @@ def execute(context: Context, job: Job) -> Outcome:
     except Diverged as error:
         status, message = "diverged", str(error)
     except torch.OutOfMemoryError as error:
-        is_shared = context.device == "cuda" and context.memory_fraction < 1
-        status = "crowded" if is_shared and context.study.resources.oom_retry else "oom"
+        may_get_more = context.memory_fraction < 1 and context.study.resources.oom_retry
+        status = "crowded" if context.device == "cuda" and may_get_more else "oom"
         message = f"out of memory: {error}"
     except MemoryError as error:
         status, message = "oom", f"out of memory: {error}"
@@ -309,7 +309,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     )
     binding.check_there(context.out)
     store.commit_record(context.out, record)
-    return Outcome(status, learnt.stopped, _average_accuracy(learnt), seconds)
+    return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
 
 
 def _learnt(
@@ -332,19 +332,6 @@ def _learnt(
     finetuned = _finetuned(context, key) if key else None
     start = source, statistics, finetuned
     return learn_sequence(method, sequence, training, hyper, seed, *start, watch)
-
-
-def _average_accuracy(learnt: LearntSequence) -> float:
-    """Mean validation accuracy over all tasks after the last; NaN if it did not get there."""
-    if learnt.stopped:
-        return float("nan")
-    last = max(row[0] for row in learnt.rows)
-    final = [
-        n / total
-        for after, _, split, n, total in learnt.rows
-        if after == last and split == "validation"
-    ]
-    return sum(final) / len(final)
 
 
 def _commit_failure(context: Context, job: Job, status: str, message: str, seconds: float) -> None:
