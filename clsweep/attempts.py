@@ -1,4 +1,10 @@
-"""How often a trial has been started: one line per start in a file beside its record."""
+"""How often a job has been started: one line per start in a file beside the records.
+
+A start counts until the job has an end: the record of a trial, once it is folded into the tables,
+or the outcome of a stage. So a configuration that takes its process down every time is known as
+such by the next run too, even if it takes the driver or the machine along. A start does not count
+when the run was asked to stop, or could not go on for another reason: `forgive`.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +12,35 @@ import os
 import socket
 
 from clsweep.disk import disk_errors, through_no_link
+from clsweep.errors import RunnerError, StoreError
 from clsweep.folders import Place, RemotePath
 
-__all__ = ["attempts", "attempts_path", "mark_attempt"]
+__all__ = [
+    "attempts",
+    "attempts_path",
+    "begin",
+    "forget",
+    "forgive",
+    "mark_attempt",
+    "started",
+]
 
 
-def mark_attempt(directory: Place, trial_id: str) -> int:
-    """Note that a trial starts; returns how often it has started since its last folded record.
+def mark_attempt(directory: Place, key: str, run: str = "") -> int:
+    """Note that a job starts; returns how often it has started since it last came to an end.
 
     Args:
         directory: the results folder.
-        trial_id: configuration id and seed.
+        key: trial id, or key of a stage.
+        run: name of the run.
 
     Raises:
         StoreError: the disk refuses it.
     """
-    path = attempts_path(directory, trial_id)
-    line = f"{socket.gethostname()} {os.getpid()}\n".encode()
+    path = attempts_path(directory, key)
+    line = f"{socket.gethostname()} {os.getpid()} {run}\n".encode()
     if isinstance(path, RemotePath):
-        # Objects cannot be appended to; one worker at a time has a trial.
+        # Objects cannot be appended to; one worker at a time has a job.
         lines = _lines(path) + line
         path.write_bytes(lines)
         return lines.count(b"\n")
@@ -34,17 +50,91 @@ def mark_attempt(directory: Place, trial_id: str) -> int:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-    return attempts(directory, trial_id)
+    return attempts(directory, key)
 
 
-def attempts(directory: Place, trial_id: str) -> int:
-    """How often a trial has started since its last folded record."""
-    return _lines(attempts_path(directory, trial_id)).count(b"\n")
+def begin(directory: Place, key: str, run: str, max_attempts: int) -> None:
+    """Note that a job starts, unless it has started too often to no end.
+
+    Args:
+        directory: the results folder.
+        key: trial id, or key of a stage.
+        run: name of the run.
+        max_attempts: starts that may come to no end.
+
+    Raises:
+        RunnerError: that many did, in this run and earlier ones.
+        StoreError: the disk refuses it.
+    """
+    n_before = mark_attempt(directory, key, run) - 1
+    if n_before >= max_attempts:
+        forgive(directory, key, run)
+        raise RunnerError(
+            f"started {n_before} times, and each time its process was gone before it came to an "
+            "end",
+            expected=f"fewer than [resources] max_attempts = {max_attempts} such starts, those "
+            "of earlier runs included",
+            next_step="see whether it takes too much memory; --retry-failed counts from nothing",
+        )
 
 
-def attempts_path(directory: Place, trial_id: str) -> Place:
-    """The file of a trial's starts."""
-    return directory / "records" / f"{trial_id}.attempts"
+def attempts(directory: Place, key: str) -> int:
+    """How often a job has started since it last came to an end."""
+    return _lines(attempts_path(directory, key)).count(b"\n")
+
+
+def started(directory: Place) -> set[str]:
+    """Keys of the jobs that have started and come to no end."""
+    return {path.stem for path in (directory / "records").glob("*.attempts")}
+
+
+def forgive(directory: Place, key: str, run: str) -> None:
+    """Take the last start back, if it belongs to `run`.
+
+    Args:
+        directory: the results folder.
+        key: trial id, or key of a stage.
+        run: name of the run that did not let the job come to an end.
+
+    Raises:
+        StoreError: the disk refuses it.
+    """
+    path = attempts_path(directory, key)
+    lines = _lines(path).splitlines(keepends=True)
+    if not lines or lines[-1].split()[2:] != [run.encode()]:
+        return
+    if isinstance(path, RemotePath):
+        if lines[:-1]:
+            path.write_bytes(b"".join(lines[:-1]))
+        else:
+            path.unlink(missing_ok=True)
+        return
+    with disk_errors(path):
+        # Cut short, not written anew: a disk that is full allows that.
+        if lines[:-1]:
+            with open(path, "r+b", opener=through_no_link) as file:
+                file.truncate(sum(map(len, lines[:-1])))
+        else:
+            path.unlink()
+
+
+def forget(directory: Place, key: str) -> None:
+    """Count from nothing again.
+
+    Raises:
+        StoreError: the disk refuses it.
+    """
+    path = attempts_path(directory, key)
+    if isinstance(path, RemotePath):
+        path.unlink(missing_ok=True)
+        return
+    with disk_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def attempts_path(directory: Place, key: str) -> Place:
+    """The file of a job's starts."""
+    return directory / "records" / f"{key}.attempts"
 
 
 def _lines(path: Place) -> bytes:
@@ -52,3 +142,7 @@ def _lines(path: Place) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return b""
+    except OSError as error:
+        raise StoreError(
+            f"cannot read how often a job was started: {error.strerror or error}", where=str(path)
+        ) from error

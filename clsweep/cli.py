@@ -13,7 +13,7 @@ import typer
 
 from clsweep.cli_reading import COMMANDS, show
 from clsweep.cli_watching import WATCHING
-from clsweep.errors import ClsweepError
+from clsweep.errors import ClsweepError, RunnerError
 from clsweep.folders import Place, place_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,11 @@ def run(
     out: Out = None,
     address: Annotated[
         str | None,
-        typer.Option(help="A running Ray cluster; 'auto' finds one.", metavar="ADDRESS"),
+        typer.Option(
+            help="A running Ray cluster, HOST:PORT; 'auto' finds the one this machine belongs to "
+            "[default: RAY_ADDRESS, or else Ray on this machine alone].",
+            metavar="ADDRESS",
+        ),
     ] = None,
     inline: Annotated[
         bool, typer.Option("--inline", help="One trial after the other in this process, no Ray.")
@@ -122,6 +126,7 @@ def run(
     nothing. Exit code: 0; 1 if a trial failed, diverged or ran out of memory; 2 for a mistake
     that is named; 130 if interrupted; 143 if terminated.
     """
+    address = _cluster(address, inline)
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep import runner
     from clsweep.events import event_log
@@ -183,6 +188,24 @@ def plan(
     show(plan_table(planned))
     print()
     print(plan_text(planned, len(loaded.seeds), folder))
+
+
+def _cluster(address: str | None, inline: bool) -> str | None:
+    """The cluster to use: that of the option, or else, as Ray has it, of the environment.
+
+    Ray sets the variable for what `ray job submit` starts.
+    """
+    if address is None and not inline:
+        address = os.environ.get("RAY_ADDRESS")
+    if address and address.startswith(("http://", "https://")):
+        raise RunnerError(
+            f"{address} is the address of a dashboard, not of a cluster",
+            expected="HOST:PORT, or 'auto'",
+            where="--address, or RAY_ADDRESS in the environment",
+            next_step="give `--address`; for `ray job submit`, the variable to set is "
+            "RAY_API_SERVER_ADDRESS",
+        )
+    return None if address in ("", "local") else address
 
 
 def _loaded(

@@ -7,14 +7,13 @@ experiment state is written to a scratch folder and never read.
 from __future__ import annotations
 
 import logging
-import math
 import os
-import re
 import shutil
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,24 +28,32 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.tune.search import Searcher
 
 from clsweep import worker
+from clsweep.actor_losses import losses_told
+from clsweep.connection import connected
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.interrupts import terminable
+from clsweep.losses import Committed, Losses
 from clsweep.node_probes import probe_nodes
+from clsweep.places import Place, check_room, places
 from clsweep.schedule import Schedule
+from clsweep.settings import Resources
 from clsweep.stages import Job
-from clsweep.study import Resources
 
 __all__ = ["run_on_ray"]
+
+Execute = Callable[[worker.Context, Job], worker.Outcome]
 
 # Tune lists the trials that it gave up; the study says which of its own failed, and why.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 # Trials per Tuner: its state is one file of 10 KB per trial, rewritten whole.
 _SEGMENT = 2000
+# How long what Ray said of its nodes is taken for true, in seconds.
+_NODES_SECONDS = 1.0
 
 
 def run_on_ray(
@@ -56,15 +63,19 @@ def run_on_ray(
     address: str | None,
     workers: int | None,
     inside: AbstractContextManager[object] | None = None,
+    committed: Committed = lambda job: None,
+    execute: Execute = worker.execute,
 ) -> None:
     """Do every job of the schedule on a Ray cluster.
 
     Args:
         schedule: what to do.
-        context: what all jobs share; its device is decided here.
+        context: what all jobs share; each worker decides its device by what it was given.
         address: an existing cluster; None to start one on this machine for this run.
         workers: jobs at the same time; None for as many as there is room for.
         inside: entered when Ray is there, left before it is shut down.
+        committed: what a job whose worker was lost has left on disk.
+        execute: what a worker does with a job.
 
     Raises:
         RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
@@ -74,42 +85,31 @@ def run_on_ray(
     if address is None:
         worker.probe(context)
     # Ray has its own answer to SIGTERM, from the moment that it starts.
-    with _connected(address, resources, workers), terminable(), inside or nullcontext():
-        request = _request(resources)
-        n_slots = _n_slots(resources, request)
-        if workers or resources.max_concurrent:
-            n_slots = min(n_slots, workers or n_slots, resources.max_concurrent or n_slots)
-        on_gpu = request.get("gpu", 0) > 0
-        context = replace(
-            context,
-            device="cuda" if on_gpu else "cpu",
-            memory_fraction=min(1.0, request.get("gpu", 1.0)),
-        )
+    with connected(address, resources, workers), terminable(), inside or nullcontext():
+        check_room(resources, ray.nodes())
         if is_joined:
-            probe_nodes(context, [node for node in _nodes() if _slots_on(node, request)])
+            nodes = ray.nodes()
+            probe_nodes(context, [node for node in nodes if places(resources, [node])])
         if address is not None:
-            _probe_remotely(context, request)
-        lost: dict[str, int] = {}
+            _probe_remotely(context, places(resources, ray.nodes()))
+        losses = Losses(schedule, resources.max_attempts, committed)
+        slots = _Slots(resources, workers)
         while not schedule.finished:
-            _run_segment(schedule, context, request, n_slots, lost)
+            searcher = _ScheduleSearcher(schedule, losses, slots)
+            _run_segment(searcher, context, execute)
 
 
-def _run_segment(
-    schedule: Schedule,
-    context: worker.Context,
-    request: dict[str, float],
-    n_slots: int,
-    lost: dict[str, int],
-) -> None:
-    """One Tuner. Ray's memory monitor can end it early; what ran is then tried again."""
+def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: Execute) -> None:
+    """One Tuner."""
     scratch = _scratch(context)
-    most = context.study.resources.max_attempts
+    trainable = tune.with_parameters(_run_job, context=context, execute=execute)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_run_job, context=context), request),
+        tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
-            search_alg=_ScheduleSearcher(schedule, lost, most),
+            search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=n_slots,
+            # How many run at the same time is up to the searcher, which knows the nodes.
+            max_concurrent_trials=_SEGMENT,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -122,13 +122,20 @@ def _run_segment(
         ),
     )
     try:
-        tuner.fit()
+        with losses_told(searcher.note):
+            tuner.fit()
     except RuntimeError as error:
-        if not _is_memory_kill(error):
+        cause = _ray_error(error)
+        if cause is None:
             raise
-        for job in list(schedule.running.values()):
-            message = f"Ray's memory monitor ended the worker {most} times"
-            _try_again(schedule, job, lost, most, worker.Outcome("oom", message))
+        # Ray has ended one worker in a way that Tune does not know. It may have been any of
+        # those that ran, and all of them are gone; one counts, so that this comes to an end.
+        searcher.note(cause)
+        running = list(searcher.schedule.running.values())
+        for job in running[:1]:
+            searcher.lost(job)
+        for job in running[1:]:
+            searcher.losses.stranded(job)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -140,68 +147,148 @@ def _scratch(context: worker.Context) -> Path:
     return Path(tempfile.mkdtemp(prefix="clsweep-tune-"))
 
 
-def _try_again(
-    schedule: Schedule, job: Job, lost: dict[str, int], most: int, outcome: worker.Outcome
-) -> None:
-    """Queue a job again whose worker was lost; the `most`-th time, it ends with `outcome`."""
-    lost[job.key] = lost.get(job.key, 0) + 1
-    if lost[job.key] < most:
-        schedule.requeue(job)
-    else:
-        schedule.done(job, outcome)
-
-
-def _is_memory_kill(error: BaseException | None) -> bool:
+def _ray_error(error: BaseException | None) -> RayError | None:
     while error is not None:
-        if isinstance(error, OutOfMemoryError):
-            return True
+        if isinstance(error, RayError):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
-def _run_job(config: dict[str, Any], context: worker.Context) -> dict[str, Any]:
+def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What one trial asks Ray for."""
+    place = config["place"]
+    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    bundle = {names[kind]: amount for kind, amount in place["request"].items()}
+    if not place["node_ids"]:
+        return tune.PlacementGroupFactory([bundle])
+    return tune.PlacementGroupFactory(
+        [bundle], bundle_label_selector=[_only_on(place["node_ids"])]
+    )
+
+
+def _only_on(node_ids: tuple[str, ...]) -> dict[str, str]:
+    return {"ray.io/node-id": f"in({','.join(node_ids)})"}
+
+
+def _run_job(config: dict[str, Any], context: worker.Context, execute: Execute) -> dict[str, Any]:
     """The trainable."""
     fields = dict(config["job"])
     job = Job(**{**fields, "needs": tuple(fields["needs"])})
-    return {"outcome": list(worker.execute(context, job))}
+    share = config["place"]["request"].get("gpu", 0.0)
+    return {"outcome": list(execute(_as_given(context, share), job))}
+
+
+def _as_given(context: worker.Context, gpu_share: float) -> worker.Context:
+    """The context with the device that Ray has given to this process."""
+    if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        return replace(context, device="cpu", memory_fraction=1.0)
+    return replace(context, device="cuda", memory_fraction=min(1.0, gpu_share))
+
+
+class _Slots:
+    """The places of the cluster as it is now; nodes come and go during a run."""
+
+    def __init__(self, resources: Resources, workers: int | None) -> None:
+        self._resources = resources
+        limits = [n for n in (workers, resources.max_concurrent) if n]
+        self.limit = min(limits, default=_SEGMENT)
+        self.crowded: set[str] = set()
+        self._places: dict[str, Place] = {}
+        self._read_at = float("-inf")
+
+    def places(self) -> dict[str, Place]:
+        """Where there is room, counted anew once a second."""
+        if time.monotonic() - self._read_at > _NODES_SECONDS:
+            self._places = places(self._resources, ray.nodes())
+            self._read_at = time.monotonic()
+        return self._places
 
 
 class _ScheduleSearcher(Searcher):
     """Tune's view of the schedule: asked for work, told how it ended."""
 
-    def __init__(self, schedule: Schedule, lost: dict[str, int], max_attempts: int) -> None:
+    def __init__(self, schedule: Schedule, losses: Losses, slots: _Slots) -> None:
         super().__init__()
-        self.schedule, self.lost, self.max_attempts = schedule, lost, max_attempts
-        self.jobs: dict[str, Job] = {}
+        self.schedule, self.losses, self.slots = schedule, losses, slots
+        self.jobs: dict[str, tuple[Job, str]] = {}
         self.n_suggested = 0
+        self._cause: Exception | None = None
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Whether the searcher minds the number that run; it does."""
+        return True
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job; None while all others wait for a stage; FINISHED for no more."""
+        """The next job; None while all others wait; FINISHED for no more."""
         if self.schedule.exhausted or self.n_suggested >= _SEGMENT:
             return Searcher.FINISHED
-        job = self.schedule.next()
-        if job is None:  # until a job that runs has made a stage, or led to more work
+        found = self._next() if len(self.jobs) < self.slots.limit else None
+        if found is None:  # until a job that runs has ended, or a node has come
             return None
+        job, place = found
         self.n_suggested += 1
-        self.jobs[trial_id] = job
-        return {"job": asdict(job)}
+        self.jobs[trial_id] = (job, place.name)
+        where = {"request": place.request, "node_ids": place.node_ids}
+        return {"job": asdict(job), "place": where}
+
+    def _next(self) -> tuple[Job, Place] | None:
+        """A job that is ready, and a free place for it: GPUs first."""
+        there = self.slots.places()
+        running = Counter(name for _, name in self.jobs.values())
+        crowded = self.slots.crowded if "whole" in there else set()
+        if "gpu" in there and running["whole"]:
+            per_gpu = there["gpu"].n_slots // there["whole"].n_slots if "whole" in there else 1
+            running["gpu"] += running["whole"] * per_gpu
+        for name in ("gpu", "cpu"):
+            if name in there and running[name] < there[name].n_slots:
+                job = self.schedule.next(lambda job: job.key not in crowded)
+                if job is not None:
+                    return job, there[name]
+        # A whole GPU is free at last when no share of one is in use or asked for.
+        shares = any(name == "gpu" for _, name in self.jobs.values())
+        if crowded and not shares and running["whole"] < there["whole"].n_slots:
+            job = self.schedule.next(lambda job: job.key in crowded)
+            if job is not None:
+                return job, there["whole"]
+        return None
+
+    def note(self, cause: Exception) -> None:
+        """Remember why a worker is lost; Tune says of a trial only that it is."""
+        self._cause = cause
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Pass the outcome on; there is none if the process died."""
-        job = self.jobs.pop(trial_id, None)
+        job, _ = self.jobs.pop(trial_id, (None, ""))
         if job is None:
             return
-        if error or not result or "outcome" not in result:
-            message = f"the worker process died {self.max_attempts} times"
-            outcome = worker.Outcome("failed", message)
-            _try_again(self.schedule, job, self.lost, self.max_attempts, outcome)
+        try:
+            if error or not result or "outcome" not in result:
+                self.lost(job)
+            else:
+                self._done(job, worker.Outcome(*result["outcome"]))
+        except ClsweepError as stop:  # Tune would make a traceback of it
+            self.schedule.abort_message = self.schedule.abort_message or str(stop)
+
+    def _done(self, job: Job, outcome: worker.Outcome) -> None:
+        if outcome.status == "crowded":
+            self.slots.crowded.add(job.key)
+            self.schedule.requeue(job)
         else:
-            try:
-                self.schedule.done(job, worker.Outcome(*result["outcome"]))
-            except ClsweepError as stop:  # Tune would make a traceback of it
-                self.schedule.abort_message = self.schedule.abort_message or str(stop)
+            self.schedule.done(job, outcome)
+
+    def lost(self, job: Job) -> None:
+        """Have a job tried again, or ended with the reason for the last loss."""
+        cause, self._cause = self._cause, None
+        n = self.losses.max_attempts
+        if isinstance(cause, OutOfMemoryError):
+            outcome = worker.Outcome("oom", f"Ray's memory monitor ended the worker {n} times")
+        else:
+            said = f"; the last time: {_in_one_line(cause)}" if cause else ""
+            outcome = worker.Outcome("failed", f"the worker process died {n} times{said}")
+        self.losses.lost(job, outcome)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its Tuner, and the progress display may hold a terminal."""
@@ -215,122 +302,30 @@ class _ScheduleSearcher(Searcher):
         """Nothing to restore."""
 
 
-@contextmanager
-def _connected(address: str | None, resources: Resources, workers: int | None) -> Iterator[None]:
-    """A Ray cluster for the length of the block; only what is started here is stopped here."""
-    if ray.is_initialized():
-        yield
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        cores = len(os.sched_getaffinity(0))
-        n_cpus = max(cores, math.ceil((workers or 0) * resources.cpus))
-        quiet |= {
-            "address": "local",
-            "num_cpus": n_cpus,
-            "include_dashboard": False,
-            "object_store_memory": 100 * 2**20,
-        }
-    else:
-        quiet["address"] = address
-        _check_reachable(address)
-    try:
-        ray.init(**quiet)
-    except Exception as error:  # on a machine that is too busy, Ray raises nothing more special
-        if address is not None:
-            raise _no_connection(address, error) from error
-        raise RunnerError(
-            f"Ray does not start here: {error}",
-            next_step="run the same command again when the machine is less busy, or add "
-            "--inline, which needs no Ray",
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def _in_one_line(cause: Exception) -> str:
+    """The sentence of Ray's error that gives the reason, which it puts last."""
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(cause).__name__
 
 
-def _check_reachable(address: str) -> None:
-    """Refuse a host and port where nothing listens; Ray would try for more than ten minutes."""
-    found = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\[\]/]+)\]?:(?P<port>\d+)", address)
-    if found is None:  # 'auto', or something that Ray answers for itself
-        return
-    try:
-        socket.create_connection((found["host"], int(found["port"])), timeout=10).close()
-    except OSError as error:
-        raise _no_connection(address, error) from error
-
-
-def _no_connection(address: str, error: Exception) -> RunnerError:
-    return RunnerError(
-        f"no connection to Ray at {address}: {error}",
-        next_step="check the address; if the cluster asks for a token, set "
-        "RAY_AUTH_MODE=token in the environment before starting clsweep",
-    )
-
-
-def _request(resources: Resources) -> dict[str, float]:
-    """What one job asks Ray for: a share of a GPU where there is one."""
-    request = {"cpu": resources.cpus}
-    if resources.memory_mb:
-        request["memory"] = resources.memory_mb * 2**20
-    n_gpus = ray.cluster_resources().get("GPU", 0)
-    if resources.device == "cuda" and not n_gpus:
-        raise RunnerError(
-            "the study asks for device = 'cuda', and the cluster has no GPU",
-            where="[resources] device",
-            next_step="write device = 'auto', or start Ray where the GPUs are",
+def _probe_remotely(context: worker.Context, there: dict[str, Place]) -> None:
+    """Load the data on a worker of each kind before handing out work."""
+    for place in there.values():
+        if place.name == "whole":
+            continue
+        probe = ray.remote(worker.probe).options(
+            num_cpus=place.request["cpu"],
+            num_gpus=place.request.get("gpu", 0),
+            label_selector=_only_on(place.node_ids) if place.node_ids else None,
         )
-    if n_gpus and resources.device != "cpu" and resources.gpu_fraction > 0:
-        request["gpu"] = resources.gpu_fraction
-    return request
-
-
-def _n_slots(resources: Resources, request: dict[str, float]) -> int:
-    """Jobs that fit on the cluster at the same time, node by node."""
-    nodes = _nodes()
-    n_slots = sum(_slots_on(node, request) for node in nodes)
-    if n_slots == 0:
-        largest = {
-            key: max((node["Resources"].get(name, 0) for node in nodes), default=0)
-            for key, name in _KINDS.items()
-        }
-        raise RunnerError(
-            "no node of the cluster has what one trial asks for: "
-            + ", ".join(f"{amount:g} {kind}" for kind, amount in request.items()),
-            expected="at most, on one node, "
-            + ", ".join(f"{largest[kind]:g} {kind}" for kind in request),
-            where="[resources]",
-            next_step="ask for less, or add a larger node",
-        )
-    return n_slots
-
-
-_KINDS = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
-
-
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _slots_on(node: dict[str, Any], request: dict[str, float]) -> int:
-    has = node["Resources"]
-    return min(_fits(has.get(_KINDS[kind], 0), amount, kind) for kind, amount in request.items())
-
-
-def _fits(available: float, amount: float, kind: str) -> int:
-    """How many requests of `amount` fit; shares of a GPU cannot straddle two."""
-    if kind == "gpu" and amount < 1:
-        return int(available) * math.floor(1 / amount + 1e-9)
-    return math.floor(available / amount + 1e-9)
-
-
-def _probe_remotely(context: worker.Context, request: dict[str, float]) -> None:
-    """Load the data on a worker before handing out work."""
-    remote = ray.remote(num_cpus=request["cpu"], num_gpus=request.get("gpu", 0))(worker.probe)
-    try:
-        ray.get(remote.remote(context))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ClsweepError):
-            raise error.cause from None
-        raise
+        try:
+            ray.get(probe.remote(context))  # whose device is the processor until a job has one
+        except RayTaskError as error:
+            if isinstance(error.cause, ClsweepError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            raise RunnerError(
+                f"a worker of the cluster died while it loaded the data: {_in_one_line(error)}",
+                next_step="look at that node's memory and disk, then run the same command again",
+            ) from error

@@ -10,14 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep import cache, sight, stages, stopping
+from clsweep import attempts, cache, sight, stages, stopping
 from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.folders import Place, place_of
 from clsweep.interrupts import Terminated, terminable
 from clsweep.listeners import Audience, Listener
+from clsweep.losses import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.progress import Progress
 from clsweep.records import record_of
+from clsweep.run_summary import Summary
 from clsweep.schedule import Schedule
 from clsweep.search import Search
 from clsweep.store import Store
@@ -29,46 +31,6 @@ if TYPE_CHECKING:
     from clsweep.worker import Context, Outcome
 
 __all__ = ["Summary", "run"]
-
-
-class Summary(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-        n_trials: trials of the study.
-        n_done: trials that have a record now, whatever their status.
-        n_new: of those, committed by this run.
-        n_failed: trials of the study whose row says 'failed'.
-        n_diverged: trials of the study whose row says 'diverged'.
-        n_oom: trials of the study whose row says 'oom'.
-        n_sources_trained: source models trained by this run.
-        n_sources_reused: trials of this run that started from a source model trained for another.
-        seconds_saved: what training those, and the fine-tuned networks, again would have taken.
-        wall_seconds: duration of the run.
-        interrupted: whether Ctrl-C stopped it.
-        terminated: whether SIGTERM stopped it.
-        warnings: sentences about damage that was set aside.
-        n_finetuned_trained: fine-tuned networks trained by this run.
-        n_finetuned_reused: trials of this run that used one trained for another.
-        n_stopped: trials of the study whose row says 'stopped'.
-    """
-
-    n_trials: int
-    n_done: int
-    n_new: int
-    n_failed: int
-    n_diverged: int
-    n_oom: int
-    n_sources_trained: int
-    n_sources_reused: int
-    seconds_saved: float
-    wall_seconds: float
-    interrupted: bool
-    terminated: bool
-    warnings: tuple[str, ...]
-    n_finetuned_trained: int = 0
-    n_finetuned_reused: int = 0
-    n_stopped: int = 0
 
 
 def run(
@@ -191,7 +153,8 @@ class _Driver:
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
-        self.schedule = Schedule(self.plan.jobs, self._started, self._done, more)
+        jobs = suspects_last(store.directory, self.plan.jobs, retry=retry)
+        self.schedule = Schedule(jobs, self._started, self._done, more)
 
     def run(
         self,
@@ -218,6 +181,9 @@ class _Driver:
 
                     run_inline(self.schedule, context)
                 else:
+                    from clsweep.connection import before_ray
+
+                    before_ray()
                     from clsweep.on_ray import run_on_ray
 
                     run_on_ray(
@@ -226,6 +192,9 @@ class _Driver:
                         address=address,
                         workers=workers,
                         inside=callbacks,
+                        committed=partial(
+                            left_on_disk, self.store, self.stage_folder, self.had_records
+                        ),
                     )
         except Terminated:
             self.terminated = True
@@ -233,6 +202,7 @@ class _Driver:
             self.interrupted = True
         finally:
             self.progress.end()
+            forgive_cut_short(self.store.directory, self.schedule, context.run)
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
@@ -294,6 +264,7 @@ class _Driver:
                 outcome.status,
                 message=outcome.message,
                 stages=job.needs,
+                attempts=max(1, attempts.attempts(self.store.directory, job.key)),
             )
         )
 

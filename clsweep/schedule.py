@@ -25,6 +25,7 @@ class Schedule:
 
     Attributes:
         running: jobs handed out, by key.
+        aborted: jobs during which the run could not go on.
         abort_message: why the run cannot go on; '' while it can.
     """
 
@@ -41,6 +42,7 @@ class Schedule:
         self._lost: dict[str, Outcome] = {}
         self._started: set[str] = set()
         self.running: dict[str, Job] = {}
+        self.aborted: list[Job] = []
         self.abort_message = ""
 
     @property
@@ -59,12 +61,16 @@ class Schedule:
         """Whether nothing is left to hand out or to wait for."""
         return self.exhausted and not self.running
 
-    def next(self) -> Job | None:
-        """The first job whose stages exist, now running; None if all others have to wait."""
+    def next(self, suits: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """The first job whose stages exist, now running; None if all others have to wait.
+
+        Args:
+            suits: whether a job may be handed out now.
+        """
         if self.exhausted:
             return None
         for index, job in enumerate(self._waiting):
-            if self._missing.isdisjoint(job.needs):
+            if self._missing.isdisjoint(job.needs) and suits(job):
                 del self._waiting[index]
                 self.running[job.key] = job
                 if job.key not in self._started:  # a job that is tried again has been announced
@@ -78,6 +84,7 @@ class Schedule:
         self.running.pop(job.key, None)
         if outcome.status == "abort":
             self.abort_message = self.abort_message or outcome.message
+            self.aborted.append(job)
             return
         ended = deque([(job, outcome)])
         while ended:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clsweep.study import TrainingConfig
 
 __all__ = [
+    "average_accuracy",
     "FinetunedModel",
     "LearntSequence",
     "SourceModel",
@@ -215,3 +216,14 @@ def learn_joint(
 def on_device(params: Params, device: torch.device) -> Params:
     """The same tree on a device."""
     return tree_map(lambda value: value.to(device), params)
+
+
+def average_accuracy(learnt: LearntSequence) -> float:
+    """Mean validation accuracy over all tasks after the last."""
+    last = max(row[0] for row in learnt.rows)
+    final = [
+        n / total
+        for after, _, split, n, total in learnt.rows
+        if after == last and split == "validation"
+    ]
+    return sum(final) / len(final)

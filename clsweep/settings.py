@@ -223,7 +223,7 @@ class Resources(Section):
     ] = 0.25
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Field(description="'auto' uses a GPU if the cluster has one"),
+        Field(description="'auto' uses GPUs, and the cores of nodes that have none"),
     ] = "auto"
     max_concurrent: Annotated[
         int, Field(ge=0, description="trials at the same time; 0 for as many as fit")
@@ -232,8 +232,13 @@ class Resources(Section):
         int, Field(ge=0, description="main memory to reserve per trial, MB; 0 reserves none")
     ] = 0
     max_attempts: Annotated[
-        int, Field(ge=1, description="starts of one trial before it counts as failed")
+        int,
+        Field(ge=1, description="starts of one trial that come to no end before it fails"),
     ] = 3
+    oom_retry: Annotated[
+        bool,
+        Field(description="try a trial that is too large for its share of a GPU on a whole one"),
+    ] = True
 
     @model_validator(mode="after")
     def _check(self) -> Resources:

@@ -17,7 +17,6 @@ object store records are never removed: see `folds.py`.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Set
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "commit_record"]
 
-_STALE_SECONDS = 24 * 3600
 # The reverse of the order of replacement.
 _READ_ORDER = ("trials", "configs", "accuracy")
 
@@ -112,7 +110,12 @@ class Store:
             binding.bind(self.directory, study_identity, resolved_toml, name)
             if isinstance(self.directory, Path):
                 with disk_errors(self.directory):
-                    (self.directory / "records").mkdir(exist_ok=True)
+                    records = self.directory / "records"
+                    records.mkdir(exist_ok=True)
+                    # Left by processes that were killed: while the lock is ours, no other run
+                    # writes. Nothing asks how old they are: clocks differ, and jump.
+                    for path in records.glob(".*.tmp"):
+                        path.unlink(missing_ok=True)
         except BaseException:
             self.close()
             raise
@@ -272,9 +275,6 @@ class Store:
                 if stamp_of(path.stat()) == one.stamp:
                     attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
                     os.unlink(path)
-            for path in records.glob(".*.tmp"):
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
         return len(pending)
 
     def _refuse_orphans(self, pending: list[Pending]) -> None:

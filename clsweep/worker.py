@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch
 
 from clsweep import attempts, benchmarks, binding, cache, methods, nets, sight, stage_files, store
 from clsweep.configurations import configuration_asked, examples
+from clsweep.devices import device_name, no_gpu, peak_memory_bytes, prepare
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.folders import Place
 from clsweep.methods.base import Method
@@ -27,6 +27,7 @@ from clsweep.sequences import (
     FinetunedModel,
     LearntSequence,
     SourceModel,
+    average_accuracy,
     finetune_source,
     learn_joint,
     learn_sequence,
@@ -75,7 +76,8 @@ class Outcome(NamedTuple):
     """What the driver hears of a job; everything else is in the stage or the record.
 
     Attributes:
-        status: of `schema.STATUSES`, or 'abort' where the run cannot go on.
+        status: of `schema.STATUSES`; 'crowded' for a job that is to be tried again with a GPU to
+            itself; 'abort' where the run cannot go on.
         message: what went wrong, for people.
         average_accuracy: mean validation accuracy over all tasks at the end, NaN for stages.
         wall_seconds: time spent computing.
@@ -94,23 +96,30 @@ def execute(context: Context, job: Job) -> Outcome:
         context: what all jobs share.
         job: the stage to compute, or the trial to run.
     """
-    _prepare(context)
+    if context.device == "cuda" and not torch.cuda.is_available():
+        return Outcome("abort", str(no_gpu()))
+    prepare(context.device, context.n_threads, context.memory_fraction)
     if blind := sight.blindness(context.token, context.out, context.stages):
         return Outcome("abort", blind)
     began = time.perf_counter()
     status, message = "failed", ""
     try:
+        attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
         if job.kind == "trial":
             return _run_trial(context, job)
         _STAGES[job.kind](context, job)
+        attempts.forget(context.out, job.key)
         return Outcome("ok", wall_seconds=time.perf_counter() - began)
     except (CacheError, StoreError) as error:
         return Outcome("abort", _reason(context, error))
     except Diverged as error:
         status, message = "diverged", str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except torch.OutOfMemoryError as error:
+        may_get_more = context.memory_fraction < 1 and context.study.resources.oom_retry
+        status = "crowded" if context.device == "cuda" and may_get_more else "oom"
+        message = f"out of memory: {error}"
+    except MemoryError as error:
         status, message = "oom", f"out of memory: {error}"
-        _release()
     except ClsweepError as error:
         message = str(error)
     except Exception as error:  # a row with its message; the other trials go on
@@ -118,12 +127,18 @@ def execute(context: Context, job: Job) -> Outcome:
         at = f"{Path(place.filename).name}, line {place.lineno}"
         message = f"{type(error).__name__}: {error} ({at})"
     message = without_secrets(message)
+    if status in ("oom", "crowded"):
+        _release()
     seconds = time.perf_counter() - began
-    if job.kind == "trial":
-        try:
+    try:
+        if status == "crowded":
+            attempts.forgive(context.out, job.key, context.run)
+        elif job.kind == "trial":
             _commit_failure(context, job, status, message, seconds)
-        except StoreError as error:
-            return Outcome("abort", str(error))
+        else:
+            attempts.forget(context.out, job.key)
+    except StoreError as error:
+        return Outcome("abort", str(error))
     return Outcome(status, message, wall_seconds=seconds)
 
 
@@ -153,17 +168,6 @@ def probe(context: Context) -> None:
         method.network(net, configuration.hyper)
         sizes = [len(task.train) for task in sequence.tasks]
         check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
-
-
-def _prepare(context: Context) -> None:
-    """Undo what an earlier job may have left behind in a reused process."""
-    # The number of threads belongs to the calling thread, and Ray runs every trial in a new one.
-    torch.set_num_threads(context.n_threads)
-    torch.set_default_dtype(torch.float32)
-    if context.device == "cuda":
-        if context.memory_fraction < 1:
-            torch.cuda.set_per_process_memory_fraction(context.memory_fraction)
-        torch.cuda.reset_peak_memory_stats()
 
 
 def _release() -> None:
@@ -266,7 +270,6 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
-    n_attempts = attempts.mark_attempt(context.out, job.key)
     sequence = _sequence(context, job.seed)
     method = methods.build(configuration.method, _net(context, sequence))
     began, began_cpu = time.perf_counter(), time.process_time()
@@ -290,16 +293,16 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         stages=job.needs,
         n_steps=learnt.n_steps,
         wall_seconds=seconds,
-        peak_memory_bytes=_peak_memory(context),
+        peak_memory_bytes=peak_memory_bytes(context.device),
         memory_bytes=learnt.carried.total,
         n_params=n_elements(without_statistics(learnt.params)),
-        device=_device_name(context),
-        attempts=n_attempts,
+        device=device_name(context.device),
+        attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
     )
     binding.check_there(context.out)
     store.commit_record(context.out, record)
-    return Outcome(status, learnt.stopped, _average_accuracy(learnt), seconds)
+    return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
 
 
 def _learnt(
@@ -324,19 +327,6 @@ def _learnt(
     return learn_sequence(method, sequence, training, hyper, seed, *start, watch)
 
 
-def _average_accuracy(learnt: LearntSequence) -> float:
-    """Mean validation accuracy over all tasks after the last; NaN if it did not get there."""
-    if learnt.stopped:
-        return float("nan")
-    last = max(row[0] for row in learnt.rows)
-    final = [
-        n / total
-        for after, _, split, n, total in learnt.rows
-        if after == last and split == "validation"
-    ]
-    return sum(final) / len(final)
-
-
 def _commit_failure(context: Context, job: Job, status: str, message: str, seconds: float) -> None:
     configuration = _configuration(context, job)
     record = record_of(
@@ -346,19 +336,8 @@ def _commit_failure(context: Context, job: Job, status: str, message: str, secon
         message=message,
         stages=job.needs,
         wall_seconds=seconds,
-        device=_device_name(context),
+        device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
     )
     binding.check_there(context.out)
     store.commit_record(context.out, record)
-
-
-def _peak_memory(context: Context) -> int:
-    """Bytes: of this process on the CPU (over its life), of its share of the GPU for this job."""
-    if context.device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _device_name(context: Context) -> str:
-    return torch.cuda.get_device_name() if context.device == "cuda" else "cpu"

@@ -213,6 +213,7 @@ def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> Non
         return runner.Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     path = tiny_study(tmp_path)
     assert cli("run", path).code == 0
     seen.pop("progress")
@@ -231,6 +232,47 @@ def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> Non
     assert cli("run", path, *options, "--stages", "s", "--retry-failed", "-q").code == 0
     assert (seen["address"], seen["workers"], seen["retry_failed"]) == ("auto", 3, True)
     assert (seen["out"], seen["data_root"], seen["stages"]) == (Path("o"), Path("d"), Path("s"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "address"),
+    [
+        ("192.0.2.1:6379", [], "192.0.2.1:6379"),  # as in a job of `ray job submit`
+        ("192.0.2.1:6379", ["--address", "auto"], "auto"),
+        ("192.0.2.1:6379", ["--address", "local"], None),
+        ("192.0.2.1:6379", ["--inline"], None),
+        ("local", [], None),
+        ("", [], None),
+    ],
+)
+def test_the_cluster_is_that_of_the_option_or_else_of_the_environment(
+    variable: str,
+    options: list[str],
+    address: str | None,
+    cli: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    seen: list[object] = []
+
+    def run(study: Study, **asked: object) -> runner.Summary:
+        seen.append(asked["address"])
+        return runner.Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert cli("run", tiny_study(tmp_path), *options).code == 0
+    assert seen == [address]
+
+
+def test_the_address_of_a_dashboard_is_no_cluster(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What `ray job submit` on a laptop may have been told by the same variable.
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    ran = cli("run", tiny_study(tmp_path))
+    ran.is_mistake("http://127.0.0.1:8265", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    assert cli("run", tiny_study(tmp_path), "--inline", "--out", tmp_path / "o").code == 0
 
 
 def test_report_of_no_folder(cli: CommandLine) -> None:

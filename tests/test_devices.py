@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 
-from clsweep import inline, on_ray, worker
+from clsweep import attempts, inline, worker
 from clsweep.errors import RunnerError
 from clsweep.schedule import Schedule
-from clsweep.settings import Resources
 from clsweep.stages import Job
 from clsweep.study import parse_study
 from clsweep.tasks import TaskSequence
@@ -90,6 +85,8 @@ def test_a_share_of_the_gpu_is_a_share_of_its_memory(
         "set_per_process_memory_fraction": lambda share: found.append(f"cap {share}"),
         "reset_peak_memory_stats": lambda: found.append("reset"),
         "get_device_name": lambda: "a GPU",
+        "is_available": lambda: True,
+        "empty_cache": lambda: None,
     }
     for name, stand_in in cuda.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
@@ -101,134 +98,47 @@ def test_a_share_of_the_gpu_is_a_share_of_its_memory(
     committed = []
     monkeypatch.setattr(worker, "_run_trial", run_trial)
     monkeypatch.setattr(worker, "_commit_failure", lambda *given: committed.append(given[2:4]))
-    context = replace(context_of("", tmp_path), device=device, memory_fraction=fraction)
+    context = context_of("oom_retry = false", tmp_path)
+    context = replace(context, device=device, memory_fraction=fraction)
     assert worker.execute(context, TRIAL).status == "oom"
     assert found == [*calls, "run"]
     assert committed == [("oom", "out of memory: CUDA out of memory")]
 
 
-# ----- on Ray
-
-
-def node(cpus: float, gpus: float = 0, memory: float = 0) -> dict[str, Any]:
-    resources = {"CPU": cpus, "GPU": gpus, "memory": memory}
-    return {"Alive": True, "Resources": {k: v for k, v in resources.items() if v}}
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Nodes of a cluster that Ray is made to report."""
-    nodes: list[dict[str, Any]] = []
-
-    def total() -> dict[str, float]:
-        alive = [n["Resources"] for n in nodes if n["Alive"]]
-        return {k: sum(n.get(k, 0) for n in alive) for k in ("CPU", "GPU", "memory")}
-
-    monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    monkeypatch.setattr(ray, "cluster_resources", total)
-    return nodes
-
-
 @pytest.mark.parametrize(
-    ("resources", "n_gpus", "request_"),
-    [
-        ({}, 0, {"cpu": 1.0}),
-        ({}, 2, {"cpu": 1.0, "gpu": 0.25}),
-        ({"gpu_fraction": 0.1, "cpus": 0.5}, 1, {"cpu": 0.5, "gpu": 0.1}),
-        ({"gpu_fraction": 2.0}, 2, {"cpu": 1.0, "gpu": 2.0}),
-        ({"gpu_fraction": 0.0}, 2, {"cpu": 1.0}),
-        ({"device": "cpu"}, 2, {"cpu": 1.0}),
-        ({"device": "cuda", "gpu_fraction": 0.5}, 1, {"cpu": 1.0, "gpu": 0.5}),
-        ({"memory_mb": 3}, 0, {"cpu": 1.0, "memory": 3 * 2**20}),
-    ],
+    ("device", "fraction", "status"),
+    [("cuda", 0.25, "crowded"), ("cuda", 1.0, "oom"), ("cpu", 1.0, "oom")],
 )
-def test_what_a_trial_asks_ray_for(
-    cluster: list[dict[str, Any]],
-    resources: dict[str, Any],
-    n_gpus: int,
-    request_: dict[str, float],
+def test_out_of_memory_on_a_share_is_no_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, fraction: float, status: str
 ) -> None:
-    cluster.append(node(8, n_gpus))
-    assert on_ray._request(Resources(**resources)) == request_
+    """The trial gets no row, and its start counts nothing, until it has had a GPU to itself."""
+    names = ("set_per_process_memory_fraction", "reset_peak_memory_stats", "empty_cache")
+    for name in names:
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def run_trial(context: worker.Context, job: Job) -> worker.Outcome:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    committed = []
+    monkeypatch.setattr(worker, "_run_trial", run_trial)
+    monkeypatch.setattr(worker, "_commit_failure", lambda *given: committed.append(given[2]))
+    context = replace(context_of("", tmp_path), device=device, memory_fraction=fraction)
+    assert worker.execute(context, TRIAL).status == status
+    is_end = status == "oom"
+    assert committed == ["oom"] * is_end
+    assert attempts.attempts(tmp_path, TRIAL.key) == is_end
 
 
-def test_a_cluster_without_the_gpu_that_is_asked_for(cluster: list[dict[str, Any]]) -> None:
-    cluster.append(node(8))
-    with pytest.raises(RunnerError, match=r"the cluster has no GPU(?s:.)*\[resources\] device"):
-        on_ray._request(Resources(device="cuda"))
-
-
-@pytest.mark.parametrize(
-    ("nodes", "request_", "n_slots"),
-    [
-        ([node(8, 1)], {"cpu": 1.0, "gpu": 0.25}, 4),
-        ([node(8, 1)], {"cpu": 1.0, "gpu": 0.1}, 8),
-        ([node(16, 1)], {"cpu": 1.0, "gpu": 0.1}, 10),
-        # A share of 0.4 leaves 0.2 of each GPU idle: no trial straddles two.
-        ([node(8, 2)], {"cpu": 1.0, "gpu": 0.4}, 4),
-        ([node(8, 4)], {"cpu": 1.0, "gpu": 2.0}, 2),
-        # The node without a GPU adds nothing, and neither does a dead one.
-        ([node(8, 1), node(64), {**node(8, 1), "Alive": False}], {"cpu": 1.0, "gpu": 0.5}, 2),
-        ([node(4, 0, 10)], {"cpu": 1.0, "memory": 4}, 2),
-    ],
-)
-def test_how_many_trials_fit(
-    cluster: list[dict[str, Any]],
-    nodes: list[dict[str, Any]],
-    request_: dict[str, float],
-    n_slots: int,
-) -> None:
-    cluster.extend(nodes)
-    assert on_ray._n_slots(Resources(), request_) == n_slots
-
-
-def test_no_node_is_large_enough(cluster: list[dict[str, Any]]) -> None:
-    cluster += [node(8, 1), node(8, 1)]
-    with pytest.raises(RunnerError, match=r"2 gpu(?s:.)*at most, on one node, 8 cpu, 1 gpu"):
-        on_ray._n_slots(Resources(), {"cpu": 1.0, "gpu": 2.0})
-
-
-@pytest.mark.parametrize(
-    ("resources", "n_gpus", "device", "fraction", "n_slots"),
-    [
-        ("", 0, "cpu", 1.0, 8),
-        ("", 1, "cuda", 0.25, 4),
-        ("gpu_fraction = 0.1", 1, "cuda", 0.1, 8),
-        ("gpu_fraction = 0.1\nmax_concurrent = 3", 1, "cuda", 0.1, 3),
-        ("gpu_fraction = 2", 2, "cuda", 1.0, 1),
-        ("gpu_fraction = 0", 1, "cpu", 1.0, 8),
-        ('device = "cpu"', 1, "cpu", 1.0, 8),
-    ],
-)
-def test_what_the_workers_are_told(
-    monkeypatch: pytest.MonkeyPatch,
-    cluster: list[dict[str, Any]],
-    tmp_path: Path,
-    resources: str,
-    n_gpus: int,
-    device: str,
-    fraction: float,
-    n_slots: int,
-) -> None:
-    cluster.append(node(8, n_gpus))
-    seen = []
-
-    @contextmanager
-    def connected(*_: object) -> Iterator[None]:
-        yield
-
-    def segment(schedule: Schedule, context: worker.Context, request: Any, n: int, _: Any) -> None:
-        seen.append((context.device, context.memory_fraction, n))
-        job = schedule.next()
-        assert job is not None
-        schedule.done(job, worker.Outcome("ok"))
-
-    monkeypatch.setattr(on_ray, "_connected", connected)
-    monkeypatch.setattr(on_ray, "_run_segment", segment)
-    monkeypatch.setattr(worker, "probe", lambda context: None)
-    context = context_of(resources, tmp_path)
-    on_ray.run_on_ray(schedule(), context, address=None, workers=None)
-    assert seen == [(device, fraction, n_slots)]
+def test_a_gpu_that_torch_does_not_see_stops_the_run(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("torch sees one here")
+    context = replace(context_of("", tmp_path), device="cuda")
+    outcome = worker.execute(context, TRIAL)
+    assert outcome.status == "abort"
+    assert "torch sees none" in outcome.message
+    assert attempts.attempts(tmp_path, TRIAL.key) == 0
 
 
 # ----- on a GPU
@@ -276,7 +186,7 @@ def test_the_cap_on_memory_holds(tmp_path: Path) -> None:
     context = replace(context_of("", tmp_path), device="cuda", memory_fraction=0.05)
     _, total = torch.cuda.mem_get_info()
     try:
-        worker._prepare(context)
+        prepare(context.device, context.n_threads, context.memory_fraction)
         torch.empty(int(0.04 * total), dtype=torch.uint8, device="cuda")
         torch.cuda.empty_cache()
         with pytest.raises(torch.OutOfMemoryError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig
 
@@ -49,3 +51,36 @@ def test_modules_are_no_longer_than_the_style_allows() -> None:
         for path in (HOUSE / "clsweep").rglob("*.py")
     }
     assert {path: n for path, n in lengths.items() if n > 350} == {}
+
+
+def test_the_claims_of_the_searched_fronts_are_those_of_its_tables() -> None:
+    folder = HOUSE / "results/reference/search_mnist"
+    rows = pq.read_table(folder / "pairs.parquet").to_pylist()
+    claims = {
+        (row["above"], row["below"]): [
+            f"{100 * row[key]:.1f}" for key in ("test_difference", "low", "high")
+        ]
+        for row in rows
+        if row["is_claim"] and row["measure"] == "average_accuracy"
+    }
+    assert claims.keys() == {("GEM", "EWC"), ("GEM", "ResCL")}
+    for text in ((HOUSE / "README.md").read_text(), (folder / "README.md").read_text()):
+        plain = " ".join(text.split())
+        for mean, low, high in claims.values():
+            assert re.search(rf"by {mean}(?: points)? \[{low}, {high}\]", plain)
+
+
+def test_the_accuracies_of_the_searched_fronts_are_those_of_its_tables() -> None:
+    folder = HOUSE / "results/reference/search_mnist"
+    text = (folder / "README.md").read_text()
+    rows = pq.read_table(folder / "protocols.parquet").to_pylist()
+    columns = {"average": 2, "required-1": 3, "required-5": 4}
+    checked = 0
+    for row in rows:
+        if row["protocol"] in columns and row["config_id"]:
+            line = next(x for x in text.splitlines() if x.startswith(f"| {row['label']} |"))
+            cell = line.split("|")[columns[row["protocol"]] + 1].split("±")[0].strip()
+            name = "average" if row["protocol"] == "average" else "source"
+            assert cell == f"{100 * row[f'test_{name}_accuracy']:.1f}"
+            checked += 1
+    assert checked == 19

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 import ray
 from ray import cloudpickle
 
+from clsweep import on_ray
+from clsweep.connection import connected
 from clsweep.errors import RunnerError
-from clsweep.on_ray import _connected, _ScheduleSearcher
+from clsweep.losses import Losses
+from clsweep.on_ray import _ScheduleSearcher, _Slots
 from clsweep.schedule import Schedule
 from clsweep.settings import Resources
 from clsweep.stages import Job
@@ -19,15 +23,35 @@ from clsweep.worker import Outcome
 TRIAL = Job("t", "trial", "EWC", "c", 0)
 
 
+def node(node_id: str, cpus: float, gpus: float = 0) -> dict[str, Any]:
+    return {"NodeID": node_id, "Alive": True, "Resources": {"CPU": cpus, "GPU": gpus}}
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What Ray says of its nodes, at once and without a cluster."""
+    there = [node("a", 8)]
+    monkeypatch.setattr(ray, "nodes", lambda: there)
+    monkeypatch.setattr(on_ray, "_NODES_SECONDS", -1.0)
+    return there
+
+
 @pytest.fixture
 def ended() -> list[Outcome]:
     return []
 
 
+def searcher_of(
+    jobs: list[Job], ended: list[Outcome], *, workers: int | None = None, **resources: Any
+) -> _ScheduleSearcher:
+    schedule = Schedule(jobs, lambda job: None, lambda job, outcome: ended.append(outcome))
+    losses = Losses(schedule, 3, lambda job: None)
+    return _ScheduleSearcher(schedule, losses, _Slots(Resources(**resources), workers))
+
+
 @pytest.fixture
-def searcher(ended: list[Outcome]) -> _ScheduleSearcher:
-    schedule = Schedule([TRIAL], lambda job: None, lambda job, outcome: ended.append(outcome))
-    return _ScheduleSearcher(schedule, {}, max_attempts=3)
+def searcher(nodes: object, ended: list[Outcome]) -> _ScheduleSearcher:
+    return searcher_of([TRIAL], ended)
 
 
 def test_a_job_whose_worker_died_is_tried_again(
@@ -66,7 +90,7 @@ def test_an_address_where_nothing_answers_is_refused_at_once(
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         for written in (address, f"ray://{address}"):
             refused = pytest.raises(RunnerError, match=rf"{address}(?s:.*)next: check the address")
-            with refused, _connected(written, Resources(), None):
+            with refused, connected(written, Resources(), None):
                 pass
 
 
@@ -78,7 +102,7 @@ def test_a_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatc
     refused = pytest.raises(
         RunnerError, match=r"does not start here: .*timed out(?s:.*)next: .*--inline"
     )
-    with refused, _connected(None, Resources(), None):
+    with refused, connected(None, Resources(), None):
         pass
 
 
@@ -88,6 +112,101 @@ def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:
     schedule = Schedule([TRIAL], lambda job: lock.release(), lambda job, outcome: None)
     with pytest.raises(TypeError, match="pickle"):
         cloudpickle.dumps(schedule)
-    searcher = _ScheduleSearcher(schedule, {}, max_attempts=3)
+    losses = Losses(schedule, 3, lambda job: None)
+    searcher = _ScheduleSearcher(schedule, losses, _Slots(Resources(), None))
     assert cloudpickle.dumps(searcher)
     assert searcher.schedule is schedule
+
+
+# ----- where jobs go
+
+
+def trials(n: int) -> list[Job]:
+    return [Job(f"t{index}", "trial", "EWC", "c", index) for index in range(n)]
+
+
+def handed_out(searcher: _ScheduleSearcher, n: int = 20) -> list[tuple[str, str]]:
+    """(job, place) of all that is handed out when Tune asks until it gets nothing."""
+    found = []
+    for index in range(n):
+        given = searcher.suggest(f"{searcher.n_suggested}-{index}")
+        if given is None or isinstance(given, str):
+            break
+        request = given["place"]["request"]
+        kind = {0.25: "gpu", 1.0: "whole"}.get(request.get("gpu"), "cpu")
+        found.append((given["job"]["key"], kind + ":" + ",".join(given["place"]["node_ids"])))
+    return found
+
+
+def finish(searcher: _ScheduleSearcher, key: str, status: str = "ok") -> None:
+    (trial_id,) = [name for name, (job, _) in searcher.jobs.items() if job.key == key]
+    searcher.on_trial_complete(trial_id, {"outcome": [status, "", 0.5, 1.0]})
+
+
+def test_gpus_are_used_first_and_then_the_nodes_without_one(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 8, 1), node("b", 2), node("c", 1)]
+    found = handed_out(searcher_of(trials(20), ended))
+    assert [kind for _, kind in found] == ["gpu:"] * 4 + ["cpu:b,c"] * 3
+
+
+def test_a_node_that_joins_is_used_and_one_that_leaves_is_not_waited_for(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    searcher = searcher_of(trials(9), ended)
+    nodes[:] = [node("a", 1)]
+    assert [key for key, _ in handed_out(searcher)] == ["t0"]
+    nodes.append(node("b", 2))
+    assert [key for key, _ in handed_out(searcher)] == ["t1", "t2"]
+    nodes[:] = [node("b", 2)]
+    finish(searcher, "t0")
+    assert handed_out(searcher) == []
+    nodes.clear()  # and no node at all is waited for
+    for key in ("t1", "t2"):
+        finish(searcher, key)
+    assert handed_out(searcher) == []
+    nodes.append(node("c", 8))
+    assert [key for key, _ in handed_out(searcher)] == ["t3", "t4", "t5", "t6", "t7", "t8"]
+
+
+@pytest.mark.parametrize("limit", [{"workers": 2}, {"max_concurrent": 2}])
+def test_no_more_than_asked_for_run_at_the_same_time(
+    nodes: object, ended: list[Outcome], limit: dict[str, int]
+) -> None:
+    searcher = searcher_of(trials(5), ended, **limit)
+    assert len(handed_out(searcher)) == 2
+    finish(searcher, "t1")
+    assert [key for key, _ in handed_out(searcher)] == ["t2"]
+
+
+def test_what_does_not_fit_its_share_gets_a_gpu_to_itself_after_the_others(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 8, 1)]
+    searcher = searcher_of(trials(6), ended)
+    assert [key for key, _ in handed_out(searcher)] == ["t0", "t1", "t2", "t3"]
+    finish(searcher, "t0", "crowded")
+    assert [key for key, _ in handed_out(searcher)] == ["t4"]
+    for key in ("t1", "t2", "t3"):
+        finish(searcher, key)
+    assert handed_out(searcher) == [("t5", "gpu:")]
+    finish(searcher, "t4")
+    assert handed_out(searcher) == [], "a share of the GPU is still in use"
+    finish(searcher, "t5")
+    assert handed_out(searcher) == [("t0", "whole:")]
+    assert len(ended) == 5
+    finish(searcher, "t0")
+    assert [outcome.status for outcome in ended] == ["ok"] * 6
+    assert searcher.schedule.finished
+
+
+def test_without_gpus_left_what_was_crowded_goes_where_there_is_room(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 8, 1)]
+    searcher = searcher_of(trials(1), ended)
+    handed_out(searcher)
+    finish(searcher, "t0", "crowded")
+    nodes[:] = [node("b", 1)]
+    assert handed_out(searcher) == [("t0", "cpu:")]

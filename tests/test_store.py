@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -219,6 +220,36 @@ class TestSigkill:
                 assert folder.warnings == []
 
 
+class TestTwoDrivers:
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_of_those_that_start_at_the_same_moment_one_is_let_in(self, tmp_path, exists):
+        if exists:
+            Store(tmp_path).open_for_run("identity", STUDY_TOML, "name").close()
+        n, ended = 8, []
+        start, end = threading.Barrier(n), threading.Barrier(n)
+
+        def drive() -> None:
+            start.wait(10)
+            try:
+                folder = Store(tmp_path).open_for_run("identity", STUDY_TOML, "name")
+            except StoreError as error:
+                ended.append(error.found)
+                end.wait(10)
+            else:
+                ended.append("let in")
+                end.wait(10)
+                folder.close()
+
+        drivers = [threading.Thread(target=drive) for _ in range(n)]
+        for driver in drivers:
+            driver.start()
+        for driver in drivers:
+            driver.join()
+        others = [found for found in ended if found != "let in"]
+        assert len(others) == n - 1
+        assert all(found.startswith("another run is writing") for found in others)
+
+
 class TestDamage:
     @pytest.mark.parametrize("content", [b"", b'{"schema": 1, "tri', b"\x80\x00", b"[]"])
     def test_a_damaged_record_is_set_aside_and_its_trial_missing(self, tmp_path, content):
@@ -291,16 +322,19 @@ class TestDamage:
         with pytest.raises(StoreError, match=r"(?s)cannot write.*records"):
             commit_record(tmp_path, make_record())
 
-    def test_left_over_temporary_files_are_ignored_and_cleared_when_old(self, tmp_path):
+    def test_left_over_temporary_files_are_ignored_and_cleared_by_the_next_run(self, tmp_path):
+        """However old or young they look: clocks differ between machines, and jump."""
+        Store(tmp_path).open_for_run("identity", STUDY_TOML, "synthetic").close()
         fill(tmp_path)
-        old, young = (tmp_path / "records" / f".{n}.json.host.1.tmp" for n in ("old", "young"))
-        old.write_bytes(b"{")
-        young.write_bytes(b"{")
-        os.utime(old, (0, 0))
+        paths = [tmp_path / "records" / f".{n}.json.host.1.tmp" for n in ("old", "young", "later")]
+        for path, seconds in zip(paths, (0, time.time(), time.time() + 10**8), strict=True):
+            path.write_bytes(b"{")
+            os.utime(path, (seconds, seconds))
         assert Store(tmp_path).load() == by_trial(RECORDS)
         Store(tmp_path).compact()
-        assert not old.exists()
-        assert young.exists()
+        assert all(path.exists() for path in paths), "another run may be writing them"
+        with Store(tmp_path).open_for_run("identity", STUDY_TOML, "synthetic"):
+            assert not any(path.exists() for path in paths)
 
 
 class TestBinding:

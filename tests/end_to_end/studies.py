@@ -87,12 +87,13 @@ def write_study(
 
 def start(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[str]:
     """`clsweep ARGUMENTS` as a process group of its own, as a shell would start it."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    options = {**pipes, "env": environment, **options}
     return subprocess.Popen(
         [sys.executable, "-m", "clsweep.cli", *map(str, arguments)],
         text=True,
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         start_new_session=True,
         **options,  # type: ignore[call-overload]
     )

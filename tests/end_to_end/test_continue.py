@@ -79,6 +79,7 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     assert 4 <= len(kept) < 16
     if code > 0:
         assert f"{len(kept)} of 16 trials done, {len(kept)} by this run" in printed
+        assert list((out / "records").iterdir()) == [], "a start that was cut short counts"
     # The command that was killed with Ray is typed again as it was; the others are finished
     # without Ray, which is no part of what a study is.
     if executor == "ray" and stop is kill_driver:
@@ -90,6 +91,20 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     assert {name: after[name]["finished_at"] for name in kept} == kept, "run twice"
     assert accuracy_bytes(out) == undisturbed
     assert {row["status"] for row in after.values()} == {"ok"}
+
+
+def test_of_two_runs_started_at_once_one_works_and_the_other_says_so(
+    tmp_path: Path, undisturbed: bytes
+) -> None:
+    out = tmp_path / "out"
+    command = ("run", write_study(tmp_path, **SLOW), "--inline", "--out", out)
+    both = [start(*command, cwd=tmp_path) for _ in range(2)]
+    ended = [process.communicate(timeout=240) for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], ended
+    (refused,) = [err for process, (_, err) in zip(both, ended, strict=True) if process.returncode]
+    assert "another run is writing to this results folder" in refused
+    assert accuracy_bytes(out) == undisturbed
+    assert len(trials(out)) == 16
 
 
 def test_more_seeds_values_and_methods_run_only_what_is_missing(tmp_path: Path) -> None:
