@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from clsweep import attempts, inline, worker
+from clsweep.devices import prepare
 from clsweep.errors import RunnerError
 from clsweep.schedule import Schedule
 from clsweep.stages import Job
