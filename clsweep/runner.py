@@ -78,8 +78,10 @@ def run(
     try:
         with Store(folder) as store:
             store.open_for_run(study_identity(study), resolved_toml(study), study.name)
+            store.compact()  # what a killed run has left is read once, and then from the tables
             driver = _Driver(study, store, stage_folder, retry_failed, progress, audience)
-            context = _context(study, folder, stage_folder, data_root)
+            has_work = bool(driver.plan.jobs)
+            context = _context(study, folder, stage_folder, data_root) if has_work else None
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()
             audience.collect()
@@ -158,20 +160,20 @@ class _Driver:
 
     def run(
         self,
-        context: Context,
+        context: Context | None,
         callbacks: Callbacks,
         *,
         inline: bool,
         address: str | None,
         workers: int | None,
     ) -> None:
-        """Work through the plan; returns early when the user stops it."""
+        """Work through the plan until the user stops it; without work no context imports torch."""
         n_to_come = self._n_to_come()
         n_trials, n_done = self.plan.n_trials + n_to_come, self.plan.n_done
         self.audience.begin(
             self.study, self.store.directory, n_trials, n_done, is_upper_limit=n_to_come > 0
         )
-        if not self.plan.jobs:
+        if context is None:
             return
         self.progress.begin(n_trials, n_done)
         try:
@@ -186,15 +188,14 @@ class _Driver:
                     before_ray()
                     from clsweep.on_ray import run_on_ray
 
+                    left = partial(left_on_disk, self.store, self.stage_folder, self.had_records)
                     run_on_ray(
                         self.schedule,
                         context,
                         address=address,
                         workers=workers,
                         inside=callbacks,
-                        committed=partial(
-                            left_on_disk, self.store, self.stage_folder, self.had_records
-                        ),
+                        committed=left,
                     )
         except Terminated:
             self.terminated = True

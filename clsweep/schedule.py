@@ -107,13 +107,15 @@ class Schedule:
 
     def _stranded(self) -> list[tuple[Job, Outcome]]:
         """Waiting jobs that need a stage which is lost, taken out of the queue."""
-        if self._lost.keys().isdisjoint(key for job in self._waiting for key in job.needs):
+        if not self._lost:  # looking at all that wait, whenever a job ends, adds up
             return []
         found = []
         for job in self._waiting:
             lost = [self._lost[key] for key in job.needs if key in self._lost]
             if lost:
                 found.append((job, lost[0]))
+        if not found:
+            return []
         gone = {job.key for job, _ in found}
         self._waiting = deque(job for job in self._waiting if job.key not in gone)
         return found

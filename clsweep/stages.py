@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.configurations import identity
@@ -20,6 +21,8 @@ from clsweep.methods import METHODS
 from clsweep.schema import trial_id_of
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from clsweep.study import Configuration, Study
 
 __all__ = [
@@ -55,16 +58,19 @@ def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
 
 def source_key(study: Study, configuration: Configuration, seed: int) -> str:
     """Key of the source model: data, network, optimiser and seed, but no method."""
-    return stage_key(
-        "source",
-        SOURCE_VERSION,
-        {
-            "benchmark": identity(study.benchmark),
-            "net": identity(study.net),
-            "training": identity(configuration.training),
-            "seed": seed,
-        },
-    )
+    return _source_key(study.benchmark, study.net, configuration.training, seed)
+
+
+# A study asks for the same few keys once per trial.
+@lru_cache(maxsize=1024)
+def _source_key(benchmark: BaseModel, net: BaseModel, training: BaseModel, seed: int) -> str:
+    inputs = {
+        "benchmark": identity(benchmark),
+        "net": identity(net),
+        "training": identity(training),
+        "seed": seed,
+    }
+    return stage_key("source", SOURCE_VERSION, inputs)
 
 
 def statistics_key(study: Study, configuration: Configuration, seed: int) -> str:

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from clsweep.catalog import BENCHMARKS, DATASETS
+from clsweep.cli import main
 from clsweep.grid import REQUESTS, Range
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
@@ -53,17 +54,34 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     tiny_study(tmp_path)
     (tmp_path / "models").mkdir()
     tiny_study(tmp_path / "models", net='name = "torchvision"\nmodel = "resnet18"')
+    ran = _run_without(HEAVY, arguments, tmp_path)
+    assert ran.returncode == (2 if "nowhere.toml" in arguments else 0)
+
+
+def test_a_run_with_nothing_to_do_imports_neither_torch_nor_ray(tmp_path: Path) -> None:
+    study = str(tiny_study(tmp_path))
+    assert main(["run", study, "--inline", "--out", str(tmp_path / "out")]) == 0
+    arguments = ["run", study, "--out", str(tmp_path / "out")]
+    ran = _run_without(("torch", "torchvision", "ray"), arguments, tmp_path)
+    assert ran.returncode == 0
+    assert "2 of 2 trials done, 0 by this run" in ran.stdout
+
+
+def _run_without(
+    modules: tuple[str, ...], arguments: list[str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which fails if it has imported one of the modules."""
     code = (
         "import sys; from clsweep.cli import main; code = main(sys.argv[1:])\n"
-        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        f"loaded = [name for name in {modules} if name in sys.modules]\n"
         "sys.exit(f'imported {loaded}' if loaded else code)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True
     )
     assert "imported" not in ran.stderr, ran.stderr
     assert "Traceback" not in ran.stderr, ran.stderr
-    assert ran.returncode == (2 if "nowhere.toml" in arguments else 0)
+    return ran
 
 
 def test_version(cli: CommandLine) -> None:

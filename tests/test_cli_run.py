@@ -11,6 +11,9 @@ import pytest
 import torchvision
 
 from clsweep import runner
+from clsweep.integrity import record_from_bytes
+from clsweep.schema import Record
+from clsweep.store import Store
 from clsweep.study import Study, load_study
 from tests.command_line import CommandLine, tiny_study
 
@@ -26,6 +29,28 @@ def cli(
 
 def _rows(folder: Path) -> dict[str, dict]:
     return {row["trial_id"]: row for row in pq.read_table(folder / "trials.parquet").to_pylist()}
+
+
+def test_what_a_killed_run_has_left_is_folded_once_before_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "compact", lambda store: 0)  # as if the run had been killed before
+        runner.run(load_study(tiny_study(tmp_path)), out=out, inline=True)
+    assert len(list((out / "records").glob("*.json"))) == 2
+    assert not list(out.glob("*.parquet"))
+    read: list[str] = []
+
+    def noted(data: bytes, trial_id: str, where: str) -> Record:
+        read.append(trial_id)
+        return record_from_bytes(data, trial_id, where)
+
+    monkeypatch.setattr("clsweep.store.record_from_bytes", noted)
+    summary = runner.run(load_study(tiny_study(tmp_path)), out=out, inline=True)
+    assert (summary.n_done, summary.n_new) == (2, 0)
+    assert sorted(read) == sorted({*read}), "each record is read once"
+    assert len(_rows(out)) == 2
 
 
 def test_a_study_runs_once_and_then_only_what_is_missing(cli: CommandLine, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from clsweep.schedule import Schedule
 from clsweep.stages import Job
 from clsweep.worker import Outcome
@@ -105,3 +107,24 @@ def test_new_work_that_needs_a_lost_stage_ends_at_once_with_its_reason() -> None
     assert len(ended) == 5001
     assert {message for _, message in ended[1:]} == {"source: the loss is NaN"}
     assert queue.finished
+
+
+def test_a_trial_that_ends_costs_the_same_however_many_wait() -> None:
+    looked: list[str] = []
+
+    class Watched(tuple[str, ...]):
+        def __iter__(self) -> Iterator[str]:
+            looked.extend(super().__iter__())
+            return super().__iter__()
+
+    trials = [Job(f"t{i}", "trial", "EWC", "c", i, Watched(("s", "f"))) for i in range(100)]
+    queue = Schedule([SOURCE, FISHER, *trials], lambda job: None, lambda job, outcome: None)
+    for stage in (SOURCE, FISHER):
+        assert queue.next() is stage
+        queue.done(stage, Outcome("ok"))
+    looked.clear()
+    for trial in trials:
+        assert queue.next() is trial
+        queue.done(trial, Outcome("ok"))
+    # Twice per trial: the two keys that it needs, when it is handed out, and nothing afterwards.
+    assert len(looked) == 200

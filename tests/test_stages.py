@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel
 
 from clsweep import stages
+from clsweep.configurations import identity
 from clsweep.study import Study, configurations, parse_study
 
 STUDY = """\
@@ -109,6 +111,22 @@ def test_one_source_per_seed_and_one_fisher_per_estimator() -> None:
     assert kinds.count("source") == 2
     assert kinds.count("statistics") == 4
     assert kinds.count("trial") == 10
+
+
+def test_the_identity_of_a_source_is_worked_out_once_per_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def noted(model: BaseModel) -> dict[str, object]:
+        asked.append(type(model))
+        return identity(model)
+
+    monkeypatch.setattr(stages, "identity", noted)
+    of = study(lr="lr = 0.1234")
+    made = stages.plan(of, configurations(of), set(), lambda key: False)
+    assert made.n_sources == 2
+    assert asked.count(type(of.benchmark)) == 2
 
 
 def test_every_job_follows_what_it_needs_and_seeds_come_in_turn() -> None:
