@@ -9,7 +9,8 @@ import pytest
 
 from clsweep import node_probes, sight, worker
 from clsweep.errors import CacheError, StoreError
-from clsweep.on_ray import _slots_on
+from clsweep.places import places
+from clsweep.settings import Resources
 from clsweep.stages import Job
 from clsweep.study import load_study
 
@@ -99,9 +100,17 @@ class TestNodes:
             assert word in str(error)
 
     def test_a_node_that_cannot_run_a_trial_is_not_asked(self):
-        head = {"Resources": {"memory": 8e9, "node:10.0.0.1": 1.0}}
-        assert _slots_on(head, {"cpu": 1.0}) == 0
-        assert _slots_on({"Resources": {"CPU": 4.0}}, {"cpu": 1.0}) == 4
+        nodes = {
+            "head": {"Resources": {"memory": 8e9, "node:10.0.0.1": 1.0}},
+            "dead": {"Resources": {"CPU": 4.0}, "Alive": False},
+            "worker": {"Resources": {"CPU": 4.0}},
+        }
+        asked = [
+            name
+            for name, node in nodes.items()
+            if places(Resources(), [{"Alive": True, "NodeID": name, **node}])
+        ]
+        assert asked == ["worker"]
 
 
 def test_a_worker_that_joined_late_and_is_blind_stops_the_run(tmp_path, out, stages):
