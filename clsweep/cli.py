@@ -18,7 +18,6 @@ from clsweep.folders import Place, place_of
 
 if TYPE_CHECKING:
     from clsweep.runner import Summary
-    from clsweep.schema import Record
     from clsweep.study import Study
 
 __all__ = ["app", "main"]
@@ -168,16 +167,20 @@ def plan(
     from clsweep.listings import plan_table, plan_text
     from clsweep.search import expected
     from clsweep.stopping import stands
+    from clsweep.store import Store
     from clsweep.study import resolved_toml, study_identity
 
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
     stage_folder = place_of(stages) if stages else folder / "stages"
-    records = _records(folder)
-    finished = [
-        FinishedTrial(**{key: record["trial"][key] for key in FinishedTrial._fields})
-        for record in records
-        if stands(loaded.search, record["trial"])
-    ]
+    store = Store(folder)
+    # What a search asks for next depends on accuracies; a grid has said it all.
+    records = store.load("validation") if loaded.search.kind != "grid" else []
+    rows = [record["trial"] for record in records if stands(loaded.search, record["trial"])]
+    if loaded.search.kind == "grid":
+        rows = [r for r in store.trials(*FinishedTrial._fields) if r["status"] != "stopped"]
+    for warning in store.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    finished = [FinishedTrial(**{key: row[key] for key in FinishedTrial._fields}) for row in rows]
     planned = forecast(
         loaded,
         benchmark_sizes(loaded.benchmark, root),
@@ -219,18 +222,6 @@ def _loaded(
     root = root_of(data_root)
     study = load_study(path, root)
     return study, root, folder or Path("results") / study.name
-
-
-def _records(folder: Place) -> list[Record]:
-    if not folder.is_dir():
-        return []
-    from clsweep.store import Store
-
-    store = Store(folder)
-    records = store.load()
-    for warning in store.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return records
 
 
 def _exit_code(summary: Summary) -> int:

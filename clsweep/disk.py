@@ -13,7 +13,7 @@ from typing import IO
 from clsweep.errors import StoreError
 from clsweep.folders import Place, RemotePath
 
-__all__ = ["FolderLock", "disk_errors", "through_no_link", "write_atomically"]
+__all__ = ["FolderLock", "disk_errors", "make_clean", "through_no_link", "write_atomically"]
 
 
 def write_atomically(path: Place, data: bytes) -> None:
@@ -57,6 +57,24 @@ def through_no_link(path: str, flags: int) -> int:
         flags: of `os.open`.
     """
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def make_clean(folder: Path) -> None:
+    """Make a folder, or take away what killed processes have left of files in it.
+
+    Nothing asks how old that is, since clocks differ between machines, and jump: whoever calls
+    this holds the lock, and no other run writes.
+
+    Args:
+        folder: whose parent exists.
+
+    Raises:
+        StoreError: the disk refuses it.
+    """
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -142,7 +142,7 @@ class _Driver:
         self.configurations = configurations(study)
         self.search: Search | None = None
         if study.search.kind != "grid":
-            self.search = Search(study, store.load(), done)
+            self.search = Search(study, store.load("validation"), done)
             self.configurations += self.search.known
             self.configurations += self.search.more()
         self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
@@ -242,7 +242,7 @@ class _Driver:
             self.finished.add(job.key)
             self._ensure_record(job, outcome)
             if self.search:
-                self.search.told(self.store.pending(job.key))
+                self.search.told(self.store.pending(job.key, "validation"))
         average = outcome.average_accuracy
         self.progress.finished(
             job.label,

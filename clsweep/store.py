@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from clsweep import binding
 from clsweep.attempts import attempts_path
-from clsweep.disk import disk_errors, write_atomically
+from clsweep.disk import disk_errors, make_clean, write_atomically
 from clsweep.errors import StoreError
 from clsweep.folders import Place, RemotePath
 from clsweep.folds import Contents, contents_of, fold, fold_of
@@ -109,13 +109,7 @@ class Store:
         try:
             binding.bind(self.directory, study_identity, resolved_toml, name)
             if isinstance(self.directory, Path):
-                with disk_errors(self.directory):
-                    records = self.directory / "records"
-                    records.mkdir(exist_ok=True)
-                    # Left by processes that were killed: while the lock is ours, no other run
-                    # writes. Nothing asks how old they are: clocks differ, and jump.
-                    for path in records.glob(".*.tmp"):
-                        path.unlink(missing_ok=True)
+                make_clean(self.directory / "records")
         except BaseException:
             self.close()
             raise
@@ -177,16 +171,25 @@ class Store:
 
     def statuses(self) -> dict[str, str]:
         """Trial id to status of every record; reads no accuracy."""
+        return {row["trial_id"]: row["status"] for row in self.trials("trial_id", "status")}
+
+    def trials(self, *fields: str) -> list[dict[str, Any]]:
+        """Fields of the 'trial' part of every record; reads no accuracy.
+
+        Args:
+            fields: names of fields that are plain columns of the table; 'trial_id' among them.
+
+        Raises:
+            StoreError: a table is damaged, or something was written by a newer clsweep.
+        """
         if isinstance(self.directory, RemotePath):
             found = self._contents()
-            records, trials = found.pending, found.tables and found.tables["trials"]
+            records, trials = found.pending, (found.tables or {}).get("trials")
         else:
             records, trials = self._pending(), self._table("trials", self._data("trials"))
-        pending = {p.trial_id: str(p.record["trial"]["status"]) for p in records}
-        if trials is None:
-            return pending
-        columns = (trials[name].to_pylist() for name in ("trial_id", "status"))
-        return dict(zip(*columns, strict=True)) | pending
+        pending = {p.trial_id: {f: p.record["trial"][f] for f in fields} for p in records}
+        folded = trials.select(fields).to_pylist() if trials else []
+        return [*({row["trial_id"]: row for row in folded} | pending).values()]
 
     def check_tables(self) -> None:
         """Find damage before work is done whose results could not be folded in.
@@ -198,8 +201,12 @@ class Store:
         if found.tables is None:
             self._refuse_orphans(found.pending)
 
-    def pending(self, trial_id: str) -> Record:
+    def pending(self, trial_id: str, split: str | None = None) -> Record:
         """The record of a trial that this run has committed.
+
+        Args:
+            trial_id: which.
+            split: 'validation' or 'test' to leave out the accuracy rows of the other.
 
         Raises:
             StoreError: it cannot be read, or there is none.
@@ -209,7 +216,12 @@ class Store:
             data = path.read_bytes()
         except OSError as error:
             raise unreadable(path, error) from error
-        return record_from_bytes(data, trial_id, str(path))
+        record = record_from_bytes(data, trial_id, str(path))
+        if split is None:
+            return record
+        from clsweep.tables import rows_of_split
+
+        return rows_of_split(record, split)
 
     def study_table(self) -> dict[str, Any]:
         """What `study.toml` says, as plain values; empty when there is none."""

@@ -238,7 +238,9 @@ def test_a_bucket_that_does_not_exist(server, tmp_path, command):
     if command == "run":
         words = ("run", write_study(tmp_path), "--inline", "--out", uri)
     printed = clsweep(*words, expect=2)
-    assert ("NO_SUCH_BUCKET" if command == "run" else "there is no folder s3://***@") in printed
+    assert (
+        "NO_SUCH_BUCKET" if command == "run" else "there is no folder s3://[removed]@"
+    ) in printed
     assert "hunter" not in printed
 
 
