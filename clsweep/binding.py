@@ -63,7 +63,12 @@ def check_binding(directory: Place, study_identity: str, resolved_toml: str) -> 
         bound = json.loads(path.read_bytes())
         found, name = bound["study"], bound["name"]
     except FileNotFoundError:
-        _check_empty(directory)
+        try:
+            _check_empty(directory)
+        except StoreError:
+            # Unless another driver has bound it this very moment; whoever binds looks again.
+            if not path.is_file():
+                raise
         return
     except NotADirectoryError as error:
         raise StoreError("the results folder is a file", where=str(directory)) from error

@@ -184,9 +184,7 @@ def _cluster(address: str | None, folders: list[str]) -> Iterator[Finding]:
         return
     has_mode = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     mend = "check the address, and that Ray runs there (`ray status`); if the cluster asks for a "
-    mend += "token: " + (
-        "this one is not its own?" if has_mode else "`export RAY_AUTH_MODE=token`"
-    )
+    mend += "token, " + ("is this one its own?" if has_mode else "`export RAY_AUTH_MODE=token`")
     refused = _refusal(address)
     if refused:
         yield wrong("cluster", f"nothing answers at {address}: {refused}", mend)

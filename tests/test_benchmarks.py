@@ -245,12 +245,12 @@ def test_bilinear_rotation_agrees_with_torchvision(degrees):
 
 
 def test_drawn_angles_are_uniform_and_sorted_on_demand():
-    config = RotatedBenchmark(n_tasks=2000, max_degrees=90)
+    config = RotatedBenchmark(n_tasks=1000, max_degrees=90)
     angles = benchmarks._angles(config, seed=0)
     assert 0 <= min(angles)
     assert max(angles) < 90
-    # Mean and deviation of 2,000 uniform numbers, within four standard errors.
-    assert abs(np.mean(angles) - 45) < 4 * 90 / math.sqrt(12 * 2000)
+    # Mean and deviation of 1,000 uniform numbers, within four standard errors.
+    assert abs(np.mean(angles) - 45) < 4 * 90 / math.sqrt(12 * 1000)
     ordered = config.model_copy(update={"order": "sorted"})
     assert benchmarks._angles(ordered, seed=0) == sorted(angles)
 
