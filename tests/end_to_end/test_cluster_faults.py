@@ -101,6 +101,7 @@ def test_what_a_lost_worker_did_is_done_elsewhere(
     assert_nothing_lost(study.out, undisturbed, before)
 
 
+@pytest.mark.slow
 def test_a_node_that_joins_gets_trials(undisturbed: Path, tmp_path: Path) -> None:
     study = Study(tmp_path)
     with ray_cluster(1, PYTHONPATH=importing(tmp_path)) as cluster:
@@ -264,6 +265,7 @@ def test_a_configuration_that_kills_its_process_is_given_up(tmp_path: Path) -> N
     assert others == ["ok"] * 7
 
 
+@pytest.mark.slow
 def test_a_configuration_that_kills_the_driver_is_given_up_by_a_later_run(tmp_path: Path) -> None:
     """What an earlier run did not finish comes last, so that all else is done before."""
     study = Study(tmp_path, KILL)
@@ -321,6 +323,7 @@ HUNGRY = """if os.environ["SHARE_OF_GPU"] != "cuda 1":
                 raise torch.OutOfMemoryError("CUDA out of memory")"""
 
 
+@pytest.mark.slow
 def test_a_mixed_cluster_is_used_as_a_whole_and_what_needs_a_whole_gpu_gets_one(
     tmp_path: Path,
 ) -> None:
@@ -394,7 +397,8 @@ def test_without_the_token_of_the_cluster_one_message_says_what_to_do(
     )
 
 
-@pytest.mark.parametrize("how", ["variable", pytest.param("file", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["variable", "file"])
 def test_a_token_that_is_here_is_shown_without_being_asked(
     cluster: RayCluster, study: Study, tmp_path: Path, how: str
 ) -> None:

@@ -26,7 +26,7 @@ import contextlib, io, json, subprocess, sys
 from pathlib import Path
 from clsweep.cli import main
 
-study, grown, out, elsewhere, *words = sys.argv[1:]
+n_files, study, grown, out, elsewhere, *words = sys.argv[1:]
 
 def mount(*options):
     subprocess.run(["mount", *options, out], check=True)
@@ -43,7 +43,7 @@ def run(*arguments):
 if __name__ == "__main__":
     Path(out).mkdir()
     # The number of files is limited, and not their size, so that it is known where the disk fills.
-    mount("-t", "tmpfs", "-o", "nr_inodes=18", "none")
+    mount("-t", "tmpfs", "-o", f"nr_inodes={n_files}", "none")
     command = ["run", "--out", out, "--quiet", *words]
     told = {"full": run(*command, study)}
     mount("-o", "remount,nr_inodes=10000")
@@ -68,7 +68,7 @@ def can_mount() -> bool:
         return False
 
 
-def on_small_disk(folder: Path, *words: str) -> dict[str, Any]:
+def on_small_disk(folder: Path, n_files: int, *words: str) -> dict[str, Any]:
     """What the script tells of a run on a disk that fills, is enlarged, and turns read-only."""
     if not can_mount():
         pytest.skip("needs user and mount namespaces")
@@ -77,9 +77,9 @@ def on_small_disk(folder: Path, *words: str) -> dict[str, Any]:
     grown.write_text(study.read_text().replace("[1.0, 100.0]", "[1.0, 100.0, 10000.0]"))
     script = folder / "on_small_disk.py"
     script.write_text(SCRIPT)
-    paths = (study, grown, folder / "out", folder / "elsewhere")
+    given = (n_files, study, grown, folder / "out", folder / "elsewhere")
     done = subprocess.run(
-        ["unshare", "-rm", sys.executable, str(script), *map(str, paths), *words],
+        ["unshare", "-rm", sys.executable, str(script), *map(str, given), *words],
         capture_output=True,
         text=True,
         timeout=550,
@@ -114,12 +114,13 @@ def check(told: dict[str, Any]) -> None:
 
 
 def test_a_full_and_a_read_only_disk(tmp_path: Path) -> None:
-    check(on_small_disk(tmp_path, "--inline"))
+    check(on_small_disk(tmp_path, 18, "--inline"))
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_full_and_a_read_only_disk_under_workers_of_ray(tmp_path: Path) -> None:
-    check(on_small_disk(tmp_path, "--workers", "2"))
+    check(on_small_disk(tmp_path, 30, "--workers", "2"))
 
 
 def test_a_folder_that_is_removed_during_the_run(
@@ -129,17 +130,17 @@ def test_a_folder_that_is_removed_during_the_run(
     command = ("run", study, "--inline", "--out", out)
     real, started = attempts.mark_attempt, []
 
-    def removed(directory: Path, trial_id: str) -> int:
-        started.append(trial_id)
+    def removed(directory: Path, key: str, run: str) -> int:
+        started.append(key)
         if len(started) == 3:
             shutil.rmtree(out)
-        return real(directory, trial_id)
+        return real(directory, key, run)
 
     with monkeypatch.context() as patch:
         patch.setattr(attempts, "mark_attempt", removed)
         printed = clsweep(*command, expect=2)
     assert printed.count("error: ") == 1
     assert "removed while the run was at work" in printed
-    assert len(started) == 3, "no more trials are begun in a folder that is gone"
+    assert len(started) == 3, "no more jobs are begun in a folder that is gone"
     assert "8 of 8 trials done, 8 by this run" in clsweep(*command)
     assert len(trials(out)) == 8
