@@ -17,7 +17,8 @@ from .studies import clsweep, write_study
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(1200)  # a minute, where the cores are free
+@pytest.mark.slow  # two and a half minutes; the CI runs it by name
+@pytest.mark.timeout(900)
 def test_five_faults_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     done = rounds(len(FAULTS), 0, tmp_path, small=True)
     struck = [fault for one in done for fault in one.struck]
