@@ -169,7 +169,7 @@ def terminate(pid: int) -> None:
 @pytest.mark.parametrize(
     ("stop", "code"),
     [
-        (kill_driver, -signal.SIGKILL),
+        pytest.param(kill_driver, -signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param(press_ctrl_c, 130, marks=pytest.mark.slow),
         pytest.param(terminate, 143, marks=pytest.mark.slow),
     ],
