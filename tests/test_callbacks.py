@@ -347,6 +347,7 @@ def test_mlflow_whose_server_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_on_ray_hands_over_every_trial_and_no_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

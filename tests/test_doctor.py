@@ -445,6 +445,7 @@ def test_what_a_node_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_real_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two nodes on this machine, behind a token."""
     scratch = tempfile.mkdtemp(prefix="cs", dir="/tmp")  # sockets have short names

@@ -33,7 +33,8 @@ DAY = 24 * 3600
 
 
 @pytest.mark.parametrize(
-    "executor", ["--inline", pytest.param("--workers=2", marks=pytest.mark.ray)]
+    "executor",
+    ["--inline", pytest.param("--workers=2", marks=[pytest.mark.ray, pytest.mark.slow])],
 )
 def test_a_clock_that_jumps_changes_nothing(executor: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)

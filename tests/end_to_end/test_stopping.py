@@ -98,6 +98,7 @@ def test_trials_are_stopped_after_a_task_and_within_the_last(inline: tuple[Path,
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_on_ray_with_two_workers_the_same_is_stopped(
     inline: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -168,10 +168,9 @@ class TestObjectStore:
         assert len(table(server, path, "trials", tmp_path)) == 24
 
 
-@pytest.mark.parametrize(
-    "stop", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
-)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_stopped_run_on_ray_goes_on_with_what_is_missing(server, slow, tmp_path, stop):
     study = write_study(tmp_path, **SLOW)
     path = f"ray-{stop.name}"
