@@ -1,6 +1,6 @@
 """Faults that a real cluster has, on one of several nodes: nothing is lost, nothing runs twice.
 
-What is marked `slow` takes Ray long, or differs little from its neighbour.
+All of them are `slow`: to start and stop so many nodes takes Ray most of a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.ray_cluster import ROOT, RayCluster, ray_cluster
 from .faults import Study, assert_nothing_lost, ended, finished, importing, start_on, until
 from .studies import clsweep, start, trials, wait_for
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def kill_node(cluster: RayCluster, study: Study) -> None:
     node.kill()
 
 
-@pytest.mark.parametrize("fault", [pytest.param(kill_worker, marks=pytest.mark.slow), kill_node])
+@pytest.mark.parametrize("fault", [kill_worker, kill_node])
 def test_what_a_lost_worker_did_is_done_elsewhere(
     fault: Callable[[RayCluster, Study], None],
     cluster: RayCluster,
@@ -101,7 +101,6 @@ def test_what_a_lost_worker_did_is_done_elsewhere(
     assert_nothing_lost(study.out, undisturbed, before)
 
 
-@pytest.mark.slow
 def test_a_node_that_joins_gets_trials(undisturbed: Path, tmp_path: Path) -> None:
     study = Study(tmp_path)
     with ray_cluster(1, PYTHONPATH=importing(tmp_path)) as cluster:
@@ -126,7 +125,6 @@ QUICK = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("settings", [QUICK, {}], ids=["quick", "default"])
 def test_the_sweep_goes_on_while_a_node_hangs_and_without_it(
     settings: dict[str, str], undisturbed: Path, tmp_path: Path
@@ -169,9 +167,9 @@ def terminate(pid: int) -> None:
 @pytest.mark.parametrize(
     ("stop", "code"),
     [
-        pytest.param(kill_driver, -signal.SIGKILL, marks=pytest.mark.slow),
-        pytest.param(press_ctrl_c, 130, marks=pytest.mark.slow),
-        pytest.param(terminate, 143, marks=pytest.mark.slow),
+        (kill_driver, -signal.SIGKILL),
+        (press_ctrl_c, 130),
+        (terminate, 143),
     ],
 )
 def test_a_stopped_driver_leaves_the_cluster_and_what_others_run_on_it(
@@ -251,7 +249,6 @@ class SomeoneElse:
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.mark.slow
 def test_a_configuration_that_kills_its_process_is_given_up(tmp_path: Path) -> None:
     study = Study(tmp_path, KILL)
     with ray_cluster(1, PYTHONPATH=importing(tmp_path)) as cluster:
@@ -265,7 +262,6 @@ def test_a_configuration_that_kills_its_process_is_given_up(tmp_path: Path) -> N
     assert others == ["ok"] * 7
 
 
-@pytest.mark.slow
 def test_a_configuration_that_kills_the_driver_is_given_up_by_a_later_run(tmp_path: Path) -> None:
     """What an earlier run did not finish comes last, so that all else is done before."""
     study = Study(tmp_path, KILL)
@@ -294,7 +290,6 @@ def test_a_configuration_that_kills_the_driver_is_given_up_by_a_later_run(tmp_pa
 HOG = "taken = []; [(taken.append(torch.ones(100 * 2**20)), time.sleep(0.1)) for _ in range(20)]"
 
 
-@pytest.mark.slow
 def test_a_trial_that_the_memory_monitor_kills_is_a_row_and_the_sweep_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -323,7 +318,6 @@ HUNGRY = """if os.environ["SHARE_OF_GPU"] != "cuda 1":
                 raise torch.OutOfMemoryError("CUDA out of memory")"""
 
 
-@pytest.mark.slow
 def test_a_mixed_cluster_is_used_as_a_whole_and_what_needs_a_whole_gpu_gets_one(
     tmp_path: Path,
 ) -> None:
@@ -362,7 +356,6 @@ def test_a_mixed_cluster_is_used_as_a_whole_and_what_needs_a_whole_gpu_gets_one(
             assert trial["device"] == expected
 
 
-@pytest.mark.slow
 def test_a_gpu_that_torch_does_not_see_is_one_message(cluster: RayCluster, study: Study) -> None:
     if torch.cuda.is_available():
         pytest.skip("torch sees one here")
@@ -385,7 +378,6 @@ def without_ray(folder: Path, **more: str) -> dict[str, str]:
     return {**known, **home, **more}
 
 
-@pytest.mark.slow
 def test_without_the_token_of_the_cluster_one_message_says_what_to_do(
     cluster: RayCluster, study: Study, tmp_path: Path
 ) -> None:
@@ -397,7 +389,6 @@ def test_without_the_token_of_the_cluster_one_message_says_what_to_do(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["variable", "file"])
 def test_a_token_that_is_here_is_shown_without_being_asked(
     cluster: RayCluster, study: Study, tmp_path: Path, how: str
