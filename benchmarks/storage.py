@@ -19,28 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from trial_overhead import STUDY
+
 from clsweep import runner
 from clsweep.progress import Progress
 from clsweep.study import load_study
 
-STUDY = """\
-name = "storage"
-seeds = 1
-[benchmark]
-name = "split"
-examples_per_task = 40
-[net]
-hidden = [4]
-[training]
-steps = 1
-[resources]
-device = "cpu"
-[[methods]]
-name = "ewc"
-form = "proximal"
-fisher = "empirical"
-lam = {{ low = 1e-3, high = 1e3, n = {n} }}
-"""
 SERVER = """\
 import boto3, sys, time
 from moto.server import ThreadedMotoServer
