@@ -294,22 +294,25 @@ def _no_place(uri: str) -> StoreError:
     )
 
 
+_TRY_AGAIN = (
+    "check that the store answers, then run the same command again: everything that was "
+    "written before is kept"
+)
+# What a reason holds, and what to do then; the first that fits. Numbers stand alone, since ports
+# hold them too.
 _WAYS_OUT = (
+    (r"NETWORK_CONNECTION|curlCode", _TRY_AGAIN),
     (
         r"NO_SUCH_BUCKET|bucket.* not (found|exist)",
         "make the bucket, or correct its name: clsweep makes none",
     ),
     (
-        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|TOKEN|CREDENTIALS|permission|403|401",
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|TOKEN|CREDENTIALS|permission|\b40[13]\b",
         "check the credentials in the environment, and that they may list, read, write and "
         "delete there (docs/storage.md)",
     ),
     (r"Unexpected query parameter|parse URI|Invalid", "correct the URI (docs/storage.md)"),
-    (
-        r"",
-        "check that the store answers, then run the same command again: everything that was "
-        "written before is kept",
-    ),
+    (r"", _TRY_AGAIN),
 )
 
 
@@ -317,7 +320,7 @@ def _refusal(path: RemotePath, doing: str, error: Exception) -> StoreError:
     text = without_secrets(" ".join(str(error).split()), path.uri)
     short = re.search(r"AWS Error (.*?)(?: \(Request ID: .*\))?$", text)
     reason = short[1] if short else text
-    steps = (step for pattern, step in _WAYS_OUT if re.search(pattern, text, re.IGNORECASE))
+    steps = (step for pattern, step in _WAYS_OUT if re.search(pattern, reason, re.IGNORECASE))
     return StoreError(
         f"the object store does not let this be {doing}: {reason}",
         where=str(path),

@@ -186,6 +186,19 @@ class TestRefusals:
         assert "hunter2" not in str(error.value)
         assert "correct the URI" in str(error.value)
 
+    @pytest.mark.parametrize("port", [40123, 40312, 54401])
+    def test_a_port_is_no_status(self, port):
+        uri = f"s3://k:s@b/x?scheme=http&endpoint_override=127.0.0.1:{port}"
+        with pytest.raises(StoreError, match="NETWORK_CONNECTION") as error:
+            (place_of(uri) / "a").write_bytes(b"1")
+        assert "run the same command again" in str(error.value)
+
+    def test_a_name_is_no_reason(self, server):
+        """A folder's name that looks like a reason does not hide the one that was given."""
+        with pytest.raises(StoreError, match="NO_SUCH_BUCKET") as error:
+            (place_of(server.uri("tokens/403", bucket="no-permission")) / "a").write_bytes(b"1")
+        assert "make the bucket" in str(error.value)
+
     def test_nobody_answers(self):
         server = ObjectStore()
         place = place_of(server.uri("x"))
