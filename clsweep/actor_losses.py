@@ -9,7 +9,7 @@ from typing import Any
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution import tune_controller
 
-__all__ = ["losses_told"]
+__all__ = ["in_one_line", "losses_told"]
 
 
 @contextmanager
@@ -45,3 +45,9 @@ def losses_told(note: Callable[[Exception], None]) -> Iterator[None]:
         yield
     finally:
         module.RayActorManager = manager
+
+
+def in_one_line(cause: Exception) -> str:
+    """The sentence of Ray's error that gives the reason, which it puts last."""
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(cause).__name__

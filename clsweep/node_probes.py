@@ -1,4 +1,4 @@
-"""Before the first trial: every node of a Ray cluster shows that it sees the storage."""
+"""Before the first trial: every node of a Ray cluster shows that it sees storage and data."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from clsweep import sight
+from clsweep import sight, worker
+from clsweep.actor_losses import in_one_line
+from clsweep.errors import ClsweepError, RunnerError
+from clsweep.places import Place, only_on
 from clsweep.worker import Context
 
-__all__ = ["probe_nodes"]
+__all__ = ["probe_data", "probe_nodes"]
 
 # A mount that hangs does not fail; it answers never.
 PATIENCE_SECONDS = 120.0
@@ -50,12 +53,43 @@ def probe_nodes(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
         raise sight.refusal(complaints, context.out, context.stages)
 
 
+def probe_data(context: Context, there: dict[str, Place]) -> None:
+    """Load the data on a worker of each kind before handing out work.
+
+    Args:
+        context: names the data and the benchmark.
+        there: where there is room for jobs.
+
+    Raises:
+        RunnerError: a worker died meanwhile.
+        ClsweepError: as the worker's own loading does, for example for data that are not there.
+    """
+    for place in there.values():
+        if place.name == "whole":
+            continue
+        probe = ray.remote(worker.probe).options(
+            num_cpus=place.request["cpu"],
+            num_gpus=place.request.get("gpu", 0),
+            label_selector=only_on(place.node_ids) if place.node_ids else None,
+        )
+        try:
+            ray.get(probe.remote(context))  # whose device is the processor until a job has one
+        except RayTaskError as error:
+            if isinstance(error.cause, ClsweepError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            raise RunnerError(
+                f"a worker of the cluster died while it loaded the data: {in_one_line(error)}",
+                next_step="look at that node's memory and disk, then run the same command again",
+            ) from error
+
+
 def _answer(task: Any) -> str:
     try:
         return str(ray.get(task))
     except RayError as error:
-        lines = str(error).strip().splitlines()
-        return f"fails: {lines[-1] if lines else type(error).__name__}"
+        return f"fails: {in_one_line(error)}"
 
 
 def _is_alive(node: dict[str, Any]) -> bool:

@@ -22,23 +22,26 @@ from typing import Any
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is ours: see runner.run
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")  # its state is never read
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from clsweep import worker
-from clsweep.actor_losses import losses_told
+from clsweep.actor_losses import in_one_line, losses_told
 from clsweep.connection import connected
-from clsweep.errors import ClsweepError, RunnerError
+from clsweep.errors import ClsweepError
 from clsweep.interrupts import terminable
 from clsweep.losses import Committed, Losses
-from clsweep.node_probes import probe_nodes
-from clsweep.places import Place, check_room, places
+from clsweep.node_probes import probe_data, probe_nodes
+from clsweep.places import Place, check_room, only_on, places
 from clsweep.schedule import Schedule
 from clsweep.settings import Resources
 from clsweep.stages import Job
@@ -91,7 +94,7 @@ def run_on_ray(
             nodes = ray.nodes()
             probe_nodes(context, [node for node in nodes if places(resources, [node])])
         if address is not None:
-            _probe_remotely(context, places(resources, ray.nodes()))
+            probe_data(context, places(resources, ray.nodes()))
         losses = Losses(schedule, resources.max_attempts, committed)
         slots = _Slots(resources, workers)
         while not schedule.finished:
@@ -107,6 +110,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: 
         tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_FirstOfTheLive(),
             num_samples=-1,
             # How many run at the same time is up to the searcher, which knows the nodes.
             max_concurrent_trials=_SEGMENT,
@@ -162,13 +166,7 @@ def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     bundle = {names[kind]: amount for kind, amount in place["request"].items()}
     if not place["node_ids"]:
         return tune.PlacementGroupFactory([bundle])
-    return tune.PlacementGroupFactory(
-        [bundle], bundle_label_selector=[_only_on(place["node_ids"])]
-    )
-
-
-def _only_on(node_ids: tuple[str, ...]) -> dict[str, str]:
-    return {"ray.io/node-id": f"in({','.join(node_ids)})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[only_on(place["node_ids"])])
 
 
 def _run_job(config: dict[str, Any], context: worker.Context, execute: Execute) -> dict[str, Any]:
@@ -184,6 +182,23 @@ def _as_given(context: worker.Context, gpu_share: float) -> worker.Context:
     if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
         return replace(context, device="cpu", memory_fraction=1.0)
     return replace(context, device="cuda", memory_fraction=min(1.0, gpu_share))
+
+
+class _FirstOfTheLive(FIFOScheduler):
+    """Tune's own order, without a look at all trials that have ended, three times per trial."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._live: list[Trial] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Note a new trial."""
+        self._live.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The trial that has waited longest."""
+        self._live = [trial for trial in self._live if not trial.is_finished()]
+        return next((trial for trial in self._live if trial.status == Trial.PENDING), None)
 
 
 class _Slots:
@@ -286,7 +301,7 @@ class _ScheduleSearcher(Searcher):
         if isinstance(cause, OutOfMemoryError):
             outcome = worker.Outcome("oom", f"Ray's memory monitor ended the worker {n} times")
         else:
-            said = f"; the last time: {_in_one_line(cause)}" if cause else ""
+            said = f"; the last time: {in_one_line(cause)}" if cause else ""
             outcome = worker.Outcome("failed", f"the worker process died {n} times{said}")
         self.losses.lost(job, outcome)
 
@@ -300,32 +315,3 @@ class _ScheduleSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
-
-
-def _in_one_line(cause: Exception) -> str:
-    """The sentence of Ray's error that gives the reason, which it puts last."""
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(cause).__name__
-
-
-def _probe_remotely(context: worker.Context, there: dict[str, Place]) -> None:
-    """Load the data on a worker of each kind before handing out work."""
-    for place in there.values():
-        if place.name == "whole":
-            continue
-        probe = ray.remote(worker.probe).options(
-            num_cpus=place.request["cpu"],
-            num_gpus=place.request.get("gpu", 0),
-            label_selector=_only_on(place.node_ids) if place.node_ids else None,
-        )
-        try:
-            ray.get(probe.remote(context))  # whose device is the processor until a job has one
-        except RayTaskError as error:
-            if isinstance(error.cause, ClsweepError):
-                raise error.cause from None
-            raise
-        except RayError as error:
-            raise RunnerError(
-                f"a worker of the cluster died while it loaded the data: {_in_one_line(error)}",
-                next_step="look at that node's memory and disk, then run the same command again",
-            ) from error

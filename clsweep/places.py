@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from clsweep.errors import RunnerError
 from clsweep.settings import Resources
 
-__all__ = ["Place", "check_room", "places"]
+__all__ = ["Place", "check_room", "only_on", "places"]
 
 Node = dict[str, Any]
 _KEYS = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
@@ -99,6 +99,15 @@ def check_room(resources: Resources, nodes: Sequence[Node]) -> None:
         where="[resources]",
         next_step="ask for less, or add a larger node",
     )
+
+
+def only_on(node_ids: tuple[str, ...]) -> dict[str, str]:
+    """Ray's label selector for these nodes.
+
+    Args:
+        node_ids: as in `Place.node_ids`, at least one.
+    """
+    return {"ray.io/node-id": f"in({','.join(node_ids)})"}
 
 
 def _place(name: str, request: dict[str, float], nodes: Sequence[Node]) -> Place:
