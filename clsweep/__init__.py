@@ -1,7 +1,7 @@
 """Fair stability/plasticity fronts for continual-learning methods, as Ray Tune sweeps.
 
-    study = clsweep.load_study(Path("configs/quickstart.toml"))
-    summary = clsweep.run(study, out=Path("results/quickstart"), inline=True)
+    study = clsweep.load_study("configs/quickstart.toml")
+    summary = clsweep.run(study, out="results/quickstart", inline=True)
     results = clsweep.load("results/quickstart")
 
 Names are imported when they are asked for: reading results must not wait for torch.

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,14 @@ def before_ray() -> None:
     """Have Ray show the token of this user, where there is one and nothing else is asked for.
 
     Ray reads RAY_AUTH_MODE while it is imported; for a cluster that somebody else started it never
-    turns to the token by itself. A cluster without tokens ignores it.
+    turns to the token by itself. A cluster without tokens ignores it. Where Ray has been imported
+    before, in a notebook, it is too late: what Ray starts would ask for a token that this process
+    does not show.
     """
-    if "RAY_AUTH_MODE" not in os.environ and (
-        os.environ.get("RAY_AUTH_TOKEN") or _token_file().is_file()
+    if (
+        "RAY_AUTH_MODE" not in os.environ
+        and "ray" not in sys.modules
+        and (os.environ.get("RAY_AUTH_TOKEN") or _token_file().is_file())
     ):
         os.environ["RAY_AUTH_MODE"] = "token"
 
@@ -96,6 +101,7 @@ def _no_connection(address: str, error: Exception) -> RunnerError:
     return RunnerError(
         f"no connection to Ray at {address}: {said[0] if said else type(error).__name__}",
         next_step="check the address; if the cluster asks for a token, bring it here as "
-        "RAY_AUTH_TOKEN or as the file ~/.ray/auth_token (RAY_AUTH_MODE is "
+        "RAY_AUTH_TOKEN or as the file ~/.ray/auth_token, and where Python code imports Ray "
+        "before clsweep runs, set RAY_AUTH_MODE=token first (it is "
         f"'{os.environ.get('RAY_AUTH_MODE', 'not set')}')",
     )

@@ -40,7 +40,7 @@ def run(
     address: str | None = None,
     inline: bool = False,
     workers: int | None = None,
-    data_root: Path | None = None,
+    data_root: Path | str | None = None,
     stages: Place | str | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
@@ -93,7 +93,9 @@ def run(
     return summary._replace(warnings=(*store.warnings, *audience.warnings))
 
 
-def _context(study: Study, out: Place, stage_folder: Place, data_root: Path | None) -> Context:
+def _context(
+    study: Study, out: Place, stage_folder: Place, data_root: Path | str | None
+) -> Context:
     from clsweep.worker import Context
 
     run = uuid.uuid4().hex
@@ -102,7 +104,7 @@ def _context(study: Study, out: Place, stage_folder: Place, data_root: Path | No
         study=study,
         out=out,
         stages=stage_folder,
-        data_root=data_root.resolve() if data_root else None,
+        data_root=Path(data_root).resolve() if data_root else None,
         device="cpu",
         n_threads=max(1, int(study.resources.cpus)),
         token=run,

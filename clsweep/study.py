@@ -133,7 +133,7 @@ class Study(Section):
         return self
 
 
-def load_study(path: Path, data_root: Path | None = None) -> Study:
+def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
     """The study in a TOML file.
 
     Args:
@@ -143,7 +143,8 @@ def load_study(path: Path, data_root: Path | None = None) -> Study:
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    return parse_study(file_text(path), str(path), data_root)
+    root = None if data_root is None else Path(data_root)
+    return parse_study(file_text(Path(path)), str(path), root)
 
 
 def stored_study(path: Place) -> Study:

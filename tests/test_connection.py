@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from clsweep.connection import before_ray
+from tests.end_to_end.studies import write_study
 
 
 @pytest.fixture
@@ -16,6 +20,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     known = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     monkeypatch.setattr(os, "environ", {**known, "HOME": str(tmp_path)})
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     return tmp_path
 
 
@@ -44,3 +49,31 @@ def test_who_asks_for_something_else_gets_it(home: Path) -> None:
     os.environ["RAY_AUTH_MODE"] = "k8s"
     before_ray()
     assert os.environ["RAY_AUTH_MODE"] == "k8s"
+
+
+def test_ray_that_was_imported_before_is_left_as_it_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it starts would ask for a token that this process, which has read all, never shows."""
+    token_at(home / ".ray" / "auth_token")
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    before_ray()
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_a_study_runs_in_a_notebook_that_has_imported_ray(tmp_path: Path) -> None:
+    token_at(tmp_path / ".ray" / "auth_token")
+    code = (
+        "import ray, sys, clsweep\n"
+        "clsweep.run(clsweep.load_study(sys.argv[1]), out=sys.argv[2], workers=1)\n"
+    )
+    study = write_study(tmp_path, seeds=1, steps=1)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    command = [sys.executable, "-c", code, str(study), str(tmp_path / "out")]
+    done = subprocess.run(
+        command, env={**env, "HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out" / "trials.parquet").is_file()
