@@ -131,19 +131,24 @@ def drive(study: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def _nap(config: dict[str, Any], context: object) -> dict[str, Any]:
+def _nap(config: dict[str, Any], context: object, execute: object) -> dict[str, Any]:
     time.sleep(NAP)
     return {"outcome": ["ok", "", 0.5, NAP]}
 
 
 def drive_naps(study: Path, out: Path, n_slots: int) -> tuple[float, float]:
     """Trials per second and CPU seconds of the driver per trial, where trials only sleep."""
+    from ray import cloudpickle
+
     from clsweep import on_ray
 
-    on_ray._run_job = _nap  # Ray sends it to the workers by value
+    # The workers know no module of this name.
+    cloudpickle.register_pickle_by_value(sys.modules[_nap.__module__])
+    on_ray._run_job = _nap
     n_trials = int(study.stem)
     progress = Watched([n_trials // 2, n_trials])
-    runner.run(load_study(study), out=out, workers=n_slots, progress=progress)
+    summary = runner.run(load_study(study), out=out, workers=n_slots, progress=progress)
+    assert summary.n_failed == 0, summary
     half, end = progress.used.values()
     n = n_trials - n_trials // 2
     return n / (end.at - half.at), (end.cpu - half.cpu) / n

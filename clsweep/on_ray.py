@@ -110,7 +110,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: 
         tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_FirstOfTheLive(),
+            scheduler=_NewestFirst(),
             num_samples=-1,
             # How many run at the same time is up to the searcher, which knows the nodes.
             max_concurrent_trials=_SEGMENT,
@@ -184,8 +184,13 @@ def _as_given(context: worker.Context, gpu_share: float) -> worker.Context:
     return replace(context, device="cuda", memory_fraction=min(1.0, gpu_share))
 
 
-class _FirstOfTheLive(FIFOScheduler):
-    """Tune's own order, without a look at all trials that have ended, three times per trial."""
+class _NewestFirst(FIFOScheduler):
+    """Gives a worker that is free to the newest trial, and leaves the others their own.
+
+    Tune asks for a worker for every trial that waits, and in its own order gives one that has just
+    become free to the oldest, whose worker, still starting, is then stopped again. While trials
+    are shorter than the start of a worker, all of them would run on the first one, in turn.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -196,9 +201,10 @@ class _FirstOfTheLive(FIFOScheduler):
         self._live.append(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The trial that has waited longest."""
+        """The newest that waits, without a look at all that have ended, as Tune's order takes."""
         self._live = [trial for trial in self._live if not trial.is_finished()]
-        return next((trial for trial in self._live if trial.status == Trial.PENDING), None)
+        waiting = (trial for trial in reversed(self._live) if trial.status == Trial.PENDING)
+        return next(waiting, None)
 
 
 class _Slots:

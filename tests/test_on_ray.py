@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from ray import cloudpickle
 
-from clsweep import on_ray
+from clsweep import on_ray, worker
 from clsweep.connection import connected
 from clsweep.errors import RunnerError
 from clsweep.losses import Losses
-from clsweep.on_ray import _ScheduleSearcher, _Slots
+from clsweep.on_ray import _ScheduleSearcher, _Slots, run_on_ray
 from clsweep.schedule import Schedule
 from clsweep.settings import Resources
 from clsweep.stages import Job
+from clsweep.study import load_study
 from clsweep.worker import Outcome
+from tests.end_to_end.studies import write_study
 
 TRIAL = Job("t", "trial", "EWC", "c", 0)
 
@@ -210,3 +217,28 @@ def test_without_gpus_left_what_was_crowded_goes_where_there_is_room(
     finish(searcher, "t0", "crowded")
     nodes[:] = [node("b", 1)]
     assert handed_out(searcher) == [("t0", "cpu:")]
+
+
+# ----- on Ray
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_trials_shorter_than_the_start_of_a_worker_use_every_slot(tmp_path: Path) -> None:
+    """In Tune's own order all of them run on the one worker that has trained the source."""
+    study = load_study(write_study(tmp_path, seeds=1, steps=1))
+    context = worker.Context("run", study, tmp_path, tmp_path, None, "cpu")
+
+    def execute(context: worker.Context, job: Job) -> Outcome:
+        time.sleep(0.2)
+        (tmp_path / f"{job.key}.pid").write_text(str(os.getpid()))
+        return Outcome("ok", wall_seconds=0.2)
+
+    source = Job("s", "source", "source", "c", 0)
+    after = [replace(trial, needs=("s",)) for trial in trials(200)]  # 40 s for one worker
+    schedule = Schedule([source, *after], lambda job: None, lambda job, outcome: None)
+    run_on_ray(schedule, context, address=None, workers=2, execute=execute)
+    jobs_of = Counter(path.read_text() for path in tmp_path.glob("*.pid"))
+    assert jobs_of.total() == 201
+    assert len(jobs_of) == 2
+    assert min(jobs_of.values()) >= 20
