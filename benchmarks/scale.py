@@ -20,7 +20,7 @@ Then the finished study is planned again by `clsweep run` and `clsweep plan`, ea
 its own, three times: wall and CPU seconds, and how long the imports take that it makes.
 
 `--ceiling` asks how many slots one driver keeps busy: trials that only sleep for `NAP` seconds,
-with 2 to 32 slots. Workers take no core then, so that the driver is what is measured: schedule,
+with 2 to 16 slots. Workers take no core then, so that the driver is what is measured: schedule,
 Tune and Ray. Printed are trials per second over the second half of the run, beside what the slots
 could do.
 
@@ -155,7 +155,7 @@ def drive_naps(study: Path, out: Path, n_slots: int) -> tuple[float, float]:
 
 
 def ceiling(folder: Path) -> None:
-    for n_slots in (2, 4, 8, 16, 32):
+    for n_slots in (2, 4, 8, 16):
         study = folder / f"{max(200, 40 * n_slots)}.toml"
         study.write_text(STUDY.format(n=int(study.stem)), encoding="utf-8")
         with multiprocessing.get_context("spawn").Pool(1) as pool:
