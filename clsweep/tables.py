@@ -144,7 +144,7 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
     if fault:
         raise _damaged_table(fault, where)
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(_own_buffer(data), page_checksum_verification=True)
         version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0")
         check_version(int(version), where)
         table = file.read()
@@ -156,6 +156,18 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
     if fault:
         raise _damaged_table(fault, where)
     return table if name == "configs" else table.select(list(columns))
+
+
+def _own_buffer(data: bytes) -> pa.BufferReader:
+    """The bytes, in memory of Arrow's own.
+
+    One of its threads may drop them last, while Python ends: its own would take that process down.
+    """
+    import pyarrow as pa
+
+    buffer = pa.allocate_buffer(len(data))
+    memoryview(buffer).cast("B")[:] = data
+    return pa.BufferReader(buffer)
 
 
 def check_together(tables: Mapping[str, pa.Table], replaced: Set[str], where: str) -> None:
