@@ -161,7 +161,7 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
 def _own_buffer(data: bytes) -> pa.BufferReader:
     """The bytes, in memory of Arrow's own.
 
-    One of its threads may drop them last, while Python ends: its own would take that process down.
+    One of its threads may drop them last. With Python's bytes that aborts a Python that is ending.
     """
     import pyarrow as pa
 
