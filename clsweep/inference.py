@@ -7,12 +7,28 @@ With x_s one value per seed, n seeds, mean m and standard error e = sd / √n (E
     interval                m ± q e,  q the 95 % quantile of |t*|
 
 Differences d_s = x_s(A) − x_s(B) are of the same seed, which both methods share with its data,
-source network and batches. For all pairs of a report together q is the quantile of max |t*| over
-the pairs, every resample drawing the same seeds for all of them (max-T; Romano and Wolf 2005), so
-that with probability 95 % all of the intervals hold at once. With few seeds the resamples repeat
-themselves and the simultaneous intervals come out too wide, never too narrow: on simulated fronts
-those of 3 pairs cover 98 % with six seeds, 96 % with eight, 95 % with twenty; those of 21 pairs
-99 %, 100 % and 97 %. Gaussian resamples would cover 92–95 % there, and claim too much.
+source network and batches. For all pairs of a report q is the quantile of the |t*| of all, times
+
+    Q / t_{n−1, 0.975},    Q the 95 % quantile of max |t| over the pairs,
+
+so that all of the intervals hold at once with probability 95 % (max-T; Romano and Wolf 2005). Q is
+that of normal values with the methods' own covariance, drawn 4000 times (a parametric bootstrap;
+Efron and Tibshirani 1993, section 6.5), and t Student's quantile, which Q would be for one pair.
+On simulated fronts (1000 studies each) the intervals of a report all hold, with
+
+    seeds        6      8     10     20
+    3 pairs   97.2   97.5   97.8   95.3 %
+    21 pairs  98.7   98.0   96.4   95.0 %
+
+so that few seeds make them a little too wide. Common resamples of the seeds would give Q without
+normality, but repeat themselves with few seeds: 98.7 % and 99.8 % with six. Student's quantile in
+the place of that of |t*| would give 94.4 % and 94.8 %, but 86 % where values are skewed like those
+of an exponential distribution, against 91 to 95 %.
+
+The covariance S of L methods, without what all of them share in a seed, is drawn towards equal and
+independent ones, T = tr S / (L − 1) (1 − 11ᵀ/L), as by a prior worth L − 1 seeds:
+((n − 1) S + (L − 1) T) / (n + L − 2). With the plain S the intervals of seven methods, two and two
+of them nearly alike, held in 92 to 94 % of 150 studies.
 
 Fewer than six seeds support no claim: if a method were no better, it would still be ahead with all
 n seeds, or behind with all, with probability 2/2ⁿ (of 2ⁿ equally likely patterns of signs), which
@@ -137,7 +153,7 @@ def interval(values_S: Array) -> Interval:
     Args:
         values_S: one value per seed, at least one.
     """
-    (low,), (high,), kind = _intervals(np.asarray(values_S, dtype=np.float64)[None])
+    (low,), (high,), kind = _intervals(np.asarray(values_S, dtype=np.float64)[None], 1.0)
     return Interval(float(np.mean(values_S)), low, high, len(values_S), kind)
 
 
@@ -153,7 +169,7 @@ def differences(labels: Sequence[str], values_LS: Array) -> tuple[Difference, ..
     if not pairs:
         return ()
     d_PS = np.array([values_LS[i] - values_LS[j] for i, j in pairs])
-    lows, highs, kind = _intervals(d_PS)
+    lows, highs, kind = _intervals(d_PS, _factor(values_LS[sound]))
     n = d_PS.shape[1]
     found = []
     for (i, j), d_S, low, high in zip(pairs, d_PS, lows, highs, strict=True):
@@ -189,7 +205,7 @@ def student_quantile(p: float, df: int) -> float:
     return high
 
 
-def _intervals(values_PS: Array) -> tuple[list[float], list[float], str]:
+def _intervals(values_PS: Array, factor: float) -> tuple[list[float], list[float], str]:
     """Simultaneous ends for the means of P rows, and how they came about."""
     n_rows, n = values_PS.shape
     means_P = values_PS.mean(axis=1)
@@ -200,14 +216,15 @@ def _intervals(values_PS: Array) -> tuple[list[float], list[float], str]:
     if n < fewest_seeds():
         q, kind = student_quantile(1 - (1 - LEVEL) / (2 * n_rows), n - 1), "student"
     else:
-        q, kind = _max_t_quantile(values_PS, means_P, errors_P), "bootstrap-t"
+        q, kind = factor * _t_quantile(values_PS, means_P, errors_P), "bootstrap-t"
     return (means_P - q * errors_P).tolist(), (means_P + q * errors_P).tolist(), kind
 
 
-def _max_t_quantile(values_PS: Array, means_P: Array, errors_P: Array) -> float:
+def _t_quantile(values_PS: Array, means_P: Array, errors_P: Array) -> float:
+    """The 95 % quantile of |t*| over resamples of the seeds and over the rows."""
     n = values_PS.shape[1]
     weights_BS = _weights(n)
-    largest_B = np.zeros(len(weights_BS))
+    ts = []
     for values_S, mean, error in zip(values_PS, means_P, errors_P, strict=True):
         if error < _SAME:
             continue
@@ -216,8 +233,37 @@ def _max_t_quantile(values_PS: Array, means_P: Array, errors_P: Array) -> float:
         variances_B = np.maximum(weights_BS @ centred_S**2 - means_B**2, 0) / (n - 1)
         # A resample of one seed alone has no error of its own: its t is without bound.
         errors_B = np.where(variances_B > (1e-9 * error) ** 2, np.sqrt(variances_B), 1e-300)
-        np.maximum(largest_B, np.abs(means_B) / errors_B, out=largest_B)
-    return float(np.quantile(largest_B, LEVEL))
+        ts.append(np.abs(means_B) / errors_B)
+    return float(np.quantile(ts, LEVEL)) if ts else 0.0
+
+
+def _factor(values_LS: Array) -> float:
+    """How much wider than alone the intervals of all pairs of L methods are; 1 for one pair."""
+    n_methods, n = values_LS.shape
+    if n_methods < 3 or n < fewest_seeds():
+        return 1.0
+    own_LS = values_LS - values_LS.mean(axis=0)
+    centring_LL = np.eye(n_methods) - 1 / n_methods
+    found_LL = np.cov(own_LS)
+    prior_LL = np.trace(found_LL) / (n_methods - 1) * centring_LL
+    among_LL = ((n - 1) * found_LL + (n_methods - 1) * prior_LL) / (n + n_methods - 2)
+    variances_L, axes_LL = np.linalg.eigh(among_LL)
+    root_LL = axes_LL * np.sqrt(np.maximum(variances_L, 0))
+    normal_BSL = np.random.default_rng(0).standard_normal((_RESAMPLES, n, n_methods))
+    largest_B = _largest_t(normal_BSL @ root_LL.T)
+    return max(1.0, float(np.quantile(largest_B, LEVEL)) / student_quantile(0.975, n - 1))
+
+
+def _largest_t(values_BSL: Array) -> Array:
+    """The largest |t| over all pairs of the last axis, by draw."""
+    n_draws, n, n_methods = values_BSL.shape
+    largest_B = np.zeros(n_draws)
+    for i, j in combinations(range(n_methods), 2):
+        d_BS = values_BSL[:, :, i] - values_BSL[:, :, j]
+        errors_B = d_BS.std(axis=1, ddof=1) / math.sqrt(n)
+        t_B = np.abs(d_BS.mean(axis=1)) / np.maximum(errors_B, 1e-300)
+        np.maximum(largest_B, t_B, out=largest_B)
+    return largest_B
 
 
 @lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clsweep import fronts
 from clsweep.inference import (
+    _factor,
     differences,
     fewest_seeds,
     interval,
@@ -58,6 +59,15 @@ def truth() -> Array:
     return np.asarray(simulated_areas(20_000, 1, BENDS, seed=1).mean(axis=(0, 2)))
 
 
+def holds(study: Array, truth: Array) -> bool:
+    """Whether the intervals of all pairs enclose the true differences."""
+    at = {str(index): value for index, value in enumerate(truth)}
+    return all(
+        d.interval.low <= at[d.above] - at[d.below] <= d.interval.high
+        for d in differences([*at], study)
+    )
+
+
 class TestCoverage:
     @pytest.mark.parametrize("n_seeds", [4, 10, 20])
     def test_of_one_pair(self, n_seeds: int, truth: Array) -> None:
@@ -69,35 +79,24 @@ class TestCoverage:
             held.append(found.interval.low <= sign * expected <= found.interval.high)
         assert 0.93 <= np.mean(held) <= 0.97
 
-    def test_of_all_pairs_at_once(self, truth: Array) -> None:
-        at = dict(zip("ABC", truth, strict=True))
-        held = [
-            all(
-                d.interval.low <= at[d.above] - at[d.below] <= d.interval.high
-                for d in differences("ABC", study)
-            )
-            for study in simulated_areas(1000, 20, BENDS, seed=3)
-        ]
-        assert 0.93 <= np.mean(held) <= 0.97
+    @pytest.mark.parametrize(
+        ("n_seeds", "most"), [(6, 0.985), (8, 0.98), (10, 0.97), (20, 0.97)], ids="{}".format
+    )
+    def test_of_all_pairs_at_once(self, n_seeds: int, most: float, truth: Array) -> None:
+        """With the fewest seeds a little too wide, never too narrow."""
+        studies = simulated_areas(400, n_seeds, BENDS, seed=3)
+        assert 0.93 <= np.mean([holds(study, truth) for study in studies]) <= most
 
-    @pytest.mark.parametrize("n_seeds", [6, 8])
-    def test_of_all_pairs_with_few_seeds_is_never_too_narrow(
-        self, n_seeds: int, truth: Array
-    ) -> None:
-        at = dict(zip("ABC", truth, strict=True))
-        held = [
-            all(
-                d.interval.low <= at[d.above] - at[d.below] <= d.interval.high
-                for d in differences("ABC", study)
-            )
-            for study in simulated_areas(400, n_seeds, BENDS, seed=5)
-        ]
-        assert np.mean(held) >= 0.95
+    def test_of_21_pairs(self) -> None:
+        bends = tuple(np.linspace(3, 2, 7))
+        truth = simulated_areas(20_000, 1, bends, seed=1).mean(axis=(0, 2))
+        held = [holds(study, truth) for study in simulated_areas(200, 10, bends, seed=3)]
+        assert 0.93 <= np.mean(held) <= 0.97
 
     def test_no_claim_between_equals_in_more_than_a_twentieth(self) -> None:
         claims = [
             any(d.is_claim for d in differences("ABC", study))
-            for study in simulated_areas(500, 8, (2.0, 2.0, 2.0), seed=4)
+            for study in simulated_areas(400, 8, (2.0, 2.0, 2.0), seed=4)
         ]
         assert np.mean(claims) <= 0.07
 
@@ -199,3 +198,41 @@ def test_bootstrap_quantile_against_a_loop() -> None:
     half = np.quantile(ts, 0.95) * values.std(ddof=1) / math.sqrt(7)
     assert found.high - found.mean == pytest.approx(half, rel=0.1)
     assert found.mean - found.low == pytest.approx(half, rel=0.1)
+
+
+class TestFactor:
+    """How much wider the intervals of all pairs are than that of one pair alone."""
+
+    def test_one_pair(self) -> None:
+        assert _factor(np.random.default_rng(0).normal(size=(2, 8))) == 1.0
+
+    def test_independent_methods_of_equal_spread_have_the_studentised_range(self) -> None:
+        """Differences of equal means, each with a spread of its own: by simulation, naively."""
+        rng = np.random.default_rng(1)
+        largest = []
+        for _ in range(4000):
+            values = rng.normal(size=(4, 10))
+            pairs = [values[i] - values[j] for i in range(4) for j in range(i)]
+            largest.append(max(abs(d.mean()) / (d.std(ddof=1) / math.sqrt(10)) for d in pairs))
+        expected = np.quantile(largest, 0.95) / student_quantile(0.975, 9)
+        found = [_factor(rng.normal(size=(4, 10))) for _ in range(40)]
+        assert np.mean(found) == pytest.approx(expected, rel=0.03)
+
+    def test_what_seeds_have_in_common_does_not_count(self) -> None:
+        rng = np.random.default_rng(2)
+        values = rng.normal(size=(5, 12))
+        assert _factor(values + 100 * rng.normal(size=12)) == pytest.approx(_factor(values))
+
+    def test_a_scale_does_not_count(self) -> None:
+        values = np.random.default_rng(3).normal(size=(5, 12))
+        assert _factor(1e-4 * values) == pytest.approx(_factor(values))
+
+    def test_nearly_equal_methods_are_fewer_methods(self) -> None:
+        """Of six methods in two groups of triplets, nine pairs of fifteen are nearly one."""
+        rng = np.random.default_rng(4)
+        groups = np.repeat(rng.normal(size=(2, 200)), 3, axis=0)
+        alike = _factor(groups + 0.001 * rng.normal(size=(6, 200)))
+        assert alike < 0.98 * _factor(rng.normal(size=(6, 200)))
+
+    def test_methods_without_any_spread(self) -> None:
+        assert _factor(np.full((4, 8), 0.5)) == 1.0
