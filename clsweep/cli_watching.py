@@ -23,7 +23,7 @@ __all__ = ["WATCHING", "doctor", "status"]
 
 
 def status(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or its URI.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
     ] = False,
@@ -41,7 +41,7 @@ def status(
     """
     from clsweep.status_reader import StatusReader
 
-    reader = StatusReader(_local(directory))
+    reader = StatusReader(place_of(directory))
     seen = reader.read(time.time())
     if watch is not None and not as_json and sys.stdout.isatty():
         seen = _redrawn(reader, seen, watch)
