@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli_reading import show
-from clsweep.errors import StoreError
-from clsweep.folders import RemotePath, place_of
+from clsweep.folders import place_of
 
 if TYPE_CHECKING:
     from clsweep.findings import Finding
@@ -23,7 +22,7 @@ __all__ = ["WATCHING", "doctor", "status"]
 
 
 def status(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or its URI.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
     ] = False,
@@ -41,7 +40,7 @@ def status(
     """
     from clsweep.status_reader import StatusReader
 
-    reader = StatusReader(_local(directory))
+    reader = StatusReader(place_of(directory))
     seen = reader.read(time.time())
     if watch is not None and not as_json and sys.stdout.isatty():
         seen = _redrawn(reader, seen, watch)
@@ -66,10 +65,12 @@ def doctor(
         typer.Option(help="Folder that holds data sets [default: CLSWEEP_DATA].", metavar="DIR"),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="Results folder [default: results].", metavar="DIR")
+        str | None,
+        typer.Option(help="Results folder, or a URI [default: results].", metavar="DIR"),
     ] = None,
     stages: Annotated[
-        str | None, typer.Option(help="Stage cache [default: OUT/stages].", metavar="DIR")
+        str | None,
+        typer.Option(help="Stage cache, or a URI [default: OUT/stages].", metavar="DIR"),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object; keys: docs/watching.md.")
@@ -86,8 +87,14 @@ def doctor(
 
     findings = []
     root = root_of(data_root)
-    folders = {"out": _local(out) if out else None, "stages": _local(stages) if stages else None}
-    for finding in examined(study, address=address, data_root=root, **folders):
+    found = examined(
+        study,
+        address=address,
+        data_root=root,
+        out=place_of(out) if out else None,
+        stages=place_of(stages) if stages else None,
+    )
+    for finding in found:
         findings.append(finding)
         if not as_json:
             _print_finding(finding)
@@ -96,18 +103,6 @@ def doctor(
     else:
         print(summary(findings))
     raise typer.Exit(int(any(finding.level == "wrong" for finding in findings)))
-
-
-def _local(text: str) -> Path:
-    """A folder of a file system: locks, file times and free space are asked of its kernel."""
-    place = place_of(text)
-    if isinstance(place, RemotePath):
-        raise StoreError(
-            f"this command looks at folders of a file system, and {place} is none",
-            next_step="`clsweep plan STUDY.toml --out URI` says how much is done; a run tries an "
-            "object store itself, on every node, before its first trial",
-        )
-    return place
 
 
 def _print_finding(finding: Finding) -> None:

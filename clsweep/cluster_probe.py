@@ -1,7 +1,8 @@
 """What a Ray cluster and each of its nodes say of themselves, asked in a process of its own.
 
-`python -m clsweep.cluster_probe ADDRESS OUT STAGES` prints JSON. Ray tries for many minutes to
-reach what does not answer; `clsweep doctor` waits for this program only so long.
+`python -m clsweep.cluster_probe ADDRESS OUT STAGES` prints JSON; `-` among the folders stands for
+those that the standard input names in a JSON list: URIs, which may hold credentials. Ray tries for
+many minutes to reach what does not answer; `clsweep doctor` waits for this program only so long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def answer(address: str, folders: list[str]) -> dict[str, Any]:
 
     Args:
         address: of the cluster.
-        folders: results and stages; each node writes there.
+        folders: results and stages, paths or URIs; each node writes there.
     """
     import ray
 
@@ -50,7 +51,9 @@ def _nodes(folders: list[str]) -> list[dict[str, Any]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from clsweep.storage_probe import beacon, nearest_folder
+    from clsweep.errors import StoreError
+    from clsweep.folders import place_of
+    from clsweep.storage_probe import place_beacon
 
     nodes, tasks = ray.nodes(), {}
     visit = ray.remote(num_cpus=0, max_retries=0)(_visit)
@@ -58,8 +61,10 @@ def _nodes(folders: list[str]) -> list[dict[str, Any]]:
         places = []
         for folder in folders:
             try:
-                lit = str(stack.enter_context(beacon(nearest_folder(Path(folder)))))
-            except OSError:  # which the check of this machine says
+                place = stack.enter_context(place_beacon(place_of(folder)))
+                # A place in a store that is written out has lost its credentials.
+                lit = str(place) if isinstance(place, Path) else place.name
+            except (OSError, StoreError):  # which the check of this machine says
                 lit = ""
             places.append((folder, lit))
         for node in nodes:
@@ -98,7 +103,6 @@ def _visit(places: list[tuple[str, str]]) -> dict[str, Any]:
     """On a node: its versions, and what is wrong with the folders."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
-    from pathlib import Path
 
     versions = {"python": platform.python_version()}
     for package in ("clsweep", "ray", "torch", "torchvision"):
@@ -107,12 +111,20 @@ def _visit(places: list[tuple[str, str]]) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = ""
     try:
+        from clsweep.folders import RemotePath, place_of
         from clsweep.storage_probe import storage_complaint
     except ImportError as error:
         return {"versions": versions, "error": f"clsweep cannot be imported: {error}"}
-    said = [storage_complaint(Path(f), Path(lit) if lit else None) for f, lit in places]
+    said = []
+    for folder, lit in places:
+        place = place_of(folder)
+        seen = place / lit if isinstance(place, RemotePath) else place_of(lit)
+        said.append(storage_complaint(place, seen if lit else None))
     return {"versions": versions, "storage": [*filter(None, said)]}
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps(answer(sys.argv[1], sys.argv[2:])) + "\n")
+    _, asked, *told = sys.argv
+    uris = json.load(sys.stdin) if "-" in told else []
+    told = [word for word in told if word != "-"]
+    sys.stdout.write("\n" + json.dumps(answer(asked, [*told, *uris])) + "\n")

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from clsweep import machine_checks
 from clsweep.errors import ClsweepError
 from clsweep.findings import Finding, found_by, ok, warn, wrong
+from clsweep.folders import Place, RemotePath
 
 if TYPE_CHECKING:
     from clsweep.study import Study
@@ -32,8 +33,8 @@ def examined(
     *,
     address: str | None,
     data_root: Path | None,
-    out: Path | None,
-    stages: Path | None,
+    out: Place | None,
+    stages: Place | None,
 ) -> Iterator[Finding]:
     """Everything that is found, one after the other.
 
@@ -41,12 +42,12 @@ def examined(
         study_file: a study that is to run here, or None.
         address: the cluster that it is to run on; None for this machine.
         data_root: folder that holds the data sets.
-        out: the results folder.
-        stages: the stage cache.
+        out: the results folder, or one in an object store.
+        stages: the stage cache, likewise.
     """
     study, about_study = _study(study_file, data_root)
     out = out or Path("results") / (study.name if study else "")
-    folders = {"--out": out} | ({"--stages": stages} if stages else {})
+    folders: dict[str, Place] = {"--out": out} | ({"--stages": stages} if stages else {})
     yield from found_by("python", machine_checks.python)
     yield from _libraries(study, address)
     yield from found_by("storage", partial(machine_checks.storage, folders))
@@ -60,7 +61,10 @@ def examined(
     asked = study.callbacks.named if study else ()
     yield from found_by("packages", partial(machine_checks.optional_packages, asked))
     yield from about_study
-    places = [str(folder.absolute()) for folder in folders.values()]
+    places = [
+        folder if isinstance(folder, RemotePath) else str(folder.absolute())
+        for folder in folders.values()
+    ]
     yield from found_by("cluster", partial(_cluster, address, places))
 
 
@@ -178,7 +182,7 @@ def _ray(said: dict[str, Any]) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------ the cluster
 
 
-def _cluster(address: str | None, folders: list[str]) -> Iterator[Finding]:
+def _cluster(address: str | None, folders: Sequence[str | RemotePath]) -> Iterator[Finding]:
     if address is None:
         yield ok("dashboard", "none: a run on this machine starts Ray without one")
         return
@@ -252,7 +256,8 @@ def _node(node: dict[str, Any], ours: dict[str, str]) -> Iterator[Finding]:
             level = warn if package in ("torch", "torchvision") else wrong
             yield level("node", f"{name} has {here}", f"install {package} {ours[package]} there")
     for complaint in node["storage"]:
-        mend = "results and stages must lie in a folder that all nodes share, under one path"
+        mend = "results and stages must lie in a folder that all nodes share, under one path; "
+        mend += "an object store needs its credentials in the environment of every node"
         yield wrong("storage", f"on {name}: {complaint}", mend)
 
 
@@ -268,11 +273,20 @@ def _refusal(address: str) -> str:
     return ""
 
 
-def _asked_apart(module: str, words: list[str], seconds: float) -> dict[str, Any] | str:
-    """What a program of this package prints, or what became of it instead, as a predicate."""
-    command = [sys.executable, "-m", module, *words]
+def _asked_apart(
+    module: str, words: Sequence[str | RemotePath], seconds: float
+) -> dict[str, Any] | str:
+    """What a program of this package prints, or what became of it instead, as a predicate.
+
+    A URI may hold credentials, and a command line can be read by everybody: URIs are written to
+    the program's standard input, and '-' stands for them.
+    """
+    told = [word for word in words if isinstance(word, str)]
+    uris = [word.uri for word in words if isinstance(word, RemotePath)]
+    command = [sys.executable, "-m", module, *told, *(["-"] if uris else [])]
+    given = json.dumps(uris) if uris else None
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         return f"takes more than {seconds:.0f} s"
     last = ran.stdout.strip().splitlines()[-1:]
@@ -282,5 +296,5 @@ def _asked_apart(module: str, words: list[str], seconds: float) -> dict[str, Any
         pass
     if ran.returncode < 0:
         return f"ends the process: {signal.Signals(-ran.returncode).name}"
-    told = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
-    return f"fails: {told[0].strip()}"
+    complaint = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
+    return f"fails: {complaint[0].strip()}"

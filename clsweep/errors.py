@@ -45,15 +45,15 @@ class ClsweepError(Exception):
         if next_step:
             lines.append(f"  next: {next_step}")
         super().__init__("\n".join(lines))
-        self.found = found
+        self.found, self.next_step = found, next_step
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders by pickle; the default would drop the keyword arguments.
-        return (_rebuilt, (type(self), self.args[0], self.found))
+        return (_rebuilt, (type(self), self.args[0], self.found, self.next_step))
 
 
-def _rebuilt(cls: type[ClsweepError], message: str, found: str) -> ClsweepError:
-    error = cls(found)
+def _rebuilt(cls: type[ClsweepError], message: str, found: str, next_step: str) -> ClsweepError:
+    error = cls(found, next_step=next_step)
     error.args = (message,)
     return error
 

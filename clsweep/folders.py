@@ -139,6 +139,14 @@ class RemotePath:
         with self._answers("read") as (store, path):
             return bool(store.get_file_info(path).is_file)
 
+    def stamp(self) -> Stamp:
+        """Size and time of change, as `stamped` has them, to the second in some stores."""
+        with self._answers("read") as (store, path):
+            info = store.get_file_info(path)
+            if not info.is_file:
+                raise FileNotFoundError
+            return info.size, info.mtime_ns or 0
+
     def is_dir(self) -> bool:
         """Whether there is an object below this name."""
         from pyarrow.fs import FileType

@@ -32,9 +32,9 @@ from clsweep.schema import normalized
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Contents", "Fold", "contents_of", "fold", "fold_of"]
+__all__ = ["FOLDED", "Contents", "Fold", "contents_of", "fold", "fold_of", "is_of_fold"]
 
-_FOLDED = "folded.json"
+FOLDED = "folded.json"
 _KEYS = ("config_id", "seed")
 
 
@@ -73,12 +73,23 @@ def fold_of(directory: RemotePath) -> Fold:
         directory: the results folder.
     """
     try:
-        found = json.loads((directory / _FOLDED).read_bytes())
+        found = json.loads((directory / FOLDED).read_bytes())
         stamps = {str(key): tuple(map(int, stamp)) for key, stamp in found["records"].items()}
         return Fold({str(key): str(value) for key, value in found["tables"].items()}, stamps)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         # Nothing rests on it: all records are read instead.
         return Fold({}, {})
+
+
+def is_of_fold(latest: Fold, name: str, data: bytes | None) -> bool:
+    """Whether a table is the one that the latest fold wrote.
+
+    Args:
+        latest: the latest fold.
+        name: the table's.
+        data: its file; None where there is none.
+    """
+    return data is not None and latest.checksums.get(name) == _checksum(data)
 
 
 def contents_of(
@@ -151,7 +162,7 @@ def fold(directory: RemotePath, found: Contents, check: Callable[[], None]) -> i
     # One that was written just now is read again next time: who wrote it last is not known.
     stamps = {key: found.stamps[key] for key in sorted(rows & with_record)}
     content = json.dumps({"tables": checksums, "records": stamps}).encode()
-    (directory / _FOLDED).write_bytes(content)
+    (directory / FOLDED).write_bytes(content)
     at_once(lambda key: attempts_path(directory, key).unlink(missing_ok=True), sorted(fresh))
     return len(fresh)
 

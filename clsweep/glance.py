@@ -7,87 +7,38 @@ marker of a folded trial is still there is asked after that.
 
 All times are file times: on a shared file system they are one clock's, the file server's, whereas
 what a record says of itself was written by the clock of whichever machine computed it.
+
+A folder in an object store is read by `remote_glance.py`, from which this differs in everything
+but what is seen.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from clsweep.errors import StoreError
 from clsweep.integrity import record_from_bytes
-from clsweep.lock_state import LockState, lock_state
+from clsweep.lock_state import lock_state
 from clsweep.schema import NewerSchemaError, bad_record
+from clsweep.seen import (
+    Ended,
+    Glance,
+    Numbers,
+    Started,
+    ended_of,
+    folded_trials,
+    table_in,
+    told_apart,
+    unreadable,
+)
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["Ended", "FolderReader", "Glance", "Started"]
-
-_COLUMNS = ("trial_id", "config_id", "label", "method", "seed", "status", "message", "finished_at")
-
-
-class Ended(NamedTuple):
-    """A trial that has a record.
-
-    Attributes:
-        trial_id: its identity.
-        config_id: its configuration.
-        label: the curve.
-        method: the method.
-        seed: the seed.
-        status: 'ok', 'diverged', 'failed' or 'oom'.
-        message: what went wrong.
-        finished_at: when, as the record says, ISO 8601.
-        written_at: file time of its record, seconds; None once it is folded into the tables.
-    """
-
-    trial_id: str
-    config_id: str
-    label: str
-    method: str
-    seed: int
-    status: str
-    message: str
-    finished_at: str
-    written_at: float | None
-
-
-class Started(NamedTuple):
-    """A trial that has started and not ended, or that has started once more since it ended.
-
-    Attributes:
-        trial_id: its identity.
-        n_starts: starts since its last folded record.
-        at: file time of its marker, seconds.
-    """
-
-    trial_id: str
-    n_starts: int
-    at: float
-
-
-class Glance(NamedTuple):
-    """What was seen.
-
-    Attributes:
-        ended: trial id -> its record's outcome.
-        started: trial id -> its marker; of the run at work, or left behind by one that was killed.
-        lock: who holds the folder.
-        warnings: sentences about what could not be read; it stays where it is.
-    """
-
-    ended: dict[str, Ended]
-    started: dict[str, Started]
-    lock: LockState
-    warnings: tuple[str, ...]
-
+__all__ = ["FolderReader"]
 
 _Stamp = tuple[int, int, int]  # inode, size, time in ns
 
@@ -109,7 +60,7 @@ class FolderReader:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._records: dict[str, tuple[_Stamp, Ended | str]] = {}
-        self._configs: dict[str, Mapping[str, Any]] = {}
+        self._numbers = Numbers(directory)
         self._folded: tuple[_Stamp | None, dict[str, Ended]] = (None, {})
 
     def look(self) -> Glance:
@@ -139,14 +90,7 @@ class FolderReader:
         Args:
             config_id: of a trial that was seen.
         """
-        if config_id not in self._configs:
-            table = self._table("configs")
-            if table is not None:
-                columns = table.select(["config_id", "hyper", "training"]).to_pylist()
-                for row in columns:
-                    numbers = {key: json.loads(row[key]) for key in ("hyper", "training")}
-                    self._configs.setdefault(row["config_id"], numbers)
-        return self._configs.get(config_id, {"hyper": {}, "training": {}})
+        return self._numbers.of(config_id)
 
     # ------------------------------------------------------------------------- private pieces
 
@@ -175,19 +119,15 @@ class FolderReader:
     def _pending(self, stamps: Mapping[str, _Stamp]) -> tuple[dict[str, Ended], list[str]]:
         for key in self._records.keys() - stamps.keys():
             del self._records[key]
-        ended, warnings = {}, []
+        found = []
         for key, stamp in sorted(stamps.items()):
             if key not in self._records or self._records[key][0] != stamp:
                 try:
                     self._records[key] = (stamp, self._read_record(key, stamp))
                 except FileNotFoundError:  # a run has folded it; the tables have it
                     continue
-            found = self._records[key][1]
-            if isinstance(found, str):
-                warnings.append(found)
-            else:
-                ended[key] = found
-        return ended, warnings
+            found.append((key, self._records[key][1]))
+        return told_apart(found)
 
     def _read_record(self, key: str, stamp: _Stamp) -> Ended | str:
         path = self.directory / "records" / f"{key}.json"
@@ -201,13 +141,9 @@ class FolderReader:
             if isinstance(error, OSError) and error.errno == errno.ESTALE:
                 raise FileNotFoundError from error  # how NFS says that it was replaced
             reason = error.found if isinstance(error, StoreError) else str(error)
-            return (
-                f"the record of trial {key} cannot be read ({reason}); its trial counts as not "
-                "done, and a run will do it again"
-            )
-        trial, config = record["trial"], record["config"]
-        self._configs[trial["config_id"]] = {k: config[k] for k in ("hyper", "training")}
-        return Ended._make([*(trial[name] for name in _COLUMNS), stamp[2] / 1e9])
+            return unreadable(key, reason)
+        self._numbers.note(record)
+        return ended_of(record, stamp[2] / 1e9)
 
     def _folded_trials(self) -> dict[str, Ended]:
         try:
@@ -215,23 +151,8 @@ class FolderReader:
         except OSError:
             return {}
         if self._folded[0] != stamp:
-            table = self._table("trials")
-            columns = [] if table is None else [table[name].to_pylist() for name in _COLUMNS]
-            rows = (Ended._make([*values, None]) for values in zip(*columns, strict=True))
-            self._folded = (stamp, {row.trial_id: row for row in rows})
+            self._folded = (stamp, folded_trials(table_in(self.directory, "trials")))
         return self._folded[1]
-
-    def _table(self, name: str) -> pa.Table | None:
-        path = self.directory / f"{name}.parquet"
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot read a result table: {error}", where=str(path)) from error
-        from clsweep.tables import table_from_parquet
-
-        return table_from_parquet(data, name, str(path))
 
     def _has_not_ended(
         self,

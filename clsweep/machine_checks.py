@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from clsweep.dataset_specs import DATASET_FILES, DEFAULT_ROOT
+from clsweep.errors import StoreError
 from clsweep.findings import Finding, ok, warn, wrong
-from clsweep.storage_probe import nearest_folder, storage_complaint
+from clsweep.folders import Place, RemotePath
+from clsweep.storage_probe import check_store, nearest_folder, storage_complaint
 
 __all__ = [
     "data",
@@ -48,13 +50,16 @@ def python() -> Iterator[Finding]:
     yield ok("python", f"{platform.python_version()}, {itself}, {cores} CPU cores")
 
 
-def storage(folders: Mapping[str, Path]) -> Iterator[Finding]:
+def storage(folders: Mapping[str, Place]) -> Iterator[Finding]:
     """Whether results and stages can be written.
 
     Args:
         folders: option -> folder.
     """
     for option, folder in folders.items():
+        if isinstance(folder, RemotePath):
+            yield _object_store(option, folder)
+            continue
         complaint = storage_complaint(folder)
         if complaint:
             mend = f"make it writable, or name another folder with {option}"
@@ -64,13 +69,24 @@ def storage(folders: Mapping[str, Path]) -> Iterator[Finding]:
             yield ok("storage", f"{folder} ({option}): a file was written, read and removed{yet}")
 
 
-def disk_space(folders: Mapping[str, Path]) -> Iterator[Finding]:
-    """Free space where results and stages go.
+def _object_store(option: str, folder: RemotePath) -> Finding:
+    try:
+        check_store(folder)
+    except StoreError as error:
+        return wrong("storage", f"{folder} ({option}): {error.found}", error.next_step)
+    did = "an object was written, read, listed and deleted"
+    return ok("storage", f"{folder} ({option}): {did}")
+
+
+def disk_space(folders: Mapping[str, Place]) -> Iterator[Finding]:
+    """Free space where results and stages go; an object store has no end that can be asked for.
 
     Args:
         folders: option -> folder.
     """
     for option, folder in folders.items():
+        if isinstance(folder, RemotePath):
+            continue
         place = nearest_folder(folder)
         free = shutil.disk_usage(place).free
         text = f"{free / _GIB:.1f} GiB are free for {folder}"

@@ -83,7 +83,7 @@ class Status:
         study: the study's name.
         state: 'running'; 'unknown' if the lock was taken on a machine that cannot be asked from
             here; 'finished' if nothing is to come, else 'stopped'.
-        holder: process and machine of the run at work, or of the last one.
+        holder: process and machine of the run at work, or of the last one; '' if nobody knows.
         held_since: when it took the folder, by the folder's file times, ISO 8601, or None.
         n_trials: that the study asks for.
         is_upper_limit: whether a search may end before it has asked for all of them.

@@ -6,7 +6,8 @@ starts behind, older than the lock of the next run; those trials are *left behin
 come, like those that never started.
 
 The rate is that of the latest records of the run at work, by the file times of its records and of
-its lock: one clock, whatever the clocks of the machines that compute.
+its lock: one clock, whatever the clocks of the machines that compute. In an object store it is the
+store's, which the lease quotes.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsweep.errors import StoreError
-from clsweep.glance import Ended, FolderReader, Glance, Started
+from clsweep.folders import Place, RemotePath, Stamp
+from clsweep.glance import FolderReader
 from clsweep.lock_state import LockState
 from clsweep.methods import METHODS
+from clsweep.remote_glance import RemoteReader
 from clsweep.schema import STATUSES
+from clsweep.seen import Ended, Glance, Started
 from clsweep.stages import trial_id
 from clsweep.status import FORMAT, Curve, Error, Running, Status
 from clsweep.study import Configuration, Study, configurations, stored_study
@@ -43,25 +46,23 @@ class StatusReader:
     """Says how far a sweep is, as often as asked; what has not changed is not read again.
 
     Args:
-        directory: the results folder.
+        directory: the results folder, or one in an object store.
 
     Raises:
-        StoreError: it is no results folder.
+        StoreError: it is no results folder, or the store refuses.
     """
 
-    def __init__(self, directory: Path) -> None:
-        if not directory.is_dir() or not (directory / "study.toml").exists():
-            what = "holds no study.toml" if directory.is_dir() else "does not exist"
-            raise StoreError(
-                f"the folder {what}",
-                expected="the results folder of a run",
-                where=str(directory),
-                next_step="`clsweep run STUDY.toml` makes one and prints its name",
-            )
+    def __init__(self, directory: Place) -> None:
+        if not (directory / "study.toml").is_file():
+            raise _no_results(directory)
         self.directory = directory
-        self._reader = FolderReader(directory)
-        self._study: tuple[int, Study] | None = None
-        self._asked: tuple[dict[str, Ended], int, _Asked] | None = None
+        self._reader = (
+            RemoteReader(directory)
+            if isinstance(directory, RemotePath)
+            else FolderReader(directory)
+        )
+        self._study: tuple[Stamp, Study] | None = None
+        self._asked: tuple[dict[str, Ended], Stamp, _Asked] | None = None
 
     def read(self, now: float) -> Status:
         """How far it is.
@@ -70,7 +71,7 @@ class StatusReader:
             now: seconds since 1970, to say how long trials have been running.
 
         Raises:
-            StoreError: a table is damaged, or something is a newer clsweep's.
+            StoreError: a table is damaged, something is a newer clsweep's, or a store refuses.
             StudyError: the folder's study cannot be read.
         """
         seen = self._reader.look()
@@ -80,14 +81,20 @@ class StatusReader:
 
     # ------------------------------------------------------------------------- private pieces
 
-    def _stored_study(self) -> tuple[int, Study]:
+    def _stored_study(self) -> tuple[Stamp, Study]:
         path = self.directory / "study.toml"
-        stamp = os.stat(path).st_mtime_ns
+        try:
+            if isinstance(path, RemotePath):
+                stamp = path.stamp()
+            else:
+                stamp = (os.stat(path).st_mtime_ns,)
+        except FileNotFoundError:
+            raise _no_results(self.directory) from None
         if self._study is None or self._study[0] != stamp:
             self._study = stamp, stored_study(path)
         return self._study
 
-    def _what_is_asked(self, study: Study, stamp: int, ended: dict[str, Ended]) -> _Asked:
+    def _what_is_asked(self, study: Study, stamp: Stamp, ended: dict[str, Ended]) -> _Asked:
         is_grid = study.search.kind == "grid"
         known = self._asked
         if known is None or known[1] != stamp or not (is_grid or known[0] == ended):
@@ -177,6 +184,16 @@ class StatusReader:
             what = (end.seed, end.status, end.message, end.finished_at)
             found.append(Error(end.trial_id, end.label, words, *what))
         return tuple(found)
+
+
+def _no_results(directory: Place) -> StoreError:
+    what = "holds no study.toml" if directory.is_dir() else "does not exist"
+    return StoreError(
+        f"the folder {what}",
+        expected="the results folder of a run",
+        where=str(directory),
+        next_step="`clsweep run STUDY.toml` makes one and prints its name",
+    )
 
 
 def in_words(

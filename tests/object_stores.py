@@ -6,11 +6,14 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from urllib.parse import quote
 
 import boto3
 import pyarrow.fs
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 ENVIRONMENT = {
@@ -66,6 +69,11 @@ class ObjectStore:
     def content(self, path: str) -> bytes:
         """One object's."""
         return bytes(self.client.get_object(Bucket="bucket", Key=path)["Body"].read())
+
+    def set_time(self, path: str, seconds: float) -> None:
+        """Let an object have been written at a time, in seconds since 1970."""
+        key = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets["bucket"].keys[path]
+        key.last_modified = datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
 
     def all_bytes(self) -> bytes:
         """Names and contents of everything."""

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.fs
 import pytest
 
-from clsweep import doctor, findings, machine_checks, storage_probe
+from clsweep import doctor, findings, folders, machine_checks, storage_probe
 from clsweep.cluster_probe import _visit
 from clsweep.findings import Finding, found_by, wrong
+from clsweep.folders import RemotePath, place_of
 from tests.command_line import CommandLine, tiny_study
+from tests.object_stores import Denying, ObjectStore, object_store
 
 HEALTHY: dict[str, Any] = {
     "torch": {"version": "2.14.1", "cuda": "13.0", "devices": [], "warnings": []},
@@ -262,6 +265,108 @@ def test_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert _levels(machine_checks.shared_memory(tmp_path / "nowhere")) == ["warn"]
 
 
+# --------------------------------------------------------------------------------- object stores
+
+USER = "AKIAKEY:hunter%2F2secret@"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectStore]:
+    with object_store() as store:
+        yield store
+
+
+def test_a_store_that_keeps_objects(
+    cli: CommandLine, said: dict[str, Any], server: ObjectStore, tmp_path: Path
+) -> None:
+    out, stages = (server.uri(name, user=USER) for name in ("out", "stages"))
+    ran = cli("doctor", tiny_study(tmp_path), "--out", out, "--stages", stages)
+    assert ran.code == 0, ran.out
+    for option in ("out", "stages"):
+        (line,) = [x for x in ran.out.splitlines() if f"(--{option})" in x]
+        assert line.startswith("ok    storage: s3://")
+        assert line.endswith("an object was written, read, listed and deleted")
+        assert server.keys(option) == [], "nothing is left behind"
+    assert "disk space" not in ran.out
+    assert "hunter" not in ran.out + ran.err
+    ran = cli("doctor", "--out", "here", "--stages", stages)
+    assert "GiB are free for here" in _at(ran.out, "disk space")
+    assert "stages" not in _at(ran.out, "disk space")
+    assert {path.name for path in tmp_path.iterdir()} == {"study.toml"}
+
+
+def test_a_store_without_the_bucket(
+    cli: CommandLine, said: dict[str, Any], server: ObjectStore
+) -> None:
+    ran = cli("doctor", "--out", server.uri("x", bucket="no-bucket", user=USER))
+    assert ran.code == 1
+    assert "let this be written: NO_SUCH_BUCKET" in _at(ran.out, "storage")
+    assert "mend: make the bucket, or correct its name" in _at(ran.out, "storage")
+    assert "hunter" not in ran.out
+
+
+def test_a_store_that_permits_nothing(
+    cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denying = pyarrow.fs.PyFileSystem(Denying())
+    monkeypatch.setattr(folders, "_opened", lambda uri: (denying, "bucket/x"))
+    ran = cli("doctor", "--out", "s3://me:hunter2@bucket/x", "--json")
+    assert ran.code == 1
+    (finding,) = [f for f in json.loads(ran.out)["findings"] if f["check"] == "storage"]
+    assert finding["level"] == "wrong"
+    assert "let this be written: ACCESS_DENIED" in finding["found"]
+    assert "check the credentials in the environment" in finding["mend"]
+    assert "hunter2" not in ran.out
+
+
+def test_a_store_that_does_not_answer(cli: CommandLine, said: dict[str, Any]) -> None:
+    with object_store() as gone:
+        uri = gone.uri("x", user=USER)
+    ran = cli("doctor", "--out", uri)
+    assert ran.code == 1
+    assert "NETWORK_CONNECTION" in _at(ran.out, "storage")
+    assert "mend: check that the store answers" in ran.out
+    assert "hunter" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("method", "does", "words"),
+    [
+        ("read_bytes", lambda path: b"another", "does not give back what was written"),
+        ("glob", lambda path, pattern: iter(()), "does not list what was written"),
+        ("unlink", lambda path, missing_ok: None, "what was deleted is still there"),
+    ],
+)
+def test_a_store_that_forgets(
+    server: ObjectStore, monkeypatch: pytest.MonkeyPatch, method: str, does: Any, words: str
+) -> None:
+    place = place_of(server.uri(method))
+    monkeypatch.setattr(RemotePath, method, does)
+    (finding,) = machine_checks.storage({"--out": place})
+    assert (finding.level, words in finding.found) == ("wrong", True)
+    assert "check which store this is" in finding.mend
+    assert (server.keys(method) == []) == (method != "unlink")
+
+
+def test_the_first_reason_is_told(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where reading is refused, deleting may be refused as well."""
+
+    def refused(what: str) -> Any:
+        def refuse(path: RemotePath, **_: Any) -> None:
+            raise folders.StoreError(f"{what} is refused", next_step="ask for the permission")
+
+        return refuse
+
+    monkeypatch.setattr(RemotePath, "unlink", refused("deleting"))
+    place = place_of(server.uri("first"))
+    (finding,) = machine_checks.storage({"--out": place})
+    assert finding.found.endswith("(--out): deleting is refused")
+    monkeypatch.setattr(RemotePath, "read_bytes", refused("reading"))
+    (finding,) = machine_checks.storage({"--out": place})
+    assert finding.found.endswith("(--out): reading is refused")
+    assert finding.mend == "ask for the permission"
+
+
 # ---------------------------------------------------------------------------------------- token
 
 
@@ -444,9 +549,42 @@ def test_what_a_node_says(tmp_path: Path) -> None:
     assert "/proc" in said["storage"][0]
 
 
+def test_what_a_node_says_of_a_store(server: ObjectStore, tmp_path: Path) -> None:
+    uri, other = (server.uri(name, user=USER) for name in ("shared", "another"))
+    with storage_probe.place_beacon(place_of(uri)) as lit:
+        assert _visit([(uri, lit.name), (uri, ""), (str(tmp_path), "")])["storage"] == []
+        (complaint,) = _visit([(other, lit.name)])["storage"]
+        assert "another store here than where the run is started" in complaint
+    (complaint,) = _visit([(server.uri("x", bucket="no-bucket", user=USER), "")])["storage"]
+    assert "NO_SUCH_BUCKET" in complaint
+    assert "hunter" not in complaint
+    assert server.keys("shared") == server.keys("another") == []
+
+
+def test_no_command_line_shows_a_uri(
+    server: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The program that joins the cluster is told of it where nobody else can read."""
+    asked: list[list[str]] = []
+    real = subprocess.run
+
+    def noted(command: list[str], **options: Any) -> Any:
+        asked.append(command)
+        program = "import sys; print(sys.stdin.read().replace('[', '{\"uris\": [') + '}')"
+        return real([sys.executable, "-c", program], **options)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    place = place_of(server.uri("x", user=USER))
+    words = ["head:6379", str(tmp_path), place]
+    assert doctor._asked_apart("clsweep.cluster_probe", words, 60) == {"uris": [place.uri]}
+    assert asked[0][2:] == ["clsweep.cluster_probe", "head:6379", str(tmp_path), "-"]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_real_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_real_cluster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: ObjectStore
+) -> None:
     """Two nodes on this machine, behind a token."""
     scratch = tempfile.mkdtemp(prefix="cs", dir="/tmp")  # sockets have short names
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -468,6 +606,17 @@ def test_a_real_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         assert f"{address}: Ray" in found[0].found
         assert "2 nodes alive, 3 CPU, 0 GPU" in found[0].found
         assert list(tmp_path.iterdir()) == []
+        shared = place_of(server.uri("nodes", user=USER))
+        assert _levels(doctor._cluster(address, [shared])) == ["ok"] * 4
+        assert server.keys("nodes") == []
+        nowhere = place_of(server.uri("x", bucket="no-bucket", user=USER))
+        found = found_by("cluster", lambda: doctor._cluster(address, [nowhere]))
+        complaints = [one for one in found if one.level == "wrong"]
+        assert len(complaints) == 2
+        for one in complaints:
+            assert "NO_SUCH_BUCKET" in one.found
+            assert "in the environment of every node" in one.mend
+            assert "hunter" not in one.found
     finally:
         process.communicate("", timeout=120)
         shutil.rmtree(scratch, ignore_errors=True)

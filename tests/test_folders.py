@@ -114,6 +114,15 @@ class TestFiles:
         (folder / "a").write_bytes(b"12")
         assert folder.stamped("*")[0][1] != before
 
+    def test_the_stamp_of_one_object_is_that_of_the_listing(self, folder):
+        (folder / "deep" / "a").write_bytes(b"123")
+        [(path, stamp)] = (folder / "deep").stamped("*")
+        assert path.stamp() == stamp
+        assert stamp[0] == 3
+        for none in ("deep", "deep/b"):
+            with pytest.raises(FileNotFoundError, match=none):
+                (folder / none).stamp()
+
     def test_deleting(self, folder):
         (folder / "a").write_bytes(b"1")
         (folder / "a").unlink()

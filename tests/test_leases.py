@@ -66,6 +66,35 @@ def test_the_second_is_refused_and_told_who_the_first_is(folder, monkeypatch):
     lock_of(folder).release()
 
 
+def test_a_lease_says_from_the_beginning_when_the_store_saw_it_taken(folder, server):
+    before = time.time()
+    first = lock_of(folder)
+    written = [json.loads((folder / LOCK).read_bytes())]
+    eventually(lambda: json.loads((folder / LOCK).read_bytes())["count"] > 12)  # > 1 s later
+    written.append(json.loads((folder / LOCK).read_bytes()))
+    first.release()
+    assert written[0]["taken_at"] == written[1]["taken_at"]
+    # Whole seconds, of the clock that the objects' own times are of.
+    assert int(before) <= written[0]["taken_at"] <= before + 5
+    assert written[0]["taken_at"] == int(written[0]["taken_at"])
+
+
+def test_a_lease_that_is_deleted_before_its_time_is_known_learns_it_later(folder, monkeypatch):
+    real, asked = RemotePath.stamp, []
+
+    def gone_at_first(path):
+        asked.append(path.name)
+        if len(asked) < 3:
+            raise FileNotFoundError
+        return real(path)
+
+    monkeypatch.setattr(RemotePath, "stamp", gone_at_first)
+    lease = Lease(folder)
+    eventually(lambda: json.loads((folder / LOCK).read_bytes())["taken_at"])
+    assert asked == [LOCK] * 3
+    lease.release()
+
+
 def test_the_lease_of_a_process_that_was_killed_is_taken_over_after_it_was_watched(folder):
     lie_there(folder, holder="process 1 on elsewhere", nonce="dead", count=7)
     began = time.monotonic()

@@ -160,6 +160,17 @@ class TestObjectStore:
         printed = clsweep("export", server.uri(path), "--optuna", tmp_path / "x.log")
         assert "small: EWC: 2 trials" in printed
 
+    def test_the_status_is_that_of_a_disk(self, server, path, local):
+        here, there = (
+            json.loads(clsweep("status", place, "--json"))
+            for place in (local, server.uri(path, user=USER))
+        )
+        assert (there["state"], there["n_done"], there["n_ok"]) == ("finished", 16, 16)
+        of_the_place = ("folder", "holder", "held_since")
+        assert {k: v for k, v in there.items() if k not in of_the_place} == {
+            k: v for k, v in here.items() if k not in of_the_place
+        }
+
     def test_more_seeds_later(self, server, path, tmp_path):
         printed = clsweep(
             "run", write_study(tmp_path, seeds=3), "--inline", "--out", server.uri(path)
@@ -216,6 +227,25 @@ def test_the_store_goes_away_and_comes_back(slow, tmp_path):
         after = records(server, "gone")
         assert {key: after[key] for key in before} == before
         assert server.content("gone/accuracy.parquet") == accuracy_bytes(slow)
+
+
+def test_a_run_is_watched_from_elsewhere(server, tmp_path):
+    study, uri = write_study(tmp_path, **SLOW), server.uri("watched", user=USER)
+    process = start("run", study, "--inline", "--out", uri, cwd=tmp_path)
+    try:
+        wait_for(1, server, "watched", process)
+        seen = json.loads(clsweep("status", uri, "--json"))
+        assert (seen["state"], seen["n_trials"], seen["n_left_behind"]) == ("running", 16, 0)
+        assert seen["holder"].startswith(f"process {process.pid} on ")
+        assert seen["n_running"] <= 1 <= seen["n_done"] == seen["n_ok"] < 16
+        assert seen["held_since"] <= seen["last_record_at"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=240)
+    n_done = len(records(server, "watched"))
+    shown = clsweep("status", uri, "--watch", 60, expect=3)  # and ends at once
+    assert f"{n_done} of 16 trials done: {n_done} ok; 0 running; {16 - n_done} to come" in shown
+    assert "hunter" not in shown
 
 
 def test_a_second_driver_is_refused_and_told_who_the_first_is(server, tmp_path):
