@@ -94,11 +94,16 @@ def plain(table: Table) -> PlainTable:
     return PlainTable(
         title=_text(table.title),
         caption=_text(table.caption),
-        columns=tuple(" ".join(_text(column.header).split()) for column in table.columns),
+        columns=tuple(_heading(_text(column.header)) for column in table.columns),
         rows=tuple(tuple(row) for row in rows),
         starts=frozenset(starts),
         is_number=tuple(column.justify == "right" for column in table.columns),
     )
+
+
+def _heading(text: str) -> str:
+    """A heading on one line; what the terminal breaks within a word is joined again."""
+    return " ".join(text.replace("-\n", "").split())
 
 
 def csv_bytes(table: PlainTable) -> bytes:

@@ -308,7 +308,9 @@ class TestCollision:
         assert Store(folder).load() == by_trial(RECORDS)
         assert sorted(rows(folder)) == sorted(ids(RECORDS))
 
-    def test_one_that_notices_replaces_no_table(self, folder):
+    def test_one_that_notices_replaces_no_table(self, folder, monkeypatch):
+        # No renewal comes between the other's lease and the fold that is to notice it.
+        monkeypatch.setattr(leases, "RENEWED_EVERY", 1000.0)
         with Store(folder).open_for_run("one", STUDY_TOML, "synthetic") as first:
             fill(folder, RECORDS[:4])
             other = {"holder": "process 1 on elsewhere", "nonce": "x", "count": 1}

@@ -85,6 +85,8 @@ def test_every_format_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {"report.html", "front.png", "front.svg", "front.pdf", "fronts.csv"} <= names
     assert {"table_trials.csv", "table_trials.tex", "report.txt", "fronts.parquet"} <= names
     assert (out / "front.pdf").read_bytes().startswith(b"%PDF")
+    trials = csv.DictReader((out / "table_trials.csv").open())
+    assert "configurations" in (trials.fieldnames or [])
     rows = list(csv.DictReader((out / "table_best_average_accuracy.csv").open()))
     assert [row["method"] for row in rows][0] == "EWC"
     assert 0 < float(rows[0]["average error"]) < 5 < float(rows[0]["average"])
