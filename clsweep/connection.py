@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clsweep.errors import RunnerError
+from clsweep.interrupts import Terminated
 from clsweep.settings import Resources
 
 __all__ = ["before_ray", "connected"]
@@ -50,6 +52,7 @@ def connected(address: str | None, resources: Resources, workers: int | None) ->
 
     Raises:
         RunnerError: there is no cluster at the address, or none can be started.
+        Terminated: SIGTERM arrived while Ray started.
     """
     import ray
 
@@ -71,6 +74,11 @@ def connected(address: str | None, resources: Resources, workers: int | None) ->
         _check_reachable(address)
     try:
         ray.init(**quiet)
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:
+            raise
+        ray.shutdown()
+        raise Terminated from end  # Ray's own answer to the signal while it starts
     except Exception as error:  # on a machine that is too busy, Ray raises nothing more special
         if address is not None:
             raise _no_connection(address, error) from error

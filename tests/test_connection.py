@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import ray
 
-from clsweep.connection import before_ray
+from clsweep.connection import before_ray, connected
+from clsweep.interrupts import Terminated, terminable
+from clsweep.settings import Resources
 from tests.end_to_end.studies import write_study
 
 
@@ -77,3 +81,27 @@ def test_a_study_runs_in_a_notebook_that_has_imported_ray(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out" / "trials.parquet").is_file()
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_sigterm_while_ray_starts_is_a_request_to_stop(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    """Ray takes the signal for itself from the beginning of `ray.init`, and ends with a 15."""
+
+    def init(**options: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    ended = []
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append("shutdown"))
+    with terminable(), pytest.raises(Terminated), connected(address, Resources(), None):
+        pytest.fail("it goes on")
+    assert ended == ["shutdown"]
+
+
+def test_another_end_while_ray_starts_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: sys.exit(3))
+    with pytest.raises(SystemExit, match="3"), connected(None, Resources(), None):
+        pytest.fail("it goes on")
