@@ -66,6 +66,7 @@ def test_ray_that_was_imported_before_is_left_as_it_is(
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # a Ray of its own; the CI runs it by name
 @pytest.mark.timeout(180)
 def test_a_study_runs_in_a_notebook_that_has_imported_ray(tmp_path: Path) -> None:
     token_at(tmp_path / ".ray" / "auth_token")

@@ -195,9 +195,8 @@ class TestRefusals:
         assert "hunter2" not in str(error.value)
         assert "correct the URI" in str(error.value)
 
-    @pytest.mark.parametrize("port", [40123, 40312, 54401])
-    def test_a_port_is_no_status(self, port):
-        uri = f"s3://k:s@b/x?scheme=http&endpoint_override=127.0.0.1:{port}"
+    def test_a_port_is_no_status(self):
+        uri = "s3://k:s@b/x?scheme=http&endpoint_override=127.0.0.1:40312"
         with pytest.raises(StoreError, match="NETWORK_CONNECTION") as error:
             (place_of(uri) / "a").write_bytes(b"1")
         assert "run the same command again" in str(error.value)

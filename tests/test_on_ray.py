@@ -223,6 +223,7 @@ def test_without_gpus_left_what_was_crowded_goes_where_there_is_room(
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # half a minute; the CI runs it by name
 @pytest.mark.timeout(240)
 def test_trials_shorter_than_the_start_of_a_worker_use_every_slot(tmp_path: Path) -> None:
     """In Tune's own order all of them run on the one worker that has trained the source."""

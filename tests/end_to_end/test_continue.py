@@ -55,8 +55,8 @@ def terminate(pid: int) -> None:
     ("executor", "stop", "code"),
     [
         pytest.param("ray", kill_driver, -signal.SIGKILL, marks=pytest.mark.ray),
-        pytest.param("ray", press_ctrl_c, 130, marks=pytest.mark.ray),
-        pytest.param("ray", terminate, 143, marks=pytest.mark.ray),
+        pytest.param("ray", press_ctrl_c, 130, marks=[pytest.mark.ray, pytest.mark.slow]),
+        pytest.param("ray", terminate, 143, marks=[pytest.mark.ray, pytest.mark.slow]),
         ("inline", press_ctrl_c, 130),
     ],
     ids=["ray-kill", "ray-ctrl-c", "ray-terminate", "inline-ctrl-c"],
@@ -174,6 +174,7 @@ def test_plan_knows_what_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # half a minute; the CI runs it by name
 def test_a_killed_worker_costs_one_attempt_and_no_trial(
     tmp_path: Path, undisturbed: bytes
 ) -> None:

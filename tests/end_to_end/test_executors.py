@@ -29,7 +29,9 @@ def inline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("workers", "command"), [(1, clsweep_in_terminal), (2, clsweep_apart)], ids=["1", "2"]
+    ("workers", "command"),
+    [pytest.param(1, clsweep_in_terminal, marks=pytest.mark.slow), (2, clsweep_apart)],
+    ids=["1", "2"],
 )
 def test_ray_gives_the_same_bytes_as_inline(
     inline: tuple[Path, Path, str], workers: int, command: Callable[..., str], tmp_path: Path

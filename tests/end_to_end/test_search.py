@@ -92,6 +92,7 @@ def test_every_curve_has_its_budget_and_a_diverged_trial_is_part_of_it(inline: P
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # half a minute; the CI runs it by name
 def test_on_ray_with_two_workers_the_same_is_chosen(inline: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = study(tmp_path, OPTUNA.format(8))

@@ -206,6 +206,7 @@ def test_a_stopped_run_on_ray_goes_on_with_what_is_missing(server, slow, tmp_pat
     assert server.content(f"{path}/accuracy.parquet") == accuracy_bytes(slow)
 
 
+@pytest.mark.slow  # pyarrow tries again for most of a minute; the CI runs it by name
 def test_the_store_goes_away_and_comes_back(slow, tmp_path):
     study = write_study(tmp_path, **SLOW)
     with object_store() as server:
