@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,12 +75,14 @@ def connected(address: str | None, resources: Resources, workers: int | None) ->
         quiet["address"] = address
         _check_reachable(address)
     try:
-        ray.init(**quiet)
-    except SystemExit as end:
-        if end.code != signal.SIGTERM:
-            raise
-        ray.shutdown()
-        raise Terminated from end  # Ray's own answer to the signal while it starts
+        with _same_sigterm():
+            ray.init(**quiet)
+    except (SystemExit, KeyboardInterrupt) as stop:
+        with contextlib.suppress(Exception):  # of what has half started, nothing more is said
+            ray.shutdown()
+        if isinstance(stop, SystemExit) and stop.code == signal.SIGTERM:
+            raise Terminated from stop
+        raise
     except Exception as error:  # on a machine that is too busy, Ray raises nothing more special
         if address is not None:
             raise _no_connection(address, error) from error
@@ -91,6 +95,17 @@ def connected(address: str | None, resources: Resources, workers: int | None) ->
         yield
     finally:
         ray.shutdown()  # of a cluster that somebody else started, this leaves it
+
+
+@contextmanager
+def _same_sigterm() -> Iterator[None]:
+    """Afterwards SIGTERM means what it did before; Ray takes it for itself, and ends with a 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:

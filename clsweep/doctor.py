@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep import machine_checks
+from clsweep.connection import before_ray
 from clsweep.errors import ClsweepError
 from clsweep.findings import Finding, found_by, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
@@ -186,6 +187,7 @@ def _cluster(address: str | None, folders: Sequence[str | RemotePath]) -> Iterat
     if address is None:
         yield ok("dashboard", "none: a run on this machine starts Ray without one")
         return
+    before_ray()  # as a run does
     has_mode = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     mend = "check the address, and that Ray runs there (`ray status`); if the cluster asks for a "
     mend += "token, " + ("is this one its own?" if has_mode else "`export RAY_AUTH_MODE=token`")

@@ -115,7 +115,7 @@ class RemotePath:
         Raises:
             StoreError: the store refuses it; the old content is untouched.
         """
-        failures: list[StoreError] = []
+        failures: list[BaseException] = []
 
         def upload() -> None:
             try:
@@ -123,7 +123,7 @@ class RemotePath:
                     stream = store.open_output_stream(path)
                     stream.write(data)
                     stream.close()
-            except StoreError as error:
+            except BaseException as error:  # a thread's own would be lost
                 failures.append(error)
 
         # In a thread of its own, where no signal can stop it between opening and writing: a

@@ -28,8 +28,10 @@ class LockState(NamedTuple):
     Attributes:
         state: 'held' by a run at work, 'free', or 'unknown': taken on another machine, which
             cannot be asked from here.
-        holder: 'process 12 on host', who holds it or took it last; '' if nobody ever has.
-        taken_at: file time at which it was taken last, seconds; None if nobody ever has.
+        holder: 'process 12 on host', who holds it or took it last; '' if nobody ever has, and of
+            a lease that was released.
+        taken_at: when it was taken last, by file times or the store's clock, seconds; None where
+            there is no holder.
     """
 
     state: str

@@ -12,8 +12,8 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from typing import Any
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is ours: see runner.run
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")  # its state is never read
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,21 +29,19 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray import tune
 from ray.exceptions import OutOfMemoryError, RayError
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from clsweep import worker
 from clsweep.actor_losses import in_one_line, losses_told
 from clsweep.connection import connected
 from clsweep.errors import ClsweepError
-from clsweep.interrupts import terminable
 from clsweep.losses import Committed, Losses
 from clsweep.node_probes import probe_data, probe_nodes
 from clsweep.places import Place, check_room, only_on, places
 from clsweep.schedule import Schedule
 from clsweep.settings import Resources
 from clsweep.stages import Job
+from clsweep.trial_order import NewestFirst
 
 __all__ = ["run_on_ray"]
 
@@ -53,7 +50,7 @@ Execute = Callable[[worker.Context, Job], worker.Outcome]
 # Tune lists the trials that it gave up; the study says which of its own failed, and why.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
-# Trials per Tuner: its state is one file of 10 KB per trial, rewritten whole.
+# Trials per Tuner: of each it keeps 28 KB, which go when it does.
 _SEGMENT = 2000
 # How long what Ray said of its nodes is taken for true, in seconds.
 _NODES_SECONDS = 1.0
@@ -87,8 +84,7 @@ def run_on_ray(
     is_joined = address is not None or ray.is_initialized()
     if address is None:
         worker.probe(context)
-    # Ray has its own answer to SIGTERM, from the moment that it starts.
-    with connected(address, resources, workers), terminable(), inside or nullcontext():
+    with connected(address, resources, workers), inside or nullcontext():
         check_room(resources, ray.nodes())
         if is_joined:
             nodes = ray.nodes()
@@ -110,7 +106,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: 
         tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_NewestFirst(),
+            scheduler=NewestFirst(),
             num_samples=-1,
             # How many run at the same time is up to the searcher, which knows the nodes.
             max_concurrent_trials=_SEGMENT,
@@ -126,7 +122,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: 
         ),
     )
     try:
-        with losses_told(searcher.note):
+        with losses_told(searcher.note), _few_snapshots():
             tuner.fit()
     except RuntimeError as error:
         cause = _ray_error(error)
@@ -142,6 +138,21 @@ def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: 
             searcher.losses.stranded(job)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _few_snapshots() -> Iterator[None]:
+    """Have Tune write its own state, which nobody reads, at its beginning and its end alone."""
+    name = "TUNE_GLOBAL_CHECKPOINT_S"
+    before = os.environ.get(name)
+    os.environ[name] = "1e9"
+    try:
+        yield
+    finally:  # Tuners of a notebook's own may need theirs
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _scratch(context: worker.Context) -> Path:
@@ -182,29 +193,6 @@ def _as_given(context: worker.Context, gpu_share: float) -> worker.Context:
     if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
         return replace(context, device="cpu", memory_fraction=1.0)
     return replace(context, device="cuda", memory_fraction=min(1.0, gpu_share))
-
-
-class _NewestFirst(FIFOScheduler):
-    """Gives a worker that is free to the newest trial, and leaves the others their own.
-
-    Tune asks for a worker for every trial that waits, and in its own order gives one that has just
-    become free to the oldest, whose worker, still starting, is then stopped again. While trials
-    are shorter than the start of a worker, all of them would run on the first one, in turn.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._live: list[Trial] = []
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Note a new trial."""
-        self._live.append(trial)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The newest that waits, without a look at all that have ended, as Tune's order takes."""
-        self._live = [trial for trial in self._live if not trial.is_finished()]
-        waiting = (trial for trial in reversed(self._live) if trial.status == Trial.PENDING)
-        return next(waiting, None)
 
 
 class _Slots:

@@ -138,7 +138,7 @@ def _front_caption(data: ReportData) -> str:
 
 def _correction(n: int) -> str:
     if n >= fewest_seeds():
-        return "paired bootstrap-t over seeds, max-T over pairs"
+        return "paired bootstrap-t over seeds, widened for all pairs at once"
     return "Student's t with Bonferroni; no claim below six seeds"
 
 

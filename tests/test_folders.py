@@ -195,11 +195,25 @@ class TestRefusals:
         assert "hunter2" not in str(error.value)
         assert "correct the URI" in str(error.value)
 
-    def test_a_port_is_no_status(self):
-        uri = "s3://k:s@b/x?scheme=http&endpoint_override=127.0.0.1:40312"
-        with pytest.raises(StoreError, match="NETWORK_CONNECTION") as error:
-            (place_of(uri) / "a").write_bytes(b"1")
-        assert "run the same command again" in str(error.value)
+    @pytest.mark.parametrize(
+        ("said", "mend"),
+        [
+            ("NETWORK_CONNECTION during PutObject operation: curlCode: 7, to port 40312", "again"),
+            ("UNKNOWN (HTTP status 403) during PutObject operation", "check the credentials"),
+            ("UNKNOWN (HTTP status 500) during PutObject operation, port 40123", "again"),
+        ],
+    )
+    def test_a_port_is_no_status(self, said, mend):
+        error = OSError(f"When writing key 'a' in bucket 'b': AWS Error {said}")
+        assert mend in folders._refusal(place_of("s3://b/x"), "written", error).next_step
+
+    def test_whatever_ends_an_upload_is_told(self, server, monkeypatch):
+        def no_memory(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(folders, "_opened", no_memory)
+        with pytest.raises(MemoryError):
+            (place_of(server.uri("x")) / "a").write_bytes(b"1")
 
     def test_a_name_is_no_reason(self, server):
         """A folder's name that looks like a reason does not hide the one that was given."""

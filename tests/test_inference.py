@@ -83,9 +83,16 @@ class TestCoverage:
         ("n_seeds", "most"), [(6, 0.985), (8, 0.98), (10, 0.97), (20, 0.97)], ids="{}".format
     )
     def test_of_all_pairs_at_once(self, n_seeds: int, most: float, truth: Array) -> None:
-        """With the fewest seeds a little too wide, never too narrow."""
+        """With the fewest seeds a little too wide."""
         studies = simulated_areas(400, n_seeds, BENDS, seed=3)
         assert 0.93 <= np.mean([holds(study, truth) for study in studies]) <= most
+
+    def test_of_skewed_values(self) -> None:
+        """Exponential, which Student's quantile covers 86 %."""
+        values = np.random.default_rng(7).exponential(1, (300, 3, 10))
+        values[:, 0] = np.random.default_rng(8).normal(0, 0.05, (300, 10))
+        truth = np.array([0.0, 1.0, 1.0])
+        assert 0.9 <= np.mean([holds(study, truth) for study in values]) <= 0.97
 
     def test_of_21_pairs(self) -> None:
         bends = tuple(np.linspace(3, 2, 7))
@@ -115,6 +122,37 @@ class TestClaims:
         (found,) = differences(["A", "B"], np.full((2, 8), 0.5))
         assert not found.is_claim
         assert (found.interval.low, found.interval.high) == (0.0, 0.0)
+
+    @pytest.mark.parametrize("n_seeds", [6, 8, 20])
+    @pytest.mark.parametrize("shift", [0.0, 0.05])
+    def test_all_seeds_but_one_differ_by_the_same(self, n_seeds: int, shift: float) -> None:
+        """A third of the resamples have no spread: Student's interval, and no claim."""
+        base = np.linspace(0.5, 0.6, n_seeds)
+        d_S = np.full(n_seeds, shift)
+        d_S[-1] += 0.01
+        (found,) = differences(["A", "B"], np.array([base + d_S, base]))
+        assert (found.interval.kind, found.is_claim) == ("student", False)
+        half = student_quantile(0.975, n_seeds - 1) * d_S.std(ddof=1) / math.sqrt(n_seeds)
+        assert found.interval.high - found.interval.mean == pytest.approx(half)
+
+    def test_a_pair_that_is_nearly_tied_leaves_the_others_as_they_are(self) -> None:
+        base = np.linspace(0.5, 0.6, 6)
+        nearly = base + np.array([0, 0, 0, 0, 0, 0.01])
+        below = base - 0.2 + np.array([1, -2, 0, 2, -1, 1]) / 100
+        found = differences("ABC", np.array([nearly, base, below]))
+        assert [(d.above, d.below, d.is_claim) for d in found] == [
+            ("A", "C", True),
+            ("B", "C", True),
+            ("A", "B", False),
+        ]
+        assert max(d.interval.high - d.interval.low for d in found) < 0.1
+
+    def test_seeds_that_are_half_one_half_the_other(self) -> None:
+        """One resample in 32 has no spread, which is few enough."""
+        d_S = np.array([0.01, 0.03] * 3)
+        (found,) = differences(["A", "B"], np.array([0.5 + d_S, np.full(6, 0.5)]))
+        assert found.interval.kind == "bootstrap-t"
+        assert 0 < found.interval.high - found.interval.mean < 0.05
 
     def test_the_larger_is_named_first_and_largest_differences_first(self) -> None:
         values = np.array([[0.1, 0.11], [0.5, 0.52], [0.3, 0.3]])
@@ -222,6 +260,10 @@ class TestFactor:
         rng = np.random.default_rng(2)
         values = rng.normal(size=(5, 12))
         assert _factor(values + 100 * rng.normal(size=12)) == pytest.approx(_factor(values))
+
+    def test_the_order_of_methods_does_not_count(self) -> None:
+        values = np.random.default_rng(3).normal(size=(5, 12)) * np.array([[1, 2, 1, 3, 1]]).T
+        assert _factor(values[::-1]) == pytest.approx(_factor(values), rel=0.03)
 
     def test_a_scale_does_not_count(self) -> None:
         values = np.random.default_rng(3).normal(size=(5, 12))
