@@ -286,7 +286,7 @@ def test_a_store_that_keeps_objects(
         (line,) = [x for x in ran.out.splitlines() if f"(--{option})" in x]
         assert line.startswith("ok    storage: s3://")
         assert line.endswith("an object was written, read, listed and deleted")
-        assert server.keys(option) == [], "nothing is left behind"
+        assert server.keys(option) == [], "no object is left behind"
     assert "disk space" not in ran.out
     assert "hunter" not in ran.out + ran.err
     ran = cli("doctor", "--out", "here", "--stages", stages)

@@ -231,7 +231,8 @@ def test_the_store_goes_away_and_comes_back(slow, tmp_path):
 
 
 def test_a_run_is_watched_from_elsewhere(server, tmp_path):
-    study, uri = write_study(tmp_path, **SLOW), server.uri("watched", user=USER)
+    study = write_study(tmp_path, **{**SLOW, "steps": 3 * SLOW["steps"]})  # outlasts a look at it
+    uri = server.uri("watched", user=USER)
     process = start("run", study, "--inline", "--out", uri, cwd=tmp_path)
     try:
         wait_for(1, server, "watched", process)
