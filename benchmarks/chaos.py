@@ -88,8 +88,8 @@ STALLED_SECONDS = 240
 
 
 def study_text(kind: str, *, small: bool = False) -> str:
-    """A study of 32 or 40 trials of half a second or so; when small, of twelve shorter ones."""
-    n_tasks, steps = (2, 300) if small else (5, 120)
+    """A study of 32 or 40 trials of half a second or so; when small, of twelve longer ones."""
+    n_tasks, steps = (2, 900) if small else (5, 120)
     text = SHARED.format(name=kind, n_tasks=2 if kind != "grid" else n_tasks, steps=steps)
     if kind == "grid":
         more = "" if small else GRID

@@ -134,6 +134,11 @@ def summary_text(summary: Summary, study: Path, folder: Place) -> str:
             f"{counted(s.n_stopped, 'trial')} stopped: behind another configuration by more than "
             "stop_margin"
         )
+    if s.undrawn:
+        lines.append(
+            f"not drawn to the end: {', '.join(s.undrawn)}; gaps wider than [search] gap, or open "
+            "ends, are left, and a larger `trials` goes on from here"
+        )
     if s.n_sources_trained or s.n_sources_reused:
         saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
         trained, reused = s.n_sources_trained, s.n_sources_reused

@@ -43,12 +43,10 @@ def formats_of(text: str) -> tuple[str, ...]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in FORMATS:
-            near = closest_name(name, FORMATS)
             raise StudyError(
                 f"there is no format '{name}'",
-                expected=f"of {', '.join(FORMATS)}, with commas between them",
+                expected=f"{closest_name(name, FORMATS)}; several with commas between them",
                 where="--format",
-                next_step=f"did you mean '{near}'?" if near else "",
             )
     if not names:
         raise StudyError(

@@ -35,7 +35,7 @@ class Tally:
         n_failed: those of them that failed, diverged or ran out of memory.
         n_stopped: those of them that were stopped for being behind.
         running: (label, kind) -> how many.
-        best: label -> best average validation accuracy of this run, in [0, 1].
+        best: label -> best average validation accuracy of a trial of this run, in [0, 1].
         failures: the latest failures, one sentence each.
         began_at: clock at the beginning, seconds.
     """
@@ -198,7 +198,7 @@ class LineProgress(Progress):
         line = f"clsweep: {_numbers(self.tally, now)}"
         best = ", ".join(f"{label} {100 * a:.1f} %" for label, a in self.tally.best.items())
         if best:
-            line += f"; best average accuracy: {best}"
+            line += f"; best trials of this run, average accuracy (validation): {best}"
         if line != self._last:
             self._write(line)
         self._last_at, self._last = now, line
@@ -288,7 +288,9 @@ def _best_table(best: dict[str, float]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("label", "best average accuracy (validation)", box=None, pad_edge=False)
+    table = Table(
+        "label", "best trial of this run, average accuracy (validation)", box=None, pad_edge=False
+    )
     for label, accuracy in sorted(best.items(), key=lambda item: -item[1]):
         table.add_row(Text(label), f"{100 * accuracy:.1f} %")
     return table

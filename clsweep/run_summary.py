@@ -27,6 +27,7 @@ class Summary(NamedTuple):
         n_finetuned_trained: fine-tuned networks trained by this run.
         n_finetuned_reused: trials of this run that used one trained for another.
         n_stopped: trials of the study whose row says 'stopped'.
+        undrawn: labels whose front `fill` would draw further if it had more trials.
     """
 
     n_trials: int
@@ -45,3 +46,4 @@ class Summary(NamedTuple):
     n_finetuned_trained: int = 0
     n_finetuned_reused: int = 0
     n_stopped: int = 0
+    undrawn: tuple[str, ...] = ()

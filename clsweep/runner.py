@@ -298,6 +298,7 @@ class _Driver:
             n_finetuned_trained=tuned.n_trained,
             n_finetuned_reused=tuned.n_reused,
             n_stopped=here.count("stopped"),
+            undrawn=self.search.undrawn if self.search else (),
         )
 
     def _shared(self, kind: str) -> _Sharing:

@@ -125,6 +125,11 @@ class Search:
             for line in self._lines
         }
 
+    @property
+    def undrawn(self) -> tuple[str, ...]:
+        """Labels whose front has gaps, or open ends, that `fill` has no trials left to close."""
+        return tuple(line.label for line in self._lines if self._is_undrawn(line))
+
     def told(self, record: Record) -> None:
         """Take note of a trial that has ended; what is not of a searched curve is left aside.
 
@@ -265,6 +270,14 @@ class Search:
                 new.append(configuration)
         line.is_over = not new and len(ordered) == n_complete
         return new
+
+    def _is_undrawn(self, line: _Line) -> bool:
+        ordered = self._ordered(line)
+        is_spent = len(ordered) >= self.settings.trials and all(map(self._is_complete, ordered))
+        if self.settings.kind != "fill" or not is_spent:
+            return False
+        known = [row.told(self.study.seeds) for row in ordered]
+        return self._filler(line)(len(ordered), known, []) is not None
 
     def _filler(self, line: _Line) -> _Propose:
         (axis,) = line.space.axes

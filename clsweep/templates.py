@@ -36,6 +36,8 @@ _AXIS_HELP = """\
 """
 # A value that says more than the default, which is none.
 _SEARCHED = {"training": {"lr": {"low": 0.01, "high": 0.3}}}
+# The form that no λ makes diverge; every range of λ goes beyond what the gradient form bears.
+_WRITTEN = {(method, "form"): "proximal" for method in ("l2", "ewc", "mas", "si")}
 # What a benchmark cannot do without and has no default for.
 _REQUIRED = {"target": ("mnist",)}
 
@@ -71,7 +73,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
             "training",
             TrainingConfig,
             "How every task is trained, by every method; epochs or steps.",
-            {},
+            {"epochs": 10} if config.model_fields["dataset"].default == "digits" else {},
             [key for key in TrainingConfig.model_fields if key != "steps"],
         ),
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
@@ -184,7 +186,7 @@ def _method_table(method: str) -> str:
     lines += _key_lines("label", fields["label"], toml_value(entry.title))
     knobs = knob_keys(numbers)
     for key, field in numbers.items():
-        value = toml_value(field.default)
+        value = toml_value(_WRITTEN.get((method, key), field.default))
         worth = search_range(field)
         if worth and key == knobs[0]:
             value = f"{{ low = {worth[0]:g}, high = {worth[1]:g}, n = {N_GRID_VALUES} }}"

@@ -330,11 +330,11 @@ def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> Non
     if not bool(finite.all()):
         step = first_step + int((~finite).nonzero()[0])
         value = float(losses[step - first_step])
-        raise Diverged(f"the loss became {value} in task {task}, phase '{phase}', step {step}")
+        raise Diverged(f"the loss became {value} in task {task + 1}, phase '{phase}', step {step}")
 
 
 def _check_params(before: Params, after: Params, phase: str, task: int) -> None:
-    where = f"task {task}, phase '{phase}'"
+    where = f"task {task + 1}, phase '{phase}'"
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())
         raise MethodError(f"the method added or lost the parameters {odd} in {where}")

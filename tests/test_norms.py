@@ -360,7 +360,7 @@ def test_a_phase_that_loses_statistics_is_an_error() -> None:
     close = lambda f, m, h, t: (without_statistics(f), m)  # noqa: E731
     phase = Phase("train", plain_phase(net).loss, close=close, holds_statistics=True)
     old = with_population(net, start_of(net), DATA, SCALE)
-    with pytest.raises(MethodError, match=r"norms\.0\.running_mean.* in task 1, phase 'train'"):
+    with pytest.raises(MethodError, match=r"norms\.0\.running_mean.* in task 2, phase 'train'"):
         run(net, old, DATA, phase)
 
 

@@ -139,7 +139,7 @@ def test_lines_are_few_however_many_trials_there_are(clock: Clock) -> None:
     # 100 s at one line per 5 s, the first and the last.
     assert 15 <= len(lines) <= 100 / 5 + 2
     assert lines[0] == "clsweep: 0/10000 trials done, 0 failed, starting"
-    assert lines[-1].startswith("clsweep: 10000/10000 trials done, 0 failed; best average")
+    assert lines[-1].startswith("clsweep: 10000/10000 trials done, 0 failed; best trials")
 
 
 def test_every_failure_is_a_line_of_its_own(clock: Clock) -> None:
@@ -181,7 +181,7 @@ def test_a_line_says_all_there_is_to_know(clock: Clock) -> None:
     progress.started("SI", "trial")
     assert stream.getvalue().splitlines()[-1] == (
         "clsweep: 4/9 trials done (3 before), 2 running, 0 failed, about 1 min 15 s left; "
-        "best average accuracy: EWC 81.2 %"
+        "best trials of this run, average accuracy (validation): EWC 81.2 %"
     )
 
 

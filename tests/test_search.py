@@ -204,6 +204,30 @@ def test_a_space_that_is_used_up_ends_the_search() -> None:
     assert search.n_to_come == {"EWC": 0}
 
 
+@pytest.mark.parametrize(
+    ("search", "undrawn"),
+    [
+        ('kind = "fill"\ntrials = 6\ngap = 0.02', ("EWC", "LwF")),
+        ('kind = "fill"\ntrials = 200\ngap = 0.2', ()),
+        ('kind = "optuna"\ntrials = 6', ()),
+    ],
+    ids=["budget spent", "drawn", "not fill"],
+)
+def test_a_front_that_is_not_drawn_to_its_end_is_named(
+    search: str, undrawn: tuple[str, ...]
+) -> None:
+    study = searched(search)
+    records = work(study)
+    done = {r["trial"]["trial_id"] for r in records}
+    found = Search(study, records, done)
+    assert found.more() == []
+    assert found.undrawn == undrawn
+    assert Search(study, records[:-1], done - {records[-1]["trial"]["trial_id"]}).undrawn in (
+        (),
+        undrawn[:1],
+    ), "what still runs is not judged"
+
+
 def test_a_plan_counts_what_is_to_come() -> None:
     study = searched(TPE)
     grid = expected(study, [], set())

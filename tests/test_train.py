@@ -384,7 +384,7 @@ def test_divergence_names_task_phase_and_step() -> None:
         return {"left": memory["left"] - 1}
 
     phase = Phase("probe", loss, track=track)
-    with pytest.raises(Diverged, match=r"loss became inf in task 1, phase 'probe', step 3"):
+    with pytest.raises(Diverged, match=r"loss became inf in task 2, phase 'probe', step 3"):
         trained(phase=phase, memory={"left": torch.tensor(3)})
 
 
@@ -394,7 +394,7 @@ def test_parameters_that_are_not_finite_at_the_end_diverged() -> None:
     ) -> Params:
         return {n: g * float("inf") for n, g in grads.items()}
 
-    with pytest.raises(Diverged, match="no longer finite at the end of task 1, phase 'probe'"):
+    with pytest.raises(Diverged, match="no longer finite at the end of task 2, phase 'probe'"):
         trained(phase=Phase("probe", plain_phase(NET).loss, steer=steer), n_steps=1)
 
 
