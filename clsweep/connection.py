@@ -116,7 +116,10 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((found["host"], int(found["port"])), timeout=10).close()
     except OSError as error:
-        raise _no_connection(address, error) from error
+        raise RunnerError(
+            f"no connection to Ray at {address}: {error}",
+            next_step="check the address, and that Ray runs there (`ray status`)",
+        ) from error
 
 
 def _no_connection(address: str, error: Exception) -> RunnerError:
