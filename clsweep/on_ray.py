@@ -49,6 +49,8 @@ Execute = Callable[[worker.Context, Job], worker.Outcome]
 
 # Tune lists the trials that it gave up; the study says which of its own failed, and why.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+# That it cannot write its state, which nobody reads, to a full disk; our own writes say so.
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 
 # Trials per Tuner: of each it keeps 28 KB, which go when it does.
 _SEGMENT = 2000
