@@ -258,7 +258,7 @@ def test_nan_in_the_data_names_task_phase_and_step(
     broken = Scale(sequence.scale.gain * float("nan"), sequence.scale.bias)
     poisoned = TaskSequence(sequence.tasks, sequence.heads, broken, sequence.input_shape)
     own_start = not METHODS[case.name].starts_from_source
-    where = "task 4" if case.name == "joint" else "task 0" if own_start else "task 1"
+    where = "task 5" if case.name == "joint" else "task 1" if own_start else "task 2"
     with pytest.raises(MethodError, match=rf"nan in {where}, phase '\w+', step 0"):
         learnt(case, poisoned, source=source)
 
