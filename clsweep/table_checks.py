@@ -7,14 +7,16 @@ study of 10,000 trials has millions of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
 from clsweep.printable import UNFIT_NAME
 from clsweep.schema import COUNTS, MAX_TASKS, SPLITS, STATUSES
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 __all__ = ["fault_between", "fault_in", "trials_in"]
 
@@ -78,7 +80,7 @@ def trials_in(accuracy: pa.Table) -> set[str]:
 
     if not len(accuracy):
         return set()
-    owners = accuracy["config_id"].combine_chunks().dictionary_encode()
+    owners = _numbered(accuracy["config_id"])
     code, seed = owners.indices.to_numpy(), accuracy["seed"].to_numpy()
     is_first = np.ones(len(code), dtype=bool)
     is_first[1:] = (np.diff(code) != 0) | (np.diff(seed) != 0)
@@ -117,25 +119,29 @@ def _repeats(accuracy: pa.Table) -> bool:
     """Whether two rows have the same key; quick for sorted tables, as clsweep writes them."""
     import numpy as np
 
-    codes = [_codes(accuracy, name) for name in _KEYS]
-    steps = np.stack([np.sign(np.diff(code)) for code in codes])
-    if not steps.size:
-        return False
-    first = np.take_along_axis(steps, (steps != 0).argmax(axis=0)[None], axis=0)[0]
-    if (first > 0).all():
+    # Of every row and the one before it: 1, 0 or −1, by the first column in which they differ.
+    order = np.zeros(max(0, len(accuracy) - 1), dtype=np.int8)
+    for name in _KEYS:
+        code = _codes(accuracy, name)
+        step = (code[1:] > code[:-1]).astype(np.int8) - (code[1:] < code[:-1])
+        np.copyto(order, step, where=order == 0)
+    if (order > 0).all():
         return False
     unique = accuracy.group_by(list(_KEYS)).aggregate([])
     return len(unique) < len(accuracy)
 
 
-def _codes(table: pa.Table, name: str) -> Sequence[int]:
+def _codes(table: pa.Table, name: str) -> NDArray[np.integer]:
     """A column as numbers; names are numbered as they come, which is their order when sorted."""
-    import numpy as np
-
     column = table[name]
-    if name in ("config_id", "split"):
-        column = column.combine_chunks().dictionary_encode().indices
-    return np.asarray(column.to_numpy(), dtype=np.int64)  # type: ignore[return-value]
+    numbers = _numbered(column).indices if name in ("config_id", "split") else column
+    found: NDArray[np.integer] = numbers.to_numpy()
+    return found
+
+
+def _numbered(names: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Names as numbers and a dictionary; numbered first, since they are long when put together."""
+    return names.dictionary_encode().combine_chunks()
 
 
 def _fault_in_configs(table: pa.Table) -> str:
