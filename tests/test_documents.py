@@ -50,7 +50,7 @@ def test_modules_are_no_longer_than_the_style_allows() -> None:
         str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines())
         for path in (HOUSE / "clsweep").rglob("*.py")
     }
-    assert {path: n for path, n in lengths.items() if n > 350} == {}
+    assert {path: n for path, n in lengths.items() if n > 500} == {}
 
 
 def test_the_claims_of_the_searched_fronts_are_those_of_its_tables() -> None:
