@@ -14,6 +14,10 @@ by no more than the target's least tolerance, whichever is larger. The test has 
 number that is far too good is a miss as well. A study smaller than the published one is compared
 by the order of its rows instead: a target judged 'above' or 'below' is met if its mean is above or
 below that of the row before it; the published numbers stand beside and judge nothing.
+
+What is missed by no more than two standard errors of clsweep's own mean is 'not told apart' from
+what was published: the seeds do not say. An order is 'not told apart' either way, where the
+difference of the two rows, seed by seed, is within two of its standard errors.
 """
 
 from __future__ import annotations
@@ -70,7 +74,7 @@ JUDGED = {
     "above": "above the row before",
     "below": "below the row before",
 }
-EXPLAINED = "misses, see below"
+OWN_ERRORS = 2
 _HEAD = """\
 # Published numbers, and what clsweep makes of them
 
@@ -85,8 +89,13 @@ over T.
 *Difference* is clsweep minus published, ± the standard error of the difference where both are
 known. *Tolerance* is three standard errors of the published mean, but at least one point, and at
 least five for weight penalties in domain-incremental learning. The verdict compares the two, and
-has two sides: a number that is far too good is a miss as well. A study that is smaller than the
-published one is compared by the order of its rows, which *tolerance* then states.
+has two sides: a number that is far too good is outside as well. *Within tolerance* says that the
+difference is smaller than what was set as tolerable, not that the two are equal. A difference
+that is outside, but within two standard errors of clsweep's own mean, is *not told apart* from
+none: the seeds are too few. One run has no standard error. A study that is smaller than the
+published one is compared by the order of its rows, which *tolerance* then states: *in order* or
+*out of order* by more than two standard errors of the difference, seed by seed, or *not told
+apart*.
 """
 
 
@@ -151,6 +160,42 @@ class Target:
         if self.judged == "value":
             return abs(mean - self.published) <= self.tolerance
         return mean > before if self.judged == "above" else mean < before
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study says of a target.
+
+    Attributes:
+        target: what was published.
+        values: in per cent, one per seed; empty where the study has not been run.
+        is_met: whether the mean is what was published.
+        is_told_apart: whether the seeds suffice to tell it from what would give the other answer:
+            from the published mean, where it is outside of the tolerance, or from the row before.
+    """
+
+    target: Target
+    values: tuple[float, ...]
+    is_met: bool
+    is_told_apart: bool
+
+    def verdict(self, is_explained: bool) -> str:
+        """In words.
+
+        Args:
+            is_explained: whether the notes say why it was missed.
+        """
+        if not self.values:
+            return "not run yet"
+        if self.target.judged == "first":
+            return "–"
+        by_value = self.target.judged == "value"
+        if self.is_met and (by_value or self.is_told_apart):
+            return "within tolerance" if by_value else "in order"
+        if not self.is_told_apart:
+            return "not told apart" + ", see below" * (is_explained and not self.is_met)
+        missed = "outside" if by_value else "out of order"
+        return f"{missed}, {'see below' if is_explained else 'cause unknown'}"
 
 
 def load_targets(reference: Path = REFERENCE) -> list[Target]:
@@ -281,22 +326,33 @@ def values_by_label(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str
     return values
 
 
-def outcomes(
-    targets: Sequence[Target], rows: Sequence[Mapping[str, Any]]
-) -> list[tuple[list[float], bool]]:
-    """By target of one study, in their order: per cent by seed, and whether the target is met.
+def outcomes(targets: Sequence[Target], rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    """What a study says of each of its targets, in their order.
 
     Args:
         targets: those of the study.
         rows: the rows of its Parquet file.
     """
-    found, before = [], dict.fromkeys(MEASURES, math.nan)
+    found = []
+    before: dict[str, list[float]] = {}
     for target in targets:
         values = values_by_label(rows, target.measure).get(target.label, [])
-        mean = mean_and_error(values)[0]
-        found.append((values, target.is_met(mean, before[target.measure])))
-        before[target.measure] = mean
+        others = before.get(target.measure, [])
+        is_met = target.is_met(mean_and_error(values)[0], mean_and_error(others)[0])
+        if target.judged == "value":
+            # A row that is met by its tolerance needs no second look.
+            is_told_apart = is_met or _is_told_apart([v - target.published for v in values])
+        else:
+            is_told_apart = _is_told_apart([v - w for v, w in zip(values, others, strict=False)])
+        found.append(Outcome(target, tuple(values), is_met, is_told_apart))
+        before[target.measure] = values
     return found
+
+
+def _is_told_apart(differences: Sequence[float]) -> bool:
+    """Whether a mean is beyond `OWN_ERRORS` of its standard errors, which one seed lacks."""
+    mean, error = mean_and_error(differences)
+    return math.isnan(error) or abs(mean) > OWN_ERRORS * error
 
 
 def readme(reference: Path = REFERENCE) -> str:
@@ -336,25 +392,16 @@ def _section(
         "|---|---|---|---|---|---|",
     ]
     misses, causes = notes.get("misses", {}), []
-    for target, (values, is_met) in zip(targets, outcomes(targets, rows), strict=True):
-        verdict = _verdict(target, values, is_met, target.row in misses)
-        lines.append(_line(target, values, verdict))
-        if verdict == EXPLAINED:
-            causes.append(f"- **{target.row}**: {' '.join(misses[target.row].split())}")
+    for outcome in outcomes(targets, rows):
+        row = outcome.target.row
+        lines.append(_line(outcome, outcome.verdict(row in misses)))
+        if outcome.values and not outcome.is_met and row in misses:
+            causes.append(f"- **{row}**: {' '.join(misses[row].split())}")
     return "\n".join(lines + [""] * bool(causes) + causes) + "\n"
 
 
-def _verdict(target: Target, values: Sequence[float], is_met: bool, is_explained: bool) -> str:
-    if not values:
-        return "not run yet"
-    if target.judged == "first":
-        return "–"
-    if is_met:
-        return "agrees"
-    return EXPLAINED if is_explained else "misses, cause unknown"
-
-
-def _line(target: Target, values: Sequence[float], verdict: str) -> str:
+def _line(outcome: Outcome, verdict: str) -> str:
+    target, values = outcome.target, outcome.values
     ours = difference = ""
     if values:
         mean, sem = mean_and_error(values)

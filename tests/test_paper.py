@@ -34,7 +34,7 @@ def _mean(target: Target, reference: Path = REFERENCE) -> float:
 def _met(name: str, reference: Path) -> list[tuple[Target, bool]]:
     targets = [target for target in load_targets() if target.study == name]
     found = reproduce.outcomes(targets, stored_rows(name, reference))
-    return [(target, is_met) for target, (_, is_met) in zip(targets, found, strict=True)]
+    return [(outcome.target, outcome.is_met) for outcome in found]
 
 
 def _target(**changed: Any) -> Target:
@@ -164,8 +164,55 @@ def test_an_order_is_judged_by_the_row_before_and_not_by_the_value(
         row = {"oldest_accuracy": mean / 100, "target_accuracy": -mean / 100}
         rows.append({"label": str(c), **row})
     found = reproduce.outcomes(targets, rows)
-    assert [is_met for _, is_met in found[::2]] == met
-    assert [is_met for _, is_met in found[1::2]] == met
+    assert [outcome.is_met for outcome in found[::2]] == met
+    assert [outcome.is_met for outcome in found[1::2]] == met
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        # The mean is 92 against 90 ± 1: outside by one point.
+        ((0.92, 0.92, 0.92), "outside, cause unknown"),
+        # Values ±d around their mean have the standard error d/√3: 0.9 and 1.1 points.
+        ((0.92 - 0.0156, 0.92, 0.92 + 0.0156), "outside, cause unknown"),
+        ((0.92 - 0.0191, 0.92, 0.92 + 0.0191), "not told apart"),
+        ((0.91, 0.89, 0.90), "within tolerance"),
+        ((0.92,), "outside, cause unknown"),
+    ],
+)
+def test_what_few_seeds_miss_by_less_than_their_own_noise_is_not_told_apart(
+    values: tuple[float, ...], verdict: str
+) -> None:
+    rows = [{"label": "EWC", "average_accuracy": value} for value in values]
+    (outcome,) = reproduce.outcomes([_target()], rows)
+    assert outcome.verdict(False) == verdict
+
+
+@pytest.mark.parametrize(
+    ("rises", "verdict"),
+    [
+        ((0.05, 0.05, 0.05), "in order"),
+        ((0.01, 0.05, 0.06), "in order"),
+        ((0.10, 0.00, -0.04), "not told apart"),
+        ((-0.10, 0.00, 0.04), "not told apart"),
+        ((-0.05, -0.05, -0.06), "out of order, cause unknown"),
+    ],
+)
+def test_an_order_that_the_seeds_do_not_tell_is_neither_right_nor_wrong(
+    rises: tuple[float, ...], verdict: str
+) -> None:
+    # Seeds differ by far more than the two rows do; both rows have the same seeds.
+    first = (0.2, 0.5, 0.8)
+    rows = [{"label": "a", "oldest_accuracy": value} for value in first]
+    rows += [
+        {"label": "b", "oldest_accuracy": value + rise}
+        for value, rise in zip(first, rises, strict=True)
+    ]
+    targets = [
+        _target(label=label, measure="oldest_accuracy", judged=judged)
+        for label, judged in (("a", "first"), ("b", "above"))
+    ]
+    assert [o.verdict(False) for o in reproduce.outcomes(targets, rows)] == ["–", verdict]
 
 
 def test_readme_of_hand_made_results(tmp_path: Path) -> None:
@@ -202,14 +249,16 @@ def test_readme_of_hand_made_results(tmp_path: Path) -> None:
     assert lines[start + 2].endswith("Source: somebody.")
     assert lines[start + 4] == "As published."
     assert lines[start + 8 :] == [
-        "| EWC | 90.00 ± 1.00 (n = 9) | 92.00 ± 1.00 (n = 2) | +2.00 ± 1.41 | 3.00 | agrees |",
-        "| ER, 200 | 50.00 (n = 10) | 52.00 ± 0.00 (n = 2) | +2.00 | 1.00 | misses, see below |",
-        "| EWC, BWT · (T−1)/T | −3.00 (n = 1) | −4.00 ± 0.00 (n = 2) | −1.00 | 1.00 | agrees |",
-        "| SI | 50.00 (n = 10) | 56.00 ± 0.00 (n = 2) | +6.00 | 5.00 | misses, cause unknown |",
+        "| EWC | 90.00 ± 1.00 (n = 9) | 92.00 ± 1.00 (n = 2) | +2.00 ± 1.41 | 3.00 "
+        "| within tolerance |",
+        "| ER, 200 | 50.00 (n = 10) | 52.00 ± 0.00 (n = 2) | +2.00 | 1.00 | outside, see below |",
+        "| EWC, BWT · (T−1)/T | −3.00 (n = 1) | −4.00 ± 0.00 (n = 2) | −1.00 | 1.00 "
+        "| within tolerance |",
+        "| SI | 50.00 (n = 10) | 56.00 ± 0.00 (n = 2) | +6.00 | 5.00 | outside, cause unknown |",
         "| MAS | 50.00 (n = 10) |  |  | 5.00 | not run yet |",
         "| EWC, oldest task | 50.00 (n = 1) | 80.00 ± 0.00 (n = 2) | +30.00 | – | – |",
         "| SI, oldest task | 60.00 (n = 1) | 90.00 ± 0.00 (n = 2) | +30.00 | above the row before "
-        "| agrees |",
+        "| in order |",
         "",
         "- **ER, 200**: A cause in two lines.",
     ]
@@ -267,7 +316,7 @@ def test_one_command_runs_the_study_and_writes_the_tables(
     assert reproduce.main(["--tables", *where]) == 0
     assert "not run yet" in (reference / "README.md").read_text(encoding="utf-8")
     assert reproduce.main(["tiny", *where, "--data-root", "data", "--workers", "1"]) == 0
-    assert "| agrees |" in (reference / "README.md").read_text(encoding="utf-8")
+    assert "| within tolerance |" in (reference / "README.md").read_text(encoding="utf-8")
     assert [row["label"] for row in stored_rows("tiny", reference)] == ["fine-tuning", "EWC"]
     assert asked[0][4:] == ["--workers", "1", "--data-root", "data"]
     assert len(asked) == 1
