@@ -56,6 +56,7 @@ __all__ = [
     "Difference",
     "Interval",
     "differences",
+    "differences_of",
     "fewest_seeds",
     "interval",
     "seeds_text",
@@ -156,7 +157,8 @@ def interval(values_S: Array) -> Interval:
     Args:
         values_S: one value per seed, at least one.
     """
-    (low,), (high,), (kind,) = _intervals(np.asarray(values_S, dtype=np.float64)[None], 1.0)
+    values_S = np.asarray(values_S, dtype=np.float64)
+    (low,), (high,), (kind,) = _intervals(values_S[None], 1.0, LEVEL)
     return Interval(float(np.mean(values_S)), low, high, len(values_S), kind)
 
 
@@ -167,12 +169,33 @@ def differences(labels: Sequence[str], values_LS: Array) -> tuple[Difference, ..
         labels: L of them.
         values_LS: one value per label and seed, shape [L, S], S at least one.
     """
+    return differences_of(labels, [values_LS])[0]
+
+
+def differences_of(
+    labels: Sequence[str], measures_MLS: Sequence[Array]
+) -> tuple[tuple[Difference, ...], ...]:
+    """Every pair of labels by each of several measures, with intervals that all hold at once.
+
+    Among the pairs of a measure by max-T; over the M measures that have a pair by Bonferroni, each
+    at the level 1 − 0.05 / M. A label with a NaN is left out of that measure alone.
+
+    Args:
+        labels: L of them.
+        measures_MLS: for each measure one value per label and seed, shape [L, S].
+    """
+    n_measures = sum(int((~np.isnan(m_LS).any(axis=1)).sum() > 1) for m_LS in measures_MLS)
+    level = 1 - (1 - LEVEL) / max(n_measures, 1)
+    return tuple(_of_measure(labels, m_LS, level) for m_LS in measures_MLS)
+
+
+def _of_measure(labels: Sequence[str], values_LS: Array, level: float) -> tuple[Difference, ...]:
     sound = [i for i in range(len(labels)) if not np.isnan(values_LS[i]).any()]
     pairs = list(combinations(sound, 2))
     if not pairs:
         return ()
     d_PS = np.array([values_LS[i] - values_LS[j] for i, j in pairs])
-    lows, highs, kinds = _intervals(d_PS, _factor(values_LS[sound]))
+    lows, highs, kinds = _intervals(d_PS, _factor(values_LS[sound], level), level)
     n = d_PS.shape[1]
     found = []
     for (i, j), d_S, low, high, kind in zip(pairs, d_PS, lows, highs, kinds, strict=True):
@@ -208,7 +231,9 @@ def student_quantile(p: float, df: int) -> float:
     return high
 
 
-def _intervals(values_PS: Array, factor: float) -> tuple[list[float], list[float], list[str]]:
+def _intervals(
+    values_PS: Array, factor: float, level: float
+) -> tuple[list[float], list[float], list[str]]:
     """Simultaneous ends for the means of P rows, and how each came about."""
     n_rows, n = values_PS.shape
     means_P = values_PS.mean(axis=1)
@@ -217,14 +242,14 @@ def _intervals(values_PS: Array, factor: float) -> tuple[list[float], list[float
         return nothing, nothing, ["none"] * n_rows
     errors_P = values_PS.std(axis=1, ddof=1) / math.sqrt(n)
     if n < fewest_seeds():
-        q_P = np.full(n_rows, student_quantile(1 - (1 - LEVEL) / (2 * n_rows), n - 1))
+        q_P = np.full(n_rows, student_quantile(1 - (1 - level) / (2 * n_rows), n - 1))
         kinds = ["student"] * n_rows
     else:
         ts = [_t_of_resamples(*row) for row in zip(values_PS, means_P, errors_P, strict=True)]
         pooled = np.concatenate([np.zeros(0), *(t_B for t_B in ts if t_B is not None)])
         # Not interpolated: some of the largest may be infinite.
-        q = float(np.quantile(pooled, LEVEL, method="lower")) if len(pooled) else 0.0
-        student = student_quantile((1 + LEVEL) / 2, n - 1)
+        q = float(np.quantile(pooled, level, method="lower")) if len(pooled) else 0.0
+        student = student_quantile((1 + level) / 2, n - 1)
         q_P = factor * np.array([student if t_B is None else q for t_B in ts])
         kinds = ["student" if t_B is None else "bootstrap-t" for t_B in ts]
     half_P = q_P * errors_P
@@ -248,7 +273,7 @@ def _t_of_resamples(values_S: Array, mean: float, error: float) -> Array | None:
     return t_B
 
 
-def _factor(values_LS: Array) -> float:
+def _factor(values_LS: Array, level: float = LEVEL) -> float:
     """How much wider than alone the intervals of all pairs of L methods are; 1 for one pair."""
     n_methods, n = values_LS.shape
     if n_methods < 3 or n < fewest_seeds():
@@ -263,7 +288,9 @@ def _factor(values_LS: Array) -> float:
     root_LL = (axes_LL * np.sqrt(np.maximum(variances_L, 0))) @ axes_LL.T
     normal_BSL = np.random.default_rng(0).standard_normal((_RESAMPLES, n, n_methods))
     largest_B = _largest_t(normal_BSL @ root_LL)
-    return max(1.0, float(np.quantile(largest_B, LEVEL)) / student_quantile(0.975, n - 1))
+    return max(
+        1.0, float(np.quantile(largest_B, level)) / student_quantile((1 + level) / 2, n - 1)
+    )
 
 
 def _largest_t(values_BSL: Array) -> Array:

@@ -12,6 +12,7 @@ from clsweep import fronts
 from clsweep.inference import (
     _factor,
     differences,
+    differences_of,
     fewest_seeds,
     interval,
     seeds_text,
@@ -278,3 +279,43 @@ class TestFactor:
 
     def test_methods_without_any_spread(self) -> None:
         assert _factor(np.full((4, 8), 0.5)) == 1.0
+
+
+class TestSeveralMeasures:
+    def test_one_measure_is_as_alone(self) -> None:
+        values = np.random.default_rng(0).normal(size=(3, 8))
+        assert differences_of("ABC", [values]) == (differences("ABC", values),)
+
+    @pytest.mark.parametrize("n_seeds", [4, 8])
+    def test_intervals_of_several_are_wider_than_of_one(self, n_seeds: int) -> None:
+        values = np.random.default_rng(1).normal(size=(3, n_seeds))
+        alone = {(d.above, d.below): d.interval for d in differences("ABC", values)}
+        for of_measure in differences_of("ABC", [values, values, -values]):
+            assert len(of_measure) == 3
+            for d in of_measure:
+                own = alone.get((d.above, d.below)) or alone[d.below, d.above]
+                assert d.interval.high - d.interval.low > own.high - own.low
+
+    def test_a_label_without_a_value_is_left_out_of_that_measure_alone(self) -> None:
+        values = np.random.default_rng(2).normal(size=(3, 8))
+        other = values.copy()
+        other[1, 3] = np.nan
+        first, second = differences_of("ABC", [values, other])
+        assert len(first) == 3
+        assert {(d.above, d.below) for d in second} <= {("A", "C"), ("C", "A")}
+        # A measure without a pair costs the others nothing.
+        assert differences_of("ABC", [values, np.full_like(values, np.nan)])[0] == differences(
+            "ABC", values
+        )
+
+    def test_all_of_them_hold_at_once(self) -> None:
+        rng = np.random.default_rng(3)
+        held = [
+            all(
+                d.interval.low <= 0 <= d.interval.high
+                for of_measure in differences_of("ABC", rng.normal(size=(3, 3, 10)))
+                for d in of_measure
+            )
+            for _ in range(200)
+        ]
+        assert 0.93 <= np.mean(held) <= 0.995
