@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -40,6 +41,7 @@ __all__ = [
     "data_root",
     "dataset_spec",
     "draw_purpose",
+    "own_draws",
     "random_bits",
     "random_order",
     "split_sizes",
@@ -326,6 +328,23 @@ def draw_purpose(config: BenchmarkConfig, seed: int) -> tuple[int, ...]:
         seed: the trial's seed, dropped with draws = 'fixed'.
     """
     return (config.data_seed,) if config.draws == "fixed" else (config.data_seed, seed)
+
+
+def own_draws(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the benchmark draws at random beside the train/validation split, in words.
+
+    Args:
+        benchmark: its declaration as plain values, as a study file has it; every default written
+            out.
+    """
+    name = benchmark.get("name")
+    if name == "split" and benchmark.get("class_order") == "shuffled":
+        return ("class order",)
+    if name == "permuted":
+        return ("permutations",)
+    if name == "rotated" and not benchmark.get("angles"):
+        return ("angles",)
+    return ()
 
 
 def random_bits(n: int, *purpose: int | str) -> NDArray[uint64]:

@@ -9,9 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clsweep.analysis import analysis_of
 from clsweep.errors import ClsweepError, StoreError
 from clsweep.folders import Place
-from clsweep.ledger import Look, Shown, changes_text, looks, study_hash
+from clsweep.ledger import (
+    Look,
+    Shown,
+    changes_text,
+    key_of_test_set,
+    looks,
+    looks_elsewhere,
+    other_studies_text,
+    study_hash,
+)
 from clsweep.printable import printable
 from clsweep.schema import Record, trial_id_of
 from clsweep.store import Store
@@ -39,6 +49,7 @@ class Results:
         records: of the trials that the study asks for.
         notes: what was damaged, is missing, was left out, or was changed after a look.
         looks: earlier looks at its test numbers.
+        elsewhere: earlier looks at the same test set in other folders.
     """
 
     directory: Place
@@ -46,12 +57,23 @@ class Results:
     records: list[Record]
     notes: tuple[str, ...]
     looks: tuple[Look, ...]
+    elsewhere: tuple[Look, ...] = ()
 
-    @property
-    def shown(self) -> Shown:
-        """What a look at it adds to the ledger, and the looks before."""
+    def shown(self, protocol: str = "") -> Shown:
+        """What a look at it adds to the ledger, and the looks before.
+
+        Args:
+            protocol: the rule whose choices were asked for; empty for none in particular.
+        """
         finished = [record for record in self.records if record["trial"]["status"] == "ok"]
-        return Shown(self.directory, len(finished), self.looks)
+        return Shown(
+            directory=self.directory,
+            n_trials=len(finished),
+            looks=self.looks,
+            test_set=key_of_test_set(self.benchmark),
+            elsewhere=self.elsewhere,
+            analysis=analysis_of(self.study, protocol),
+        )
 
     @property
     def name(self) -> str:
@@ -112,14 +134,21 @@ def read(directory: Place) -> Results:
         )
     records, notes = _asked_for(records, directory)
     damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
+    study, of_today = store.study_table(), study_hash(directory)
     before = looks(directory)
-    changes = changes_text(before, study_hash(directory))
+    try:
+        elsewhere = looks_elsewhere(key_of_test_set(table_of(study, "benchmark")), before)
+        unread = ""
+    except StoreError as error:
+        elsewhere, unread = (), f"Looks at test data elsewhere are not known: {error.found}."
+    changes = (changes_text(before, of_today), other_studies_text(elsewhere, of_today), unread)
     return Results(
         directory=directory,
-        study=store.study_table(),
+        study=study,
         records=records,
-        notes=(*damage, *notes, *filter(None, [changes])),
+        notes=(*damage, *notes, *filter(None, changes)),
         looks=before,
+        elsewhere=elsewhere,
     )
 
 

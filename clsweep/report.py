@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from clsweep.analysis import analysis_changes
 from clsweep.caveats import caveats
 from clsweep.comparison import Comparison, compare
 from clsweep.conditions import training_text
@@ -31,7 +32,7 @@ from clsweep.disk import write_atomically
 from clsweep.errors import StoreError, StudyError
 from clsweep.folders import Place, RemotePath
 from clsweep.judgement import Judgement, judge, pairs_table
-from clsweep.ledger import Shown, count_looks
+from clsweep.ledger import Shown, count_looks, study_hash
 from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
 from clsweep.points import points_table
@@ -187,6 +188,7 @@ def data_of(
     searched = tuple(table_of(table_of(study, "search"), "training"))
     standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None)
     asked = () if rule is None or rule in standard else (rule,)
+    shown = tuple(results.shown("" if rule is None else rule.name) for results in found)
     return ReportData(
         comparison=comparison,
         name=name,
@@ -194,16 +196,27 @@ def data_of(
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
-        notes=(*notes, *caveats(comparison, searched)),
+        notes=(*notes, *_changes(shown), *caveats(comparison, searched)),
         details=details_of(records, comparison, [results.directory for results in found]),
         scenario=str(benchmark.get("scenario", "")),
         protocols=(*standard, *asked),
         scores={p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)},
         protocol=rule,
         judgement=judge(comparison),
-        shown=tuple(results.shown for results in found),
+        shown=shown,
         training=training_text(comparison.curves, comparison.references, searched),
     )
+
+
+def _changes(shown: Sequence[Shown]) -> Iterator[str]:
+    """What of the analysis was changed by somebody who had seen test numbers of a folder."""
+    for one in shown:
+        study = study_hash(one.directory)
+        same = [*one.looks, *(look for look in one.elsewhere if look.study == study)]
+        changes = analysis_changes((look.analysis for look in same), one.analysis or {})
+        if changes:
+            where = f"{one.directory.resolve().name}: " if len(shown) > 1 else ""
+            yield f"{where}{changes}"
 
 
 def report(

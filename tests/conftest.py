@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test writes into the ledger of whoever runs it; fixtures of modules keep none.
+os.environ["CLSWEEP_LEDGER"] = ""
 
 import pytest
 import torch
@@ -21,6 +24,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts as a user who has seen no test number."""
+    ledger: Path = tmp_path_factory.mktemp("state") / "test_looks.jsonl"
+    monkeypatch.setenv("CLSWEEP_LEDGER", str(ledger))
 
 
 def _digits(scenario: str, n_tasks: int = 5) -> TaskSequence:
