@@ -1,43 +1,25 @@
 """How sure a mean over seeds is, and a difference between two methods, seed by seed.
 
-With x_s one value per seed, n seeds, mean m and standard error e = sd / √n (Efron and Tibshirani
-1993, chapter 12, the bootstrap-t):
+One rule for all: Student's t, with Bonferroni's correction where several intervals hold at once.
+With x_s one value per seed, n seeds, mean m and standard error e = sd / √n,
 
-    t* = (m* − m) / e*      over resamples of the seeds with replacement
-    interval                m ± q e,  q the 95 % quantile of |t*|
+    difference of a pair    d_s = x_s(A) − x_s(B) of the same seed;    m ± q e,
+                            q = t_{n−1} quantile at 1 − 0.05 / (2 K) for K pairs
+    mean of one method      σ(logit m ± q e / (m (1 − m))),  K = 1,  σ the inverse of the logit
 
-Differences d_s = x_s(A) − x_s(B) are of the same seed, which both methods share with its data,
-source network and batches. For all pairs of a report q is the quantile of the |t*| of all, times
+so that all intervals of the pairs hold at once with probability 95 % or more (Dunn 1961), each
+more seeds make narrower, and the interval of a mean accuracy lies within 0 and 1 (the delta method
+on the logit scale). A measure without an upper bound, such as normalised hypervolume, has m ± q e
+cut at zero; differences are cut at what the measure's bounds allow, which no true value exceeds.
 
-    max(1, Q / t_{n−1, 0.975}),    Q the 95 % quantile of max |t| over the pairs,
+A claim is made exactly where the interval of a difference leaves out zero and there are six seeds
+or more. With fewer, the interval rests on the normal distribution alone: if a method were no
+better, all n differences would still have the same sign with probability 2/2ⁿ, which is more than
+5 % up to n = 5. With fewer than three seeds, and of values with a NaN, there is no interval at all
+(kind 'none'): Student's of two reaches 13 standard errors to each side.
 
-so that all of the intervals hold at once with probability 95 % (max-T; Romano and Wolf 2005). Q is
-that of normal values with the methods' own covariance, drawn 4000 times (a parametric bootstrap;
-Efron and Tibshirani 1993, section 6.5), and t Student's quantile, which Q would be for one pair.
-On simulated fronts (1000 studies each) the intervals of a report all hold, with
-
-    seeds        6      8     10     20
-    3 pairs   97.5   97.6   97.5   95.5 %
-    21 pairs  98.7   98.0   96.5   94.2 %
-
-so that few seeds make them a little too wide. Common resamples of the seeds would give Q without
-normality, but repeat themselves with few seeds: 98.7 % and 99.8 % with six (600 studies). Where
-values are skewed like those of an exponential distribution, the intervals hold in 91 to 95 % (500
-studies each), and would in 86 to 89 % with Student's quantile in the place of that of |t*|.
-
-The covariance S of L methods, without what all of them share in a seed, is drawn towards equal and
-independent ones, T = tr S / (L − 1) (1 − 11ᵀ/L), as by a prior worth L − 1 seeds:
-((n − 1) S + (L − 1) T) / (n + L − 2).
-
-Where most seeds differ by the same, more than a twentieth of the resamples have no spread, and
-|t*| has no 95 % quantile. Such a pair gets Student's instead, and no claim is made of it; where
-all seeds differ by the same, the interval is a point.
-
-Fewer than six seeds support no claim: if a method were no better, it would still be ahead with all
-n seeds, or behind with all, with probability 2/2ⁿ (of 2ⁿ equally likely patterns of signs), which
-is more than 5 % up to n = 5. The bootstrap fails there, too, since too few resamples differ. What
-is shown then is Student's interval, valid if the differences are normal, with a Bonferroni
-correction for the pairs; no claim is made of it.
+The rule was chosen by simulation (`benchmarks/coverage.py`, tables in `docs/statistics.md`) among
+those listed there, and does not depend on the data, the number of seeds, or what was found.
 """
 
 from __future__ import annotations
@@ -52,23 +34,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ACCURACY",
     "LEVEL",
+    "Bounds",
     "Difference",
     "Interval",
     "differences",
     "differences_of",
+    "ends_text",
     "fewest_seeds",
+    "half_widths",
     "interval",
+    "mean_ends",
     "seeds_text",
     "student_quantile",
 ]
 
 Array = NDArray[np.float64]
+Bounds = tuple[float, float]
 
 LEVEL = 0.95
-_RESAMPLES = 4000
+# What an accuracy, and an area of accuracies, can be.
+ACCURACY: Bounds = (0.0, 1.0)
+_FEWEST = 3
 # Differences of accuracies are multiples of 1 over the test examples; below this is rounding.
 _SAME = 1e-12
+_ROUNDING = 1e-9
+_MOST_DIGITS = 6
+# Beyond it both ends are 0 and 1 in double precision, and the exponential would overflow.
+_LARGEST_RATIO = 700.0
 
 
 @dataclass(frozen=True)
@@ -77,10 +71,13 @@ class Interval:
 
     Attributes:
         mean: over seeds.
-        low: lower end; NaN with fewer than two seeds.
+        low: lower end; NaN where there is none.
         high: upper end.
         n: seeds.
-        kind: 'bootstrap-t', 'student', or 'none' with fewer than two seeds.
+        kind: 'student' (for a difference, and a mean without upper bound), 'student-logit' (for a
+            mean accuracy), or 'none': too few seeds, or a value that is no number.
+        lowest: the value of the seed that is worst.
+        highest: the value of the seed that is best.
     """
 
     mean: float
@@ -88,6 +85,8 @@ class Interval:
     high: float
     n: int
     kind: str
+    lowest: float
+    highest: float
 
 
 @dataclass(frozen=True)
@@ -115,22 +114,30 @@ class Difference:
             factor: from the measure to the unit.
             unit: its name.
         """
-        digits = 1 if factor == 100.0 else 3
-        mean, low, high = (
-            f"{round(factor * v, digits) + 0.0:.{digits}f}"
-            for v in (self.interval.mean, self.interval.low, self.interval.high)
-        )
-        size = f"{mean} {unit}".strip()
-        if self.interval.kind == "none":
-            return f"{self.above} above {self.below} by {size}, one seed: no claim"
-        ends = f"95 % CI [{low}, {high}]"
+        digits, found = 1 if factor == 100.0 else 3, self.interval
+        size = f"{_text(factor * found.mean, digits)} {unit}".strip()
+        if found.kind == "none":
+            return (
+                f"{self.above} above {self.below} by {size}: too few seeds ({found.n}) for an "
+                "interval, no claim"
+            )
+        ends = "95 % CI [{}, {}]".format(*ends_text(found, factor, digits))
         if self.is_claim:
             return f"{self.above} above {self.below} by {size}, {ends}"
+        if found.low > _SAME:
+            return (
+                f"{self.above} above {self.below} by {size}, {ends} if differences are normal: no "
+                f"claim from {found.n} seeds"
+            )
         return f"{self.above} and {self.below} not told apart: {size}, {ends}"
 
 
 def fewest_seeds(level: float = LEVEL) -> int:
-    """The smallest n with 2/2ⁿ ≤ 1 − level: six at 95 %."""
+    """The smallest n with 2/2ⁿ ≤ 1 − level: six at 95 %.
+
+    Args:
+        level: of confidence.
+    """
     return math.ceil(1 - math.log2(1 - level) - 1e-12)
 
 
@@ -144,188 +151,184 @@ def seeds_text(n: int) -> str:
         return ""
     if n == 1:
         return f"1 seed cannot support a claim at 95 %: it takes {fewest_seeds()}."
+    intervals = (
+        f"There are no intervals: they take {_FEWEST}."
+        if n < _FEWEST
+        else "Intervals are Student's, valid for normal differences."
+    )
     return (
         f"{n} seeds cannot support a claim at 95 %: of 2^{n} = {2**n} patterns of signs, the 2 in "
         f"which one method is ahead with every seed have probability {2 / 2**n:.3g} by luck; it "
-        f"takes {fewest_seeds()} seeds. Intervals are Student's, valid for normal differences."
+        f"takes {fewest_seeds()} seeds. {intervals}"
     )
 
 
-def interval(values_S: Array) -> Interval:
-    """The mean over seeds and its 95 % interval.
+def ends_text(interval: Interval, factor: float, digits: int) -> tuple[str, str]:
+    """Both ends, with more digits where fewer would hide on which side of zero they lie.
+
+    Args:
+        interval: one that is there.
+        factor: from the measure to the unit; negative for the difference the other way round.
+        digits: after the point.
+    """
+    low, high = sorted(factor * end for end in (interval.low, interval.high))
+    if low > abs(factor) * _SAME or high < -abs(factor) * _SAME:
+        nearest = min(abs(low), abs(high))
+        while digits < _MOST_DIGITS and round(nearest, digits) == 0:
+            digits += 1
+    return _text(low, digits), _text(high, digits)
+
+
+def interval(values_S: Array, bounds: Bounds) -> Interval:
+    """The mean over seeds of one method's measure, and its 95 % interval.
 
     Args:
         values_S: one value per seed, at least one.
+        bounds: smallest and largest value that the measure can have.
+
+    Raises:
+        ValueError: a value is out of bounds.
     """
     values_S = np.asarray(values_S, dtype=np.float64)
-    (low,), (high,), (kind,) = _intervals(values_S[None], 1.0, LEVEL)
-    return Interval(float(np.mean(values_S)), low, high, len(values_S), kind)
+    _check_bounds(values_S, bounds)
+    low, high = (float(end) for end in mean_ends(values_S, bounds))
+    kind = "student-logit" if bounds == ACCURACY else "student"
+    return _interval(values_S, low, high, kind)
 
 
-def differences(labels: Sequence[str], values_LS: Array) -> tuple[Difference, ...]:
+def differences(labels: Sequence[str], values_LS: Array, bounds: Bounds) -> tuple[Difference, ...]:
     """Every pair of labels, the larger differences first; labels with a NaN are left out.
 
     Args:
         labels: L of them.
         values_LS: one value per label and seed, shape [L, S], S at least one.
+        bounds: smallest and largest value that the measure can have.
+
+    Raises:
+        ValueError: a value is out of bounds.
     """
-    return differences_of(labels, [values_LS])[0]
+    return differences_of(labels, [values_LS], [bounds])[0]
 
 
 def differences_of(
-    labels: Sequence[str], measures_MLS: Sequence[Array]
+    labels: Sequence[str], measures_MLS: Sequence[Array], bounds_M: Sequence[Bounds]
 ) -> tuple[tuple[Difference, ...], ...]:
     """Every pair of labels by each of several measures, with intervals that all hold at once.
 
-    Among the pairs of a measure by max-T; over the M measures that have a pair by Bonferroni, each
-    at the level 1 − 0.05 / M. A label with a NaN is left out of that measure alone.
+    Over the M measures that have a pair the correction is Bonferroni's too: K is M times the pairs
+    of a measure. A label with a NaN is left out of that measure alone.
 
     Args:
         labels: L of them.
         measures_MLS: for each measure one value per label and seed, shape [L, S].
+        bounds_M: smallest and largest value that each measure can have.
+
+    Raises:
+        ValueError: a value is out of bounds.
     """
     n_measures = sum(int((~np.isnan(m_LS).any(axis=1)).sum() > 1) for m_LS in measures_MLS)
-    level = 1 - (1 - LEVEL) / max(n_measures, 1)
-    return tuple(_of_measure(labels, m_LS, level) for m_LS in measures_MLS)
+    return tuple(
+        _of_measure(labels, m_LS, bounds, n_measures)
+        for m_LS, bounds in zip(measures_MLS, bounds_M, strict=True)
+    )
 
 
-def _of_measure(labels: Sequence[str], values_LS: Array, level: float) -> tuple[Difference, ...]:
+def _of_measure(
+    labels: Sequence[str], values_LS: Array, bounds: Bounds, n_measures: int
+) -> tuple[Difference, ...]:
     sound = [i for i in range(len(labels)) if not np.isnan(values_LS[i]).any()]
     pairs = list(combinations(sound, 2))
     if not pairs:
         return ()
+    _check_bounds(values_LS[sound], bounds)
     d_PS = np.array([values_LS[i] - values_LS[j] for i, j in pairs])
-    lows, highs, kinds = _intervals(d_PS, _factor(values_LS[sound], level), level)
-    n = d_PS.shape[1]
+    widest = bounds[1] - bounds[0]
     found = []
-    for (i, j), d_S, low, high, kind in zip(pairs, d_PS, lows, highs, kinds, strict=True):
-        mean, (above, below) = float(np.mean(d_S)), (i, j)
-        if mean < 0:
-            mean, low, high, d_S, (above, below) = -mean, -high, -low, -d_S, (j, i)
-        claim = kind == "bootstrap-t" and low > _SAME
-        of_pair = Interval(mean, low, high, n, kind)
-        n_above = int(np.sum(d_S > _SAME))
-        found.append(Difference(labels[above], labels[below], of_pair, n_above, claim))
+    halves_P = half_widths(d_PS, n_measures * len(pairs))
+    for (i, j), d_S, half in zip(pairs, d_PS, halves_P, strict=True):
+        if np.mean(d_S) < 0:
+            d_S, i, j = -d_S, j, i
+        mean = float(np.mean(d_S))
+        # Python's max and min would turn a NaN into a bound.
+        low, high = np.clip([mean - half, mean + half], -widest, widest).tolist()
+        of_pair = _interval(d_S, low, high, "student")
+        n_above, is_claim = int(np.sum(d_S > _SAME)), len(d_S) >= fewest_seeds() and low > _SAME
+        found.append(Difference(labels[i], labels[j], of_pair, n_above, is_claim))
     return tuple(sorted(found, key=lambda d: -d.interval.mean))
 
 
-def student_quantile(p: float, df: int) -> float:
-    """The p-quantile of Student's distribution, for p of at least ½.
-
-    By bisection of the closed form of its distribution for whole degrees of freedom (Abramowitz
-    and Stegun 26.7.3 and 26.7.4).
+def half_widths(d_PS: Array, n_together: int | None = None) -> Array:
+    """Half the width of the intervals of P mean differences that hold at once, shape [..., P].
 
     Args:
-        p: in [0.5, 1).
+        d_PS: differences by pair and seed, shape [..., P, S].
+        n_together: how many intervals have to hold at once, P unless said.
+    """
+    n_pairs, n = d_PS.shape[-2:]
+    if n < _FEWEST:
+        return np.full(d_PS.shape[:-1], np.nan)
+    p = 1 - (1 - LEVEL) / (2 * (n_together or n_pairs))
+    return student_quantile(p, n - 1) * _errors(d_PS)
+
+
+def mean_ends(values_S: Array, bounds: Bounds) -> tuple[Array, Array]:
+    """Both ends of the interval of a mean, each of shape [...].
+
+    Args:
+        values_S: shape [..., S].
+        bounds: smallest and largest value that the measure can have.
+    """
+    means, n = values_S.mean(axis=-1), values_S.shape[-1]
+    if n < _FEWEST:
+        nothing = np.full(means.shape, np.nan)
+        return nothing, nothing
+    halves = student_quantile((1 + LEVEL) / 2, n - 1) * _errors(values_S)
+    if bounds != ACCURACY:
+        return np.clip(means - halves, *bounds), np.clip(means + halves, *bounds)
+    means = np.clip(means, 0.0, 1.0)
+    # A mean of 0 or 1 is one of equal values, which have no spread: 0 / 0 is 0 then.
+    ratios = np.divide(halves, means * (1 - means), out=np.zeros_like(means), where=halves > 0)
+    # σ(logit m ± r) without the logit of 0 and 1.
+    odds_up = np.exp(np.minimum(ratios, _LARGEST_RATIO))
+    low = means / (means + (1 - means) * odds_up)
+    high = means / (means + (1 - means) / odds_up)
+    return low, high
+
+
+@lru_cache(maxsize=256)
+def student_quantile(p: float, df: int) -> float:
+    """The p-quantile of Student's distribution.
+
+    Args:
+        p: in (0, 1).
         df: degrees of freedom, at least one.
     """
-    low, high = 0.0, 1.0
-    while _student_cdf(high, df) < p:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        if _student_cdf(middle, df) < p:
-            low = middle
-        else:
-            high = middle
-    return high
+    # A tenth of a second that the commands without intervals need not wait for.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, p))
 
 
-def _intervals(
-    values_PS: Array, factor: float, level: float
-) -> tuple[list[float], list[float], list[str]]:
-    """Simultaneous ends for the means of P rows, and how each came about."""
-    n_rows, n = values_PS.shape
-    means_P = values_PS.mean(axis=1)
-    if n < 2:
-        nothing = [float("nan")] * n_rows
-        return nothing, nothing, ["none"] * n_rows
-    errors_P = values_PS.std(axis=1, ddof=1) / math.sqrt(n)
-    if n < fewest_seeds():
-        q_P = np.full(n_rows, student_quantile(1 - (1 - level) / (2 * n_rows), n - 1))
-        kinds = ["student"] * n_rows
-    else:
-        ts = [_t_of_resamples(*row) for row in zip(values_PS, means_P, errors_P, strict=True)]
-        pooled = np.concatenate([np.zeros(0), *(t_B for t_B in ts if t_B is not None)])
-        # Not interpolated: some of the largest may be infinite.
-        q = float(np.quantile(pooled, level, method="lower")) if len(pooled) else 0.0
-        student = student_quantile((1 + level) / 2, n - 1)
-        q_P = factor * np.array([student if t_B is None else q for t_B in ts])
-        kinds = ["student" if t_B is None else "bootstrap-t" for t_B in ts]
-    half_P = q_P * errors_P
-    return (means_P - half_P).tolist(), (means_P + half_P).tolist(), kinds
+def _interval(values_S: Array, low: float, high: float, kind: str) -> Interval:
+    mean, n = float(np.mean(values_S)), len(values_S)
+    extremes = float(np.min(values_S)), float(np.max(values_S))
+    return Interval(mean, low, high, n, "none" if math.isnan(low) else kind, *extremes)
 
 
-def _t_of_resamples(values_S: Array, mean: float, error: float) -> Array | None:
-    """|t*| of every resample of the seeds; None where too many of them have no spread."""
-    n = len(values_S)
-    if error < _SAME:
-        return np.zeros(0)
-    weights_BS = _weights(n)
-    centred_S = (values_S - mean) / error
-    means_B = weights_BS @ centred_S
-    variances_B = (weights_BS @ centred_S**2 - means_B**2) / (n - 1)
-    has_spread_B = variances_B > _SAME
-    if np.mean(~has_spread_B) > 1 - LEVEL:
-        return None
-    t_B = np.full(len(means_B), np.inf)
-    t_B[has_spread_B] = np.abs(means_B[has_spread_B]) / np.sqrt(variances_B[has_spread_B])
-    return t_B
+def _errors(values_S: Array) -> Array:
+    """Standard errors of the means of the last axis; exactly zero where all values are equal."""
+    n = values_S.shape[-1]
+    errors = values_S.std(axis=-1, ddof=1) / math.sqrt(n)
+    return np.where(np.ptp(values_S, axis=-1) <= _SAME, 0.0, errors)
 
 
-def _factor(values_LS: Array, level: float = LEVEL) -> float:
-    """How much wider than alone the intervals of all pairs of L methods are; 1 for one pair."""
-    n_methods, n = values_LS.shape
-    if n_methods < 3 or n < fewest_seeds():
-        return 1.0
-    own_LS = values_LS - values_LS.mean(axis=0)
-    centring_LL = np.eye(n_methods) - 1 / n_methods
-    found_LL = np.cov(own_LS)
-    prior_LL = np.trace(found_LL) / (n_methods - 1) * centring_LL
-    among_LL = ((n - 1) * found_LL + (n_methods - 1) * prior_LL) / (n + n_methods - 2)
-    variances_L, axes_LL = np.linalg.eigh(among_LL)
-    # The symmetric root: the only one that does not depend on the signs of the axes.
-    root_LL = (axes_LL * np.sqrt(np.maximum(variances_L, 0))) @ axes_LL.T
-    normal_BSL = np.random.default_rng(0).standard_normal((_RESAMPLES, n, n_methods))
-    largest_B = _largest_t(normal_BSL @ root_LL)
-    return max(
-        1.0, float(np.quantile(largest_B, level)) / student_quantile((1 + level) / 2, n - 1)
-    )
+def _check_bounds(values: Array, bounds: Bounds) -> None:
+    lowest, highest = bounds
+    outside = values[(values < lowest - _ROUNDING) | (values > highest + _ROUNDING)]
+    if len(outside):
+        raise ValueError(f"a value of {outside[0]} where {lowest} to {highest} is possible")
 
 
-def _largest_t(values_BSL: Array) -> Array:
-    """The largest |t| over all pairs of the last axis, by draw."""
-    n_draws, n, n_methods = values_BSL.shape
-    means_BL = values_BSL.mean(axis=1)
-    centred_BSL = values_BSL - means_BL[:, None]
-    squares_BL = np.sum(centred_BSL**2, axis=1)
-    largest_B = np.zeros(n_draws)
-    for i in range(n_methods - 1):
-        others = slice(i + 1, None)
-        products_BL = np.einsum("bs,bsl->bl", centred_BSL[:, :, i], centred_BSL[:, :, others])
-        # Of the differences: n times the mean's square, and the sum of squares around it.
-        means_squared_BL = n * (means_BL[:, i, None] - means_BL[:, others]) ** 2
-        around_BL = squares_BL[:, i, None] + squares_BL[:, others] - 2 * products_BL
-        t_squared_BL = (n - 1) * means_squared_BL / np.maximum(around_BL, 1e-300)
-        np.maximum(largest_B, t_squared_BL.max(axis=1), out=largest_B)
-    return np.asarray(np.sqrt(largest_B))
-
-
-@lru_cache(maxsize=4)
-def _weights(n: int) -> Array:
-    """How often each seed is in each resample, as shares; always the same resamples."""
-    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    return np.asarray(draws / n)
-
-
-def _student_cdf(t: float, df: int) -> float:
-    angle = math.atan2(t, math.sqrt(df))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = df % 2
-    term = cosine if odd else 1.0
-    total = term if df > 1 else 0.0
-    for k in range(2 + odd, df - 1, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    within = (angle + sine * total) * 2 / math.pi if odd else sine * total
-    return 0.5 + within / 2
+def _text(value: float, digits: int) -> str:
+    # Adding zero turns a rounded "-0.0" into "0.0".
+    return f"{round(value, digits) + 0.0:.{digits}f}"

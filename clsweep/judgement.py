@@ -28,7 +28,7 @@ from clsweep import fronts
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve, Point, picked_per_seed
 from clsweep.declarations import search_range
-from clsweep.inference import Difference, Interval, differences, interval
+from clsweep.inference import ACCURACY, Bounds, Difference, Interval, differences, interval
 from clsweep.methods import METHODS
 
 __all__ = ["FrontQuality", "GoodRegion", "Judgement", "judge", "pairs_table"]
@@ -37,6 +37,8 @@ Array = NDArray[np.float64]
 
 _TOLERANCE = 0.01
 _ROUNDING = 1e-12
+# A front can enclose more than the references do.
+_NORMALISED: Bounds = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ def judge(comparison: Comparison) -> Judgement:
     labels = [curve.label for curve, _ in ready]
     averages = [_average_S(curve) for curve, _ in ready]
     areas = [q.normalised_S if corners is not None else c.hypervolumes for c, q in ready]
+    of_areas = ACCURACY if corners is None else _NORMALISED
     return Judgement(
         fronts=qualities,
-        average_pairs=differences(labels, np.array(averages)) if ready else (),
-        hypervolume_pairs=differences(labels, np.array(areas)) if ready else (),
+        average_pairs=differences(labels, np.array(averages), ACCURACY) if ready else (),
+        hypervolume_pairs=differences(labels, np.array(areas), of_areas) if ready else (),
         is_normalised=corners is not None,
         remark=remark,
     )
@@ -171,14 +174,16 @@ def _quality(curve: Curve, comparison: Comparison, corners: Array | None) -> Fro
     kept = []
     for requirement in comparison.requirements:
         index = requirement.chosen[curve.label]
-        kept.append(None if index is None else interval(curve.points[index].test_S2[:, 0]))
+        kept.append(
+            None if index is None else interval(curve.points[index].test_S2[:, 0], ACCURACY)
+        )
     normalised_S = np.array([]) if corners is None else _normalised(curve, corners)
     return FrontQuality(
         label=curve.label,
-        best_average=None if curve.best is None else interval(_average_S(curve)),
+        best_average=None if curve.best is None else interval(_average_S(curve), ACCURACY),
         source_at=tuple(kept),
-        hypervolume=interval(curve.hypervolumes),
-        normalised=None if corners is None else interval(normalised_S),
+        hypervolume=interval(curve.hypervolumes, ACCURACY),
+        normalised=None if corners is None else interval(normalised_S, _NORMALISED),
         normalised_S=normalised_S,
         region=_good_region(curve),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from clsweep.caveats import axes_text
 from clsweep.cells import NOTHING, mean_of, percent_text, plain_table
-from clsweep.inference import Difference, Interval, fewest_seeds
+from clsweep.inference import Difference, Interval, ends_text, fewest_seeds
 
 if TYPE_CHECKING:
     from clsweep.protocols import Protocol
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["front_table", "interval_text", "pair_table", "protocol_table", "regret_table"]
 
 _MOST_PAIRS = 28
+# An interval needs three seeds.
+NO_INTERVAL = "too few seeds"
 
 
 def protocol_table(data: ReportData, protocol: Protocol) -> Table:
@@ -137,13 +140,12 @@ def _front_caption(data: ReportData) -> str:
 
 
 def _correction(n: int) -> str:
-    if n >= fewest_seeds():
-        return "paired bootstrap-t over seeds, widened for all pairs at once"
-    return "Student's t with Bonferroni; no claim below six seeds"
+    rule = "Student's t with Bonferroni"
+    return rule if n >= fewest_seeds() else f"{rule}; no claim below six seeds"
 
 
 def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
-    """Both ends; the mean where one seed gives no interval.
+    """Both ends, or why there are none.
 
     Args:
         interval: what to show.
@@ -153,7 +155,7 @@ def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
     if interval is None:
         return NOTHING
     if interval.kind == "none":
-        return f"{factor * interval.mean:.{digits}f}"
+        return NOTHING if math.isnan(interval.mean) else NO_INTERVAL
     low, high = (
         f"{round(factor * v, digits) + 0.0:.{digits}f}" for v in (interval.low, interval.high)
     )
@@ -168,8 +170,8 @@ def _difference(difference: Difference | None, factor: float, digits: int) -> st
     mean = f"{round(factor * found.mean, digits) + 0.0:+.{digits}f}"
     if found.kind == "none":
         return f"{mean} {mark}"
-    low, high = sorted(round(factor * v, digits) + 0.0 for v in (found.low, found.high))
-    return f"{mean} [{low:.{digits}f}, {high:.{digits}f}] {mark}"
+    low, high = ends_text(found, factor, digits)
+    return f"{mean} [{low}, {high}] {mark}"
 
 
 def _stacked(name: str) -> str:
