@@ -30,6 +30,7 @@ from clsweep.catalog import (
     random_order,
     split_sizes,
 )
+from clsweep.dataset_specs import Framing
 from clsweep.datasets import Dataset, load
 from clsweep.errors import StudyError
 from clsweep.tasks import Examples, PixelMap, Scale, Task, TaskSequence
@@ -52,9 +53,8 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
     Raises:
         StudyError: the data are absent, or the benchmark cannot be made from them.
     """
-    later = config.target if isinstance(config, PairBenchmark) else ()
-    names = (config.dataset, *later)
-    sources = tuple(_source(name, config.dataset, root, config.pad) for name in names)
+    first, frame = config.dataset, config.framing
+    sources = tuple(_source(name, first, root, config.pad, frame) for name in config.datasets)
     n_channels, height, width = sources[0].images.shape[1:]
     plain = _plain_tasks(config, sources, seed)
     heads = Heads(config.scenario, tuple(task.n_classes for task in plain))
@@ -183,10 +183,10 @@ def _rotation(height: int, width: int, degrees: float, interpolation: str) -> Pi
 
 
 @lru_cache(maxsize=8)
-def _source(name: str, first: str, root: Path | None, pad: int) -> Dataset:
+def _source(name: str, first: str, root: Path | None, pad: int, framing: Framing) -> Dataset:
     """A data set in the shape of `first`, and padded; one copy per process."""
-    dataset = load(name, root)
-    images, shape = dataset.images, load(first, root).images.shape[1:]
+    dataset = load(name, root, framing)
+    images, shape = dataset.images, load(first, root, framing).images.shape[1:]
     if images.shape[1:] != shape:
         parts = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         images = torch.cat([_resized(part, shape) for part in parts])
@@ -207,15 +207,15 @@ def _resized(images: Tensor, shape: torch.Size) -> Tensor:
 
 def _scale(config: BenchmarkConfig, root: Path | None, n_channels: int) -> Scale:
     if config.pixels == "standardized":
-        return _standardizing(config.dataset, root, config.pad)
+        return _standardizing(config.dataset, root, config.pad, config.framing)
     shape = (n_channels, 1, 1)
     return Scale(torch.full(shape, 1 / 255), torch.zeros(shape))
 
 
 @lru_cache(maxsize=4)
-def _standardizing(name: str, root: Path | None, pad: int) -> Scale:
+def _standardizing(name: str, root: Path | None, pad: int, framing: Framing) -> Scale:
     """(x − mean) / deviation, from exact counts of each byte over the padded training images."""
-    images = _source(name, name, root, pad).train_images
+    images = _source(name, name, root, pad, framing).train_images
     values = torch.arange(256, dtype=torch.float64)
     gains, biases = [], []
     for channel in images.unbind(1):

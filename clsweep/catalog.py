@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from clsweep.dataset_specs import DATASETS, DatasetSpec, data_root, dataset_spec
+from clsweep.dataset_specs import (
+    DATASETS,
+    FOLDER,
+    DatasetSpec,
+    Framing,
+    data_root,
+    dataset_spec,
+)
 from clsweep.errors import StudyError
 from clsweep.schema import MAX_TASKS
 
@@ -106,12 +113,49 @@ class BenchmarkConfig(BaseModel):
     examples_per_task: int = Field(
         0, ge=0, description="training examples per task after the split; 0 for all"
     )
+    resize: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="folder:PATH only: pixels of the shorter side to which every image is "
+        "brought, antialiased; 0 leaves its size",
+    )
+    crop: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="folder:PATH only: side of the square that is then cut from the centre; 0 "
+        "leaves the image",
+    )
     pad: int = Field(0, ge=0, le=64, description="zero pixels added on each side")
     pixels: Literal["unit", "standardized"] = Field(
         "unit",
         description="'unit': value / 255; 'standardized': minus the mean, over the standard "
         "deviation, per channel of the padded training images of `dataset`",
     )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets, in the order in which tasks need them."""
+        return (self.dataset, *getattr(self, "target", ()))
+
+    @property
+    def framing(self) -> Framing:
+        """How images of folders come to one size."""
+        return Framing(self.resize, self.crop)
+
+    @model_validator(mode="after")
+    def _check_framing(self) -> BenchmarkConfig:
+        if any(self.framing) and not any(name.startswith(FOLDER) for name in self.datasets):
+            raise ValueError(
+                "resize and crop are for the images of folder:PATH; those of "
+                f"{' and '.join(self.datasets)} have one size"
+            )
+        if 0 < self.resize < self.crop:
+            raise ValueError(
+                f"crop = {self.crop} is more than is left of an image after resize = {self.resize}"
+            )
+        return self
 
 
 class SplitBenchmark(BenchmarkConfig):
@@ -245,10 +289,10 @@ def benchmark_sizes(config: BenchmarkConfig, root: Path | None) -> list[TaskSize
         StudyError: the benchmark cannot be made from its data.
     """
     if isinstance(config, PairBenchmark):
-        specs = [dataset_spec(name, root) for name in (config.dataset, *config.target)]
+        specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
         counts = [(s.n_train, s.n_test, s.n_classes) for s in specs]
     else:
-        spec = dataset_spec(config.dataset, root)
+        spec = dataset_spec(config.dataset, root, config.framing)
         counts = [(spec.n_train, spec.n_test, spec.n_classes)] * config.n_tasks
         if isinstance(config, SplitBenchmark):
             counts = _split_counts(config, spec)

@@ -17,16 +17,15 @@ from torch import Tensor
 
 from clsweep.catalog import DATASETS, random_order
 from clsweep.dataset_specs import (
+    AS_STORED,
     DATASET_FILES,
     DEFAULT_ROOT,
     dataset_spec,
-    folder_listing,
     folder_path,
-    image_shape,
-    n_image_channels,
-    opened_image,
 )
 from clsweep.errors import StudyError
+from clsweep.image_folders import Framing, folder_listing, framed, survey
+from clsweep.pictures import picture
 
 __all__ = ["Dataset", "load"]
 
@@ -81,13 +80,14 @@ class Dataset(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def load(name: str, root: Path | None) -> Dataset:
+def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     """A data set, read once per process; do not write to its tensors.
 
     Args:
         name: a key of `catalog.DATASETS`, or `folder:PATH`.
         root: the data root; None for the user's cache folder (torchvision's data sets) and the
             current folder (a relative PATH). torchvision's are downloaded to it if absent.
+        framing: how a folder's images come to one size.
 
     Raises:
         StudyError: unknown name, or data that is absent or unreadable.
@@ -97,7 +97,7 @@ def load(name: str, root: Path | None) -> Dataset:
     if name in _TORCHVISION:
         return _torchvision(name, (root or DEFAULT_ROOT).expanduser())
     if name.startswith("folder:"):
-        return _folder(folder_path(name, root))
+        return _folder(folder_path(name, root), framing)
     dataset_spec(name, root)
     raise AssertionError(f"'{name}' is in the catalogue but has no loader")
 
@@ -186,37 +186,35 @@ def _download(class_name: str, entries: tuple[str, ...], root: Path) -> None:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def _folder(path: Path) -> Dataset:
-    """Every image of a folder; the first training image says what size and channels to expect."""
+def _folder(path: Path, framing: Framing) -> Dataset:
+    """Every image of a folder; see `image_folders` for what is refused."""
     listing = folder_listing(path)
-    shape = image_shape(listing.train[0][0])
+    shape, _, shows_nothing = survey(path, framing)
+    if shows_nothing:
+        raise StudyError(
+            "all images show exactly the same",
+            expected="images that differ",
+            where=str(path),
+            next_step="look at them in a viewer: what it shows is what is read",
+        )
     parts = []
     for classes in (listing.train, listing.test):
         files = [file for files in classes for file in files]
         images = np.empty((len(files), *shape), dtype=np.uint8)
         for row, file in enumerate(files):
-            images[row] = _pixels(file, shape)
+            images[row] = _pixels(file, shape, framing)
         labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes])
         parts.append((images, labels))
     return _dataset(parts[0], parts[1], len(listing.classes))
 
 
-def _pixels(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """One image, uint8 [C, H, W]; a grey one among colour images is repeated in every channel.
-
-    Raises:
-        StudyError: it cannot be read, or has another size or more channels than `shape`.
-    """
-    n_channels, height, width = shape
-    with opened_image(file) as image:
-        found = (n_image_channels(image.mode, file), image.height, image.width)
-        pixels = np.asarray(image.convert("L" if n_channels == 1 else "RGB"))
-    if found[1:] != (height, width) or found[0] > n_channels:
-        kind = {1: "grey", 3: "colour"}
+def _pixels(file: Path, shape: tuple[int, int, int], framing: Framing) -> NDArray[np.uint8]:
+    """One image, uint8 [C, H, W]; a grey one among colour images is repeated in every channel."""
+    pixels = framed(picture(file), framing)
+    if pixels.shape[1:] != shape[1:]:
         raise StudyError(
-            f"a {kind[found[0]]} image of {found[2]}x{found[1]} pixels",
-            expected=f"{kind[n_channels]}, {width}x{height} pixels, as the first training image",
+            "an image that changed its size while its folder was read",
             where=str(file),
-            next_step="bring all images to one size and mode",
+            next_step="run again when nobody writes to the folder",
         )
-    return pixels[None] if n_channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[: shape[0]]

@@ -41,8 +41,8 @@ def stored(monkeypatch):
     held = {}
     real = datasets.load.__wrapped__
 
-    def pretend(name, root):
-        return held[name] if name in held else real(name, root)
+    def pretend(name, root, framing):
+        return held[name] if name in held else real(name, root, framing)
 
     monkeypatch.setattr(benchmarks, "load", pretend)
     caches = (benchmarks._source, benchmarks._standardizing)

@@ -225,7 +225,7 @@ def remove(path):
         (lambda root: remove(root / "test" / "a" / "0.png"), r"no images[^$]*test/a"),
         (
             lambda root: write_image(root / "test/b/9.png", np.zeros((5, 5, 3))),
-            r"a colour image of 5x5 pixels[^$]*5x4 pixels[^$]*test/b/9.png",
+            r"6 of 5x4 pixels, 1 of 5x5 \(test/b/9.png\)[^$]*resize = 4 and crop = 4",
         ),
         (
             lambda root: (root / "test/b/1.png").write_text("no image", encoding="utf-8"),
@@ -236,8 +236,8 @@ def remove(path):
             r"unreadable image[^$]*train/a/0.png",
         ),
         (
-            lambda root: Image.new("I;16", (5, 4)).save(root / "train/b/1.png"),
-            r"mode 'I;16'[^$]*8 bits per channel[^$]*train/b/1.png",
+            lambda root: Image.new("F", (5, 4)).save(root / "train/b/1.png", format="TIFF"),
+            r"mode 'F'[^$]*train/b/1.png[^$]*convert them",
         ),
     ],
 )
@@ -256,11 +256,50 @@ def test_truncated_image_is_named(tmp_path):
         load(f"folder:{tmp_path}", None)
 
 
-def test_colour_among_grey_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["train/a/0.png", "train/b/1.png", "test/a/0.png"])
+def test_one_colour_image_makes_a_folder_one_of_colour(tmp_path, name):
+    pixels = image_folder(tmp_path, shape=(4, 5))
+    pixels[name] = np.arange(60).reshape(4, 5, 3)
+    write_image(tmp_path / name, pixels[name])
+    folder = load(f"folder:{tmp_path}", None)
+    assert dataset_spec(f"folder:{tmp_path}", None).shape == (3, 4, 5)
+    names = ["train/a/0", "train/b/0", "train/b/1", "test/a/0", "test/b/0", "test/b/1"]
+    for image, stem in zip(folder.images.numpy(), names, strict=True):
+        expected = pixels[f"{stem}.png"]
+        expected = expected[None] if expected.ndim == 2 else expected.transpose(2, 0, 1)
+        assert (image == np.broadcast_to(expected, (3, 4, 5))).all()
+
+
+def test_grey_stored_as_colour_among_grey_stays_grey(tmp_path):
     image_folder(tmp_path, shape=(4, 5))
-    write_image(tmp_path / "test/a/0.png", np.zeros((4, 5, 3)))
-    with pytest.raises(StudyError, match=r"a colour image[^$]*grey"):
-        load(f"folder:{tmp_path}", None)
+    grey = np.arange(20).reshape(4, 5)
+    write_image(tmp_path / "test/b/1.png", np.repeat(grey[..., None], 3, axis=2))
+    folder = load(f"folder:{tmp_path}", None)
+    assert tuple(folder.images.shape) == (6, 1, 4, 5)
+    assert (folder.images[-1, 0].numpy() == grey).all()
+
+
+def test_a_folder_whose_first_image_is_stored_as_colour_keeps_three_channels(tmp_path):
+    image_folder(tmp_path, shape=(4, 5))
+    grey = np.arange(20).reshape(4, 5)
+    write_image(tmp_path / "train/a/0.png", np.repeat(grey[..., None], 3, axis=2))
+    assert tuple(load(f"folder:{tmp_path}", None).images.shape) == (6, 3, 4, 5)
+
+
+def test_transparent_and_turned_pictures_are_read_as_they_are_shown(tmp_path):
+    plain, clear, turned = (tmp_path / name for name in ("plain", "clear", "turned"))
+    pixels = image_folder(plain, shape=(4, 5))
+    for name, grey in pixels.items():
+        ink = np.zeros((4, 5, 4))
+        ink[..., 3] = 255 - grey  # black ink on nothing
+        write_image(clear / name, ink)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (turned / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rot90(grey).astype(np.uint8)).save(turned / name, exif=exif)
+    expected = load(f"folder:{plain}", None).images
+    assert (load(f"folder:{clear}", None).images == expected).all()
+    assert (load(f"folder:{turned}", None).images == expected).all()
 
 
 def test_unknown_name():
