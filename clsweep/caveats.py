@@ -19,6 +19,7 @@ __all__ = ["axes_text", "caveats", "number_text"]
 
 # A front that ends this close to a reference has reached it.
 _END_POINTS = 1.0
+_MOST_NAMED = 4
 
 
 def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str, ...]:
@@ -30,6 +31,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
     """
     return (
         *_about_seeds(comparison),
+        *_about_diverged(comparison.all_curves),
         *_about_unfinished(comparison.all_curves),
         *_about_stopped(comparison.all_curves),
         *_about_budgets(comparison.curves, searched),
@@ -62,9 +64,14 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
     elif 1 < n < fewest_seeds() and len(comparison.curves) > 1:
         yield seeds_text(n)
     if comparison.left_out:
+        words = {"failed": "failed", "oom": "ran out of memory", "": "not run"}
+        ends = ", ".join(f"{n:,} {words[end]}" for end, n in comparison.unanswered.items())
+        again = " `clsweep run --retry-failed` tries those again that failed."
         yield (
-            f"Left out {_seeds(comparison.left_out)}: more finished trials can be compared over "
-            f"{_seeds(comparison.seeds)} alone. `clsweep run` finishes the rest."
+            f"Left out {_seeds(comparison.left_out)}: more trials can be compared over "
+            f"{_seeds(comparison.seeds)} alone. Of the trials left out without a result: {ends}."
+            + again
+            * (comparison.unanswered.keys() != {""})
         )
 
 
@@ -73,11 +80,30 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
 
 
+def _about_diverged(curves: Sequence[Curve]) -> Iterator[str]:
+    for curve in curves:
+        if not curve.diverged:
+            continue
+        named = [
+            f"{axes_text(curve.axes_of(one))} with {_seeds(one.seeds)}"
+            for one in curve.diverged[:_MOST_NAMED]
+        ]
+        more = len(curve.diverged) - len(named)
+        n, n_seeds = counted(curve.n_configs, "configuration"), len(curve.diverged_seeds)
+        yield (
+            f"{curve.label}: {len(curve.diverged):,} of {n} diverged, in "
+            f"{counted(n_seeds, 'seed')} ({'; '.join(named)}{f'; {more:,} more' if more else ''})."
+            " That is a result: they lie on no front, and no rule can choose them."
+        )
+
+
 def _about_unfinished(curves: Sequence[Curve]) -> Iterator[str]:
     for curve in curves:
-        n_missing = curve.n_configs - len(curve.points)
+        n_missing = curve.n_configs - len(curve.points) - len(curve.diverged)
         if n_missing:
-            bad = [f"{n} {s}" for s, n in curve.n_by_status.items() if n and s != "ok"]
+            counts = {s: n for s, n in curve.n_by_status.items() if s not in ("ok", "diverged")}
+            counts["not run"] = curve.n_not_run
+            bad = [f"{n} {s}" for s, n in counts.items() if n]
             yield (
                 f"{curve.label}: {n_missing} of {counted(curve.n_configs, 'configuration')} did "
                 "not finish with every seed and cannot be chosen"
@@ -131,9 +157,12 @@ def _about_starts(curves: Sequence[Curve]) -> Iterator[str]:
 
 def _about_references(comparison: Comparison) -> Iterator[str]:
     if not comparison.requirements:
-        is_asked_for = any(curve.method == "finetune" for curve in comparison.references)
-        advice = "" if is_asked_for else ': add a method `name = "finetune"` to the study'
-        yield f"No finished fine-tuning reference, so no required target accuracy{advice}."
+        tuned = [curve for curve in comparison.references if curve.method == "finetune"]
+        advice = "" if tuned else ': add a method `name = "finetune"` to the study'
+        if any(curve.diverged for curve in tuned):
+            yield "Fine-tuning diverged, so there is no required target accuracy."
+        else:
+            yield f"No finished fine-tuning reference, so no required target accuracy{advice}."
     methods = {curve.method for curve in comparison.references}
     if "frozen" not in methods:
         yield "No frozen reference: nothing shows the source end of the fronts."

@@ -6,6 +6,7 @@ Validation chooses, test is printed. Seeds are never pooled into one front. What
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,9 @@ class Comparison:
 
     Attributes:
         seeds: the seeds that every point is a mean over.
-        left_out: seeds with records on which too few configurations have finished.
+        left_out: seeds with records on which too few trials have answered.
+        unanswered: how many configurations have no answer with a seed that is left out, by what
+            became of their trials: 'failed', 'oom', or '' for no record.
         curves: labels that trace a curve, in the order of the study.
         references: labels that mark an end of the plot.
         requirements: one per allowed drop; empty without a fine-tuning reference.
@@ -52,6 +55,7 @@ class Comparison:
 
     seeds: tuple[int, ...]
     left_out: tuple[int, ...]
+    unanswered: dict[str, int]
     curves: tuple[Curve, ...]
     references: tuple[Curve, ...]
     requirements: tuple[Requirement, ...]
@@ -62,6 +66,23 @@ class Comparison:
     def all_curves(self) -> tuple[Curve, ...]:
         """Curves, then references."""
         return self.curves + self.references
+
+    @property
+    def not_drawn(self) -> str:
+        """What figures say of configurations that diverged; empty where none did."""
+        found = [
+            f"{curve.label} {len(curve.diverged):,} of {curve.n_configs:,}"
+            for curve in self.all_curves
+            if curve.diverged
+        ]
+        return f"diverged, not drawn: {', '.join(found)}" if found else ""
+
+    @property
+    def emptiness(self) -> str:
+        """Why figures show no point; only for a comparison without one."""
+        if any(curve.diverged for curve in self.all_curves):
+            return "every configuration has diverged with a seed, or not finished"
+        return "no configuration has finished with every seed"
 
 
 def compare(
@@ -90,16 +111,26 @@ def compare(
     curves = tuple(curve for curve in built if not curve.is_reference)
     references = tuple(curve for curve in built if curve.is_reference)
     candidates = [p.candidate for c in (*curves, *references) for p in c.points]
-    validation = ValidationTable(seeds, n_tasks, tuple(candidates))
+    diverged = [d for c in (*curves, *references) for d in c.diverged]
+    validation = ValidationTable(seeds, n_tasks, tuple(candidates), tuple(diverged))
+    left_out = tuple(sorted({r["trial"]["seed"] for r in records} - set(seeds)))
     return Comparison(
         seeds=seeds,
-        left_out=tuple(sorted({r["trial"]["seed"] for r in records} - set(seeds))),
+        left_out=left_out,
+        unanswered=_unanswered(records, left_out),
         curves=curves,
         references=references,
         requirements=_requirements(curves, references, validation, drops),
         reference_point=reference_point,
         validation=validation,
     )
+
+
+def _unanswered(records: Sequence[Record], left_out: Sequence[int]) -> dict[str, int]:
+    ended = {(r["trial"]["config_id"], r["trial"]["seed"]): r["trial"]["status"] for r in records}
+    keys = {config_id for config_id, _ in ended}
+    counts = Counter(ended.get((key, seed), "") for key in keys for seed in left_out)
+    return {status: counts[status] for status in ("failed", "oom", "") if counts[status]}
 
 
 def _requirements(

@@ -1,8 +1,8 @@
 """One label of a report: its points, its front over the seeds, and what validation chose.
 
-A configuration is a point only when it finished with every seed of the report, so that all means
-are over the same seeds. Arrays named `_S2` hold (source, target) accuracies in [0, 1], one row per
-seed; `_S` marks one value per seed.
+A configuration is a point only when it finished with every seed of the report and diverged with
+none, so that all means are over the same seeds, and over all of them. Arrays named `_S2` hold
+(source, target) accuracies in [0, 1], one row per seed; `_S` marks one value per seed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clsweep import fronts, measures, protocols
 from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Record
-from clsweep.validation import Candidate, candidate_of, sortable
+from clsweep.validation import Candidate, Diverged, candidate_of, diverged_of, finished, sortable
 
 __all__ = ["BAND_QUANTILES", "Band", "Curve", "Point", "curve_of", "picked_per_seed"]
 
@@ -115,6 +115,9 @@ class Curve:
         devices: what they ran on.
         grid: the values of each axis, over all configurations with a record.
         training: the training settings of its configurations, by key.
+        diverged: configurations that diverged with a seed; none of them is a point.
+        n_not_run: trials with the report's seeds that have no record, of the configurations
+            that are neither points nor diverged.
     """
 
     label: str
@@ -132,6 +135,31 @@ class Curve:
     devices: tuple[str, ...]
     grid: dict[str, tuple[Any, ...]]
     training: dict[str, frozenset[str]]
+    diverged: tuple[Diverged, ...] = ()
+    n_not_run: int = 0
+
+    @property
+    def absence(self) -> str:
+        """Why it has no point, for the place where a choice would stand; empty where it has."""
+        if self.points:
+            return ""
+        if len(self.diverged) == self.n_configs:
+            return "diverged"
+        return "diverged or not finished" if self.diverged else "not finished"
+
+    @property
+    def diverged_seeds(self) -> tuple[int, ...]:
+        """The seeds with which any of its configurations diverged."""
+        return tuple(sorted({seed for one in self.diverged for seed in one.seeds}))
+
+    def axes_of(self, one: Diverged) -> dict[str, Any]:
+        """The numbers that set a configuration apart which is no point.
+
+        Args:
+            one: of `diverged`.
+        """
+        numbers = {**one.knobs, **one.hyper, **one.training}
+        return {name: numbers.get(name) for name in self.grid}
 
 
 def curve_of(
@@ -156,13 +184,17 @@ def curve_of(
         by_seed[record["trial"]["seed"]] = record
     configs = {key: next(iter(by_seed.values()))["config"] for key, by_seed in by_config.items()}
     grid = _grid(list(configs.values()))
-    points = []
+    points, diverged, n_not_run = [], [], 0
     for key, by_seed in by_config.items():
-        complete = [by_seed[s] for s in seeds if s in by_seed]
-        complete = [record for record in complete if record["trial"]["status"] == "ok"]
-        if seeds and len(complete) == len(seeds):
+        lost = diverged_of(by_seed, label)
+        if trials := finished(by_seed, seeds):
             axes = {name: _numbers(configs[key]).get(name) for name in grid}
-            points.append(_point(label, axes, complete, n_tasks))
+            points.append(_point(label, axes, trials, n_tasks))
+        elif lost is not None:
+            diverged.append(lost)
+        else:
+            n_not_run += sum(seed not in by_seed for seed in seeds)
+    diverged.sort(key=lambda d: ([sortable(v) for v in d.knobs.values()], d.config_id))
     points.sort(key=lambda p: ([sortable(v) for v in p.axes.values()], p.config_id))
     method = records[0]["config"]["method"]
     means = np.array([p.mean("validation") for p in points]).reshape(-1, 2)
@@ -183,6 +215,8 @@ def curve_of(
         devices=tuple(sorted({r["trial"]["device"] for r in records} - {""})),
         grid=grid,
         training=_training(configs.values()),
+        diverged=tuple(diverged),
+        n_not_run=n_not_run,
     )
 
 

@@ -66,8 +66,8 @@ def next_value(
 
     Args:
         axis: the knob.
-        known: value -> (source, target) accuracy; None for a trial that failed, was stopped for
-            being beaten, or still runs.
+        known: value -> (source, target) accuracy; None for one of which a trial failed, diverged
+            or was stopped for being beaten, or still runs.
         coarse: values of the coarse grid.
         gap: largest distance of neighbouring points, in accuracy.
         ends: what the ends strive for.
@@ -104,8 +104,8 @@ def _between(
         distance = math.dist(one, other)
         if distance <= gap:
             continue
-        # What lies between two neighbours of the curve has failed, is beaten, with its accuracies
-        # or stopped without, or still runs.
+        # What lies between two neighbours of the curve has failed or diverged, is beaten, with its
+        # accuracies or stopped without, or still runs.
         cuts = [axis.place(value) for value in sorted(known) if low <= value <= high]
         start, end = max(pairwise(cuts), key=lambda part: part[1] - part[0])
         middle = axis.value_at((start + end) / 2)

@@ -236,7 +236,13 @@ def _good_region(curve: Curve) -> GoodRegion | None:
         if value > 0:
             average = float(np.mean(point.candidate.average_S))
             best_at[value] = max(average, best_at.get(value, -math.inf))
+    for lost in curve.diverged:
+        # Good on both sides of a value that diverged is no region.
+        if (value := lost.knobs.get(knob, 0.0)) > 0:
+            best_at.setdefault(value, -math.inf)
     values = sorted(best_at)
+    if all(average == -math.inf for average in best_at.values()):
+        return None
     if len(values) < 2 or any(math.isnan(average) for average in best_at.values()):
         return None
     first, last = _run_around_best([best_at[value] for value in values])

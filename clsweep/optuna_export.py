@@ -2,8 +2,9 @@
 
 One study per curve, named `NAME: LABEL`, with the objectives *source accuracy* and *target
 accuracy*: the means over the seeds on validation data, never test data. A configuration of which a
-seed failed is a failed trial, one of which a seed was stopped a pruned one; one that has not run
-with every seed is left out. The file is a copy to look at: no run of clsweep reads it.
+seed failed or diverged is a failed trial, one of which a seed was stopped a pruned one; the
+attribute "status by seed" tells them apart. One that has not run with every seed is left out. The
+file is a copy to look at: no run of clsweep reads it.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ def _trial(
             "config_id": records[0]["config"]["config_id"],
             "seeds": list(seeds),
             "by seed": [point and list(point) for point in points],
+            **({"status by seed": [r["trial"]["status"] for r in records]} if lost else {}),
             **({"message": "; ".join(messages)} if messages else {}),
         },
     )

@@ -101,6 +101,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
     return {
         "label": curve.label,
         "is_reference": curve.is_reference,
+        "absence": curve.absence,
         "points": [
             {
                 "configuration": axes_text(point.axes),
@@ -199,13 +200,13 @@ def _side(is_number: bool) -> str:
 
 
 def _failures(data: ReportData) -> str:
-    """What trials without a result said, or nothing."""
+    """What trials said that failed or diverged, or nothing."""
     details = data.details
     if not details.failures:
         return ""
     left_out = details.n_failures_left_out
     table = PlainTable(
-        title="Trials without a result",
+        title="Trials that failed or diverged",
         caption=f"and {left_out:,} further messages" if left_out else "",
         columns=("method", "status", "trials", "message"),
         rows=tuple((f.label, f.status, f"{f.n_trials:,}", f.message) for f in details.failures),

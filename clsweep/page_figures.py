@@ -69,11 +69,21 @@ def fronts_figure(data: ReportData) -> Figure:
         "legend": {"itemsizing": "trace", "tracegroupgap": 2},
     }
     if not any(curve.points for curve in comparison.all_curves):
-        layout["annotations"] = [note("no configuration has finished with every seed")]
+        layout["annotations"] = [note(comparison.emptiness)]
+    elif comparison.not_drawn:
+        layout["annotations"] = [_below(comparison.not_drawn)]
+        layout["margin"]["b"] += 20
     return {"data": traces, "layout": layout}
 
 
 # ---------------------------------------------------------------------------- pieces of fronts
+
+
+def _below(text: str) -> Figure:
+    """A line of text under the title of the x axis."""
+    place = {"x": 0, "y": 0, "xref": "paper", "yref": "paper", "yshift": -50}
+    anchors = {"xanchor": "left", "yanchor": "top", "showarrow": False}
+    return {"text": safe(text), **place, **anchors, "font": {"size": 11, "color": GREY}}
 
 
 def _curve_traces(curve: Curve, look: Look, seeds: Sequence[int]) -> Iterator[Figure]:

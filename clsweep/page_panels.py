@@ -89,7 +89,7 @@ def matrices_figure(data: ReportData) -> Figure:
     bar = {"title": {"text": "%"}, "thickness": 12}
     figure["layout"]["coloraxis"] = {"colorscale": steps, "cmin": 0, "cmax": 100, "colorbar": bar}
     if not matrices:
-        figure["layout"]["annotations"] = [note("no configuration has finished with every seed")]
+        figure["layout"]["annotations"] = [note(data.comparison.emptiness)]
     return figure
 
 

@@ -145,8 +145,9 @@ def figure(data: ReportData, view: View) -> Figure:
     for curve, style in zip(comparison.references, styles, strict=True):
         _add_reference(axes, curve, style, view)
     if not any(curve.points for curve in comparison.all_curves):
-        note = "no configuration has finished with every seed"
-        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", color=GREY)
+        axes.text(
+            0.5, 0.5, comparison.emptiness, transform=axes.transAxes, ha="center", color=GREY
+        )
     _add_legend(made, entries)
     return made
 
@@ -306,6 +307,8 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
         entries.append((Patch(color="0.85"), spread))
     elif n_seeds > 1:
         entries.append((Line2D([], [], color=GREY, lw=1), f"range over {n_seeds} seeds"))
+    if comparison.not_drawn:
+        entries.append((Line2D([], [], ls="none"), comparison.not_drawn))
     if comparison.requirements:
         entries.append(
             (Line2D([], [], **_requirement_style()), "required target: points\nbelow fine-tuning")

@@ -16,6 +16,8 @@ __all__ = ["points_table"]
 def points_table(comparison: Comparison) -> pa.Table:
     """`fronts.parquet`: one row per configuration, split and seed, and one for the mean.
 
+    What diverged with a seed is no point: it has the row of the mean, without accuracies.
+
     Args:
         comparison: what the report says.
     """
@@ -32,6 +34,7 @@ def points_table(comparison: Comparison) -> pa.Table:
             ("target_accuracy", pa.float64()),
             ("on_front", pa.bool_()),
             ("is_best", pa.bool_()),
+            ("n_diverged", pa.int64()),
         ]
     )
     rows = [dict(zip(schema.names, row, strict=True)) for row in _rows(comparison)]
@@ -41,10 +44,14 @@ def points_table(comparison: Comparison) -> pa.Table:
 def _rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
     for curve in comparison.all_curves:
         for index, point in enumerate(curve.points):
-            marks = (bool(curve.on_front[index]), index == curve.best)
+            marks = (bool(curve.on_front[index]), index == curve.best, 0)
             for split in ("validation", "test"):
                 of_split = point.validation_S2 if split == "validation" else point.test_S2
                 name = (curve.label, curve.method, point.config_id, split)
                 yield (*name, None, *map(float, point.mean(split)), *marks)
                 for seed, pair in zip(comparison.seeds, of_split, strict=True):
                     yield (*name, seed, *map(float, pair), *marks)
+        for lost in curve.diverged:
+            for split in ("validation", "test"):
+                name = (curve.label, curve.method, lost.config_id, split)
+                yield (*name, None, None, None, False, False, len(lost.seeds))

@@ -21,6 +21,7 @@ search multiplies the knob by ½ instead of walking a grid, and repeats itself o
 the knob is one for the whole sequence and its last task judges.
 
 Nothing here can see a test count: see `validation.py`. Equal configurations: the first in order.
+A configuration that diverged with any seed is no candidate of any rule.
 """
 
 from __future__ import annotations
@@ -136,7 +137,11 @@ def pick(
     rule = _RULES[protocol.kind].choose
     picks = []
     for label in table.labels:
-        chosen, remark = rule(table.of(label), _Case(protocol.number, table, tuned_on))
+        own = table.of(label)
+        if own:
+            chosen, remark = rule(own, _Case(protocol.number, table, tuned_on))
+        else:
+            chosen, remark = None, "every configuration diverged, or did not finish"
         config_id = None if chosen is None else chosen.config_id
         picks.append(Pick(protocol.name, label, config_id, remark))
     return tuple(picks)
@@ -220,7 +225,7 @@ def _target_only(own: tuple[Candidate, ...], case: _Case) -> _Choice:
 def _required(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     finetuned = best_finetuned(case.table)
     if finetuned is None:
-        return None, "the study has no finished fine-tuning"
+        return None, _without_finetuning(case.table)
     required = _target(finetuned) - case.number / 100
     return _explained(most_source(own, required), "no configuration reaches the required target")
 
@@ -228,7 +233,7 @@ def _required(own: tuple[Candidate, ...], case: _Case) -> _Choice:
 def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     finetuned = best_finetuned(case.table)
     if finetuned is None:
-        return None, "the study has no finished fine-tuning"
+        return None, _without_finetuning(case.table)
     at_rate = [c for c in own if c.training.get("lr") == finetuned.training.get("lr")]
     remark = "" if at_rate or not own else "its grid lacks fine-tuning's learning rate"
     walked = at_rate or list(own)
@@ -257,11 +262,22 @@ def _transfer(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     # A method may have several labels there as here; its own label decides where both have it.
     tuned = best_average([c for c in others if c.label == own[0].label] or others) if own else None
     if tuned is None:
+        if any(d.method == method for d in case.tuned_on.diverged):
+            return None, "the method diverged on the other benchmark"
         return None, "the other benchmark has no finished trial of the method"
     for candidate in own:
         if candidate.hyper == tuned.hyper and candidate.training == tuned.training:
             return candidate, ""
+    for lost in case.table.diverged:
+        if lost.method == method and lost.hyper == tuned.hyper and lost.training == tuned.training:
+            return None, "the numbers chosen there diverged here"
     return None, "the numbers chosen there are not in this grid"
+
+
+def _without_finetuning(table: ValidationTable) -> str:
+    if any(lost.is_reference and lost.method == "finetune" for lost in table.diverged):
+        return "fine-tuning diverged"
+    return "the study has no finished fine-tuning"
 
 
 def _from_stable(candidates: Sequence[Candidate]) -> list[list[Candidate]]:

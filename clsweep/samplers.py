@@ -2,8 +2,10 @@
 
 Two objectives, source and target accuracy, both maximised; never a weighted sum. The Optuna study
 is built in memory for each suggestion, so that nothing but the results decides it: a run that was
-killed asks for what it would have asked for. Failed configurations are told as failed, and those
-of which a trial was stopped as pruned: TPE counts them among the bad, the others learn nothing.
+killed asks for what it would have asked for. Failed configurations are told as failed, which
+teaches a sampler nothing, and those of which a trial was stopped as pruned: TPE counts them among
+the bad, the others learn nothing. What diverged is a result: it is told with the worst source and
+the worst target accuracy of all, so that every sampler looks elsewhere.
 """
 
 from __future__ import annotations
@@ -36,14 +38,16 @@ class Told(NamedTuple):
 
     Attributes:
         point: where in the space.
-        values: mean (source, target) validation accuracy over the seeds; None if any seed failed
-            or was stopped.
-        stopped: whether a seed was stopped, and none failed.
+        values: mean (source, target) validation accuracy over the seeds; None if any seed failed,
+            diverged or was stopped.
+        stopped: whether a seed was stopped, and none failed or diverged.
+        diverged: whether a seed diverged, and none failed.
     """
 
     point: Point
     values: tuple[float, float] | None
     stopped: bool = False
+    diverged: bool = False
 
 
 class Ask(NamedTuple):
@@ -129,9 +133,12 @@ def _trials(
 
     trials = []
     n_complete = 0
+    sound = [told.values for told in finished if told.values is not None]
+    worst = tuple(map(min, zip(*sound, strict=True)))
     for told in finished:
         given: dict[str, Any] = {"params": told.point, "distributions": dict(spans)}
-        if told.values is None:
+        values = worst if told.diverged and worst else told.values
+        if values is None:
             state = TrialState.PRUNED if told.stopped else TrialState.FAIL
             trials.append(create_trial(state=state, **given))
             continue
@@ -140,7 +147,7 @@ def _trials(
             generation = n_complete // _population(ask)
             given["system_attrs"] = {"NSGAIISampler:generation": generation}
         n_complete += 1
-        trials.append(create_trial(state=TrialState.COMPLETE, values=told.values, **given))
+        trials.append(create_trial(state=TrialState.COMPLETE, values=values, **given))
     for point in pending:
         trials.append(
             create_trial(state=TrialState.RUNNING, params=point, distributions=dict(spans))

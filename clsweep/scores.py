@@ -48,7 +48,7 @@ def scores(
     protocol: Protocol,
     tuned_on: ValidationTable | None = None,
 ) -> tuple[Score, ...]:
-    """One score per label that traces a curve and has a point, in order.
+    """One score per label that traces a curve and has a point, or diverged, in order.
 
     Args:
         comparison: the study.

@@ -38,7 +38,7 @@ def validation_point(record: Record) -> tuple[float, float] | None:
     """(source, target) accuracy on validation data after the last task; None if there is none.
 
     Args:
-        record: one trial; one that failed or was stopped has no such accuracies.
+        record: one trial; one that failed, diverged or was stopped has no such accuracies.
     """
     rows = [row for row in record["accuracy"] if row[2] == "validation"]
     if record["trial"]["status"] != "ok" or not rows:
@@ -70,7 +70,8 @@ class _Row:
         sound = [value for value in values if value is not None]
         if len(sound) < len(values):
             lost = {self.statuses[s] for s in seeds if self.results[s] is None}
-            return Told(self.point, None, stopped=lost == {"stopped"})
+            diverged = "diverged" in lost and lost <= {"diverged", "stopped"}
+            return Told(self.point, None, stopped=lost == {"stopped"}, diverged=diverged)
         sources, targets = zip(*sound, strict=True)
         n = len(sound)
         return Told(self.point, (math.fsum(sources) / n, math.fsum(targets) / n))

@@ -114,7 +114,8 @@ def _requirement_table(data: ReportData) -> Table:
         for curve in comparison.curves:
             index = requirement.chosen[curve.label]
             if index is None:
-                _add(table, curve, None, ["not reached", NOTHING, NOTHING])
+                outcome = "not reached" if curve.points else NOTHING
+                _add(table, curve, None, [outcome, NOTHING, NOTHING])
                 continue
             source, target = _source_target(curve.points[index])
             missed = curve.points[index].mean("test")[1] < requirement.target - _ROUNDING
@@ -132,7 +133,7 @@ def _transfer_table(comparison: Comparison) -> Table:
         with_choice=False,
     )
     for curve in _with_sections(table, comparison):
-        cells = [NOTHING] * len(_TRANSFER)
+        cells = [curve.absence or NOTHING, *[NOTHING] * (len(_TRANSFER) - 1)]
         if curve.best is not None:
             found = curve.points[curve.best].measures
             cells = [
@@ -144,12 +145,17 @@ def _transfer_table(comparison: Comparison) -> Table:
 
 def _trial_table(comparison: Comparison) -> Table:
     stops = any(curve.n_by_status["stopped"] for curve in comparison.all_curves)
+    diverges = any(curve.diverged for curve in comparison.all_curves)
     table = plain_table(
         "Trials",
         ["configu-\nrations", "trials", "failed", "diverged"]
+        + ["of configu-\nrations", "in seeds"] * diverges
         + ["stopped"] * stops
         + ["steps", "time"],
         "trials: one per configuration and seed; failed: with an error or out of memory; "
+        + "diverged: trials, of so many configurations, which none can choose, in so many "
+        "seeds; "
+        * diverges
         + "stopped: early, behind another configuration of the curve; " * stops
         + "steps, time: of all of them, shared stages apart",
         with_choice=False,
@@ -157,6 +163,7 @@ def _trial_table(comparison: Comparison) -> Table:
     for curve in _with_sections(table, comparison):
         n = curve.n_by_status
         counts = [curve.n_configs, sum(n.values()), n["failed"] + n["oom"], n["diverged"]]
+        counts += [len(curve.diverged), len(curve.diverged_seeds)] * diverges
         counts += [n["stopped"]] * stops
         cells = [*(f"{count:,}" for count in counts), count_text(curve.n_steps)]
         table.add_row(Text(curve.label), *cells, duration_text(curve.wall_seconds))
@@ -220,7 +227,7 @@ def _with_sections(table: Table, comparison: Comparison) -> Iterator[Curve]:
 
 
 def _add(table: Table, curve: Curve, point: Point | None, cells: list[str]) -> None:
-    chosen = NOTHING if point is None else axes_text(point.axes)
+    chosen = axes_text(point.axes) if point is not None else curve.absence or NOTHING
     table.add_row(Text(curve.label), Text(chosen), *cells)
 
 

@@ -1,5 +1,9 @@
 """Validation counts alone: all that a choice may see.
 
+Divergence is a result. A trial that diverged has answered for its configuration and seed, so that
+the seed stays; and a configuration that diverged with any seed is no candidate, since what would
+be left of it is a mean over the seeds with which all went well. Nothing is chosen in its place.
+
 Whatever chooses a configuration takes a `ValidationTable`, or candidates out of one. Neither
 holds a test count, and nothing leads from them back to the records: a choice cannot read what it
 does not get. `validation_table` makes one of records, and leaves their test rows behind;
@@ -8,7 +12,7 @@ does not get. `validation_table` makes one of records, and leaves their test row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,9 +27,12 @@ from clsweep.schema import Record
 
 __all__ = [
     "Candidate",
+    "Diverged",
     "ValidationTable",
     "candidate_of",
     "common_seeds",
+    "diverged_of",
+    "finished",
     "latest_labels",
     "read_validation",
     "sortable",
@@ -36,6 +43,8 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _SPLIT = "validation"
+# What was stopped was left behind by another configuration, and what diverged always will.
+_ANSWERED = ("ok", "diverged", "stopped")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +88,31 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Diverged:
+    """A configuration that diverged with a seed, which no rule may choose.
+
+    Attributes:
+        config_id: its identity.
+        label: the curve that it belongs to.
+        method: a key of `METHODS`.
+        is_reference: whether it marks an end of the plot.
+        knobs: the numbers that trace the curve; the first is the primary one.
+        hyper: the method's numbers.
+        training: how every task was trained.
+        seeds: those with which it diverged, at least one.
+    """
+
+    config_id: str
+    label: str
+    method: str
+    is_reference: bool
+    knobs: dict[str, float]
+    hyper: dict[str, Any]
+    training: dict[str, Any]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ValidationTable:
     """The candidates of a study.
 
@@ -86,16 +120,20 @@ class ValidationTable:
         seeds: the seeds that every candidate finished with, S of them.
         n_tasks: T.
         candidates: in a fixed order; among equals a choice takes the first.
+        diverged: configurations that diverged with a seed.
     """
 
     seeds: tuple[int, ...]
     n_tasks: int
     candidates: tuple[Candidate, ...]
+    diverged: tuple[Diverged, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels that trace a curve, in order."""
-        return tuple(dict.fromkeys(c.label for c in self.candidates if not c.is_reference))
+        """Labels that trace a curve, in order; those without a candidate come last."""
+        own = [c.label for c in self.candidates if not c.is_reference]
+        own += [d.label for d in self.diverged if not d.is_reference]
+        return tuple(dict.fromkeys(own))
 
     def of(self, label: str) -> tuple[Candidate, ...]:
         """The candidates of one label."""
@@ -139,20 +177,64 @@ def validation_table(records: Sequence[Record]) -> ValidationTable:
     names = latest_labels(records)
     by_config: dict[str, dict[int, Record]] = {}
     for record in records:
-        if record["trial"]["status"] == "ok":
-            trial = record["trial"]
-            by_config.setdefault(trial["config_id"], {})[trial["seed"]] = record
+        trial = record["trial"]
+        by_config.setdefault(trial["config_id"], {})[trial["seed"]] = record
     candidates = [
-        candidate_of([by_seed[seed] for seed in seeds], names[key], n_tasks)
+        candidate_of(trials, names[key], n_tasks)
         for key, by_seed in by_config.items()
-        if seeds and all(seed in by_seed for seed in seeds)
+        if (trials := finished(by_seed, seeds))
+    ]
+    lost = [
+        found
+        for key, by_seed in by_config.items()
+        if (found := diverged_of(by_seed, names[key])) is not None
     ]
 
-    def place(candidate: Candidate) -> tuple[Any, ...]:
-        values = [sortable(value) for value in candidate.knobs.values()]
-        return candidate.label, values, candidate.config_id
+    def place(one: Candidate | Diverged) -> tuple[Any, ...]:
+        return one.label, [sortable(value) for value in one.knobs.values()], one.config_id
 
-    return ValidationTable(seeds, n_tasks, tuple(sorted(candidates, key=place)))
+    return ValidationTable(
+        seeds, n_tasks, tuple(sorted(candidates, key=place)), tuple(sorted(lost, key=place))
+    )
+
+
+def finished(by_seed: Mapping[int, Record], seeds: Sequence[int]) -> list[Record]:
+    """A configuration's trials with the common seeds; empty where it is no candidate.
+
+    Args:
+        by_seed: all its trials.
+        seeds: the seeds that every candidate has finished with.
+    """
+    trials = [by_seed[seed] for seed in seeds if seed in by_seed]
+    is_whole = len(trials) == len(seeds) and all(r["trial"]["status"] == "ok" for r in trials)
+    return trials if is_whole and not _diverged_seeds(by_seed) else []
+
+
+def diverged_of(by_seed: Mapping[int, Record], label: str) -> Diverged | None:
+    """A configuration that diverged with any seed, a common one or not; None where it did not.
+
+    Args:
+        by_seed: all its trials, at least one.
+        label: the curve that it belongs to.
+    """
+    seeds = _diverged_seeds(by_seed)
+    if not seeds:
+        return None
+    config = by_seed[seeds[0]]["config"]
+    return Diverged(
+        config_id=config["config_id"],
+        label=label,
+        method=config["method"],
+        is_reference=config["is_reference"],
+        knobs=dict(config["knobs"]),
+        hyper=dict(config["hyper"]),
+        training=dict(config["training"]),
+        seeds=seeds,
+    )
+
+
+def _diverged_seeds(by_seed: Mapping[int, Record]) -> tuple[int, ...]:
+    return tuple(sorted(s for s, r in by_seed.items() if r["trial"]["status"] == "diverged"))
 
 
 def read_validation(directory: Place) -> ValidationTable:
@@ -170,18 +252,18 @@ def read_validation(directory: Place) -> ValidationTable:
 
 
 def common_seeds(records: Iterable[Record]) -> tuple[int, ...]:
-    """The seeds that use the most finished trials when every point must have all of them.
+    """The seeds that use the most answered trials when every point must have all of them.
 
-    With all trials done these are all seeds. While a further seed is being run, they are the
-    seeds that were complete before, until the further one has caught up.
+    With all trials answered these are all seeds. While a further seed is being run, they are the
+    seeds that were complete before, until the further one has caught up. What failed or ran out
+    of memory has not answered; what diverged has, and so costs no other configuration a seed.
     """
     done: dict[int, set[str]] = {}
     for record in records:
         trial = record["trial"]
-        finished = done.setdefault(trial["seed"], set())
-        # A trial that was stopped is answered: a seed in which many were is no unfinished seed.
-        if trial["status"] in ("ok", "stopped"):
-            finished.add(trial["config_id"])
+        answered = done.setdefault(trial["seed"], set())
+        if trial["status"] in _ANSWERED:
+            answered.add(trial["config_id"])
     ranked = sorted(done, key=lambda seed: (-len(done[seed]), seed))
 
     def n_used(n: int) -> tuple[int, int]:

@@ -94,11 +94,12 @@ def front_table(data: ReportData) -> Table:
         _front_caption(data),
         with_choice=False,
     )
+    absence = {curve.label: curve.absence for curve in data.comparison.curves}
     for quality in judgement.fronts:
         volume = quality.normalised if judgement.is_normalised else quality.hypervolume
         region = quality.region
         width = NOTHING if region is None else f"{'≥ ' * region.at_edge}{region.decades:.1f}"
-        average = interval_text(quality.best_average, 100, 1)
+        average = absence[quality.label] or interval_text(quality.best_average, 100, 1)
         table.add_row(Text(quality.label), average, interval_text(volume, 1, 3), width)
     return table
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from clsweep.caveats import axes_text, caveats, number_text
 from clsweep.comparison import compare
-from tests.records import make_record, split_rows
+from clsweep.judgement import judge
+from clsweep.points import points_table
+from clsweep.protocols import pick, protocol_of, standard_protocols
+from clsweep.validation import validation_table
+from tests.records import config_id_of, make_record, split_rows
 
 
 def trial(lam, seed=0, validation=(0.9, 0.9), test=None, label="EWC", **more):
@@ -59,7 +64,11 @@ class TestRequirement:
         record = make_record("fine-tuning", "finetune", 0, {}, {}, rows, is_reference=True)
         record["trial"]["status"] = "diverged"
         notes = caveats(compare([trial(1.0), record]))
-        found = [note for note in notes if "No finished fine-tuning reference" in note]
+        found = [note for note in notes if "no required target accuracy" in note]
+        assert found == ["Fine-tuning diverged, so there is no required target accuracy."]
+        record["trial"]["status"] = "failed"
+        notes = caveats(compare([trial(1.0), record]))
+        found = [note for note in notes if "no required target accuracy" in note]
         assert found == ["No finished fine-tuning reference, so no required target accuracy."]
 
     def test_the_best_tuned_of_several_learning_rates_requires(self):
@@ -73,7 +82,18 @@ class TestSeeds:
         made = compare([*records, trial(1.0, 2)])
         assert (made.seeds, made.left_out) == ((0, 1), (2,))
         assert len(made.curves[0].points) == 3
-        assert any(note.startswith("Left out seed 2") for note in caveats(made))
+        (note,) = (note for note in caveats(made) if note.startswith("Left out seed 2"))
+        assert note.endswith("Of the trials left out without a result: 2 not run.")
+
+    def test_what_failed_is_told_from_what_has_not_run(self):
+        records = [trial(lam, seed) for lam in (1.0, 2.0, 3.0, 4.0, 5.0) for seed in (0, 1)]
+        late = [trial(2.0, 2, status="failed"), trial(3.0, 2, status="oom"), trial(1.0, 2)]
+        made = compare([*records, *late])
+        assert (made.seeds, made.left_out) == ((0, 1), (2,))
+        assert made.unanswered == {"failed": 1, "oom": 1, "": 2}
+        (note,) = (note for note in caveats(made) if note.startswith("Left out seed 2"))
+        assert "1 failed, 1 ran out of memory, 2 not run." in note
+        assert "`clsweep run --retry-failed`" in note
 
     def test_one_failure_does_not_cost_all_others_a_seed(self):
         records = [trial(lam, seed) for lam in (1.0, 2.0, 3.0, 4.0) for seed in (0, 1, 2)]
@@ -89,6 +109,143 @@ class TestSeeds:
         assert any(note.startswith("One seed only") for note in caveats(compare([trial(1.0)])))
         two = compare([trial(1.0, 0), trial(1.0, 1)])
         assert not any(note.startswith("One seed only") for note in caveats(two))
+
+
+def study_of(*labels, n_values, n_seeds, diverges=lambda label, lam, seed: False):
+    """Records whose accuracies depend on label, value and seed; some trials diverge."""
+    method_of = {"EWC": "ewc", "MAS": "mas", "LwF": "lwf"}
+    records = []
+    for label in labels:
+        for lam in (float(i + 1) for i in range(n_values)):
+            for seed in range(n_seeds):
+                source = 0.9 - 0.01 * abs(lam - 2) - 0.02 * labels.index(label)
+                level = round(source + 0.003 * ((7 * seed + int(lam)) % 4), 3)
+                found = trial(lam, seed, (level, 0.9), label=label)
+                if diverges(label, lam, seed):
+                    found = trial(lam, seed, label=label, status="diverged")
+                key = config_id_of(label, lam)
+                found["trial"] |= {"config_id": key, "trial_id": f"{key}-{seed}"}
+                found["trial"]["method"] = found["config"]["method"] = method_of[label]
+                found["config"]["config_id"] = key
+                records.append(found)
+    return [*records, *(finetune((0.5, 0.95), seed=seed) for seed in range(n_seeds))]
+
+
+DIVERGENCES = {
+    "one seed of every configuration": (5, 7, lambda lam, seed: seed == 3),
+    "28 of 30 values": (30, 7, lambda lam, seed: lam > 2 and seed == int(lam) % 7),
+    "4 of 38 in one of ten seeds": (38, 10, lambda lam, seed: lam > 34 and seed == 9),
+    "every trial": (5, 7, lambda lam, seed: True),
+}
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("case", DIVERGENCES)
+    def test_it_changes_nothing_for_the_other_methods(self, case):
+        n_values, n_seeds, where = DIVERGENCES[case]
+
+        def diverges(label, lam, seed):
+            return label == "LwF" and where(lam, seed)
+
+        given = {"n_values": n_values, "n_seeds": n_seeds}
+        made = compare(study_of("EWC", "MAS", "LwF", **given, diverges=diverges), drops=[0.05])
+        assert made.seeds == tuple(range(n_seeds))
+        assert (made.left_out, made.unanswered) == ((), {})
+        whole = compare(study_of("EWC", "MAS", "LwF", **given), drops=[0.05])
+        for label in ("EWC", "MAS"):
+            one, other = (next(c for c in m.curves if c.label == label) for m in (made, whole))
+            assert one.best == other.best
+            assert [p.config_id for p in one.points] == [p.config_id for p in other.points]
+            assert np.array_equal(one.hypervolumes, other.hypervolumes)
+        assert made.requirements[0].target == whole.requirements[0].target
+
+        def pair(judged):
+            return [d for d in judged.average_pairs if {d.above, d.below} == {"EWC", "MAS"}]
+
+        (found,) = pair(judge(made))
+        assert found.is_claim
+        if not next(c for c in made.curves if c.label == "LwF").points:
+            alone = compare(study_of("EWC", "MAS", **given), drops=[0.05])
+            assert [found] == pair(judge(alone))
+
+    @pytest.mark.parametrize("case", DIVERGENCES)
+    def test_what_diverged_is_chosen_by_no_rule_and_named(self, case):
+        n_values, n_seeds, where = DIVERGENCES[case]
+
+        def diverges(label, lam, seed):
+            return label == "LwF" and where(lam, seed)
+
+        records = study_of("EWC", "LwF", n_values=n_values, n_seeds=n_seeds, diverges=diverges)
+        made = compare(records, drops=[0.05])
+        (lwf,) = (curve for curve in made.curves if curve.label == "LwF")
+        lost = {
+            lam
+            for lam in map(float, range(1, n_values + 1))
+            for s in range(n_seeds)
+            if where(lam, s)
+        }
+        assert {one.knobs["lam"] for one in lwf.diverged} == lost
+        assert not {point.axes["lam"] for point in lwf.points} & lost
+        assert len(lwf.points) + len(lwf.diverged) == n_values
+        table = validation_table(records)
+        assert {d.config_id for d in table.diverged} == {d.config_id for d in lwf.diverged}
+        rules = standard_protocols([5.0], 2, with_transfer=True)
+        for found in (made.validation, table):
+            for rule in rules:
+                (chosen,) = (p for p in pick(rule, found, table) if p.label == "LwF")
+                assert chosen.config_id not in {d.config_id for d in lwf.diverged}
+                assert (chosen.config_id is None) == (not lwf.points)
+        (note,) = (n for n in caveats(made) if n.startswith(f"LwF: {len(lost)} of {n_values}"))
+        assert "diverged, in" in note
+        assert "no rule can choose them" in note
+        rows = points_table(made).to_pylist()
+        assert {r["config_id"] for r in rows if r["n_diverged"]} == {
+            d.config_id for d in lwf.diverged
+        }
+        assert all(r["source_accuracy"] is None for r in rows if r["n_diverged"])
+        assert f"LwF {len(lost)} of {n_values}" in made.not_drawn
+        assert lwf.absence == ("" if lwf.points else "diverged")
+
+    def test_a_seed_that_is_left_out_counts_as_well(self):
+        records = [trial(lam, seed) for lam in (1.0, 2.0, 3.0, 4.0) for seed in (0, 1)]
+        made = compare([*records, trial(2.0, 2, status="diverged")])
+        assert (made.seeds, made.left_out) == ((0, 1), (2,))
+        assert [p.axes["lam"] for p in made.curves[0].points] == [1.0, 3.0, 4.0]
+
+    def test_the_best_of_the_seeds_that_went_well_is_not_chosen(self):
+        records = [trial(1.0, seed, (0.7, 0.7)) for seed in range(3)]
+        records += [trial(2.0, seed, (0.9, 0.9)) for seed in range(2)]
+        made = compare([*records, trial(2.0, 2, status="diverged")])
+        (curve,) = made.curves
+        assert curve.points[curve.best].axes["lam"] == 1.0
+
+    def test_numbers_that_another_benchmark_chose_and_that_diverge_here(self):
+        elsewhere = validation_table([trial(1.0, validation=(0.7, 0.7)), trial(2.0)])
+        here = validation_table([trial(1.0), trial(2.0, status="diverged")])
+        (found,) = pick(protocol_of("transfer"), here, elsewhere)
+        assert (found.config_id, found.remark) == (None, "the numbers chosen there diverged here")
+        (found,) = pick(
+            protocol_of("transfer"),
+            elsewhere,
+            validation_table([trial(2.0, status="diverged"), finetune()]),
+        )
+        assert found.remark == "the method diverged on the other benchmark"
+
+    def test_fine_tuning_that_diverged_is_said_by_the_rules_that_need_it(self):
+        rows = split_rows((0.5, 0.5))
+        record = make_record("fine-tuning", "finetune", 0, {}, {}, rows, is_reference=True)
+        record["trial"]["status"] = "diverged"
+        table = validation_table([trial(1.0), record])
+        for name in ("required-1", "decay-0.2"):
+            (found,) = pick(protocol_of(name), table)
+            assert found.remark == "fine-tuning diverged"
+
+    def test_the_good_region_does_not_reach_over_a_value_that_diverged(self):
+        records = [trial(10.0**i, 0, (0.9, 0.9)) for i in range(5)]
+        records[3] = trial(1000.0, status="diverged")
+        (front,) = judge(compare(records)).fronts
+        assert (front.region.low, front.region.high) == (1.0, 100.0)
+        assert front.region.at_edge
 
 
 class TestLabels:

@@ -213,6 +213,18 @@ class TestOddStudies:
             assert note["text"].startswith("no c")
         assert "did not finish with every seed" in page.text
 
+    def test_what_diverged_is_named_in_tables_figure_and_slider(self, tmp_path: Path) -> None:
+        records = make_study(("EWC", "MAS"), n_values=3)
+        for record in records:
+            if record["trial"]["label"] == "MAS" and record["trial"]["seed"] == 1:
+                record["trial"]["status"], record["accuracy"] = "diverged", []
+        page = Page(page_bytes(build(write_study(tmp_path / "results", records))))
+        assert "MAS: 3 of 3 configurations diverged, in 1 seed" in page.text
+        absences = {curve["label"]: curve["absence"] for curve in page.values["curves"]}
+        assert (absences["MAS"], absences["EWC"]) == ("diverged", "")
+        (note,) = page.values["figures"]["fronts"]["layout"]["annotations"]
+        assert note["text"] == "diverged, not drawn: MAS 3 of 3"
+
     def test_one_method_one_seed(self, tmp_path: Path) -> None:
         records = make_study(("EWC",), n_values=3, n_seeds=1, references=())
         values = page_values(build(write_study(tmp_path / "results", records)))

@@ -122,6 +122,17 @@ class TestViews:
         _, axes = drawn(data)
         assert "no configuration has finished with every seed" in notes(axes)
 
+    def test_what_diverged_is_said_not_to_be_drawn(self) -> None:
+        records = records_of(CURVES, REFERENCES)
+        records[0] = {**records[0], "trial": {**records[0]["trial"], "status": "diverged"}}
+        figure, _ = drawn(ReportData(compare(records), "study", "split", 2, True, {}, ()))
+        (legend,) = figure.legends
+        texts = [" ".join(text.get_text().split()) for text in legend.get_texts()]
+        assert "diverged, not drawn: EWC 1 of 3" in texts
+        lost = [make_record(status="diverged")]
+        _, axes = drawn(ReportData(compare(lost), "study", "split", 2, True, {}, ()))
+        assert "every configuration has diverged with a seed, or not finished" in notes(axes)
+
 
 class TestFigure:
     def test_one_line_per_curve_at_its_test_accuracies(self) -> None:

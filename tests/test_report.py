@@ -247,9 +247,11 @@ class TestNumbers:
 
         text = printed(build(write(tmp_path, edit=edit)))
         rows = cells(text, "\nTrials\n")
-        assert rows["EWC"] == ["4", "8", "2", "1", "9,600", "20 min"]
-        assert rows["joint"] == ["1", "2", "0", "0", "2,400", "5 min"]
-        assert "EWC: 2 of 4 configurations did not finish with every seed" in text
+        assert rows["EWC"] == ["4", "8", "2", "1", "1", "1", "9,600", "20 min"]
+        assert rows["joint"] == ["1", "2", "0", "0", "0", "0", "2,400", "5 min"]
+        assert "EWC: 1 of 4 configurations did not finish with every seed" in text
+        plain = re.sub(r"\s+", " ", text)
+        assert "EWC: 1 of 4 configurations diverged, in 1 seed (lam=10 with seed 1)." in plain
         assert "not reached" in text
 
     def test_drops_of_the_study(self, tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ class TestFrontsFile:
     def test_columns(self, rows: list[dict[str, Any]]) -> None:
         assert list(rows[0]) == [
             *("label", "method", "config_id", "split", "seed"),
-            *("source_accuracy", "target_accuracy", "on_front", "is_best"),
+            *("source_accuracy", "target_accuracy", "on_front", "is_best", "n_diverged"),
         ]
 
     def test_every_value_of_the_chosen_point(
@@ -284,7 +286,18 @@ class TestFrontsFile:
         ]
         found = [list(row.values()) for row in rows if row["config_id"] == config_id]
         assert found == [
-            ["EWC", "ewc", config_id, split, seed, pytest.approx(x), pytest.approx(y), True, True]
+            [
+                "EWC",
+                "ewc",
+                config_id,
+                split,
+                seed,
+                pytest.approx(x),
+                pytest.approx(y),
+                True,
+                True,
+                0,
+            ]
             for split, seed, x, y in expected
         ]
 
@@ -358,6 +371,10 @@ def with_one_divergence(configuration: Configuration, seed: int, record: Record)
     return failed(record, "diverged") if key_of(configuration)[1] == 1.0 and seed else record
 
 
+def with_one_failure(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    return failed(record, "failed") if key_of(configuration)[1] == 1.0 and seed else record
+
+
 NOTES = {
     "edge": (
         STUDY.replace("[1.0, 10.0, 100.0, 1000.0]", "[1.0, 10.0, 100.0]"),
@@ -423,11 +440,17 @@ NOTES = {
     ),
     "one seed": (STUDY.replace("[0, 1]", "[0]"), unchanged, "One seed only: differences may be"),
     "left out": (STUDY, without_second_seed, "Left out seed 1: "),
-    "unfinished": (
+    "diverged": (
         STUDY,
         with_one_divergence,
+        "EWC: 1 of 4 configurations diverged, in 1 seed (lam=1 with seed 1). That is a result: "
+        "they lie on no front, and no rule can choose them.",
+    ),
+    "unfinished": (
+        STUDY,
+        with_one_failure,
         "EWC: 1 of 4 configurations did not finish with every seed and cannot be chosen "
-        "(trials: 1 diverged).",
+        "(trials: 1 failed).",
     ),
     "running": (
         STUDY,
@@ -536,7 +559,8 @@ class TestOddStudies:
         directory = write(tmp_path, edit=lambda c, s, record: failed(record, "diverged"))
         data = quietly(directory)
         assert cells(printed(data), "\nTrials\n")["EWC"][:4] == ["4", "8", "0", "8"]
-        assert pq.read_table(directory / "fronts.parquet").num_rows == 0
+        rows = pq.read_table(directory / "fronts.parquet").to_pylist()
+        assert {(row["source_accuracy"], row["n_diverged"]) for row in rows} == {(None, 2)}
         assert (directory / "front.png").stat().st_size > 0
 
     def test_references_only(self, tmp_path: Path) -> None:

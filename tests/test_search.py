@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from collections import Counter
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_test_counts_cannot_reach_the_search(search: str) -> None:
     assert [c.id for c in Search(more, poisoned, done).more()] != asked
 
 
-def test_a_failed_seed_fails_its_configuration_and_is_told_as_failed() -> None:
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_a_failed_seed_fails_its_configuration_and_divergence_is_told_as_bad(status: str) -> None:
     study = searched(TPE.replace("13", "6"), seeds=2)
     space = space_of(study, study.methods[2])
     points = [{"lam": 10.0}, {"lam": 100.0}, {"lam": 1000.0}]
@@ -140,7 +142,9 @@ def test_a_failed_seed_fails_its_configuration_and_is_told_as_failed() -> None:
         configuration = space.configuration(point)
         for seed in study.seeds:
             values = None if seed == fails else smooth(configuration, seed)
-            search.told(record(configuration, seed, values, 10 * at + seed))
+            made = record(configuration, seed, values, 10 * at + seed)
+            made["trial"]["status"] = "ok" if values else status
+            search.told(made)
     (line,) = (line for line in search._lines if line.label == "EWC")
     told = [row.told(study.seeds) for row in search._ordered(line)]
     assert [one.values is None for one in told] == [False, True, False]
@@ -151,8 +155,29 @@ def test_a_failed_seed_fails_its_configuration_and_is_told_as_failed() -> None:
     trials = _trials(ask, distributions(space.axes), told, [{"lam": 5.0}])
     states = [trial.state for trial in trials]
     ok, failed, running = TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING
-    assert states == [ok, failed, ok, running]
+    assert states == [ok, failed if status == "failed" else ok, ok, running]
+    if status == "diverged":
+        # As bad as the worst in each accuracy, so that it is better than none.
+        values = [one.values for one in told if one.values]
+        assert trials[1].values == [min(v[0] for v in values), min(v[1] for v in values)]
     assert search.n_to_come["EWC"] == 3, "a failure counts as spent"
+
+
+def test_a_sampler_leaves_values_that_diverge() -> None:
+    """The upper half of the range diverges. Told as failed, it is asked for 16 times out of 20."""
+    study = searched(TPE)
+    (axis,) = space_of(study, study.methods[2]).axes
+
+    def n_lost(diverged: bool) -> int:
+        told: list[Told] = []
+        for index in range(30):
+            point = suggestion([axis], Ask("tpe", 0, "EWC", index, 30), told, [])
+            at = math.log10(point["lam"]) / 8
+            values = (at, 1 - at) if at < 1 / 2 else None
+            told.append(Told(point, values, diverged=diverged and values is None))
+        return sum(one.values is None for one in told[10:])
+
+    assert n_lost(diverged=True) <= 5 < 15 <= n_lost(diverged=False)
 
 
 def test_accuracies_that_are_missing_are_no_accuracies() -> None:

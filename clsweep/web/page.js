@@ -46,6 +46,7 @@
     const row = document.createElement("tr");
     const index = chosenAt(curve, required);
     const texts = [curve.label, NOTHING, "not reached", NOTHING];
+    if (curve.absence) [texts[1], texts[2]] = [curve.absence, NOTHING];
     if (index !== null) {
       const point = curve.points[index];
       const missed = point.target[0] < required - 100 * ROUNDING;

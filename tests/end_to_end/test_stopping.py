@@ -152,7 +152,7 @@ def test_report_counts_what_was_stopped_and_promises_nothing(inline: tuple[Path,
     assert ids.isdisjoint(row["config_id"] for row in points)
     chosen = pq.read_table(out / "protocols.parquet").to_pylist()
     assert ids.isdisjoint(row["config_id"] for row in chosen)
-    assert "Trials without a result" not in (out / "report.html").read_text()
+    assert "Trials that failed or diverged" not in (out / "report.html").read_text()
 
 
 def test_a_changed_margin_runs_again_what_it_would_not_stop(
