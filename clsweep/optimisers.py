@@ -12,7 +12,7 @@ from clsweep.trees import Params
 if TYPE_CHECKING:
     from clsweep.settings import TrainingConfig
 
-__all__ = ["clipped", "made_optimiser"]
+__all__ = ["clipped", "laid_out", "made_optimiser"]
 
 
 def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.optim.Optimizer:
@@ -28,12 +28,35 @@ def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.opti
         "fused": True,
     }
     if training.optimizer == "sgd":
-        return torch.optim.SGD(leaves, momentum=training.momentum, **options)
+        made = torch.optim.SGD(leaves, momentum=training.momentum, **options)
+        if training.momentum:
+            # Torch sets the buffer at a parameter's first gradient to that gradient, which zero
+            # times the momentum, plus the gradient, is as well; its fused form fails where only
+            # some parameters have a buffer, as with the new head of a task.
+            for leaf in leaves:
+                made.state[leaf]["momentum_buffer"] = torch.zeros_like(leaf, requires_grad=False)
+        return made
     if training.optimizer == "adam":
         return torch.optim.Adam(leaves, **options)
     if leaves and leaves[0].is_cuda:
         options["fused"] = False  # torch has no fused Adagrad on CUDA
     return torch.optim.Adagrad(leaves, **options)
+
+
+def laid_out(grad: Tensor, leaf: Tensor) -> Tensor:
+    """A gradient in the memory layout of its parameter; copied only where the two differ.
+
+    `torch.autograd.grad` returns any layout (a slice of a larger gradient, a transposed product,
+    one number for all), and torch's fused optimisers read memory in order: they step by other
+    numbers on a processor, and refuse on CUDA.
+
+    Args:
+        grad: any strides.
+        leaf: the parameter, same shape.
+    """
+    if grad.stride() == leaf.stride():
+        return grad
+    return torch.empty_like(leaf, requires_grad=False).copy_(grad)
 
 
 def clipped(grads: Params, bound: float) -> Params:

@@ -29,7 +29,7 @@ from clsweep.norms import (
     with_population,
     without_statistics,
 )
-from clsweep.optimisers import clipped, made_optimiser
+from clsweep.optimisers import clipped, laid_out, made_optimiser
 from clsweep.tasks import Scale
 from clsweep.trees import Params, all_finite, zeros_like
 
@@ -233,7 +233,11 @@ class _Engine:
         loss = phase.loss(self.full, memory, batch, hyper, task)
         found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
         with torch.no_grad():
-            asked = {n: g for n, g in zip(self.names, found, strict=True) if g is not None}
+            asked = {
+                name: laid_out(grad, leaf)
+                for name, leaf, grad in zip(self.names, self.leaves, found, strict=True)
+                if grad is not None
+            }
             grads = asked
             if self.pull and not self.rates:
                 grads = with_penalty_gradient(asked, self.full, self.pull)
@@ -271,7 +275,8 @@ class _Engine:
             )
             return
         for name, leaf in zip(self.names, self.leaves, strict=True):
-            leaf.grad = grads.get(name)
+            grad = grads.get(name)
+            leaf.grad = None if grad is None else laid_out(grad, leaf)
         self.optimiser.step()
 
     def _ahead(self, grads: Params) -> Params:

@@ -125,8 +125,8 @@ def test_the_encoder_is_not_protected() -> None:
         torch.testing.assert_close(with_penalty, without)
 
 
-def test_stored_decoders_reproduce_the_images_exactly() -> None:
-    """Right after `absorbed`, replay is what the hypernetwork decodes itself."""
+def test_stored_decoders_reproduce_the_images() -> None:
+    """Right after `absorbed`, replay is what the hypernetwork decodes itself, up to rounding."""
     p = parts()
     stored = p.generator.absorbed(p.params, p.memory["decoders"], 2)
     codes = torch.randn(8, 3, generator=generator(0, "codes"))
@@ -134,7 +134,8 @@ def test_stored_decoders_reproduce_the_images_exactly() -> None:
     assert replayed.shape == (6, 1, 2, 2)
     for k, images in enumerate(replayed.split(3)):
         own = p.generator.vae.generated(p.decoder(p.params, k), codes[3 * k : 3 * k + 3])
-        assert torch.equal(images, own)
+        # Pixels in 0..255. Two decoders of one product there, one each here.
+        torch.testing.assert_close(images, own, atol=1e-3, rtol=1e-5)
     assert not stored[2].any()
     assert not stored.requires_grad
     before = p.generator.replayed(p.memory["decoders"], codes, 2)
