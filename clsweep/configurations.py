@@ -291,7 +291,7 @@ def _configuration(
         **shared,
         "training": identity(training),
         "method": request.name,
-        "version": entry.version,
+        "version": entry.version + hyper.revision,
         "hyper": identity(hyper),
     }
     return Configuration(

@@ -145,6 +145,12 @@ def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> lis
         notes.append("no 'frozen': nothing shows the source end of the fronts")
     if "joint" not in present:
         notes.append("no 'joint': nothing shows what is possible with all data at once")
+    net = study.net
+    if net.name == "mlp" and not net.hidden and study.benchmark.scenario == "task":
+        notes.append(
+            "nothing is shared between the tasks: 'hidden' is empty and every task has a head of "
+            "its own, so that no method can forget or differ from fine-tuning by its penalty"
+        )
     for request in study.methods:
         notes += _knob_notes(request)
         start_note = METHODS[request.name].start_note

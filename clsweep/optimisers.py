@@ -66,6 +66,8 @@ def clipped(grads: Params, bound: float) -> Params:
         grads: by name.
         bound: at least 0.
     """
+    if not grads:
+        return grads
     values = torch._foreach_clamp_min(list(grads.values()), -bound)
     torch._foreach_clamp_max_(values, bound)
     return dict(zip(grads, values, strict=True))

@@ -268,11 +268,12 @@ class _Engine:
             for name in names:
                 if self.pull and name in self.rates:
                     self.trained[name].lerp_(self.pull.star[name], self.rates[name])
-            torch._foreach_add_(
-                [self.trained[name] for name in names],
-                [grads[name] for name in names],
-                alpha=-self.training.lr,
-            )
+            if names:
+                torch._foreach_add_(
+                    [self.trained[name] for name in names],
+                    [grads[name] for name in names],
+                    alpha=-self.training.lr,
+                )
             return
         for name, leaf in zip(self.names, self.leaves, strict=True):
             grad = grads.get(name)
@@ -294,6 +295,8 @@ class _Engine:
         return {**self.full, **moved}
 
     def _extend_path(self, grads: Params) -> None:
+        if not grads:
+            return
         moved = torch._foreach_sub(self.leaves, self.before)
         by_name = dict(zip(self.names, moved, strict=True))
         names = list(grads)

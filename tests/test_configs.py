@@ -76,3 +76,16 @@ def test_fronts_that_ship_are_fair(name: str) -> None:
     assert {"finetune", "frozen", "joint"} < {request.name for request in study.methods}
     assert len({request.name for request in study.methods}) >= 7
     assert len(study.seeds) >= 3
+
+
+def test_a_network_that_shares_nothing_is_said() -> None:
+    text = """
+        name = "linear"
+        benchmark = { name = "split", n_tasks = 2, scenario = "SCENARIO" }
+        net = { name = "mlp", hidden = [] }
+        methods = [{ name = "finetune" }, { name = "frozen" }, { name = "joint" }]
+    """
+    said = "nothing is shared between the tasks"
+    for scenario, expected in (("task", True), ("domain", False), ("class", False)):
+        notes = fairness_notes(load_study(text.replace("SCENARIO", scenario)))
+        assert any(said in note for note in notes) is expected

@@ -59,6 +59,8 @@ def merged(units: list[Unit], alphas: Alphas, source: Params, target: Params) ->
         maps.append((unit.name, unit.bias) if unit.bias else (unit.name,))
         keeps.append(keep)
         adds.append(add)
+    if not maps:
+        return found
     names = [name for both in maps for name in both]
     values = (*keeps, *adds, *(source[n] for n in names), *(target[n] for n in names))
     mixed = _Mix.apply([len(both) for both in maps], *values)

@@ -74,7 +74,13 @@ def build(net: Net) -> Method:
         along = (rows @ g).double().cpu().numpy()
         if (along >= 0).all():
             return grads, memory
-        gram = (rows @ rows.T).double().cpu().numpy()
+        if hyper.ridge_unit == "absolute":
+            # Where two memories hold the same, MMᵀ is singular up to ε alone, which may be less
+            # than what float32 rounds.
+            wide = rows.double()
+            gram, along = ((wide @ other).cpu().numpy() for other in (wide.T, g.double()))
+        else:
+            gram = (rows @ rows.T).double().cpu().numpy()
         v = dual_weights(gram, along, hyper.margin, hyper.ridge, hyper.ridge_unit == "trace")
         failures = memory["solver_failures"] + (v is None)
         v = equal_weights(gram, along, hyper.margin) if v is None else v

@@ -19,6 +19,11 @@ class Hyper(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @property
+    def revision(self) -> int:
+        """Added to the method's version: for what changed under some of its numbers only."""
+        return 0
+
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:
         """Gradient steps of each phase on a task.
 

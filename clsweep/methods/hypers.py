@@ -253,6 +253,11 @@ class GemHyper(Hyper):
         "trace", doc="unit of ε: 'trace' for trace(MMᵀ)/t, 'absolute' for 1 (published)"
     )
 
+    @property
+    def revision(self) -> int:
+        """1 with an absolute ridge: MMᵀ was once formed in float32 there."""
+        return int(self.ridge_unit == "absolute")
+
 
 _LOOK_AHEAD_DOC = "take the penalty's gradient where the optimiser's step on the task would lead"
 

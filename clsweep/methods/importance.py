@@ -103,6 +103,8 @@ def _batched_fisher(
     net: Net, params: Params, learnt: Learnt, n_examples: int, batch_size: int
 ) -> Params:
     names = list(shared(params))
+    if not names:
+        return {}
     total, n = zeros_like(shared(params)), 0
     for x, y in _chunks(learnt, n_examples, batch_size):
         leaves = _leaves(params)

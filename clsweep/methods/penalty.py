@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+# Up to here η w ω stays within float32 for every importance of a network that has not diverged.
+_LARGE = 1e15
+
+
 class Anchor(NamedTuple):
     """A diagonal quadratic form.
 
@@ -104,12 +108,25 @@ def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) ->
         step_size: η, the learning rate.
     """
     names = list(anchor.omega)
+    if not names:  # a network that shares nothing between its tasks
+        return params
     thetas = [params[name] for name in names]
     moved = torch._foreach_sub(thetas, [anchor.star[name] for name in names])
-    share = torch._foreach_mul([anchor.omega[name] for name in names], weight * step_size)
-    torch._foreach_div_(share, torch._foreach_add(share, 1.0))
+    share = _shares([anchor.omega[name] for name in names], weight * step_size)
     settled = torch._foreach_addcmul(thetas, moved, share, -1.0)
     return {**params, **dict(zip(names, settled, strict=True))}
+
+
+def _shares(omegas: list[Tensor], scale: float) -> tuple[Tensor, ...]:
+    """η w ω / (1 + η w ω), by tensor, for a scale η w ≥ 0 of any size."""
+    if scale <= _LARGE:
+        shares = torch._foreach_mul(omegas, scale)
+        torch._foreach_div_(shares, torch._foreach_add(shares, 1.0))
+        return shares
+    # η w ω may be beyond float32, and its share infinity by infinity. Divided by η w instead;
+    # below the smallest number that float32 holds to full precision, ω = 0 would be 0 by 0.
+    smallest = max(1 / scale, torch.finfo(torch.float32).tiny)
+    return torch._foreach_div(omegas, torch._foreach_add(omegas, smallest))
 
 
 def penalised_phase(net: Net, weight_of: Callable[[Any], float]) -> Phase:

@@ -103,21 +103,21 @@ def _counters(params: Params, memory: Memory) -> dict[str, float]:
 def _decay(full: Params, hyper: ResclHyper) -> float:
     """λ in front of Σ|α|."""
     n = sum(full[name].numel() for name in ALPHAS)
-    return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / n
+    return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / max(n, 1)
 
 
 def _steer(
     grads: Params, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
 ) -> Params:
     found = dict(grads)
-    if hyper.decay:
-        names = [name for name in grads if name.startswith(TARGET)]
+    names = [name for name in grads if name.startswith(TARGET)]
+    if hyper.decay and names:
         theta = [full[name] for name in names]
         decayed = torch._foreach_add([grads[name] for name in names], theta, alpha=hyper.decay)
         found |= dict(zip(names, decayed, strict=True))
     if hyper.form == "gradient":
         lam = _decay(full, hyper)
-        found |= {name: grads[name] + lam * full[name].sign() for name in ALPHAS}
+        found |= {name: grads[name] + lam * full[name].sign() for name in ALPHAS if name in grads}
     return found
 
 
@@ -250,4 +250,5 @@ class _Combining:
         source, target = self.branches(full, memory, hyper, task)
         one = merged(self.units, self.coefficients(full, hyper, task), source, target)
         alphas = torch.cat([full[name] for name in ALPHAS])
-        return one, {**memory, "zero_share": (alphas == 0).float().mean()}
+        zero_share = (alphas == 0).float().sum() / max(alphas.numel(), 1)
+        return one, {**memory, "zero_share": zero_share}

@@ -16,6 +16,9 @@ from clsweep.tasks import Task
 __all__ = ["Slots", "balanced", "drawn", "empty", "sampled", "streamed", "uniform"]
 
 
+_STEPS_AT_ONCE = 256
+
+
 class Slots(NamedTuple):
     """A memory of M examples, of which the first `n_filled` are in use.
 
@@ -112,7 +115,9 @@ def drawn(rng: torch.Generator, n_filled: int, n_drawn: int, n_steps: int) -> Te
         n_steps: how many steps.
     """
     keys = torch.rand(n_steps, n_filled, generator=rng)
-    return keys.argsort(1)[:, :n_drawn]
+    # Copied, some steps at a time: what is cut off would stay in memory as long as the rest.
+    parts = [some.argsort(1)[:, :n_drawn].clone() for some in keys.split(_STEPS_AT_ONCE)]
+    return torch.cat(parts)
 
 
 def _shares(available: list[int], capacity: int) -> list[int]:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from clsweep import methods, nets
 from clsweep.draws import generator
+from clsweep.methods import slots
 from clsweep.methods.agem import projected
 from clsweep.methods.base import Batch, Learnt, Memory
 from clsweep.methods.hypers import AgemHyper
@@ -146,3 +147,12 @@ def test_projections_are_counted(sequences: dict[str, TaskSequence]) -> None:
     method = methods.build("agem", net)
     learnt = learn_sequence(method, sequence, training, AgemHyper(), 0, source, {})
     assert 0 < learnt.counters["projected_steps"] <= learnt.n_steps
+
+
+def test_what_is_drawn_holds_no_more_memory_than_itself() -> None:
+    """A row of all slots per step was once kept alive by the few that are drawn of it."""
+    index = slots.drawn(generator(0, "drawn"), 500, 10, 600)
+    assert index.shape == (600, 10)
+    assert index.untyped_storage().nbytes() == index.numel() * index.element_size()
+    whole = torch.rand(600, 500, generator=generator(0, "drawn")).argsort(1)[:, :10]
+    assert torch.equal(index, whole)

@@ -302,6 +302,23 @@ def test_tasks_of_one_class(case: Case, of_one_class: TaskSequence) -> None:
     assert sum(final.values()) > 0
 
 
+@every_method
+def test_a_network_that_shares_nothing_between_its_tasks(
+    case: Case, sequences: dict[str, TaskSequence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head per task and no trunk: what regularises the trunk is fine-tuning, bit for bit."""
+    sequence = sequences["task"]
+    monkeypatch.setattr(
+        f"{__name__}.net_for",
+        lambda given: nets.build(NetConfig(hidden=()), given.input_shape, given.heads),
+    )
+    found = learnt(case, sequence)
+    assert all(value.isfinite().all() for value in found.params.values())
+    assert all(math.isfinite(value) for value in found.counters.values())
+    if case.regularises and case.name != "lwf":
+        assert same(found.params, learnt(CASES[0], sequence).params)
+
+
 STORES_DATA = {"replay", "gem", "agem"}
 STORES_IMPORTANCES = {"l2", "ewc", "mas", "si"}
 STORES_NETWORKS = {

@@ -14,11 +14,11 @@ from clsweep import methods, nets
 from clsweep.catalog import Heads
 from clsweep.draws import generator
 from clsweep.methods import agem, gem
-from clsweep.methods.base import Batch, Learnt, Memory
+from clsweep.methods.base import Batch, Learnt, Memory, Method
 from clsweep.methods.hypers import GemHyper
 from clsweep.sequences import learn_sequence, learn_source
 from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import TaskSequence
+from clsweep.tasks import Scale, TaskSequence
 from clsweep.trees import Params, dot
 
 Array = NDArray[np.float64]
@@ -293,3 +293,47 @@ def test_a_task_of_one_class(sequences: dict[str, TaskSequence]) -> None:
     batch = Batch(sequence.scale(raw), labels[:1], raw, sequence.scale, {})
     found, _ = method.phases[0].project(grads, params, memory, batch, hyper, 1)
     assert found is grads
+
+
+def test_an_absolute_ridge_holds_where_memories_repeat() -> None:
+    """MMᵀ of repeated gradients is singular but for ε; float32 rounds more than that."""
+    rng = np.random.default_rng(0)
+    net = nets.build(NetConfig(hidden=(40,)), (1, 8, 8), Heads("domain", (2, 2, 2, 2, 2)))
+    params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
+    n_params = sum(v.numel() for v in params.values())
+    method, hyper = methods.build("gem", net), GemHyper(memory_size=4, ridge_unit="absolute")
+    for _ in range(20):
+        distinct = 30 * rng.standard_normal((2, n_params)).astype(np.float32)
+        rows = distinct[[0, 1, 0, 1]]
+        grad = (rng.standard_normal(n_params) - 0.1 * rows.sum(0)).astype(np.float32)
+        found, failures = step_of(method, params, hyper, rows, grad)
+        wide, along = rows.astype(np.float64), rows.astype(np.float64) @ grad
+        v = gem.dual_weights(wide @ wide.T, along, hyper.margin, hyper.ridge, False)
+        assert v is not None
+        assert failures == 0
+        expected = grad + wide.T @ v
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert error < 1e-5
+
+
+def step_of(
+    method: Method, params: Params, hyper: GemHyper, rows: Array, grad: Array
+) -> tuple[Array, int]:
+    """The projected gradient where the past tasks' gradients are `rows`; failures counted."""
+    sizes = [v.numel() for v in params.values()]
+    parts = torch.from_numpy(grad).split(sizes)
+    grads = {n: g.view_as(v) for (n, v), g in zip(params.items(), parts, strict=True)}
+    memory = method.begin(params, hyper)
+    scale = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
+    x = torch.zeros(1, 1, 8, 8)
+    batch = Batch(x, torch.zeros(1, dtype=torch.int64), x.byte(), scale, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gem, "task_gradients", lambda *given: torch.from_numpy(rows))
+        found, after = method.phases[0].project(grads, params, memory, batch, hyper, 4)
+    flat = torch.cat([found[n].flatten() for n in params]).detach().numpy()
+    return flat.astype(np.float64), after["solver_failures"]
+
+
+def test_results_with_an_absolute_ridge_are_told_from_those_of_float32() -> None:
+    assert GemHyper(ridge_unit="absolute").revision == 1
+    assert GemHyper().revision == 0

@@ -152,7 +152,7 @@ def test_absorb_stores_what_both_hypernetworks_generate(
     made = generator_of(parts.net, HYPER)
     for k in range(2):
         decoder = made.hypernet.generated(without_prefix(parts.params, DECODERS), k)
-        # One product for both tasks there, one for each here: rounded otherwise on some processors.
+        # One product for both tasks there, one for each here: rounded in another order.
         own = torch.cat([v.flatten() for v in decoder.values()])
         torch.testing.assert_close(memory["decoders"][k], own, atol=1e-6, rtol=1e-5)
     value = parts.method.phases[0].loss(parts.params, memory, parts.batch, HYPER, 2)

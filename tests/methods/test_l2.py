@@ -73,7 +73,8 @@ def test_it_is_ewc_with_a_fisher_of_ones(sequences: dict[str, TaskSequence]) -> 
     steered = [with_penalty_gradient(grads, params, pull) for pull in pulls if pull]
     assert len(steered) == 2
     for name in params:
-        assert torch.equal(steered[0][name], steered[1][name])
+        # One importance for all of a tensor there, one each here: other kernels, other rounding.
+        torch.testing.assert_close(steered[0][name], steered[1][name], atol=1e-7, rtol=1e-6)
     assert not steered[0]["heads.0.weight"].any()
 
 

@@ -24,7 +24,7 @@ from clsweep.sequences import (
     learn_source,
 )
 from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import TaskSequence
+from clsweep.tasks import Examples, TaskSequence
 from clsweep.trees import Params
 from tests.methods.branches import TwoBranches
 
@@ -423,3 +423,27 @@ def test_restating_keeps_the_function_and_sets_the_statistics(
         torch.testing.assert_close(again[name], found[name], atol=1e-5, rtol=1e-4)
     in_training = net.apply(without_statistics(found), x, 0)
     torch.testing.assert_close(in_training, before, atol=1e-3, rtol=1e-3)
+
+
+def test_a_network_whose_every_layer_has_a_norm(sequences: dict[str, TaskSequence]) -> None:
+    """Behind the trunk of a ResNet-18 with a head per task no plain layer is left to merge."""
+
+    def doubled(part: Examples) -> Examples:
+        return replace(part, images=part.images.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+    small = first(sequences["task"])
+    tasks = tuple(
+        replace(
+            task,
+            train=doubled(task.train),
+            validation=doubled(task.validation),
+            test=doubled(task.test),
+        )
+        for task in small.tasks
+    )
+    sequence = replace(small, tasks=tasks, input_shape=(1, 16, 16))
+    net = net_of(sequence, name="resnet18", base_maps=2)
+    training = TrainingConfig(optimizer="sgd", lr=0.01, batch_size=16, steps=2)
+    source, tuned = started(net, sequence, training)
+    found = learnt(net, sequence, training, source, tuned, lam=1e-3)
+    assert all(value.isfinite().all() for value in found.params.values())
