@@ -86,6 +86,6 @@ def test_a_network_that_shares_nothing_is_said() -> None:
         methods = [{ name = "finetune" }, { name = "frozen" }, { name = "joint" }]
     """
     said = "nothing is shared between the tasks"
-    for scenario, expected in (("task", True), ("domain", False), ("class", False)):
+    for scenario, is_said in (("task", True), ("domain", False), ("class", False)):
         notes = fairness_notes(load_study(text.replace("SCENARIO", scenario)))
-        assert any(said in note for note in notes) is expected
+        assert any(said in note for note in notes) is is_said
