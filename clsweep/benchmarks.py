@@ -35,7 +35,7 @@ from clsweep.datasets import Dataset, load
 from clsweep.errors import StudyError
 from clsweep.tasks import Examples, PixelMap, Scale, Task, TaskSequence
 
-__all__ = ["build"]
+__all__ = ["build", "forget"]
 
 # ITU-R BT.601, what Pillow uses for colour to grey.
 _LUMA = (0.299, 0.587, 0.114)
@@ -68,6 +68,12 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
         scale=_scale(config, root, n_channels),
         input_shape=(n_channels, height, width),
     )
+
+
+def forget() -> None:
+    """Load data sets anew when they are asked for next: their files have changed."""
+    for function in (load, _source, _standardizing):
+        function.cache_clear()
 
 
 def _placed(plain: Task, index: int, pixel_map: PixelMap | None, offset: int) -> Task:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError
 from clsweep.folders import Place
+from clsweep.inputs import Input
 from clsweep.records import versions
 from clsweep.schema import SCHEMA_VERSION, check_version
 
@@ -17,7 +19,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["bind", "check_binding", "check_there", "study_table"]
+__all__ = [
+    "bind",
+    "bind_inputs",
+    "bound_inputs",
+    "check_binding",
+    "check_there",
+    "forget_inputs",
+    "holds_trials",
+    "study_table",
+]
 
 _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
@@ -42,9 +53,87 @@ def bind(directory: Place, study_identity: str, resolved_toml: str, name: str) -
         "name": name,
         "packages": versions(),
     }
+    if (known := _inputs_kept(directory, study_identity)) is not None:
+        bound["inputs"] = known
     # The identity first: with it, a folder that was cut short here is known as ours.
     write_atomically(directory / "versions.json", (json.dumps(bound, indent=2) + "\n").encode())
     write_atomically(directory / "study.toml", resolved_toml.encode())
+
+
+def _inputs_kept(directory: Place, study_identity: str) -> Any:
+    """What the folder knows of the inputs of its results, if it is this study's already."""
+    try:
+        before = json.loads((directory / "versions.json").read_bytes())
+        return before.get("inputs") if before.get("study") == study_identity else None
+    except FileNotFoundError:
+        return None
+
+
+def bound_inputs(directory: Place) -> dict[str, tuple[str, dict[str, str], int]]:
+    """What the folder's results were computed from: name to fingerprint, parts and decoding.
+
+    Empty for folders of releases that did not record it; see `inputs.Input`.
+
+    Args:
+        directory: a results folder.
+
+    Raises:
+        StoreError: it says that in no way that is known.
+    """
+    path = directory / "versions.json"
+    try:
+        found = json.loads(path.read_bytes()).get("inputs", {})
+        return {
+            name: (
+                str(entry["fingerprint"]),
+                {part: str(value) for part, value in entry["parts"].items()},
+                int(entry["decoding"]),
+            )
+            for name, entry in found.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"cannot tell what the results were computed from: {type(error).__name__}: {error}",
+            where=str(path),
+            next_step="put back a copy of the file, or choose another folder with `--out`",
+        ) from error
+
+
+def bind_inputs(directory: Place, inputs: Iterable[Input]) -> None:
+    """Write down what the folder's results are computed from; the caller holds its lock.
+
+    Args:
+        directory: a bound results folder.
+        inputs: those that are not there are left as they were.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    path = directory / "versions.json"
+    bound = json.loads(path.read_bytes())
+    before = bound.get("inputs") or {}
+    now = {
+        one.name: {
+            "fingerprint": one.fingerprint,
+            "decoding": one.decoding,
+            "parts": dict(one.parts),
+        }
+        for one in inputs
+        if one.fingerprint
+    }
+    if {**before, **now} != before:
+        bound["inputs"] = {**before, **now}
+        write_atomically(path, (json.dumps(bound, indent=2) + "\n").encode())
+
+
+def forget_inputs(directory: Place) -> None:
+    """Nothing has come of what a start that failed had bound the folder to."""
+    path = directory / "versions.json"
+    bound = json.loads(path.read_bytes())
+    if bound.pop("inputs", None) is not None:
+        write_atomically(path, (json.dumps(bound, indent=2) + "\n").encode())
 
 
 def check_binding(directory: Place, study_identity: str, resolved_toml: str) -> None:
@@ -79,7 +168,7 @@ def check_binding(directory: Place, study_identity: str, resolved_toml: str) -> 
             next_step="put back a copy of the file, or choose another folder with `--out`",
         ) from error
     check_version(bound.get("schema"), str(path))
-    if found != study_identity and _holds_trials(directory):
+    if found != study_identity and holds_trials(directory):
         changed = _differences(study_table(directory), tomllib.loads(resolved_toml))
         raise StoreError(
             f"the folder holds the results of study '{name}', whose trials cannot be mixed "
@@ -110,7 +199,7 @@ def study_table(directory: Place) -> dict[str, Any]:
         ) from error
 
 
-def _holds_trials(directory: Place) -> bool:
+def holds_trials(directory: Place) -> bool:
     """Whether anything has come of the study yet; a start that failed leaves an empty folder."""
     return any(directory.glob("*.parquet")) or any((directory / "records").glob("*.json"))
 

@@ -164,6 +164,7 @@ def plan(
     from clsweep.binding import check_binding
     from clsweep.catalog import benchmark_sizes
     from clsweep.forecast import FinishedTrial, forecast
+    from clsweep.inputs import inputs_of, with_values
     from clsweep.listings import plan_table, plan_text
     from clsweep.search import expected
     from clsweep.stopping import stands
@@ -173,6 +174,8 @@ def plan(
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
     stage_folder = place_of(stages) if stages else folder / "stages"
     store = Store(folder)
+    inputs = inputs_of(loaded, root)
+    store.check_inputs(inputs)
     # What a search asks for next depends on accuracies; a grid has said it all.
     records = store.load("validation") if loaded.search.kind != "grid" else []
     rows = [record["trial"] for record in records if stands(loaded.search, record["trial"])]
@@ -187,6 +190,7 @@ def plan(
         finished,
         lambda key: cache.exists(stage_folder, key),
         expected(loaded, records, {trial.trial_id for trial in finished}),
+        with_values(inputs),
     )
     show(plan_table(planned))
     print()

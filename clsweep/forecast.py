@@ -92,6 +92,7 @@ def forecast(
     finished: Sequence[FinishedTrial],
     in_cache: Callable[[str], bool],
     grid: list[Configuration] | None = None,
+    values: stages.Values = (),
 ) -> Forecast:
     """What a run of the study would do.
 
@@ -101,13 +102,14 @@ def forecast(
         finished: the trials that have a record.
         in_cache: whether a stage key has been computed.
         grid: the study's configurations, where a search adds to its own; see `search.expected`.
+        values: fingerprints in the keys of stages, see `inputs.with_values`.
     """
     grid = configurations(study) if grid is None else grid
     asked = {stages.trial_id(c, seed) for c in grid for seed in study.seeds}
     ours = [trial for trial in finished if trial.trial_id in asked]
     done = {trial.trial_id for trial in ours}
-    missing = stages.plan(study, grid, done, in_cache)
-    everything = stages.plan(study, grid, set(), lambda key: False)
+    missing = stages.plan(study, grid, done, in_cache, values)
+    everything = stages.plan(study, grid, set(), lambda key: False, values)
     by_id = {configuration.id: configuration for configuration in grid}
     rates = _seconds_per_step(ours)
     return Forecast(

@@ -12,10 +12,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from clsweep import sight, worker
 from clsweep.actor_losses import in_one_line
 from clsweep.errors import ClsweepError, RunnerError
+from clsweep.inputs import inputs_of, strangers, unlike
 from clsweep.places import Place, only_on
 from clsweep.worker import Context
 
-__all__ = ["probe_data", "probe_nodes"]
+__all__ = ["probe_data", "probe_inputs", "probe_nodes"]
 
 # A mount that hangs does not fail; it answers never.
 PATIENCE_SECONDS = 120.0
@@ -51,6 +52,45 @@ def probe_nodes(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
             complaints.append(f"{address} ({node['NodeManagerHostname']}) {complaint}")
     if complaints:
         raise sight.refusal(complaints, context.out, context.stages)
+
+
+def probe_inputs(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
+    """Let each node look at its data, weights and code, and compare them with the driver's.
+
+    A node that takes longer is not waited for: each process compares what it has loaded.
+
+    Args:
+        context: names the data, and what the driver found.
+        nodes: those that can run a trial.
+
+    Raises:
+        StoreError: a node has others; all such nodes are named.
+    """
+    remote = ray.remote(num_cpus=0, max_retries=0)(_unlike)
+    tasks = {}
+    for node in nodes:
+        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        tasks[remote.options(scheduling_strategy=here).remote(context)] = node
+    ready, _ = ray.wait([*tasks], num_returns=len(tasks), timeout=PATIENCE_SECONDS)
+    complaints = []
+    for task in ready:
+        node = tasks[task]
+        name = f"{node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
+        try:
+            complaints += [f"{name}: {text}" for text in ray.get(task)]
+        except RayError as error:
+            if _is_alive(node):
+                complaints.append(f"{name} fails: {in_one_line(error)}")
+    if complaints:
+        raise strangers(complaints)
+
+
+def _unlike(context: Context) -> list[str]:
+    """What a node would compute from that the driver does not, as sentences."""
+    try:
+        return unlike(context.inputs or (), inputs_of(context.study, context.data_root))
+    except ClsweepError as error:
+        return [error.found]
 
 
 def probe_data(context: Context, there: dict[str, Place]) -> None:

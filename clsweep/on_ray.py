@@ -36,7 +36,7 @@ from clsweep.actor_losses import in_one_line, losses_told
 from clsweep.connection import connected
 from clsweep.errors import ClsweepError
 from clsweep.losses import Committed, Losses
-from clsweep.node_probes import probe_data, probe_nodes
+from clsweep.node_probes import probe_data, probe_inputs, probe_nodes
 from clsweep.places import Place, check_room, only_on, places
 from clsweep.schedule import Schedule
 from clsweep.settings import Resources
@@ -89,8 +89,9 @@ def run_on_ray(
     with connected(address, resources, workers), inside or nullcontext():
         check_room(resources, ray.nodes())
         if is_joined:
-            nodes = ray.nodes()
-            probe_nodes(context, [node for node in nodes if places(resources, [node])])
+            nodes = [node for node in ray.nodes() if places(resources, [node])]
+            probe_nodes(context, nodes)
+            probe_inputs(context, nodes)
         if address is not None:
             probe_data(context, places(resources, ray.nodes()))
         losses = Losses(schedule, resources.max_attempts, committed)

@@ -12,6 +12,7 @@ from typing import Any
 from clsweep.analysis import analysis_of
 from clsweep.errors import ClsweepError, StoreError
 from clsweep.folders import Place
+from clsweep.inputs import mixture
 from clsweep.ledger import (
     Look,
     Shown,
@@ -133,6 +134,7 @@ def read(directory: Place) -> Results:
             next_step="; ".join(store.warnings) or "run the study first, or check the folder",
         )
     records, notes = _asked_for(records, directory)
+    mixed = mixture(records)
     damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
     study, of_today = store.study_table(), study_hash(directory)
     before = looks(directory)
@@ -146,7 +148,7 @@ def read(directory: Place) -> Results:
         directory=directory,
         study=study,
         records=records,
-        notes=(*damage, *notes, *filter(None, changes)),
+        notes=(*damage, *mixed, *notes, *filter(None, changes)),
         looks=before,
         elsewhere=elsewhere,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,7 @@ def record_of(
     message: str = "",
     accuracy: list[tuple[int, int, str, int, int]] | None = None,
     stages: tuple[str, ...] = (),
+    inputs: Mapping[str, str] | None = None,
     **measured: Any,
 ) -> dict[str, Any]:
     """A trial's record.
@@ -51,6 +53,7 @@ def record_of(
         message: what went wrong, or why it was stopped, for people.
         accuracy: rows (after_task, on_task, split, n_correct, n_total).
         stages: keys of the stages it started from.
+        inputs: name to fingerprint of data, weights and code, see `inputs.values_of`.
         measured: n_steps, wall_seconds, peak_memory_bytes, memory_bytes, n_params, device,
             attempts, counters; zero or empty where not given.
     """
@@ -72,7 +75,7 @@ def record_of(
         "stages": list(stages),
         "attempts": 1,
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-        "versions": versions(),
+        "versions": {**versions(), **(inputs or {})},
         "counters": {},
     }
     unknown = measured.keys() - trial.keys()

@@ -14,6 +14,7 @@ from clsweep import attempts, cache, sight, stages, stopping
 from clsweep.callbacks import Callbacks
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.folders import Place, place_of
+from clsweep.inputs import Inputs, inputs_of, values_of, with_values
 from clsweep.interrupts import Terminated, terminable
 from clsweep.listeners import Audience, Listener
 from clsweep.losses import forgive_cut_short, left_on_disk, suspects_last
@@ -71,6 +72,7 @@ def run(
             "--inline and --address exclude each other", next_step="give one of them"
         )
     folder = place_of(out).resolve()
+    root = Path(data_root).resolve() if data_root else None
     stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
     progress = progress or Progress()
     callbacks = Callbacks(study, folder, inline=inline)
@@ -79,11 +81,15 @@ def run(
         with Store(folder) as store:
             store.open_for_run(study_identity(study), resolved_toml(study), study.name)
             store.compact()  # what a killed run has left is read once, and then from the tables
-            driver = _Driver(study, store, stage_folder, retry_failed, progress, audience)
+            inputs = inputs_of(study, root)
+            store.bind_inputs(inputs)
+            driver = _Driver(study, store, stage_folder, retry_failed, progress, audience, inputs)
             has_work = bool(driver.plan.jobs)
-            context = _context(study, folder, stage_folder, data_root) if has_work else None
+            context = _context(study, folder, stage_folder, root, inputs) if has_work else None
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()
+            if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
+                store.bind_inputs(inputs_of(study, root))
             audience.collect()
             summary = driver.summary()
     except ClsweepError as error:
@@ -94,7 +100,7 @@ def run(
 
 
 def _context(
-    study: Study, out: Place, stage_folder: Place, data_root: Path | str | None
+    study: Study, out: Place, stage_folder: Place, data_root: Path | None, inputs: Inputs
 ) -> Context:
     from clsweep.worker import Context
 
@@ -104,10 +110,11 @@ def _context(
         study=study,
         out=out,
         stages=stage_folder,
-        data_root=Path(data_root).resolve() if data_root else None,
+        data_root=data_root,
         device="cpu",
         n_threads=max(1, int(study.resources.cpus)),
         token=run,
+        inputs=inputs,
     )
 
 
@@ -131,7 +138,9 @@ class _Driver:
         retry: bool,
         progress: Progress,
         audience: Audience,
+        inputs: Inputs,
     ) -> None:
+        self.inputs, self.values = inputs, with_values(inputs)
         self.study, self.store, self.progress = study, store, progress
         self.audience = audience
         self.stage_folder = stage_folder
@@ -148,7 +157,9 @@ class _Driver:
             self.configurations += self.search.known
             self.configurations += self.search.more()
         self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
-        self.plan: Plan = stages.plan(study, self.configurations, done, self._in_cache)
+        self.plan: Plan = stages.plan(
+            study, self.configurations, done, self._in_cache, self.values
+        )
         if self.search:
             self.plan.jobs[:] = self.search.barred(self.plan.jobs)
         for key in self.plan.stages_in_cache:
@@ -225,7 +236,7 @@ class _Driver:
         self.configurations += new
         self.by_id |= {c.id: c for c in new}
         planned = {job.key for job in self.plan.jobs}
-        grown = stages.plan(self.study, new, set(), self._in_cache)
+        grown = stages.plan(self.study, new, set(), self._in_cache, self.values)
         for key in grown.stages_in_cache:
             if key not in planned:  # what this run has made needs no check
                 cache.check(self.stage_folder, key)
@@ -267,6 +278,7 @@ class _Driver:
                 outcome.status,
                 message=outcome.message,
                 stages=job.needs,
+                inputs=values_of(self.inputs),
                 attempts=max(1, attempts.attempts(self.store.directory, job.key)),
             )
         )
@@ -309,9 +321,8 @@ class _Driver:
         uses: Counter[str] = Counter()
         for job in self.plan.jobs:
             if job.kind == "trial" and job.key not in left:
-                uses.update(
-                    {key_of(self.study, self.by_id[job.config_id], job.seed)} & {*job.needs}
-                )
+                own = self.by_id[job.config_id]
+                uses.update({key_of(self.study, own, job.seed, self.values)} & {*job.needs})
         there = [key for key in {*uses, *trained} if key and cache.exists(self.stage_folder, key)]
         spared = {key: uses[key] - (key in trained) for key in there}
         seconds = sum(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Job",
     "Plan",
+    "Values",
     "finetuned_key",
     "plan",
     "source_key",
@@ -40,6 +41,9 @@ __all__ = [
 SOURCE_VERSION = 1
 STATISTICS_VERSION = 1
 FINETUNED_VERSION = 1
+
+# (name, fingerprint) of inputs.
+Values = tuple[tuple[str, str], ...]
 
 
 def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
@@ -56,40 +60,55 @@ def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def source_key(study: Study, configuration: Configuration, seed: int) -> str:
-    """Key of the source model: data, network, optimiser and seed, but no method."""
-    return _source_key(study.benchmark, study.net, configuration.training, seed)
+def source_key(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+    """Key of the source model: data, network, optimiser and seed, but no method.
+
+    Args:
+        study: the study.
+        configuration: whose training it is.
+        seed: the seed.
+        values: fingerprints of what is no published data set, see `inputs.with_values`.
+    """
+    return _source_key(study.benchmark, study.net, configuration.training, seed, values)
 
 
 # A study asks for the same few keys once per trial.
 @lru_cache(maxsize=1024)
-def _source_key(benchmark: BaseModel, net: BaseModel, training: BaseModel, seed: int) -> str:
+def _source_key(
+    benchmark: BaseModel, net: BaseModel, training: BaseModel, seed: int, values: Values
+) -> str:
     inputs = {
         "benchmark": identity(benchmark),
         "net": identity(net),
         "training": identity(training),
         "seed": seed,
     }
+    if values:
+        inputs["inputs"] = dict(values)
     return stage_key("source", SOURCE_VERSION, inputs)
 
 
-def statistics_key(study: Study, configuration: Configuration, seed: int) -> str:
+def statistics_key(
+    study: Study, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
     """Key of the method's statistics of the source task; '' for methods without any."""
     entry = METHODS[configuration.method]
     if not entry.statistics:
         return ""
     hyper = identity(configuration.hyper)
     inputs = {name: hyper[name] for name in entry.statistics_read if name in hyper}
-    inputs["source"] = source_key(study, configuration, seed)
+    inputs["source"] = source_key(study, configuration, seed, values)
     return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
 
 
-def finetuned_key(study: Study, configuration: Configuration, seed: int) -> str:
+def finetuned_key(
+    study: Study, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
     """Key of the fine-tuned network of the second task; '' for methods that need none."""
     if not METHODS[configuration.method].starts_from_finetuned:
         return ""
     # Data, network, optimiser and seed are in the source's key.
-    inputs = {"source": source_key(study, configuration, seed)}
+    inputs = {"source": source_key(study, configuration, seed, values)}
     return stage_key("finetuned", FINETUNED_VERSION, inputs)
 
 
@@ -151,6 +170,7 @@ def plan(
     configurations: list[Configuration],
     done: Set[str],
     in_cache: Callable[[str], bool],
+    values: Values = (),
 ) -> Plan:
     """The missing trials, seed by seed, each preceded by the stages that it needs.
 
@@ -162,6 +182,7 @@ def plan(
         configurations: its grid.
         done: ids of trials that have a record.
         in_cache: whether a stage key has been committed.
+        values: see `source_key`.
     """
     jobs: list[Job] = []
     planned: set[str] = set()
@@ -174,7 +195,7 @@ def plan(
                 n_done += 1
                 continue
             needs = []
-            for stage in _stages_of(study, configuration, seed):
+            for stage in _stages_of(study, configuration, seed, values):
                 needs.append(stage.key)
                 if stage.key in planned:
                     continue
@@ -190,18 +211,18 @@ def plan(
     return Plan(jobs, n_trials, n_done, cached, n_source_uses)
 
 
-def _stages_of(study: Study, configuration: Configuration, seed: int) -> list[Job]:
+def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:
     entry = METHODS[configuration.method]
     if not entry.starts_from_source:
         return []
     key, asked = configuration.id, configuration.asked
-    source = source_key(study, configuration, seed)
+    source = source_key(study, configuration, seed, values)
     stages = [Job(source, "source", f"source, seed {seed}", key, seed, asked=asked)]
-    statistics = statistics_key(study, configuration, seed)
+    statistics = statistics_key(study, configuration, seed, values)
     if statistics:
         label = f"{entry.statistics}, seed {seed}"
         stages.append(Job(statistics, "statistics", label, key, seed, (source,), asked))
-    finetuned = finetuned_key(study, configuration, seed)
+    finetuned = finetuned_key(study, configuration, seed, values)
     if finetuned:
         label = f"fine-tuned, seed {seed}"
         stages.append(Job(finetuned, "finetuned", label, key, seed, (source,), asked))

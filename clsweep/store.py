@@ -16,8 +16,9 @@ object store records are never removed: see `folds.py`.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from clsweep.disk import disk_errors, make_clean, write_atomically
 from clsweep.errors import StoreError
 from clsweep.folders import Place, RemotePath
 from clsweep.folds import Contents, contents_of, fold, fold_of
+from clsweep.inputs import Input, difference, differently_read, of_inputs, refusal, unknown_text
 from clsweep.integrity import record_bytes, record_from_bytes
 from clsweep.leases import Lock, lock_of
 from clsweep.pending import Pending, local_pending, stamp_of, unreadable
@@ -114,6 +116,66 @@ class Store:
             self.close()
             raise
         return self
+
+    def check_inputs(self, inputs: Sequence[Input]) -> list[Input]:
+        """Refuse to mix results of other data, weights or code; writes nothing.
+
+        Args:
+            inputs: what the study's results would be computed from now.
+
+        Returns:
+            Those of which the folder's results do not say what they were.
+
+        Raises:
+            StoreError: the folder's results were computed from something else.
+        """
+        if not binding.holds_trials(self.directory):
+            return []
+        bound, recorded = binding.bound_inputs(self.directory), self._recorded_inputs()
+        differences, unknown = [], []
+        for one in inputs:
+            fingerprint, parts, _ = bound.get(one.name, ("", {}, 0))
+            found = [difference(one, fingerprint, parts)]
+            others = recorded.get(one.name, set()) - {fingerprint}
+            found += [difference(one, value) for value in sorted(others)]
+            if not fingerprint and not others and one.fingerprint:
+                unknown.append(one)
+                found.append(differently_read(one))
+            differences += [text for text in found if text]
+        if differences:
+            raise refusal(differences, str(self.directory))
+        return unknown
+
+    def bind_inputs(self, inputs: Sequence[Input]) -> None:
+        """Write down what this folder's results are computed from; it is open for a run.
+
+        Args:
+            inputs: see `check_inputs`.
+
+        Raises:
+            StoreError: see `check_inputs`; or the disk refuses.
+        """
+        unknown = self.check_inputs(inputs)
+        if not binding.holds_trials(self.directory):
+            binding.forget_inputs(self.directory)
+        binding.bind_inputs(self.directory, inputs)
+        if unknown:
+            self.warnings.append(unknown_text(unknown))
+
+    def _recorded_inputs(self) -> dict[str, set[str]]:
+        """Name to every fingerprint that a record holds."""
+        found: dict[str, set[str]] = {}
+        texts = set()
+        for row in self.trials("trial_id", "versions"):
+            versions = row["versions"]
+            if isinstance(versions, str):  # a row of the table
+                if versions in texts:
+                    continue
+                texts.add(versions)
+                versions = json.loads(versions)
+            for name, value in of_inputs(versions).items():
+                found.setdefault(name, set()).add(value)
+        return found
 
     def close(self) -> None:
         """Let other drivers in."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from clsweep.errors import StoreError
+from clsweep.fingerprints import short
 from clsweep.folders import Place, RemotePath
+from clsweep.inputs import of_inputs
 from clsweep.reading import Results, read
 from clsweep.report import ReportData, data_of, publish, rule_of
 from clsweep.schema import Record, trial_id_of
@@ -44,6 +46,7 @@ def build_together(
     found = [read(directory) for directory in directories]
     _refuse_mixed(found)
     names = _names(found)
+    _refuse_other_data(found, names)
     records: list[Record] = []
     labels: list[str] = []
     for name, results in zip(names, found, strict=True):
@@ -53,7 +56,7 @@ def build_together(
         f"{name}: {note}"
         for name, results in zip(names, found, strict=True)
         for note in results.notes
-    ]
+    ] + list(_notes_on_inputs(found, names))
     return data_of(
         records,
         labels=labels,
@@ -114,6 +117,65 @@ def _refuse_mixed(found: Sequence[Results]) -> None:
             expected="one benchmark, so that accuracies are of the same tasks",
             next_step="report each study on its own: `clsweep report DIR`",
         )
+
+
+def _refuse_other_data(found: Sequence[Results], names: Sequence[str]) -> None:
+    """Refuse folders whose data sets of one name hold different data."""
+    for label, values in _inputs_by_name(found, names).items():
+        known = {value for one in values.values() for value in one}
+        if label.startswith("data ") and len(known) > 1:
+            listed = "\n".join(
+                f"    {found[names.index(name)].directory}: "
+                + (", ".join(sorted(map(short, one))) or "not recorded")
+                for name, one in values.items()
+            )
+            raise StoreError(
+                f"the studies have not learned from the same data '{label.removeprefix('data ')}':"
+                f"\n{listed}",
+                expected="the same data, so that accuracies are of the same tasks",
+                next_step="report each study on its own: `clsweep report DIR`",
+            )
+
+
+def _notes_on_inputs(found: Sequence[Results], names: Sequence[str]) -> Iterator[str]:
+    for label, values in _inputs_by_name(found, names).items():
+        known = {value for one in values.values() for value in one}
+        unknown = [name for name, one in values.items() if not one]
+        if label.startswith("data ") and known and unknown:
+            yield (
+                f"{', '.join(unknown)}: made by a clsweep that did not record what the "
+                f"{label.partition(' ')[0]} '{label.partition(' ')[2]}' was; that it was the same "
+                "as in the other folders is not known."
+            )
+        elif len(known) > 1:
+            listed = ", ".join(
+                f"{name} {'/'.join(sorted(map(short, one)))}"
+                for name, one in values.items()
+                if one
+            )
+            yield f"The studies differ in the {label}, under one name: {listed}."
+
+
+def _inputs_by_name(
+    found: Sequence[Results], names: Sequence[str]
+) -> dict[str, dict[str, set[str]]]:
+    """Name of an input -> study -> the fingerprints that its records hold, perhaps none."""
+    by_study = {}
+    for name, results in zip(names, found, strict=True):
+        of_study: dict[str, set[str]] = {}
+        for record in results.records:
+            for label, value in of_inputs(record["trial"]["versions"]).items():
+                of_study.setdefault(label, set()).add(value)
+        by_study[name] = of_study
+    labels = sorted({label for of_study in by_study.values() for label in of_study})
+    return {
+        label: {
+            name: of_study.get(label, set())
+            for name, of_study in by_study.items()
+            if label in of_study or label.startswith("data ")
+        }
+        for label in labels
+    }
 
 
 def _differing(results: Results, found: Sequence[Results]) -> str:

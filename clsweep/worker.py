@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,18 @@ import torch
 from clsweep import attempts, benchmarks, binding, cache, methods, nets, sight, stage_files, store
 from clsweep.configurations import configuration_asked, examples
 from clsweep.devices import device_name, no_gpu, peak_memory_bytes, prepare
-from clsweep.errors import CacheError, ClsweepError, StoreError
+from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
 from clsweep.folders import Place
+from clsweep.inputs import (
+    Input,
+    Inputs,
+    inputs_of,
+    net_inputs,
+    strangers,
+    unlike,
+    values_of,
+    with_values,
+)
 from clsweep.methods.base import Method
 from clsweep.norms import check_batches, without_statistics
 from clsweep.records import record_of
@@ -59,6 +70,7 @@ class Context:
         n_threads: torch threads per job.
         memory_fraction: share of the GPU's memory that this process may use.
         token: what the driver has put into both folders, see `sight`; '' for nothing.
+        inputs: what the driver plans with; None where nothing is to be compared.
     """
 
     run: str
@@ -70,6 +82,7 @@ class Context:
     n_threads: int = 1
     memory_fraction: float = 1.0
     token: str = ""
+    inputs: Inputs | None = field(default=None, compare=False)
 
 
 class Outcome(NamedTuple):
@@ -159,6 +172,7 @@ def probe(context: Context) -> None:
 
     Raises:
         StudyError: the data are missing, or the network does not fit them.
+        StoreError: data, weights or code are not those that the driver plans with.
         MethodError: a method does not fit the network, or its numbers do not fit the tasks.
     """
     sequence = _sequence(context, context.study.seeds[0])
@@ -203,12 +217,62 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
         context: names the benchmark, the data root and the device.
         seed: only matters for benchmarks drawn per seed.
     """
+    _forget_changed(context)
     sequence = benchmarks.build(context.study.benchmark, context.data_root, seed)
     return sequence.to(torch.device(context.device))
 
 
 def _net(context: Context, sequence: TaskSequence) -> nets.Net:
-    return nets.build(context.study.net, sequence.input_shape, sequence.heads, context.data_root)
+    study, root = context.study, context.data_root
+    net = nets.build(study.net, sequence.input_shape, sequence.heads, root)
+    _check_inputs(context, _inputs(context))
+    if study.net.weights:  # read anew for every job
+        _check_inputs(context, net_inputs(study.net, root))
+    return net
+
+
+# What this process has loaded: an input's name and place, and its fingerprint. A process of a
+# notebook lives on while files are edited.
+_LOADED: dict[tuple[str, str], str] = {}
+
+
+@lru_cache(maxsize=1)
+def _forget_changed(context: Context) -> None:
+    """Load again what has changed since this process loaded it for an earlier run.
+
+    Raises:
+        StudyError: it is code, which Python does not import twice.
+    """
+    for one in inputs_of(context.study, context.data_root):
+        if _LOADED.get((one.name, one.where), one.fingerprint) == one.fingerprint:
+            continue
+        if one.name.startswith("code "):
+            raise StudyError(
+                f"the {one.name} was edited after this process had imported it",
+                expected="the code that is imported and its files to be the same",
+                where=one.where,
+                next_step="start a new process; in a notebook, restart the kernel",
+            )
+        benchmarks.forget()
+
+
+@lru_cache(maxsize=1)
+def _inputs(context: Context) -> Inputs:
+    """What this process computes from; looked at once per run, after it has been loaded.
+
+    After, since the driver has looked before: what changes in between is then noticed.
+    """
+    found = inputs_of(context.study, context.data_root)
+    _LOADED.update({(one.name, one.where): one.fingerprint for one in found})
+    return found
+
+
+def _check_inputs(context: Context, here: Sequence[Input]) -> None:
+    names = {one.name for one in here}
+    expected = [one for one in context.inputs or () if one.name in names]
+    differences = unlike(expected, here)
+    if differences:
+        raise strangers([f"{socket.gethostname()}: {text}" for text in differences])
 
 
 def _make_source(context: Context, job: Job) -> None:
@@ -299,6 +363,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
+        inputs=values_of(_inputs(context)),
     )
     binding.check_there(context.out)
     store.commit_record(context.out, record)
@@ -318,10 +383,11 @@ def _learnt(
         return learn_joint(method, sequence, training, hyper, seed)
     if not methods.entry_of(configuration.method).starts_from_source:
         return learn_sequence(method, sequence, training, hyper, seed, None, {}, watch=watch)
-    source = _source(context, source_key(context.study, configuration, seed))
-    key = statistics_key(context.study, configuration, seed)
+    values = with_values(context.inputs or ())
+    source = _source(context, source_key(context.study, configuration, seed, values))
+    key = statistics_key(context.study, configuration, seed, values)
     statistics = _statistics(context, key) if key else {}
-    key = finetuned_key(context.study, configuration, seed)
+    key = finetuned_key(context.study, configuration, seed, values)
     finetuned = _finetuned(context, key) if key else None
     start = source, statistics, finetuned
     return learn_sequence(method, sequence, training, hyper, seed, *start, watch)
@@ -335,6 +401,7 @@ def _commit_failure(context: Context, job: Job, status: str, message: str, secon
         status,
         message=message,
         stages=job.needs,
+        inputs=values_of(context.inputs or ()),
         wall_seconds=seconds,
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),

@@ -33,6 +33,12 @@ def _own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("CLSWEEP_LEDGER", str(ledger))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What files hold is not remembered in the cache of whoever runs the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def _digits(scenario: str, n_tasks: int = 5) -> TaskSequence:
     config = SplitBenchmark(
         name="split", dataset="digits", n_tasks=n_tasks, scenario=scenario, examples_per_task=60
