@@ -28,8 +28,9 @@ from clsweep.catalog import (
     draw_purpose,
     random_bits,
     random_order,
-    split_sizes,
+    task_rows,
 )
+from clsweep.class_counts import check_training, class_names
 from clsweep.dataset_specs import Framing
 from clsweep.datasets import Dataset, load
 from clsweep.errors import StudyError
@@ -56,7 +57,7 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
     first, frame = config.dataset, config.framing
     sources = tuple(_source(name, first, root, config.pad, frame) for name in config.datasets)
     n_channels, height, width = sources[0].images.shape[1:]
-    plain = _plain_tasks(config, sources, seed)
+    plain = _plain_tasks(config, root, sources, seed)
     heads = Heads(config.scenario, tuple(task.n_classes for task in plain))
     maps = _pixel_maps(config, height, width, seed)
     return TaskSequence(
@@ -88,47 +89,47 @@ def _placed(plain: Task, index: int, pixel_map: PixelMap | None, offset: int) ->
     )
 
 
-def _plain_tasks(config: BenchmarkConfig, sources: tuple[Dataset, ...], seed: int) -> list[Task]:
+def _plain_tasks(
+    config: BenchmarkConfig, root: Path | None, sources: tuple[Dataset, ...], seed: int
+) -> list[Task]:
     """The tasks with labels from 0 and no pixel map; equal ones are the same object."""
     tasks = range(config.n_tasks)
     if isinstance(config, PairBenchmark):
-        return [_plain_task(config, dataset, task) for task, dataset in enumerate(sources)]
+        return [_plain_task(config, root, dataset, task) for task, dataset in enumerate(sources)]
     dataset = sources[0]
     if isinstance(config, SplitBenchmark):
         groups = class_groups(config, dataset.n_classes, seed)
-        return [_plain_task(config, dataset, task, groups[task]) for task in tasks]
+        return [_plain_task(config, root, dataset, task, groups[task]) for task in tasks]
     if config.examples_per_task:
-        return [_plain_task(config, dataset, task) for task in tasks]
-    return [_plain_task(config, dataset, 0)] * config.n_tasks
+        return [_plain_task(config, root, dataset, task) for task in tasks]
+    return [_plain_task(config, root, dataset, 0)] * config.n_tasks
 
 
 def _plain_task(
-    config: BenchmarkConfig, dataset: Dataset, task: int, classes: tuple[int, ...] = ()
+    config: BenchmarkConfig,
+    root: Path | None,
+    dataset: Dataset,
+    task: int,
+    classes: tuple[int, ...] = (),
 ) -> Task:
-    """One task on the images of `classes`, or on all of them.
-
-    The order that decides which images validate is drawn for the whole data set and then
-    filtered, so that it depends neither on the task nor on how classes are grouped.
-    """
+    """One task on the images of `classes`, or on all of them."""
     classes = classes or tuple(range(dataset.n_classes))
     local = torch.full((dataset.n_classes,), -1)
     local[list(classes)] = torch.arange(len(classes))
     labels = local[dataset.labels]
-    order = torch.from_numpy(random_order(dataset.n_train, config.data_seed, "validation"))
-    order = order[labels[order] >= 0]
-    n_train, n_validation = split_sizes(config, len(order), task)
-    validation, train = order[:n_validation], order[n_validation:]
-    if n_train < len(train):
-        drawn = random_order(len(train), config.data_seed, "examples", task)[:n_train]
-        train = train[torch.from_numpy(drawn)]
+    train, validation = task_rows(config, labels[: dataset.n_train].numpy(), task)
+    counts = labels[torch.from_numpy(train)].bincount(minlength=len(classes)).tolist()
+    if not all(counts):
+        name = config.datasets[task if isinstance(config, PairBenchmark) else 0]
+        check_training(config, task, class_names(name, root, classes), counts)
     test = torch.arange(dataset.n_train, len(labels))
     test = test[labels[test] >= 0]
 
     def part(rows: Tensor) -> Examples:
-        rows = rows.sort().values
         return Examples(dataset.images, rows, labels[rows])
 
-    return Task(task, part(train), part(validation), part(test), len(classes))
+    learnt, held = part(torch.from_numpy(train)), part(torch.from_numpy(validation))
+    return Task(task, learnt, held, part(test), len(classes))
 
 
 def _pixel_maps(

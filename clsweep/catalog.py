@@ -6,13 +6,9 @@ A benchmark is a frozen pydantic model: the study file's `[benchmark]` table, th
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -26,10 +22,7 @@ from clsweep.dataset_specs import (
 )
 from clsweep.errors import StudyError
 from clsweep.schema import MAX_TASKS
-
-if TYPE_CHECKING:
-    from numpy import int64, uint64
-    from numpy.typing import NDArray
+from clsweep.splits import random_bits, random_order, split_sizes, task_rows
 
 __all__ = [
     "BENCHMARKS",
@@ -52,6 +45,7 @@ __all__ = [
     "random_bits",
     "random_order",
     "split_sizes",
+    "task_rows",
 ]
 
 
@@ -109,6 +103,11 @@ class BenchmarkConfig(BaseModel):
     )
     validation_fraction: float = Field(
         0.1, gt=0, le=0.5, description="share of the training images held out for validation"
+    )
+    split: Literal["random", "stratified"] = Field(
+        "random",
+        description="'stratified': validation holds the same share of every class, and "
+        "examples_per_task takes the same share of every class",
     )
     examples_per_task: int = Field(
         0, ge=0, description="training examples per task after the split; 0 for all"
@@ -288,27 +287,28 @@ def benchmark_sizes(config: BenchmarkConfig, root: Path | None) -> list[TaskSize
     Raises:
         StudyError: the benchmark cannot be made from its data.
     """
-    if isinstance(config, PairBenchmark):
-        specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
-        counts = [(s.n_train, s.n_test, s.n_classes) for s in specs]
-    else:
-        spec = dataset_spec(config.dataset, root, config.framing)
-        counts = [(spec.n_train, spec.n_test, spec.n_classes)] * config.n_tasks
-        if isinstance(config, SplitBenchmark):
-            counts = _split_counts(config, spec)
     return [
-        TaskSize(*split_sizes(config, n_train, task), n_test, n_classes)
-        for task, (n_train, n_test, n_classes) in enumerate(counts)
+        TaskSize(*split_sizes(config, train, task), sum(test), len(train))
+        for task, (train, test) in enumerate(_class_sizes(config, root))
     ]
 
 
-def _split_counts(config: SplitBenchmark, spec: DatasetSpec) -> list[tuple[int, int, int]]:
-    groups = class_groups(config, spec.n_classes, seed=0)
+def _class_sizes(
+    config: BenchmarkConfig, root: Path | None
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Training and test images of every class of every task."""
+    specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
+    if isinstance(config, PairBenchmark):
+        return [(spec.train_counts, spec.test_counts) for spec in specs]
+    spec = specs[0]
     train, test = spec.train_counts, spec.test_counts
+    if not isinstance(config, SplitBenchmark):
+        return [(train, test)] * config.n_tasks
+    groups = class_groups(config, spec.n_classes, seed=0)
     if config.class_order == "shuffled" and config.draws == "per_seed":
         train = (spec.n_train // spec.n_classes,) * spec.n_classes
         test = (spec.n_test // spec.n_classes,) * spec.n_classes
-    return [(sum(train[c] for c in g), sum(test[c] for c in g), len(g)) for g in groups]
+    return [(tuple(train[c] for c in g), tuple(test[c] for c in g)) for g in groups]
 
 
 def class_groups(config: SplitBenchmark, n_classes: int, seed: int) -> list[tuple[int, ...]]:
@@ -339,31 +339,6 @@ def class_groups(config: SplitBenchmark, n_classes: int, seed: int) -> list[tupl
     return [tuple(order[i : i + size]) for i in range(0, n_classes, size)]
 
 
-def split_sizes(config: BenchmarkConfig, n: int, task: int) -> tuple[int, int]:
-    """Training and validation examples of a task: ⌈fraction · n⌉ are held out.
-
-    Args:
-        config: the benchmark.
-        n: training images of the task before the split.
-        task: index of the task, for the message.
-
-    Raises:
-        StudyError: fewer images are left for training than asked for.
-    """
-    # The fraction as it is written: 0.07 * 100 is 7.000000000000001, which would round up to 8.
-    n_validation = math.ceil(Fraction(repr(config.validation_fraction)) * n)
-    n_left = n - n_validation
-    if n_left < max(1, config.examples_per_task):
-        raise StudyError(
-            f"the task of index {task} has {n_left} training examples, {n_validation} more are "
-            "held out for validation",
-            expected=f"at least {max(1, config.examples_per_task)}",
-            where="[benchmark] examples_per_task",
-            next_step="lower examples_per_task or validation_fraction",
-        )
-    return config.examples_per_task or n_left, n_validation
-
-
 def draw_purpose(config: BenchmarkConfig, seed: int) -> tuple[int, ...]:
     """What the benchmark's own draws depend on; to be followed by what is drawn.
 
@@ -389,25 +364,3 @@ def own_draws(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
     if name == "rotated" and not benchmark.get("angles"):
         return ("angles",)
     return ()
-
-
-def random_bits(n: int, *purpose: int | str) -> NDArray[uint64]:
-    """Uniform 64-bit numbers, uint64 [n], that depend on `purpose` alone.
-
-    They are the same in every process and for every numpy: unlike the methods of its Generator,
-    a bit generator's raw stream is guaranteed not to change between releases.
-
-    Args:
-        n: how many.
-        purpose: seeds and words that name the draw.
-    """
-    import numpy as np
-
-    text = json.dumps(purpose, separators=(",", ":"))
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-    return np.random.PCG64(seed).random_raw(n)
-
-
-def random_order(n: int, *purpose: int | str) -> NDArray[int64]:
-    """A uniformly random permutation of 0..n-1, int64 [n]; see `random_bits`."""
-    return random_bits(n, *purpose).argsort(kind="stable")

@@ -163,6 +163,7 @@ def plan(
     from clsweep import cache
     from clsweep.binding import check_binding
     from clsweep.catalog import benchmark_sizes
+    from clsweep.data_notes import data_notes
     from clsweep.forecast import FinishedTrial, forecast
     from clsweep.inputs import inputs_of, with_values
     from clsweep.listings import plan_table, plan_text
@@ -191,6 +192,7 @@ def plan(
         lambda key: cache.exists(stage_folder, key),
         expected(loaded, records, {trial.trial_id for trial in finished}),
         with_values(inputs),
+        data_notes(loaded, root),
     )
     show(plan_table(planned))
     print()

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsweep.catalog import DATASETS, random_order
+from clsweep.catalog import DATASETS
+from clsweep.class_counts import digits_test_rows
 from clsweep.dataset_specs import (
     AS_STORED,
     DATASET_FILES,
@@ -116,10 +117,7 @@ def _digits() -> Dataset:
     bunch = load_digits()
     labels = bunch.target
     images = np.floor(bunch.images * (255 / 16) + 0.5).astype(np.uint8)[:, None]
-    is_test = np.zeros(len(labels), dtype=bool)
-    for label, n_test in enumerate(DATASETS["digits"].test_counts):
-        (rows,) = np.nonzero(labels == label)
-        is_test[rows[random_order(len(rows), "digits", label)[:n_test]]] = True
+    is_test = digits_test_rows(labels)
     return _dataset((images[~is_test], labels[~is_test]), (images[is_test], labels[is_test]), 10)
 
 

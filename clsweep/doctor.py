@@ -86,8 +86,11 @@ def _study(path: Path | None, root: Path | None) -> tuple[Study | None, list[Fin
 
 
 def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Finding]:
+    from clsweep.data_notes import data_notes
     from clsweep.dataset_specs import DATASET_FILES, DEFAULT_ROOT
 
+    for note in data_notes(study, root):
+        yield warn("data", note, "`docs/data.md`, or [benchmark] of the study")
     place = (root or DEFAULT_ROOT).expanduser()
     names = (study.benchmark.dataset, *getattr(study.benchmark, "target", ()))
     absent = [

@@ -93,6 +93,7 @@ def forecast(
     in_cache: Callable[[str], bool],
     grid: list[Configuration] | None = None,
     values: stages.Values = (),
+    about_data: Sequence[str] = (),
 ) -> Forecast:
     """What a run of the study would do.
 
@@ -103,6 +104,7 @@ def forecast(
         in_cache: whether a stage key has been computed.
         grid: the study's configurations, where a search adds to its own; see `search.expected`.
         values: fingerprints in the keys of stages, see `inputs.with_values`.
+        about_data: what is doubtful about the data, see `data_notes`.
     """
     grid = configurations(study) if grid is None else grid
     asked = {stages.trial_id(c, seed) for c in grid for seed in study.seeds}
@@ -124,7 +126,7 @@ def forecast(
         n_steps_all=_n_steps(everything.jobs, by_id, sizes),
         n_steps_missing=_n_steps(missing.jobs, by_id, sizes),
         seconds=_seconds(missing.jobs, by_id, sizes, rates) if rates else None,
-        notes=fairness_notes(study, grid),
+        notes=[*about_data, *fairness_notes(study, grid)],
         search=_search_text(study),
         told=task_identity_text(study.benchmark.scenario),
     )

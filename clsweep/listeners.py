@@ -126,7 +126,16 @@ class Audience(Listener):
         """Show what the listeners warn of, and keep it."""
         for one in self._listeners:
             while one.warnings:
-                self._warn(one.warnings.pop(0))
+                self.warn(one.warnings.pop(0))
+
+    def warn(self, sentence: str) -> None:
+        """Show a warning at once, and keep it.
+
+        Args:
+            sentence: what is doubtful, and what that means.
+        """
+        self.warnings.append(sentence)
+        self._show(sentence)
 
     def _each(self, tell: Callable[[Listener], None]) -> None:
         for one in list(self._listeners):
@@ -135,9 +144,5 @@ class Audience(Listener):
             except Exception as error:  # whoever watches a sweep must not end it
                 self._listeners.remove(one)
                 reason = f"{type(error).__name__}: {error}"
-                self._warn(f"{one.name} is told no more, and the run goes on: {reason}")
+                self.warn(f"{one.name} is told no more, and the run goes on: {reason}")
         self.collect()
-
-    def _warn(self, sentence: str) -> None:
-        self.warnings.append(sentence)
-        self._show(sentence)

@@ -23,7 +23,7 @@ class Summary(NamedTuple):
         wall_seconds: duration of the run.
         interrupted: whether Ctrl-C stopped it.
         terminated: whether SIGTERM stopped it.
-        warnings: sentences about damage that was set aside.
+        warnings: sentences about damage that was set aside, and about doubtful data.
         n_finetuned_trained: fine-tuned networks trained by this run.
         n_finetuned_reused: trials of this run that used one trained for another.
         n_stopped: trials of the study whose row says 'stopped'.

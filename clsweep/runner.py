@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep import attempts, cache, sight, stages, stopping
 from clsweep.callbacks import Callbacks
+from clsweep.data_notes import data_notes
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.folders import Place, place_of
 from clsweep.inputs import Inputs, inputs_of, values_of, with_values
@@ -85,6 +86,8 @@ def run(
             store.bind_inputs(inputs)
             driver = _Driver(study, store, stage_folder, retry_failed, progress, audience, inputs)
             has_work = bool(driver.plan.jobs)
+            for note in data_notes(study, root) if has_work else ():
+                audience.warn(note)
             context = _context(study, folder, stage_folder, root, inputs) if has_work else None
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, mo
 
 from clsweep.callback_settings import CallbacksConfig
 from clsweep.catalog import AnyBenchmark, BenchmarkConfig, benchmark_sizes
+from clsweep.class_counts import class_notes
 from clsweep.configurations import (
     Configuration,
     check_configurations,
@@ -259,6 +260,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         sizes = benchmark_sizes(study.benchmark, data_root)
         check_image(study.net, benchmark_shape(study.benchmark, data_root))
         weights_file(study.net, data_root)
+        class_notes(study.benchmark, data_root, study.seeds)
     except StudyError as error:
         raise _in_file(error, where) from None
     _check_classes(study.benchmark, [size.n_classes for size in sizes], where)

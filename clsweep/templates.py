@@ -66,7 +66,11 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
             "benchmark",
             config,
             config.__doc__ or "",
-            {"name": benchmark, "scenario": _scenario(benchmark, methods)},
+            {
+                "name": benchmark,
+                "scenario": _scenario(benchmark, methods),
+                "split": "stratified",  # leaves no class without a validation example
+            },
         ),
         _section("net", NetConfig, "The network.", {}, NetConfig().used_keys),
         _section(

@@ -181,7 +181,7 @@ def test_validation_is_the_ceiling_of_the_written_fraction(fraction, n_validatio
     config = PermutedBenchmark(validation_fraction=fraction)
     assert benchmark_sizes(config, None)[0].n_validation == n_validation
     # 0.07 * 100 is more than 7 in binary.
-    assert catalog.split_sizes(SplitBenchmark(validation_fraction=0.07), 100, 0) == (93, 7)
+    assert catalog.split_sizes(SplitBenchmark(validation_fraction=0.07), [100], 0) == (93, 7)
 
 
 @pytest.mark.parametrize(

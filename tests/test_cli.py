@@ -210,7 +210,8 @@ def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None
     ran = cli("init", "--methods", " si , joint ")
     written = parse_study(ran.out)
     minimal = parse_study(
-        'name = "study"\n[benchmark]\nname = "split"\n[[methods]]\nname = "si"\n'
+        'name = "study"\n[benchmark]\nname = "split"\nsplit = "stratified"\n'
+        '[[methods]]\nname = "si"\n'
         'c = { low = 1e-3, high = 1e5, n = 7 }\nform = "proximal"\n'
         '[[methods]]\nname = "joint"\n[training]\nepochs = 10\n'
     )
