@@ -10,12 +10,12 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.errors import StudyError
-from clsweep.pictures import ENDINGS, UNREAD_ENDINGS, Picture, picture
+from clsweep.fingerprints import remembered
+from clsweep.pictures import DECODING, ENDINGS, UNREAD_ENDINGS, Picture, picture
 from clsweep.wording import counted
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["FolderListing", "FolderSurvey", "Framing", "folder_listing", "framed
 _LAYOUT = "train/CLASS/*.png and test/CLASS/*.png (or another image format)"
 # Of a name, and of what may be shown of many: an error has room for 1,500 characters.
 _ROOM = 1100
+# Raised when a survey says something else, so that none is remembered.
+_VERSION = 1
 # Fewer than this many of the 256 levels are used by images of more than 8 bits: they are dark.
 _DARK = 32
 _FEW = 3
@@ -203,19 +205,21 @@ def survey(path: Path, framing: Framing = _AS_STORED) -> FolderSurvey:
             size; or none that differ.
     """
     listing = folder_listing(path)
-    return _survey(path, framing, listing, _stamp(listing))
-
-
-def _stamp(listing: FolderListing) -> str:
-    """By which a change of the files is noticed without reading them."""
     files = [file for part in (listing.train, listing.test) for label in part for file in label]
-    stats = [file.stat() for file in files if file.exists()]
-    rows = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
-    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def compute() -> list[Any]:
+        return list(_surveyed(path, framing, listing))
+
+    try:
+        key = f"survey {path.resolve()} {framing.resize} {framing.crop}"
+        found = remembered(key, files, compute, [_VERSION, DECODING])
+    except FileNotFoundError:  # a link to nowhere, which is named with all else that is wrong
+        found = compute()
+    shape, notes, shows_nothing = found
+    return FolderSurvey(tuple(shape), tuple(notes), shows_nothing)
 
 
-@lru_cache(maxsize=16)
-def _survey(path: Path, framing: Framing, listing: FolderListing, stamp: str) -> FolderSurvey:
+def _surveyed(path: Path, framing: Framing, listing: FolderListing) -> FolderSurvey:
     facts: list[_Facts] = []
     known: dict[tuple[int, int], _Facts] = {}  # of one file under several names
     reasons: dict[str, list[Path]] = defaultdict(list)

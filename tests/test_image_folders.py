@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torchvision.transforms.functional as reference
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
+from clsweep import fingerprints, image_folders
 from clsweep.catalog import SplitBenchmark, benchmark_sizes
 from clsweep.dataset_specs import AS_STORED, dataset_spec
 from clsweep.datasets import load
@@ -221,3 +223,27 @@ def test_resizing_alone_may_leave_sizes_unequal(folder: Path) -> None:
 def test_framing_that_means_nothing(values: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         SplitBenchmark(**values)
+
+
+def test_a_link_to_nowhere_is_named(folder: Path) -> None:
+    (folder / "train/cat/7.png").symlink_to(folder / "gone.png")
+    (folder / "test/dog/8.png").write_bytes(b"")
+    text = message(folder)
+    assert text.startswith("2 images of the folder cannot be used")
+    assert "train/cat/7.png" in text
+    assert "test/dog/8.png" in text
+
+
+def test_a_survey_is_remembered_for_the_next_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for file in [*folder.rglob("*.png")]:
+        os.utime(file, (1e9, 1e9))  # settled
+    first = survey(folder)
+    monkeypatch.setattr(fingerprints, "_KNOWN", {})
+    monkeypatch.setattr(image_folders, "picture", None)  # nothing is decoded again
+    assert survey(folder) == first
+    monkeypatch.undo()
+    put(folder / "test/cat/0.png", noise(1))
+    assert survey(folder) != first
