@@ -349,7 +349,7 @@ class TestOldFolders:
         assert cli("plan", pets, *from_data("a")).code == 0
         first = run(cli, pets, *from_data("a"))
         assert first.code == 0
-        assert first.err.count("warning: ") == 1
+        assert first.err.count("warning: an earlier") == 1
         assert "did not record from what" in first.err
         assert "data folder:pets = " in first.err
         assert "warning" not in run(cli, pets, *from_data("a")).err
