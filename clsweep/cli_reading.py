@@ -11,6 +11,8 @@ import typer
 
 from clsweep.errors import StudyError
 from clsweep.folders import RemotePath, place_of
+from clsweep.printable import printable
+from clsweep.wording import command
 
 __all__ = ["COMMANDS", "show"]
 
@@ -151,7 +153,7 @@ def init(
         print(text, end="")
         return
     write_new(out, text)
-    print(f"wrote {out}; next: clsweep plan {out}")
+    print(f"wrote {printable(str(out))}; next: {command('clsweep plan', out)}")
 
 
 def schema() -> None:

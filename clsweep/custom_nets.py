@@ -12,6 +12,7 @@ from clsweep.bodies import Shape
 from clsweep.catalog import Heads
 from clsweep.draws import seeded_globally
 from clsweep.errors import StudyError
+from clsweep.interrupts import contained
 from clsweep.modules import Origin, Parts, module_parts
 
 __all__ = ["custom_parts"]
@@ -43,7 +44,8 @@ def _imported(path: str) -> Callable[[Shape, int], nn.Module]:
             f"'{path}' is no import path", expected="package.module:factory", where=where
         )
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        with contained():
+            found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # importing runs the user's code
         kind = (
             "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
@@ -74,7 +76,8 @@ def _made(
     """The factory's module; its own use of torch's global generator is seeded and contained."""
     with seeded_globally(rng):
         try:
-            module = factory(input_shape, heads.n_outputs)
+            with contained():
+                module = factory(input_shape, heads.n_outputs)
         except Exception as error:
             raise StudyError(
                 f"'{path}' raised {type(error).__name__}: {error}",

@@ -19,6 +19,7 @@ from clsweep.connection import before_ray
 from clsweep.errors import ClsweepError
 from clsweep.findings import Finding, found_by, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
+from clsweep.wording import command
 
 if TYPE_CHECKING:
     from clsweep.study import Study
@@ -81,7 +82,8 @@ def _study(path: Path | None, root: Path | None) -> tuple[Study | None, list[Fin
         study = load_study(path, root)
     except ClsweepError as error:
         lines = [line.strip() for line in str(error).splitlines()]
-        return None, [wrong("study", "; ".join(lines), f"`clsweep plan {path}` once it is mended")]
+        mend = f"`{command('clsweep plan', path)}` once it is mended"
+        return None, [wrong("study", "; ".join(lines), mend)]
     return study, found_by("study", partial(_about_study, study, path, root))
 
 

@@ -9,6 +9,7 @@ import torch
 from clsweep import worker
 from clsweep.errors import RunnerError
 from clsweep.schedule import Schedule
+from clsweep.stages import Job
 
 __all__ = ["run_inline"]
 
@@ -21,7 +22,8 @@ def run_inline(schedule: Schedule, context: worker.Context) -> None:
         context: what all jobs share; its device is decided here.
 
     Raises:
-        RunnerError: a GPU is asked for and there is none.
+        RunnerError: a GPU is asked for and there is none, or the accelerator failed in a way
+            that this process cannot recover from.
     """
     wanted = context.study.resources.device
     has_gpu = torch.cuda.is_available()
@@ -34,4 +36,21 @@ def run_inline(schedule: Schedule, context: worker.Context) -> None:
     context = replace(context, device="cuda" if has_gpu and wanted != "cpu" else "cpu")
     worker.probe(context)
     while (job := schedule.next()) is not None:  # what runs here has ended when the next is asked
-        schedule.done(job, worker.execute(context, job))
+        outcome = worker.execute(context, job)
+        if outcome.status == "broken":
+            schedule.requeue(job)  # its start counts: a job that always does this must not block
+            raise _broken(context, job, outcome)
+        if outcome.status == "doubtful":  # there is no other process
+            outcome = outcome._replace(status="failed")
+        schedule.done(job, outcome)
+
+
+def _broken(context: worker.Context, job: Job, outcome: worker.Outcome) -> RunnerError:
+    return RunnerError(
+        f"the accelerator failed, and with it this process: {outcome.message}",
+        where=f"{job.label}, seed {job.seed} ({job.kind})",
+        next_step="give the same command again: everything committed is kept, this job comes last "
+        f"then, and is a failed row after [resources] max_attempts = "
+        f"{context.study.resources.max_attempts} such starts; without --inline, Ray goes on in "
+        "another process by itself",
+    )

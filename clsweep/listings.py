@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -11,9 +10,10 @@ from rich.text import Text
 
 from clsweep.catalog import BENCHMARKS, DATASETS
 from clsweep.declarations import knob_keys
-from clsweep.folders import Place, RemotePath
+from clsweep.folders import Place
 from clsweep.methods import METHODS
-from clsweep.wording import counted, duration
+from clsweep.printable import printable
+from clsweep.wording import command, counted, duration
 
 if TYPE_CHECKING:
     from clsweep.forecast import Forecast
@@ -90,9 +90,10 @@ def plan_text(plan: Forecast, n_seeds: int, out: Place) -> str:
     ]
     if plan.n_finetuned:
         stages.append(counted(plan.n_finetuned, "fine-tuned network"))
+    at = printable(str(out))
     lines = [
         f"{counted(n_configurations, 'configuration')} × {counted(n_seeds, 'seed')} = "
-        f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {out}{bad}, {n_missing} to do",
+        f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {at}{bad}, {n_missing} to do",
         f"source stages to compute: {', '.join(stages)}; {plan.n_cached} in the cache",
         f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
     ]
@@ -147,9 +148,9 @@ def summary_text(summary: Summary, study: Path, folder: Place) -> str:
         trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
         lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
     if s.interrupted or s.terminated:
-        lines.append(f"stopped early; the rest: the same command again, for {study}")
-    named = quote(str(folder)) if isinstance(folder, RemotePath) else folder  # it may hold a '&'
-    lines.append(f"clsweep report {named}")
+        name = printable(str(study))
+        lines.append(f"stopped early; the rest: the same command again, for {name}")
+    lines.append(command("clsweep report", folder))
     return "\n".join(lines)
 
 

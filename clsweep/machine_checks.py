@@ -16,6 +16,7 @@ from clsweep.errors import StoreError
 from clsweep.findings import Finding, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
 from clsweep.storage_probe import check_store, nearest_folder, storage_complaint
+from clsweep.wording import command
 
 __all__ = [
     "data",
@@ -178,7 +179,7 @@ def _token_file(path: Path, mode: str, in_environment: bool) -> Iterator[Finding
             if hidden
             else "others on this machine can use your clusters, which is to run code as you"
         )
-        yield (warn if hidden else wrong)("token", text, f"`chmod 600 {path}`")
+        yield (warn if hidden else wrong)("token", text, f"`{command('chmod 600', path)}`")
     else:
         yield ok("token", f"{path} has mode {bits:04o}")
 

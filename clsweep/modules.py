@@ -19,6 +19,7 @@ from clsweep.bodies import Shape
 from clsweep.catalog import Heads
 from clsweep.draws import generator
 from clsweep.errors import StudyError
+from clsweep.interrupts import contained
 from clsweep.norms import has_statistics, is_statistic, statistic_names
 from clsweep.trees import Params
 
@@ -157,7 +158,7 @@ def _probe(module: nn.Module, origin: Origin, input_shape: Shape, heads: Heads) 
     x = torch.rand(2, *input_shape, generator=generator(0, "probe-input"))
     before = {name: value.clone() for name, value in module.named_buffers()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contained():
             first, second = module.train()(x), module(x)
     except Exception as error:  # a forward pass runs the user's code
         raise StudyError(

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from ray.tune.search import Searcher
 
 from clsweep import worker
 from clsweep.actor_losses import in_one_line, losses_told
+from clsweep.breakage import BrokenProcess
 from clsweep.connection import connected
 from clsweep.errors import ClsweepError
 from clsweep.losses import Committed, Losses
@@ -42,6 +44,7 @@ from clsweep.schedule import Schedule
 from clsweep.settings import Resources
 from clsweep.stages import Job
 from clsweep.trial_order import NewestFirst
+from clsweep.wording import counted
 
 __all__ = ["run_on_ray"]
 
@@ -56,6 +59,8 @@ logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITIC
 _SEGMENT = 2000
 # How long what Ray said of its nodes is taken for true, in seconds.
 _NODES_SECONDS = 1.0
+# How long a worker that is broken has to end in order.
+_SECONDS_TO_END = 10.0
 
 
 def run_on_ray(
@@ -188,7 +193,13 @@ def _run_job(config: dict[str, Any], context: worker.Context, execute: Execute) 
     fields = dict(config["job"])
     job = Job(**{**fields, "needs": tuple(fields["needs"])})
     share = config["place"]["request"].get("gpu", 0.0)
-    return {"outcome": list(execute(_as_given(context, share), job))}
+    outcome = execute(_as_given(context, share), job)
+    if outcome.status in ("broken", "doubtful"):
+        # Tune gives a worker whose trial raised no other trial. It asks it to end, which what is
+        # broken may never do.
+        threading.Timer(_SECONDS_TO_END, os._exit, [1]).start()
+        raise BrokenProcess(outcome.message)
+    return {"outcome": list(outcome)}
 
 
 def _as_given(context: worker.Context, gpu_share: float) -> worker.Context:
@@ -294,12 +305,18 @@ class _ScheduleSearcher(Searcher):
     def lost(self, job: Job) -> None:
         """Have a job tried again, or ended with the reason for the last loss."""
         cause, self._cause = self._cause, None
+        reason = getattr(cause, "cause", cause)  # Ray wraps what a job raised
         n = self.losses.max_attempts
         if isinstance(cause, OutOfMemoryError):
-            outcome = worker.Outcome("oom", f"Ray's memory monitor ended the worker {n} times")
+            message = f"Ray's memory monitor ended the worker {counted(n, 'time')}"
+        elif isinstance(reason, BrokenProcess):
+            places = counted(n, "process", "processes")
+            message = f"failed in {places}; the last time: {reason}"
         else:
             said = f"; the last time: {in_one_line(cause)}" if cause else ""
-            outcome = worker.Outcome("failed", f"the worker process died {n} times{said}")
+            message = f"the worker process died {counted(n, 'time')}{said}"
+        status = "oom" if isinstance(cause, OutOfMemoryError) else "failed"
+        outcome = worker.Outcome(status, message)
         self.losses.lost(job, outcome)
 
     def __getstate__(self) -> dict[str, Any]:

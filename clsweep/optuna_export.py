@@ -9,7 +9,9 @@ file is a copy to look at: no run of clsweep reads it.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -62,9 +64,38 @@ def export_optuna(directory: Place, file: Path) -> dict[str, int]:
     table = store.study_table()
     seeds = table.get("seeds") or sorted({record["trial"]["seed"] for record in records})
     try:
-        return _written(file, str(table.get("name", directory.name)), records, seeds)
+        file.touch(exist_ok=False)  # says what is wrong with the place, which SQLite does not
     except OSError as error:
-        raise StoreError(f"{file} cannot be written: {error.strerror or error}") from None
+        raise _refused(file, str(error.strerror or error)) from error
+    try:
+        return _written(file, str(table.get("name", directory.name)), records, seeds)
+    except Exception as error:
+        reason = _reason_of_storage(error)
+        if reason is None:
+            raise
+        with contextlib.suppress(OSError):  # half a file would only be in the way
+            file.unlink()
+        raise _refused(file, reason) from error
+
+
+def _reason_of_storage(error: Exception) -> str | None:
+    """What a disk, or what lies above it, says; None of an error of another kind."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if isinstance(error, OSError):
+        return str(error.strerror or error)
+    if isinstance(error, StorageInternalError | SQLAlchemyError):
+        return str(getattr(error, "orig", None) or error)  # what SQLite has said
+    return None
+
+
+def _refused(file: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"the export cannot be written: {reason}",
+        expected="a new file in a folder that exists, on a disk with free space",
+        where=str(file),
+    )
 
 
 def _written(
@@ -73,7 +104,6 @@ def _written(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    file.touch(exist_ok=False)  # says what is wrong with the place, which SQLite does not
     storage = _storage(file)
     by_label: dict[str, dict[str, dict[int, Record]]] = {}
     for record in records:
@@ -100,7 +130,11 @@ def _storage(file: Path) -> optuna.storages.BaseStorage:
     from optuna import storages
 
     if file.suffix in _SQLITE:
-        return storages.RDBStorage(f"sqlite:///{file}")
+        # Not by its URL: versions of SQLAlchemy read '?', '#' and '%' in one differently, and
+        # Optuna fills in what stands in braces.
+        path = str(file.absolute())
+        creator = {"creator": lambda: sqlite3.connect(path)}
+        return storages.RDBStorage("sqlite:///export.db", engine_kwargs=creator)
     from optuna.storages.journal import JournalFileBackend
 
     return storages.JournalStorage(JournalFileBackend(str(file)))

@@ -1,8 +1,36 @@
-"""Numbers in sentences."""
+"""Numbers and commands in sentences."""
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration"]
+import os
+import shlex
+
+from clsweep.printable import is_printable
+
+__all__ = ["command", "counted", "duration"]
+
+
+def command(program: str, *words: object) -> str:
+    """A command as a shell takes it, to be copied from a terminal.
+
+    Args:
+        program: what stands before the words, such as 'clsweep report'; taken as it is.
+        words: paths, names; a URI without its credentials.
+    """
+    return " ".join([program, *(_quoted(str(word)) for word in words)])
+
+
+def _quoted(word: str) -> str:
+    if word.startswith("-"):
+        word = f"./{word}"  # a file of such a name, not an option
+    if is_printable(word):
+        return shlex.quote(word)
+    # As bash, zsh and ksh spell what would drive a terminal, bytes that are no text included.
+    spelt = "".join(
+        char if is_printable(char) else "".join(f"\\x{b:02x}" for b in os.fsencode(char))
+        for char in word.replace("\\", "\\\\").replace("'", "\\'")
+    )
+    return f"$'{spelt}'"
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

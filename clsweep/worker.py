@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from clsweep import attempts, benchmarks, binding, cache, methods, nets, sight, stage_files, store
+from clsweep.breakage import breaks_process, device_fails, is_out_of_memory, reraise_signal
 from clsweep.configurations import configuration_asked, examples
 from clsweep.devices import device_name, no_gpu, peak_memory_bytes, prepare
 from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
@@ -90,7 +91,9 @@ class Outcome(NamedTuple):
 
     Attributes:
         status: of `schema.STATUSES`; 'crowded' for a job that is to be tried again with a GPU to
-            itself; 'abort' where the run cannot go on.
+            itself; 'broken' where this process must do no further job, and another has to try;
+            'doubtful' for a stage that may succeed in another process; 'abort' where the run
+            cannot go on.
         message: what went wrong, for people.
         average_accuracy: mean validation accuracy over all tasks at the end, NaN for stages.
         wall_seconds: time spent computing.
@@ -111,13 +114,12 @@ def execute(context: Context, job: Job) -> Outcome:
     """
     if context.device == "cuda" and not torch.cuda.is_available():
         return Outcome("abort", str(no_gpu()))
-    prepare(context.device, context.n_threads, context.memory_fraction)
     if blind := sight.blindness(context.token, context.out, context.stages):
         return Outcome("abort", blind)
     began = time.perf_counter()
-    status, message = "failed", ""
     try:
         attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
+        prepare(context.device, context.n_threads, context.memory_fraction)
         if job.kind == "trial":
             return _run_trial(context, job)
         _STAGES[job.kind](context, job)
@@ -125,34 +127,43 @@ def execute(context: Context, job: Job) -> Outcome:
         return Outcome("ok", wall_seconds=time.perf_counter() - began)
     except (CacheError, StoreError) as error:
         return Outcome("abort", _reason(context, error))
-    except Diverged as error:
-        status, message = "diverged", str(error)
-    except torch.OutOfMemoryError as error:
-        may_get_more = context.memory_fraction < 1 and context.study.resources.oom_retry
-        status = "crowded" if context.device == "cuda" and may_get_more else "oom"
-        message = f"out of memory: {error}"
-    except MemoryError as error:
-        status, message = "oom", f"out of memory: {error}"
-    except ClsweepError as error:
-        message = str(error)
-    except Exception as error:  # a row with its message; the other trials go on
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        at = f"{Path(place.filename).name}, line {place.lineno}"
-        message = f"{type(error).__name__}: {error} ({at})"
-    message = without_secrets(message)
+    except BaseException as error:  # a row with its message; the other trials go on
+        reraise_signal(error)
+        status, message = _failure(context, job, error)
     if status in ("oom", "crowded"):
         _release()
+    if status != "broken" and device_fails(context.device):
+        status = "broken"
     seconds = time.perf_counter() - began
     try:
         if status == "crowded":
             attempts.forgive(context.out, job.key, context.run)
-        elif job.kind == "trial":
+        elif status != "broken":  # such a start counts, as that of a process that died does
             _commit_failure(context, job, status, message, seconds)
-        else:
-            attempts.forget(context.out, job.key)
     except StoreError as error:
         return Outcome("abort", str(error))
     return Outcome(status, message, wall_seconds=seconds)
+
+
+def _failure(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
+    """(status, message) of a job that raised."""
+    if isinstance(error, Diverged):
+        return "diverged", without_secrets(str(error))
+    if is_out_of_memory(error):
+        may_get_more = context.memory_fraction < 1 and context.study.resources.oom_retry
+        status = "crowded" if context.device == "cuda" and may_get_more else "oom"
+        return status, without_secrets(f"out of memory: {error}")
+    is_expected = isinstance(error, ClsweepError)
+    message = without_secrets(str(error) if is_expected else _with_place(error))
+    if breaks_process(error):
+        return "broken", message
+    return "failed" if job.kind == "trial" or is_expected else "doubtful", message
+
+
+def _with_place(error: BaseException) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    at = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{type(error).__name__}: {error} ({at})"
 
 
 def _reason(context: Context, error: ClsweepError) -> str:
@@ -394,6 +405,9 @@ def _learnt(
 
 
 def _commit_failure(context: Context, job: Job, status: str, message: str, seconds: float) -> None:
+    if job.kind != "trial":  # its outcome is that of the trials that need it
+        attempts.forget(context.out, job.key)
+        return
     configuration = _configuration(context, job)
     record = record_of(
         configuration,

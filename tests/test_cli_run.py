@@ -302,3 +302,16 @@ def test_the_address_of_a_dashboard_is_no_cluster(
 
 def test_report_of_no_folder(cli: CommandLine) -> None:
     cli("report", "nowhere").is_mistake("there is no folder nowhere", "clsweep run STUDY.toml")
+
+
+def test_the_command_that_comes_next_is_quoted(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = runner.Summary(1, 1, 1, 0, 0, 0, 1, 0, 0.0, 1.0, True, False, ())
+    monkeypatch.setattr(runner, "run", lambda study, **_: summary)
+    tiny_study(tmp_path).rename(tmp_path / "my\tstudy.toml")
+    ran = cli("run", "my\tstudy.toml", "--out", "my results; rm -rf $HOME")
+    assert "\nclsweep report 'my results; rm -rf $HOME'\n" in ran.out
+    assert "for my\tstudy.toml" in ran.out
+    ran = cli("init", "--out", tmp_path / "it's mine.toml")
+    assert f"""next: clsweep plan '{tmp_path}/it'"'"'s mine.toml'""" in ran.out

@@ -99,6 +99,7 @@ def test_a_share_of_the_gpu_is_a_share_of_its_memory(
     committed = []
     monkeypatch.setattr(worker, "_run_trial", run_trial)
     monkeypatch.setattr(worker, "_commit_failure", lambda *given: committed.append(given[2:4]))
+    monkeypatch.setattr(worker, "device_fails", lambda device: False)
     context = context_of("oom_retry = false", tmp_path)
     context = replace(context, device=device, memory_fraction=fraction)
     assert worker.execute(context, TRIAL).status == "oom"
@@ -125,6 +126,7 @@ def test_out_of_memory_on_a_share_is_no_end(
     committed = []
     monkeypatch.setattr(worker, "_run_trial", run_trial)
     monkeypatch.setattr(worker, "_commit_failure", lambda *given: committed.append(given[2]))
+    monkeypatch.setattr(worker, "device_fails", lambda device: False)
     context = replace(context_of("", tmp_path), device=device, memory_fraction=fraction)
     assert worker.execute(context, TRIAL).status == status
     is_end = status == "oom"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy.exc
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -114,3 +116,45 @@ def test_mistakes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert ran.code == 0
     assert ran.err == ""
     assert "searched: EWC: 11 trials" in ran.out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "what?.db",
+        "50%.db",
+        "a%20b.db",
+        "c#.sqlite",
+        "two words.db",
+        "größe.db",
+        "{x}.db",
+        "a\nb.db",
+    ]
+    + [":memory:.db", "?mode=ro.log", "50%#{x} ü.journal"],
+)
+def test_a_file_of_any_name_is_written_where_it_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    odd, plain = tmp_path / "in a %23?#{folder}", tmp_path / f"plain{Path(name).suffix}"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    written = export_optuna(folder, Path(name))
+    assert [path.name for path in odd.iterdir()] == [name]
+    shutil.copy(odd / name, plain)
+    is_journal = name.endswith((".log", ".journal"))
+    storage = (
+        JournalStorage(JournalFileBackend(str(plain))) if is_journal else f"sqlite:///{plain}"
+    )
+    assert sorted(optuna.get_all_study_names(storage)) == sorted(written)
+
+
+def test_a_disk_that_refuses_the_export_is_one_message(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr(optuna, "create_study", refused)
+    with pytest.raises(StoreError, match=r"cannot be written: disk I/O error(?s:.*)where: .*x.db"):
+        export_optuna(folder, tmp_path / "x.db")
+    assert not (tmp_path / "x.db").exists(), "half a file is taken away"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .studies import accuracy_bytes, clsweep, clsweep_apart, trials, write_study
+from .faults import importing
+from .studies import accuracy_bytes, clsweep, clsweep_apart, committed, trials, write_study
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +117,12 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
 
 
 NET = """\
+import pathlib
+
 import torch
+
+DEEDS = pathlib.Path(__file__).parent
+broken = False
 
 
 class Moody(torch.nn.Module):
@@ -124,7 +133,10 @@ class Moody(torch.nn.Module):
 
     def forward(self, x):
         if x.shape[0] == 7 and torch.is_grad_enabled():
-            raise ValueError("seven is too many")
+            # Not in this file, which is part of what a study's network is.
+            exec(compile((DEEDS / "deed").read_text(), __file__, "exec"), globals())
+        if broken:
+            raise RuntimeError("CUDA error: device-side assert triggered")
         return self.readout(torch.relu(self.body(x.flatten(1))))
 
 
@@ -134,32 +146,182 @@ def build(input_shape, n_outputs):
 """
 
 
-def test_a_trial_that_raises_is_a_row_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "moody.py").write_text(NET)
+SEVENS = '[[methods]]\nname = "joint"\nlabel = "sevens"\ntraining = { batch_size = 7 }\n\n'
+OTHERS = """\
+[[methods]]
+name = "finetune"
+
+[[methods]]
+name = "ewc"
+form = "proximal"
+lam = [1, 2]
+"""
+# As on a device: what ran when it failed, and everything that comes later in the same process.
+BREAK = "broken = True"
+BREAK_ONCE = """if not (DEEDS / "done").exists():
+    (DEEDS / "done").touch()
+    broken = True
+"""
+
+
+def moody_study(folder: Path, deed: str, methods: str = SEVENS + OTHERS) -> Path:
+    """Three usual trials, and one, 'sevens', that does a deed in each of its steps."""
+    (folder / "moody.py").write_text(NET)
+    (folder / "deed").write_text(deed)
+    text = write_study(folder, seeds=1).read_text().split("[[methods]]")[0]
+    net = 'name = "custom"\nfactory = "moody:build"'
+    (folder / "study.toml").write_text(text.replace("hidden = [16]", net) + methods)
+    return folder / "study.toml"
+
+
+@pytest.fixture
+def new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Forget what the users' module has done, as a new process would."""
     monkeypatch.syspath_prepend(tmp_path)
-    text = write_study(tmp_path, seeds=1).read_text()
-    text = text.replace("hidden = [16]", 'name = "custom"\nfactory = "moody:build"')
-    text = text.split("[[methods]]")[0] + (
-        '[[methods]]\nname = "finetune"\n\n'
-        '[[methods]]\nname = "finetune"\nlabel = "sevens"\ntraining = { batch_size = 7 }\n\n'
-        '[[methods]]\nname = "ewc"\nform = "proximal"\n'
-    )
-    study, out = tmp_path / "study.toml", tmp_path / "out"
-    study.write_text(text)
+    monkeypatch.delitem(sys.modules, "moody", raising=False)
+    return lambda: sys.modules.pop("moody") and None
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The accuracies of the study whose network is never moody."""
+    folder = tmp_path_factory.mktemp("healthy")
+    study = moody_study(folder, "pass")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.delitem(sys.modules, "moody", raising=False)
+        clsweep("run", study, "--inline", "--out", folder / "out")
+    return accuracy_bytes(folder / "out")
+
+
+def failed_row(out: Path) -> dict[str, object]:
+    """The one row that is not ok."""
+    (row,) = [row for row in trials(out).values() if row["status"] != "ok"]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ('raise ValueError("seven is too many")', "seven is too many"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise SystemExit", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+    ],
+)
+def test_a_trial_that_raises_is_a_row_and_the_others_go_on(
+    tmp_path: Path, new_process: object, deed: str, reason: str
+) -> None:
+    study, out = moody_study(tmp_path, deed), tmp_path / "out"
     command = ("run", study, "--inline", "--out", out)
     printed = clsweep(*command, expect=1)
     assert "not ok: 1 failed" in printed
-    rows = trials(out).values()
-    (failed,) = [row for row in rows if row["status"] == "failed"]
-    assert failed["label"] == "sevens"
-    assert "seven is too many" in str(failed["message"])
+    failed = failed_row(out)
+    assert (failed["label"], failed["status"]) == ("sevens", "failed")
+    assert reason in str(failed["message"])
     assert "moody.py" in str(failed["message"])
-    assert [row["status"] for row in rows].count("ok") == 2
+    assert len(trials(out)) == 4
     assert "0 by this run" in clsweep(*command, expect=1)
     again = clsweep(*command, "--retry-failed", expect=1)
     assert "1 by this run" in again
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_memory_that_a_library_misses_is_a_row_that_says_so(
+    tmp_path: Path, new_process: object, error: str
+) -> None:
+    study, out = moody_study(tmp_path, f'raise RuntimeError("{error}")'), tmp_path / "out"
+    printed = clsweep("run", study, "--inline", "--out", out, expect=1)
+    assert "not ok: 1 out of memory" in printed
+    row = failed_row(out)
+    assert (row["label"], row["status"]) == ("sevens", "oom")
+
+
+def test_in_one_process_a_broken_accelerator_ends_the_run_and_the_same_command_goes_on(
+    tmp_path: Path, new_process: Callable[[], None], healthy: bytes
+) -> None:
+    study, out = moody_study(tmp_path, BREAK_ONCE), tmp_path / "out"
+    command = ("run", study, "--inline", "--out", out)
+    printed = clsweep(*command, expect=2)
+    assert printed.count("\nerror: ") == 1
+    assert "device-side assert" in printed
+    assert "give the same command again" in printed
+    new_process()
+    assert "4 of 4 trials done" in clsweep(*command)
+    assert accuracy_bytes(out) == healthy
+
+
+def test_in_one_process_a_job_that_always_breaks_it_is_a_row_in_the_end(
+    tmp_path: Path, new_process: Callable[[], None]
+) -> None:
+    study, out = moody_study(tmp_path, BREAK), tmp_path / "out"
+    command = ("run", study, "--inline", "--out", out)
+    n_ok = []
+    for _ in range(3):
+        clsweep(*command, expect=2)
+        n_ok.append(len(committed(out) if not (out / "trials.parquet").exists() else trials(out)))
+        new_process()
+    assert n_ok[1:] == [3, 3], "what broke the process comes last"
+    assert "not ok: 1 failed" in clsweep(*command, expect=1)
+    row = failed_row(out)
+    assert row["label"] == "sevens"
+    assert "started 3 times" in str(row["message"])
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_on_ray_a_broken_process_takes_no_other_job_along(tmp_path: Path, healthy: bytes) -> None:
+    study, out = moody_study(tmp_path, BREAK_ONCE), tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": importing(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = ("run", study, "--workers", "1", "--out", out)
+    printed = clsweep_apart(*command, cwd=tmp_path, env=environment)
+    assert "4 of 4 trials done" in printed
+    assert (tmp_path / "done").exists()
+    assert accuracy_bytes(out) == healthy
+    attempts = {row["label"]: row["attempts"] for row in trials(out).values()}
+    assert attempts == {"sevens": 2, "fine-tuning": 1, "EWC": 1}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_on_ray_a_job_that_always_breaks_its_process_is_one_row(tmp_path: Path) -> None:
+    study, out = moody_study(tmp_path, BREAK), tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": importing(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = ("run", study, "--workers", "2", "--out", out)
+    printed = clsweep_apart(*command, cwd=tmp_path, env=environment, expect=1)
+    assert "not ok: 1 failed" in printed
+    row = failed_row(out)
+    assert (row["label"], row["attempts"]) == ("sevens", 3)
+    assert "failed in 3 processes; the last time: RuntimeError: CUDA error" in str(row["message"])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_on_ray_a_stage_that_failed_in_one_process_is_tried_in_another(tmp_path: Path) -> None:
+    """The first process fails at everything, in words that nobody knows."""
+    deed = """import os
+pid = DEEDS / "pid"
+if not pid.exists():
+    pid.write_text(str(os.getpid()))
+if pid.read_text() == str(os.getpid()):
+    raise ValueError("odd")
+"""
+    methods = OTHERS.replace('"finetune"', '"finetune"\ntraining = { batch_size = 7 }')
+    study = moody_study(tmp_path, deed, methods + "training = { batch_size = 7 }\n")
+    environment = {**os.environ, "PYTHONPATH": importing(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = ("run", study, "--workers", "1", "--out", tmp_path / "out")
+    printed = clsweep_apart(*command, cwd=tmp_path, env=environment)
+    assert "3 of 3 trials done" in printed
+    assert (tmp_path / "pid").exists()
 
 
 def test_a_trial_that_diverges_is_a_row(tmp_path: Path) -> None:
