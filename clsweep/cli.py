@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from clsweep.cli_reading import COMMANDS, show
 from clsweep.cli_watching import WATCHING
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.folders import Place, place_of
+from clsweep.streams import excuse_lost_output, guarded_streams, lost_output, output_refused
 
 if TYPE_CHECKING:
     from clsweep.runner import Summary
@@ -57,20 +59,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after the program's name; those of the process if None.
     """
+    with guarded_streams():
+        try:
+            code = _code_of(arguments)
+        except OSError:
+            if lost_output() is None:
+                raise
+            code = 2
+        lost = lost_output()
+        if isinstance(lost, BrokenPipeError):
+            # Whoever read the output has had enough; what a shell says of other programs then.
+            return 128 + signal.SIGPIPE
+        if lost is not None:
+            print(f"error: {output_refused(lost)}", file=sys.stderr)
+            return 2
+        return code
+
+
+def _code_of(arguments: Sequence[str] | None) -> int:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="clsweep")
     except ClsweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FileNotFoundError:
+        if _has_folder():
+            raise
+        print(
+            "error: the current folder does not exist any more\n"
+            "  next: `cd` to one that does, and give the command again there",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Whoever read the output has closed it; Python would complain again while exiting.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @app.callback(invoke_without_command=True)
@@ -147,7 +180,10 @@ def run(
         )
         for warning in summary.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        print(summary_text(summary, study, folder))
+        with contextlib.suppress(OSError):  # the trials are done, whoever hears of it
+            print(summary_text(summary, study, folder))
+    if (lost := excuse_lost_output()) is not None:
+        print(f"warning: {output_refused(lost)}", file=sys.stderr)
     raise typer.Exit(_exit_code(summary))
 
 

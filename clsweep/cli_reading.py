@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from clsweep.errors import StudyError
 from clsweep.folders import RemotePath, place_of
 from clsweep.printable import printable
+from clsweep.streams import as_json_text
 from clsweep.wording import command
 
 __all__ = ["COMMANDS", "show"]
@@ -160,7 +160,7 @@ def schema() -> None:
     """Print the JSON schema of study files, for editors."""
     from clsweep.study import Study
 
-    print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
+    print(as_json_text(Study.model_json_schema(), indent=2))
 
 
 def show(table: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from clsweep.cli_reading import show
 from clsweep.folders import place_of
+from clsweep.streams import as_json_text
 
 if TYPE_CHECKING:
     from clsweep.findings import Finding
@@ -99,7 +99,7 @@ def doctor(
         if not as_json:
             _print_finding(finding)
     if as_json:
-        print(json.dumps(findings_json(findings), indent=2, ensure_ascii=False))
+        print(as_json_text(findings_json(findings), indent=2))
     else:
         print(summary(findings))
     raise typer.Exit(int(any(finding.level == "wrong" for finding in findings)))
@@ -137,7 +137,7 @@ def _print_status(seen: Status, *, as_json: bool, as_line: bool) -> None:
         from clsweep.status import plain
 
         indent = None if as_line else 2
-        print(json.dumps(plain(seen), indent=indent, ensure_ascii=False), flush=True)
+        print(as_json_text(plain(seen), indent), flush=True)
         return
     from clsweep.status_text import status_view
 

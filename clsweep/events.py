@@ -97,7 +97,9 @@ class EventLog(Listener):
 
     def _write(self, event: str, **what: Any) -> None:
         time = self._clock().isoformat(timespec="milliseconds")
-        line = json.dumps({"event": event, "time": time, **what}, ensure_ascii=False)
+        told = {"event": event, "time": time, **what}
+        encoding = (self._stream.encoding or "utf-8").lower()
+        line = json.dumps(told, ensure_ascii=not encoding.startswith("utf"))
         try:
             # In one piece: several writers of a pipe do not mix, and a reader sees whole lines.
             self._stream.write(line.encode("utf-8", "replace").decode() + "\n")

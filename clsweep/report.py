@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from clsweep.analysis import analysis_changes
 from clsweep.caveats import caveats
@@ -278,7 +278,7 @@ def publish(
     """
     data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
     shown = tables(data)
-    console.print(*shown, sep="\n")
+    lost = _lost_while_printing(console, shown)
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
     text.print(*shown, sep="\n")
     lines = (line.rstrip() for line in text.export_text().splitlines())
@@ -288,9 +288,23 @@ def publish(
     scored = [score for rule in data.protocols for score in data.scores[rule.name]]
     write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
     write_atomically(folder / "pairs.parquet", pairs_table(data.judgement))
-    for path in write_outputs(data, points, folder, formats):
+    written = write_outputs(data, points, folder, formats)
+    if lost is not None:
+        raise lost
+    for path in written:
         console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
     return data
+
+
+def _lost_while_printing(
+    console: Console, shown: Sequence[RenderableType]
+) -> OSError | SystemExit | None:
+    """Print; what hinders that has to wait until the files are written."""
+    try:
+        console.print(*shown, sep="\n")
+    except (OSError, SystemExit) as error:  # rich's answer to a reader that has gone
+        return error
+    return None
 
 
 def _known(curves: Sequence[Curve]) -> Iterator[Curve]:
