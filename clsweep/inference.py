@@ -15,8 +15,11 @@ cut at zero; differences are cut at what the measure's bounds allow, which no tr
 A claim is made exactly where the interval of a difference leaves out zero and there are six seeds
 or more. With fewer, the interval rests on the normal distribution alone: if a method were no
 better, all n differences would still have the same sign with probability 2/2ⁿ, which is more than
-5 % up to n = 5. With fewer than three seeds, and of values with a NaN, there is no interval at all
-(kind 'none'): Student's of two reaches 13 standard errors to each side.
+5 % up to n = 5.
+
+There is no interval at all (kind 'none'), and no claim: with fewer than three seeds, since that of
+two reaches 13 standard errors to each side; where all seeds are exactly equal, since they show no
+spread, and seeds that change nothing are one seed; and of values with a NaN.
 
 The rule was chosen by simulation (`benchmarks/coverage.py`, tables in `docs/statistics.md`) among
 those listed there, and does not depend on the data, the number of seeds, or what was found.
@@ -75,7 +78,7 @@ class Interval:
         high: upper end.
         n: seeds.
         kind: 'student' (for a difference, and a mean without upper bound), 'student-logit' (for a
-            mean accuracy), or 'none': too few seeds, or a value that is no number.
+            mean accuracy), or 'none', see `absence`.
         lowest: the value of the seed that is worst.
         highest: the value of the seed that is best.
     """
@@ -87,6 +90,15 @@ class Interval:
     kind: str
     lowest: float
     highest: float
+
+    @property
+    def absence(self) -> str:
+        """Why there is no interval; empty where there is one."""
+        if self.kind != "none":
+            return ""
+        if math.isnan(self.mean):
+            return "not a number"
+        return "too few seeds" if self.n < _FEWEST else "seeds all equal"
 
 
 @dataclass(frozen=True)
@@ -116,11 +128,9 @@ class Difference:
         """
         digits, found = 1 if factor == 100.0 else 3, self.interval
         size = f"{_text(factor * found.mean, digits)} {unit}".strip()
-        if found.kind == "none":
-            return (
-                f"{self.above} above {self.below} by {size}: too few seeds ({found.n}) for an "
-                "interval, no claim"
-            )
+        if found.absence:
+            no_claim = f"{found.absence} (n = {found.n}), no claim"
+            return f"{self.above} above {self.below} by {size}: {no_claim}"
         ends = "95 % CI [{}, {}]".format(*ends_text(found, factor, digits))
         if self.is_claim:
             return f"{self.above} above {self.below} by {size}, {ends}"
@@ -260,6 +270,8 @@ def _of_measure(
 def half_widths(d_PS: Array, n_together: int | None = None) -> Array:
     """Half the width of the intervals of P mean differences that hold at once, shape [..., P].
 
+    NaN where there is none.
+
     Args:
         d_PS: differences by pair and seed, shape [..., P, S].
         n_together: how many intervals have to hold at once, P unless said.
@@ -272,7 +284,7 @@ def half_widths(d_PS: Array, n_together: int | None = None) -> Array:
 
 
 def mean_ends(values_S: Array, bounds: Bounds) -> tuple[Array, Array]:
-    """Both ends of the interval of a mean, each of shape [...].
+    """Both ends of the interval of a mean, each of shape [...]; NaN where there is none.
 
     Args:
         values_S: shape [..., S].
@@ -286,8 +298,9 @@ def mean_ends(values_S: Array, bounds: Bounds) -> tuple[Array, Array]:
     if bounds != ACCURACY:
         return np.clip(means - halves, *bounds), np.clip(means + halves, *bounds)
     means = np.clip(means, 0.0, 1.0)
-    # A mean of 0 or 1 is one of equal values, which have no spread: 0 / 0 is 0 then.
-    ratios = np.divide(halves, means * (1 - means), out=np.zeros_like(means), where=halves > 0)
+    # A mean of 0 or 1 is one of equal values, whose half width is NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = halves / (means * (1 - means))
     # σ(logit m ± r) without the logit of 0 and 1.
     odds_up = np.exp(np.minimum(ratios, _LARGEST_RATIO))
     low = means / (means + (1 - means) * odds_up)
@@ -316,10 +329,10 @@ def _interval(values_S: Array, low: float, high: float, kind: str) -> Interval:
 
 
 def _errors(values_S: Array) -> Array:
-    """Standard errors of the means of the last axis; exactly zero where all values are equal."""
+    """Standard errors of the means of the last axis; NaN where all values are equal."""
     n = values_S.shape[-1]
     errors = values_S.std(axis=-1, ddof=1) / math.sqrt(n)
-    return np.where(np.ptp(values_S, axis=-1) <= _SAME, 0.0, errors)
+    return np.where(np.ptp(values_S, axis=-1) <= _SAME, np.nan, errors)
 
 
 def _check_bounds(values: Array, bounds: Bounds) -> None:

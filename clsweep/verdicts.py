@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["front_table", "interval_text", "pair_table", "protocol_table", "regret_table"]
 
 _MOST_PAIRS = 28
-# An interval needs three seeds.
-NO_INTERVAL = "too few seeds"
 
 
 def protocol_table(data: ReportData, protocol: Protocol) -> Table:
@@ -155,8 +152,8 @@ def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
     """
     if interval is None:
         return NOTHING
-    if interval.kind == "none":
-        return NOTHING if math.isnan(interval.mean) else NO_INTERVAL
+    if interval.absence:
+        return interval.absence
     low, high = (
         f"{round(factor * v, digits) + 0.0:.{digits}f}" for v in (interval.low, interval.high)
     )
