@@ -13,9 +13,9 @@ from clsweep.curves import Curve
 from clsweep.declarations import MIN_DECADES, role_of, search_range
 from clsweep.inference import fewest_seeds, seeds_text
 from clsweep.methods import METHODS
-from clsweep.wording import counted
+from clsweep.wording import counted, seeds_of
 
-__all__ = ["axes_text", "caveats", "number_text"]
+__all__ = ["about_choices", "axes_text", "caveats", "number_text"]
 
 # A front that ends this close to a reference has reached it.
 _END_POINTS = 1.0
@@ -43,6 +43,22 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
     )
 
 
+def about_choices(
+    comparison: Comparison, choose_on: Sequence[int] = (), is_searched: bool = False
+) -> tuple[str, ...]:
+    """What the seeds that choose and those that are shown have in common against the study's wish.
+
+    Args:
+        comparison: what the report says.
+        choose_on: the seeds that the study wants to choose.
+        is_searched: whether a search has chosen what was tried.
+    """
+    return (
+        *_about_choosing_seeds(comparison, choose_on),
+        *_about_search(comparison, is_searched),
+    )
+
+
 def axes_text(axes: Mapping[str, Any]) -> str:
     """The numbers that set a configuration apart: `lam=1e+04, lr=0.1`."""
     return ", ".join(f"{name}={number_text(value)}" for name, value in axes.items()) or "–"
@@ -60,7 +76,10 @@ def number_text(value: Any) -> str:
 def _about_seeds(comparison: Comparison) -> Iterator[str]:
     n = len(comparison.seeds)
     if n == 1:
-        yield "One seed only: differences may be luck, and no error can be given."
+        yield (
+            "One seed only: differences may be luck, and no error can be given. The seed has also "
+            "chosen the configurations; cross-fitting and choose_on take two seeds or more."
+        )
     elif 1 < n < fewest_seeds() and len(comparison.curves) > 1:
         yield seeds_text(n)
     if comparison.left_out:
@@ -68,16 +87,33 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
         ends = ", ".join(f"{n:,} {words[end]}" for end, n in comparison.unanswered.items())
         again = " `clsweep run --retry-failed` tries those again that failed."
         yield (
-            f"Left out {_seeds(comparison.left_out)}: more trials can be compared over "
-            f"{_seeds(comparison.seeds)} alone. Of the trials left out without a result: {ends}."
+            f"Left out {seeds_of(comparison.left_out)}: more trials can be compared over "
+            f"{seeds_of(comparison.seeds)} alone. Of the trials left out without a result: {ends}."
             + again
             * (comparison.unanswered.keys() != {""})
         )
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    names = ", ".join(map(str, seeds[:8])) + (", …" if len(seeds) > 8 else "")
-    return f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
+def _about_choosing_seeds(comparison: Comparison, choose_on: Sequence[int]) -> Iterator[str]:
+    missing = sorted(set(choose_on) - set(comparison.choose_on))
+    if comparison.choose_on and missing:
+        yield (
+            f"Chosen by {seeds_of(comparison.choose_on)} alone: {seeds_of(missing)} of choose_on "
+            "cannot be used, since not enough configurations have finished."
+        )
+    elif missing:
+        yield (
+            f"choose_on names {seeds_of(missing)}, but these and others would have to be finished "
+            "with enough configurations: all finished seeds choose and are shown."
+        )
+
+
+def _about_search(comparison: Comparison, is_searched: bool) -> Iterator[str]:
+    if is_searched and len(comparison.seeds) > 1:
+        yield (
+            "The search has asked for configurations by validation data of all seeds: intervals "
+            "hold the choice among what was tried, and not what was tried."
+        )
 
 
 def _about_diverged(curves: Sequence[Curve]) -> Iterator[str]:
@@ -85,7 +121,7 @@ def _about_diverged(curves: Sequence[Curve]) -> Iterator[str]:
         if not curve.diverged:
             continue
         named = [
-            f"{axes_text(curve.axes_of(one))} with {_seeds(one.seeds)}"
+            f"{axes_text(curve.axes_of(one))} with {seeds_of(one.seeds)}"
             for one in curve.diverged[:_MOST_NAMED]
         ]
         more = len(curve.diverged) - len(named)

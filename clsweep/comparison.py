@@ -7,10 +7,8 @@ Validation chooses, test is printed. Seeds are never pooled into one front. What
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from clsweep import protocols
 from clsweep.curves import Curve, curve_of
@@ -29,12 +27,15 @@ class Requirement:
         drop: accuracy below fine-tuning's that is allowed, in [0, 1].
         target: the required test accuracy on the target, for reading only.
         chosen: label to index of the point with the best validation source accuracy among those
-            whose validation target accuracy meets the requirement; None where none does.
+            whose validation target accuracy meets the requirement, with the margin; None where
+            none does.
+        without_margin: the same without a margin.
     """
 
     drop: float
     target: float
     chosen: dict[str, int | None]
+    without_margin: dict[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Comparison:
 
     Attributes:
         seeds: the seeds that every point is a mean over.
+        choose_on: other seeds, whose validation accuracies choose; empty where `seeds` do.
         left_out: seeds with records on which too few trials have answered.
         unanswered: how many configurations have no answer with a seed that is left out, by what
             became of their trials: 'failed', 'oom', or '' for no record.
@@ -51,9 +53,11 @@ class Comparison:
         requirements: one per allowed drop; empty without a fine-tuning reference.
         reference_point: (source, target) from which hypervolume is counted.
         validation: all that a choice may see.
+        margin: by which a choice must exceed a required target accuracy, in standard errors.
     """
 
     seeds: tuple[int, ...]
+    choose_on: tuple[int, ...]
     left_out: tuple[int, ...]
     unanswered: dict[str, int]
     curves: tuple[Curve, ...]
@@ -61,6 +65,7 @@ class Comparison:
     requirements: tuple[Requirement, ...]
     reference_point: tuple[float, float]
     validation: ValidationTable
+    margin: float = 0.0
 
     @property
     def all_curves(self) -> tuple[Curve, ...]:
@@ -90,6 +95,8 @@ def compare(
     labels: Sequence[str] = (),
     drops: Sequence[float] = (),
     reference_point: tuple[float, float] = (0.0, 0.0),
+    choose_on: Collection[int] = (),
+    margin: float = 0.0,
 ) -> Comparison:
     """Points, fronts and choices of all labels.
 
@@ -98,31 +105,42 @@ def compare(
         labels: the order of the labels; others follow by name.
         drops: accuracies below fine-tuning's that are allowed, in [0, 1].
         reference_point: (source, target) from which hypervolume is counted.
+        choose_on: seeds that choose, while the others are shown; where none of them or no other
+            has finished, all choose and all are shown.
+        margin: by which a choice must exceed a required target accuracy, in standard errors.
     """
     n_tasks = n_tasks_of(records)
-    seeds = common_seeds(records)
+    finished = common_seeds(records)
+    choosing = tuple(seed for seed in finished if seed in choose_on)
+    seeds = tuple(seed for seed in finished if seed not in choose_on)
+    if not choosing or not seeds:
+        choosing, seeds = (), finished
     by_label: dict[str, list[Record]] = {}
     names = latest_labels(records)
     for record in records:
         by_label.setdefault(names[record["trial"]["config_id"]], []).append(record)
     order = [name for name in labels if name in by_label]
     order += sorted(set(by_label) - set(order))
-    built = [curve_of(name, by_label[name], seeds, n_tasks, reference_point) for name in order]
+    built = [
+        curve_of(name, by_label[name], seeds, n_tasks, reference_point, choosing) for name in order
+    ]
     curves = tuple(curve for curve in built if not curve.is_reference)
     references = tuple(curve for curve in built if curve.is_reference)
     candidates = [p.candidate for c in (*curves, *references) for p in c.points]
     diverged = [d for c in (*curves, *references) for d in c.diverged]
-    validation = ValidationTable(seeds, n_tasks, tuple(candidates), tuple(diverged))
-    left_out = tuple(sorted({r["trial"]["seed"] for r in records} - set(seeds)))
+    validation = ValidationTable(choosing or seeds, n_tasks, tuple(candidates), tuple(diverged))
+    left_out = tuple(sorted({r["trial"]["seed"] for r in records} - set(finished)))
     return Comparison(
         seeds=seeds,
+        choose_on=choosing,
         left_out=left_out,
         unanswered=_unanswered(records, left_out),
         curves=curves,
         references=references,
-        requirements=_requirements(curves, references, validation, drops),
+        requirements=_requirements(curves, references, validation, drops, margin),
         reference_point=reference_point,
         validation=validation,
+        margin=margin,
     )
 
 
@@ -138,23 +156,26 @@ def _requirements(
     references: Sequence[Curve],
     validation: ValidationTable,
     drops: Sequence[float],
+    margin: float,
 ) -> tuple[Requirement, ...]:
     finetuned = protocols.best_finetuned(validation)
     if finetuned is None:
         return ()
-    required = float(np.mean(finetuned.target_S))
     (shown,) = (
         p.mean("test")[1] for c in references for p in c.points if p.candidate is finetuned
     )
     found = []
     for drop in sorted(drops):
-        chosen = {
-            curve.label: _index(
-                curve, protocols.most_source(validation.of(curve.label), required - drop)
-            )
-            for curve in curves
-        }
-        found.append(Requirement(drop, float(shown - drop), chosen))
+        chosen, without = (
+            {
+                c.label: _index(
+                    c, protocols.most_source(validation.of(c.label), finetuned, drop, m)
+                )
+                for c in curves
+            }
+            for m in (margin, 0.0)
+        )
+        found.append(Requirement(drop, float(shown - drop), chosen, without))
     return tuple(found)
 
 

@@ -51,6 +51,7 @@ class Point:
         memory_bytes: what the method carries from task to task, mean over seeds.
         carried: the data, importances and models in it; NaN where they were not told apart.
         n_params: parameters of the network that is evaluated, mean over seeds.
+        is_split: whether other seeds choose than those whose test numbers are shown.
     """
 
     config_id: str
@@ -65,10 +66,11 @@ class Point:
     memory_bytes: float
     carried: tuple[float, ...]
     n_params: float
+    is_split: bool = False
 
     @property
     def validation_S2(self) -> Array:
-        """(source, target) accuracy per seed on validation data."""
+        """(source, target) accuracy on validation data, per seed that chooses."""
         return np.stack([self.candidate.source_S, self.candidate.target_S], axis=1)
 
     def mean(self, split: str) -> Array:
@@ -106,7 +108,8 @@ class Curve:
         on_front: which points are on the front of the validation means.
         best: index of the point with the best mean validation average accuracy (for fine-tuning:
             target accuracy); None without points.
-        hypervolumes: per seed, of the test points that the seed's own validation front picks.
+        hypervolumes: per seed, of the test points that the seed's own validation front picks;
+            where other seeds choose, that of their means.
         band: attainment over seeds of the same points; None below three seeds.
         n_configs: configurations with a record.
         n_by_status: trials of those by status.
@@ -168,15 +171,17 @@ def curve_of(
     seeds: tuple[int, ...],
     n_tasks: int,
     reference_point: tuple[float, float],
+    choose_on: tuple[int, ...] = (),
 ) -> Curve:
     """Points, front and choice of one label.
 
     Args:
         label: its name.
         records: of all its trials, whatever their status; at least one.
-        seeds: the seeds that every point must have finished with.
+        seeds: the seeds whose test numbers are shown; every point has finished with them.
         n_tasks: length of the task sequence.
         reference_point: (source, target) from which hypervolume is counted.
+        choose_on: other seeds, whose validation accuracies choose; empty where `seeds` do.
     """
     by_config: dict[str, dict[int, Record]] = {}
     for record in records:
@@ -187,13 +192,14 @@ def curve_of(
     points, diverged, n_not_run = [], [], 0
     for key, by_seed in by_config.items():
         lost = diverged_of(by_seed, label)
-        if trials := finished(by_seed, seeds):
+        if finished(by_seed, (*choose_on, *seeds)):
             axes = {name: _numbers(configs[key]).get(name) for name in grid}
-            points.append(_point(label, axes, trials, n_tasks))
+            shown, choosing = ([by_seed[s] for s in group] for group in (seeds, choose_on))
+            points.append(_point(label, axes, shown, choosing, n_tasks))
         elif lost is not None:
             diverged.append(lost)
         else:
-            n_not_run += sum(seed not in by_seed for seed in seeds)
+            n_not_run += sum(seed not in by_seed for seed in (*choose_on, *seeds))
     diverged.sort(key=lambda d: ([sortable(v) for v in d.knobs.values()], d.config_id))
     points.sort(key=lambda p: ([sortable(v) for v in p.axes.values()], p.config_id))
     method = records[0]["config"]["method"]
@@ -220,13 +226,20 @@ def curve_of(
     )
 
 
-def _point(label: str, axes: dict[str, Any], records: Sequence[Record], n_tasks: int) -> Point:
-    tests = [measures.accuracy_table(r["accuracy"], "test", n_tasks) for r in records]
+def _point(
+    label: str,
+    axes: dict[str, Any],
+    shown: Sequence[Record],
+    choosing: Sequence[Record],
+    n_tasks: int,
+) -> Point:
+    tests = [measures.accuracy_table(r["accuracy"], "test", n_tasks) for r in shown]
+    records = [*choosing, *shown]
 
     def mean_of(field: str) -> float:
         return float(np.mean([record["trial"][field] for record in records]))
 
-    candidate = candidate_of(records, label, n_tasks)
+    candidate = candidate_of(choosing or shown, label, n_tasks)
     ends = [[measures.source_accuracy(acc), measures.target_accuracy(acc)] for acc in tests]
     return Point(
         config_id=candidate.config_id,
@@ -241,6 +254,7 @@ def _point(label: str, axes: dict[str, Any], records: Sequence[Record], n_tasks:
         memory_bytes=mean_of("memory_bytes"),
         carried=tuple(_mean_counter(records, name) for name in CARRIED_BYTES),
         n_params=mean_of("n_params"),
+        is_split=bool(choosing),
     )
 
 
@@ -284,15 +298,20 @@ def _best(candidates: Sequence[Candidate], target_only: bool) -> int | None:
 def picked_per_seed(points: Sequence[Point], n_seeds: int) -> list[Array]:
     """Per seed, test coordinates of the points on that seed's own validation front.
 
+    Where other seeds choose than those that are shown, the front of their mean validation
+    accuracies picks the points of every seed.
+
     Args:
         points: of one label.
         n_seeds: seeds of the report.
     """
+    is_split = any(p.is_split for p in points)
+    means = np.array([p.mean("validation") for p in points]).reshape(-1, 2)
     picked = []
     for s in range(n_seeds):
-        validation = np.array([p.validation_S2[s] for p in points]).reshape(-1, 2)
+        own = means if is_split else np.array([p.validation_S2[s] for p in points]).reshape(-1, 2)
         test = np.array([p.test_S2[s] for p in points]).reshape(-1, 2)
-        picked.append(test[fronts.non_dominated(validation)])
+        picked.append(test[fronts.non_dominated(own)])
     return picked
 
 

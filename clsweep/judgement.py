@@ -6,9 +6,16 @@ Choices are those of validation data. Of every label:
     source at a target      S*(τ) = S of the choice by 'required', τ below T_FT            same
     normalised hypervolume  area beyond (S_FT, T_frozen) / ((S_frozen − S_FT)(T_FT − T_frozen))
 
+Intervals and pairs of the first two hold their choice: they enclose what the chosen configuration
+gives and what choices by half of the seeds give on the other half (`crossfit.py`), or are of seeds
+that chose nothing (`[report] choose_on`). All pairs by all of them are one family, whose intervals
+hold at once. Nothing is interpolated: a mixture of two configurations would meet a required target
+exactly, but is two networks, and no method here is given two.
+
 Hypervolume is one number per seed: of the test points that the seed's own validation front picks,
-and between the seed's own references; more than 1 is possible. Nothing is interpolated: S*(τ) and
-the area step from one configuration to the next, so that a finer grid can only gain.
+and between the seed's own references; more than 1 is possible. Its pairs are a family of their
+own. Where no other seeds choose, it has the luck of its own seed. S*(τ) and the area step from one
+configuration to the next, so that a finer grid can only gain.
 
 The good region is the range of the knob within which the mean validation ACC stays within a point
 of its best, over grid values next to each other; at each value of the knob the other numbers are
@@ -18,20 +25,37 @@ at their best. It ends at grid values, so that the true region is a little wider
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clsweep import fronts
 from clsweep.comparison import Comparison
+from clsweep.crossfit import halved_average, halved_required, read_by_halves
 from clsweep.curves import Curve, Point, picked_per_seed
 from clsweep.declarations import search_range
-from clsweep.inference import ACCURACY, Bounds, Difference, Interval, differences, interval
+from clsweep.inference import (
+    ACCURACY,
+    Bounds,
+    Difference,
+    Interval,
+    differences,
+    differences_of,
+    interval,
+)
 from clsweep.methods import METHODS
+from clsweep.scores import Score
 
-__all__ = ["FrontQuality", "GoodRegion", "Judgement", "judge", "pairs_table"]
+__all__ = [
+    "FrontQuality",
+    "GoodRegion",
+    "Judgement",
+    "crossfit_difference",
+    "judge",
+    "pairs_table",
+]
 
 Array = NDArray[np.float64]
 
@@ -69,8 +93,8 @@ class FrontQuality:
 
     Attributes:
         label: the label.
-        best_average: of the choice with the best average.
-        source_at: one per requirement of the comparison.
+        best_average: of the choice with the best average, around its plain mean.
+        source_at: one per requirement of the comparison, likewise.
         hypervolume: beyond the comparison's reference point.
         normalised: hypervolume between the references.
         normalised_S: the same per seed; empty where it is None.
@@ -93,6 +117,12 @@ class Judgement:
     Attributes:
         fronts: one per label that traces a curve.
         average_pairs: by the best average accuracy.
+        source_pairs: by the source accuracy at each requirement of the comparison; labels that
+            do not reach it are left out.
+        selection: how these two hold the choice: 'cross-fitted', 'other seeds', or 'shared' where
+            one seed chooses and is read.
+        crossfit: by 'average', and by the drop of each requirement in points: label to its
+            cross-fitted values, one per seed.
         hypervolume_pairs: by hypervolume, normalised where it can be.
         is_normalised: whether it can.
         remark: why it cannot; else empty.
@@ -100,27 +130,41 @@ class Judgement:
 
     fronts: tuple[FrontQuality, ...] = ()
     average_pairs: tuple[Difference, ...] = ()
+    source_pairs: tuple[tuple[Difference, ...], ...] = ()
+    drops: tuple[float, ...] = ()
+    selection: str = "shared"
+    crossfit: dict[str, dict[str, Array]] = field(default_factory=dict)
     hypervolume_pairs: tuple[Difference, ...] = ()
     is_normalised: bool = False
     remark: str = ""
 
 
-def judge(comparison: Comparison) -> Judgement:
+def judge(
+    comparison: Comparison, scored: Mapping[str, Sequence[Score]] | None = None
+) -> Judgement:
     """Everything above, for all labels that trace a curve.
 
     Args:
         comparison: what the report compares.
+        scored: protocol to its scores, for cross-fitted means beside the plain ones.
     """
     corners, remark = _corners(comparison)
-    qualities = tuple(_quality(c, comparison, corners) for c in comparison.curves)
+    read = {c.label: _read(c, comparison) for c in comparison.curves if c.points}
+    qualities = tuple(_quality(c, comparison, read, corners) for c in comparison.curves)
     ready = [(c, q) for c, q in zip(comparison.curves, qualities, strict=True) if c.points]
     labels = [curve.label for curve, _ in ready]
-    averages = [_average_S(curve) for curve, _ in ready]
     areas = [q.normalised_S if corners is not None else c.hypervolumes for c, q in ready]
     of_areas = ACCURACY if corners is None else _NORMALISED
+    averages, *sources = _pairs(labels, read) if ready else [()]
+    n_seeds = len(comparison.seeds)
+    alone = "cross-fitted" if n_seeds > 1 else "shared"
     return Judgement(
         fronts=qualities,
-        average_pairs=differences(labels, np.array(averages), ACCURACY) if ready else (),
+        average_pairs=averages,
+        source_pairs=tuple(sources),
+        drops=tuple(r.drop for r in comparison.requirements),
+        selection="other seeds" if comparison.choose_on else alone,
+        crossfit=_crossfit(scored or {}),
         hypervolume_pairs=differences(labels, np.array(areas), of_areas) if ready else (),
         is_normalised=corners is not None,
         remark=remark,
@@ -149,6 +193,9 @@ def pairs_table(judgement: Judgement) -> bytes:
             ("n_seeds_above", pa.int64()),
             ("interval", pa.string()),
             ("is_claim", pa.bool_()),
+            ("crossfit_difference", pa.float64()),
+            ("selection", pa.string()),
+            ("n_at_once", pa.int64()),
         ]
     )
     rows = [dict(zip(schema.names, row, strict=True)) for row in _pair_rows(judgement)]
@@ -157,42 +204,146 @@ def pairs_table(judgement: Judgement) -> bytes:
 
 def _pair_rows(judgement: Judgement) -> Iterator[tuple[object, ...]]:
     area = "normalised_hypervolume" if judgement.is_normalised else "hypervolume"
-    for measure, pairs in (
-        ("average_accuracy", judgement.average_pairs),
-        (area, judgement.hypervolume_pairs),
-    ):
+    names = [f"source_accuracy_at_-{100 * drop:g}" for drop in judgement.drops]
+    of_choices = [judgement.average_pairs, *judgement.source_pairs]
+    keys = ["average", *(f"{100 * drop:g}" for drop in judgement.drops)]
+    n_at_once = sum(map(len, of_choices))
+    for measure, key, pairs in zip(["average_accuracy", *names], keys, of_choices, strict=True):
+        found = judgement.crossfit.get(key, {})
         for d in pairs:
-            i = d.interval
-            numbers = (i.mean, i.low, i.high, i.n, d.n_above)
-            yield (measure, d.above, d.below, *numbers, i.kind, d.is_claim)
+            crossfit = crossfit_difference(d, found)
+            yield (*_pair_row(measure, d), crossfit, judgement.selection, n_at_once)
+    selection = judgement.selection if judgement.selection == "other seeds" else "shared"
+    for d in judgement.hypervolume_pairs:
+        yield (*_pair_row(area, d), None, selection, len(judgement.hypervolume_pairs))
 
 
-def _quality(curve: Curve, comparison: Comparison, corners: Array | None) -> FrontQuality:
+def _pair_row(measure: str, d: Difference) -> tuple[object, ...]:
+    i = d.interval
+    numbers = (i.mean, i.low, i.high, i.n, d.n_above)
+    return (measure, d.above, d.below, *numbers, i.kind, d.is_claim)
+
+
+def crossfit_difference(difference: Difference, found: Mapping[str, Array]) -> float | None:
+    """Of the cross-fitted means; None where one of them is missing.
+
+    Args:
+        difference: of two labels.
+        found: label to its cross-fitted values.
+    """
+    means = [float(np.mean(found.get(n, np.nan))) for n in (difference.above, difference.below)]
+    return None if np.isnan(means).any() else means[0] - means[1]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Test values per seed of a label's choices: [0] the best average, then each requirement's.
+
+    Attributes:
+        plain: of what all seeds that choose have chosen; NaN where they chose nothing.
+        halved: by halves of the seeds; None where no seed does both.
+    """
+
+    plain: tuple[Array, ...]
+    halved: tuple[Array, ...] | None
+
+
+def _read(curve: Curve, comparison: Comparison) -> _Read:
+    test_PS = np.array([p.measures["average_accuracy"] for p in curve.points])
+    source_PS = np.array([p.test_S2[:, 0] for p in curve.points])
+    picks = [(curve.best, test_PS)]
+    picks += [(r.chosen[curve.label], source_PS) for r in comparison.requirements]
+    plain = tuple(values[i] if i is not None else np.nan * values[0] for i, values in picks)
+    if comparison.choose_on or len(comparison.seeds) < 2:
+        return _Read(plain, None)
+    own = [point.candidate for point in curve.points]
+    tuned = comparison.validation.references("finetune")
+    halved = [read_by_halves(test_PS, halved_average(own))]
+    halved += [
+        read_by_halves(source_PS, halved_required(own, tuned, r.drop, comparison.margin))
+        for r in comparison.requirements
+    ]
+    return _Read(
+        plain,
+        tuple(h if p is not None else np.nan * h for (p, _), h in zip(picks, halved, strict=True)),
+    )
+
+
+def _pairs(labels: Sequence[str], read: Mapping[str, _Read]) -> list[tuple[Difference, ...]]:
+    """By every measure, differences whose intervals enclose those of plain and halved values."""
+    values = _by_measure([read[label].plain for label in labels])
+    bounds = [ACCURACY] * len(values)
+    plain = differences_of(labels, values, bounds)
+    halved = [h for label in labels if (h := read[label].halved) is not None]
+    if not halved:
+        return list(plain)
+    other = differences_of(labels, _by_measure(halved), bounds)
+    return [_enclosing_pairs(p, h) for p, h in zip(plain, other, strict=True)]
+
+
+def _by_measure(values: Sequence[tuple[Array, ...]]) -> list[Array]:
+    return [np.array(of_labels) for of_labels in zip(*values, strict=True)]
+
+
+def _enclosing_pairs(
+    plain: Sequence[Difference], halved: Sequence[Difference]
+) -> tuple[Difference, ...]:
+    found = {frozenset((d.above, d.below)): d for d in halved}
+    return tuple(_enclosing_pair(d, found[frozenset((d.above, d.below))]) for d in plain)
+
+
+def _enclosing_pair(plain: Difference, halved: Difference) -> Difference:
+    of_halves, agrees = halved.interval, halved.above == plain.above
+    if not agrees:
+        of_halves = replace(of_halves, low=-of_halves.high, high=-of_halves.low)
+    claim = plain.is_claim and halved.is_claim and agrees
+    return replace(plain, interval=_enclosing(plain.interval, of_halves), is_claim=claim)
+
+
+def _enclosing(plain: Interval, halved: Interval) -> Interval:
+    return replace(plain, low=min(plain.low, halved.low), high=max(plain.high, halved.high))
+
+
+def _interval(read: _Read, place: int) -> Interval | None:
+    if np.isnan(read.plain[place]).all():
+        return None
+    plain = interval(read.plain[place], ACCURACY)
+    if read.halved is None:
+        return plain
+    return _enclosing(plain, interval(read.halved[place], ACCURACY))
+
+
+def _crossfit(scored: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, Array]]:
+    found: dict[str, dict[str, Array]] = {}
+    for of_protocol in scored.values():
+        for score in of_protocol:
+            if score.crossfit is None or score.protocol.kind not in ("average", "required"):
+                continue
+            is_average = score.protocol.kind == "average"
+            key = "average" if is_average else f"{score.protocol.number:g}"
+            values = score.crossfit.average_S if is_average else score.crossfit.source_S
+            found.setdefault(key, {})[score.pick.label] = values
+    return found
+
+
+def _quality(
+    curve: Curve, comparison: Comparison, read: Mapping[str, _Read], corners: Array | None
+) -> FrontQuality:
     if not curve.points:
         nothing = tuple(None for _ in comparison.requirements)
         return FrontQuality(curve.label, None, nothing, None, None, np.array([]), None)
-    kept = []
-    for requirement in comparison.requirements:
-        index = requirement.chosen[curve.label]
-        kept.append(
-            None if index is None else interval(curve.points[index].test_S2[:, 0], ACCURACY)
-        )
+    own = read[curve.label]
+    kept = [_interval(own, 1 + i) for i in range(len(comparison.requirements))]
     normalised_S = np.array([]) if corners is None else _normalised(curve, corners)
     return FrontQuality(
         label=curve.label,
-        best_average=None if curve.best is None else interval(_average_S(curve), ACCURACY),
+        best_average=None if curve.best is None else _interval(own, 0),
         source_at=tuple(kept),
         hypervolume=interval(curve.hypervolumes, ACCURACY),
         normalised=None if corners is None else interval(normalised_S, _NORMALISED),
         normalised_S=normalised_S,
         region=_good_region(curve),
     )
-
-
-def _average_S(curve: Curve) -> Array:
-    if curve.best is None:
-        return np.full(len(curve.points[0].test_S2), np.nan)
-    return curve.points[curve.best].measures["average_accuracy"]
 
 
 def _corners(comparison: Comparison) -> tuple[Array | None, str]:

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep.caveats import axes_text
-from clsweep.curves import Curve
+from clsweep.comparison import Comparison
+from clsweep.curves import Curve, Point
 from clsweep.measures import mean_and_error
 from clsweep.page_figures import fronts_figure
 from clsweep.page_panels import matrices_figure, responses_figure
 from clsweep.plain_tables import PlainTable, plain_tables
+from clsweep.protocols import assured_target, best_finetuned
 from clsweep.records import versions
 from clsweep.summary import tables
 
@@ -87,7 +89,7 @@ def page_values(data: ReportData) -> dict[str, Any]:
         },
         "view": list(view),
         "everything": None if everything is None else list(everything),
-        "curves": [_curve(curve) for curve in data.comparison.all_curves],
+        "curves": [_curve(curve, data.comparison) for curve in data.comparison.all_curves],
         "picks": [{"name": name, "chosen": chosen} for name, chosen in _picks(data)],
         "slider": _slider(data),
     }
@@ -96,8 +98,19 @@ def page_values(data: ReportData) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------- values
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
-    """Points of a curve; means of validation data unrounded, since they are what chooses."""
+def _curve(curve: Curve, comparison: Comparison) -> dict[str, Any]:
+    """Points of a curve; means of validation data unrounded, since they are what chooses.
+
+    The target accuracy is less the margin, so that the slider chooses as the tables do.
+    """
+    finetuned = best_finetuned(comparison.validation)
+
+    def validation(point: Point) -> list[float]:
+        source, target = (float(v) for v in point.mean("validation"))
+        if finetuned is None:
+            return [source, target]
+        return [source, assured_target(point.candidate, finetuned, comparison.margin)]
+
     return {
         "label": curve.label,
         "is_reference": curve.is_reference,
@@ -105,7 +118,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "points": [
             {
                 "configuration": axes_text(point.axes),
-                "validation": [float(v) for v in point.mean("validation")],
+                "validation": validation(point),
                 "source": [100 * v for v in mean_and_error(point.test_S2[:, 0])],
                 "target": [100 * v for v in mean_and_error(point.test_S2[:, 1])],
             }

@@ -5,10 +5,21 @@ seeds, S_k and T_k its source and target accuracy after the last of T tasks, and
 
     average       argmax_k (1/T) Σ_j R_k[T−1][j]                    all tasks, at the end
     target        argmax_k T_k                                      the last task only
-    required-D    argmax_k S_k  subject to  T_k ≥ T_FT − D points   Lee et al. 2020 (ResCL)
+    required-D    argmax_k S_k  subject to  T_k − m e_k ≥ T_FT − D  Lee et al. 2020 (ResCL), m = 0
     decay-P       the most stable k with  T_k ≥ (1−P) T_FT          De Lange et al. 2021, TPAMI
     first-K       argmax_k (1/K) Σ_{j<K} R_k[K−1][j]                Chaudhry et al. 2019 (A-GEM)
     transfer      'average' on another benchmark, the same numbers here      Cha and Cho 2024
+
+The margin m is the study's (`[report] margin`, in standard errors; 0 is the published rule). The
+best of all configurations that just meet a requirement is often one that luck has put there: m e_k
+asks for room. With d_s = T_k − T_FT of seed s, n seeds, N validation examples of the last task,
+
+    e_k² = sd(d)² / n + δ (1 − δ) / N,    δ = (1/n) Σ_s |d_s|
+
+The first part is the seeds'. The second is that of a share of paired examples (McNemar): all seeds
+are judged by the same examples, so that n does not divide it. δ is the least share of the examples
+that only one of the two networks gets right; counts say no more, and networks that agree on all
+examples need no margin. With one seed the first part is not known, and is left out.
 
 `target` and `decay` need no data of earlier tasks, so that a learner could follow them; the others
 need validation data of the source when the target has been learnt.
@@ -26,6 +37,7 @@ A configuration that diverged with any seed is no candidate of any rule.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,18 +50,23 @@ from clsweep.methods import METHODS
 from clsweep.validation import Candidate, ValidationTable
 
 __all__ = [
+    "ROUNDING",
     "Pick",
     "Protocol",
+    "assured_target",
     "best_average",
     "best_finetuned",
     "best_target",
+    "margin_text",
     "most_source",
+    "nearest_source",
     "pick",
     "protocol_of",
     "standard_protocols",
+    "target_error",
 ]
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 _DECAY = 0.2
 _FIRST = 3
 
@@ -62,18 +79,21 @@ class Protocol:
         name: as in `clsweep report --protocol`, such as 'required-5'.
         kind: the rule: a key of the table at the end of this module.
         number: D in points, P, or K; 0 where the rule has none.
+        margin: m of 'required', in standard errors; 0 for every other rule.
     """
 
     name: str
     kind: str
     number: float
+    margin: float = 0.0
 
     @property
     def meaning(self) -> str:
         """The rule in words."""
-        return _RULES[self.kind].meaning.format(
+        said = _RULES[self.kind].meaning.format(
             number=f"{self.number:g}", percent=f"{100 * self.number:g}"
         )
+        return said + (f", less {margin_text(self.margin)}" if self.margin else "")
 
     @property
     def needs_source(self) -> bool:
@@ -108,15 +128,74 @@ def best_target(candidates: Sequence[Candidate]) -> Candidate | None:
     return _first_best(candidates, [_target(c) for c in candidates])
 
 
-def most_source(candidates: Sequence[Candidate], required: float) -> Candidate | None:
+def most_source(
+    candidates: Sequence[Candidate], finetuned: Candidate, drop: float, margin: float = 0.0
+) -> Candidate | None:
     """The best mean source accuracy among those that reach a target accuracy; None if none does.
 
     Args:
         candidates: of one label.
-        required: mean target accuracy in [0, 1].
+        finetuned: fine-tuning, from the same seeds.
+        drop: accuracy below fine-tuning's that is allowed, in [0, 1].
+        margin: m, in standard errors.
     """
-    met = [c for c in candidates if _target(c) >= required - _ROUNDING]
+    required = _target(finetuned) - drop
+    met = [c for c in candidates if assured_target(c, finetuned, margin) >= required - ROUNDING]
     return _first_best(met, [float(np.mean(c.source_S)) for c in met])
+
+
+def nearest_source(
+    candidates: Sequence[Candidate], finetuned: Candidate, drop: float, margin: float = 0.0
+) -> Candidate | None:
+    """`most_source`, or where none reaches the target, the candidate that comes nearest.
+
+    Args:
+        candidates: of one label.
+        finetuned: fine-tuning, from the same seeds.
+        drop: accuracy below fine-tuning's that is allowed, in [0, 1].
+        margin: m, in standard errors.
+    """
+    found = most_source(candidates, finetuned, drop, margin)
+    if found is not None:
+        return found
+    return _first_best(candidates, [assured_target(c, finetuned, margin) for c in candidates])
+
+
+def assured_target(candidate: Candidate, finetuned: Candidate, margin: float) -> float:
+    """T_k − m e_k: the mean target accuracy less the margin.
+
+    Args:
+        candidate: k.
+        finetuned: fine-tuning, from the same seeds.
+        margin: m, in standard errors.
+    """
+    if not margin:
+        return _target(candidate)
+    return _target(candidate) - margin * target_error(candidate, finetuned)
+
+
+def target_error(candidate: Candidate, finetuned: Candidate) -> float:
+    """e_k, the standard error of a mean target accuracy less fine-tuning's, on validation data.
+
+    Args:
+        candidate: k.
+        finetuned: fine-tuning, from the same seeds.
+    """
+    d_S = candidate.target_S - finetuned.target_S
+    of_seeds = float(np.var(d_S, ddof=1)) / len(d_S) if len(d_S) > 1 else 0.0
+    differing = min(float(np.mean(np.abs(d_S))), 1.0)
+    n = candidate.n_target
+    of_examples = differing * (1 - differing) / n if n else 0.0
+    return math.sqrt(of_seeds + of_examples)
+
+
+def margin_text(margin: float) -> str:
+    """Such as '1 standard error'.
+
+    Args:
+        margin: m.
+    """
+    return f"{margin:g} standard error{'' if margin == 1 else 's'}"
 
 
 def best_finetuned(table: ValidationTable) -> Candidate | None:
@@ -139,7 +218,7 @@ def pick(
     for label in table.labels:
         own = table.of(label)
         if own:
-            chosen, remark = rule(own, _Case(protocol.number, table, tuned_on))
+            chosen, remark = rule(own, _Case(protocol.number, table, tuned_on, protocol.margin))
         else:
             chosen, remark = None, "every configuration diverged, or did not finish"
         config_id = None if chosen is None else chosen.config_id
@@ -148,7 +227,7 @@ def pick(
 
 
 def standard_protocols(
-    drops: Sequence[float], n_tasks: int, with_transfer: bool
+    drops: Sequence[float], n_tasks: int, with_transfer: bool, margin: float = 0.0
 ) -> tuple[Protocol, ...]:
     """The protocols that a report's table compares.
 
@@ -156,17 +235,22 @@ def standard_protocols(
         drops: points below fine-tuning's target accuracy that the study's report allows.
         n_tasks: T; 'first-K' needs a task after the first K, and K of at least two.
         with_transfer: whether another benchmark's results are at hand.
+        margin: m of 'required', in standard errors.
     """
     names = ["average", "target", *(f"required-{drop:g}" for drop in drops), f"decay-{_DECAY:g}"]
     if n_tasks > 2:
         names.append(f"first-{min(_FIRST, n_tasks - 1)}")
     if with_transfer:
         names.append("transfer")
-    return tuple(protocol_of(name) for name in names)
+    return tuple(protocol_of(name, margin) for name in names)
 
 
-def protocol_of(name: str) -> Protocol:
+def protocol_of(name: str, margin: float = 0.0) -> Protocol:
     """The protocol of a name such as 'average', 'decay' or 'required-2.5'.
+
+    Args:
+        name: as in `clsweep report --protocol`.
+        margin: m of 'required', in standard errors.
 
     Raises:
         StudyError: there is no such protocol, or its number makes no sense.
@@ -191,7 +275,7 @@ def protocol_of(name: str) -> Protocol:
             expected=rule.example,
             where="--protocol",
         )
-    return Protocol(f"{kind}-{number:g}", kind, number)
+    return Protocol(f"{kind}-{number:g}", kind, number, margin if kind == "required" else 0.0)
 
 
 @dataclass(frozen=True)
@@ -199,6 +283,7 @@ class _Case:
     number: float
     table: ValidationTable
     tuned_on: ValidationTable | None
+    margin: float = 0.0
 
 
 _Choice = tuple[Candidate | None, str]
@@ -226,8 +311,9 @@ def _required(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     finetuned = best_finetuned(case.table)
     if finetuned is None:
         return None, _without_finetuning(case.table)
-    required = _target(finetuned) - case.number / 100
-    return _explained(most_source(own, required), "no configuration reaches the required target")
+    chosen = most_source(own, finetuned, case.number / 100, case.margin)
+    margin = f" with the margin of {margin_text(case.margin)}" if case.margin else ""
+    return _explained(chosen, f"no configuration reaches the required target{margin}")
 
 
 def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
@@ -239,7 +325,7 @@ def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     walked = at_rate or list(own)
     required = (1 - case.number) * _target(finetuned)
     for same_knob in _from_stable(walked):
-        met = [c for c in same_knob if _target(c) >= required - _ROUNDING]
+        met = [c for c in same_knob if _target(c) >= required - ROUNDING]
         if met:
             return best_target(met), remark
     return None, "no configuration reaches the required target"

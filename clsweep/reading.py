@@ -32,12 +32,15 @@ __all__ = [
     "benchmark_text",
     "chance_of",
     "check_folders",
+    "choose_on_of",
     "drops_of",
+    "margin_of",
     "read",
     "table_of",
 ]
 
 DEFAULT_DROPS = (1.0, 5.0)
+DEFAULT_MARGIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,20 @@ def drops_of(study: Mapping[str, Any]) -> Sequence[float]:
     drops = table_of(study, "report").get("drops")
     sound = isinstance(drops, list) and all(isinstance(drop, (int, float)) for drop in drops)
     return drops if isinstance(drops, list) and sound else DEFAULT_DROPS
+
+
+def choose_on_of(study: Mapping[str, Any]) -> tuple[int, ...]:
+    """Seeds that choose while the others are shown; empty where all do both."""
+    seeds = table_of(study, "report").get("choose_on")
+    found = seeds if isinstance(seeds, list) else []
+    return tuple(sorted({s for s in found if isinstance(s, int) and not isinstance(s, bool)}))
+
+
+def margin_of(study: Mapping[str, Any]) -> float:
+    """Standard errors by which a choice must exceed a required target accuracy."""
+    margin = table_of(study, "report").get("margin")
+    sound = isinstance(margin, (int, float)) and not isinstance(margin, bool) and margin >= 0
+    return float(margin) if margin is not None and sound else DEFAULT_MARGIN
 
 
 def benchmark_text(benchmark: Mapping[str, Any]) -> str:

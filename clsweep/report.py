@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from clsweep.analysis import analysis_changes
-from clsweep.caveats import caveats
+from clsweep.caveats import about_choices, caveats
 from clsweep.comparison import Comparison, compare
 from clsweep.conditions import training_text
 from clsweep.curves import Curve
@@ -37,12 +37,22 @@ from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
 from clsweep.points import points_table
 from clsweep.protocols import Protocol, protocol_of, standard_protocols
-from clsweep.reading import Results, benchmark_text, chance_of, drops_of, read, table_of
+from clsweep.reading import (
+    Results,
+    benchmark_text,
+    chance_of,
+    choose_on_of,
+    drops_of,
+    margin_of,
+    read,
+    table_of,
+)
 from clsweep.schema import Record
 from clsweep.scores import Score, picks_table, scores
 from clsweep.summary import tables
 from clsweep.tables import parquet_bytes
 from clsweep.validation import read_validation
+from clsweep.wording import seeds_of
 
 __all__ = ["ReportData", "build", "data_of", "publish", "report", "rule_of", "tables"]
 
@@ -97,7 +107,11 @@ class ReportData:
         """How the numbers came about, in one sentence."""
         n = len(self.comparison.seeds)
         spread = f"mean ± s.e.m. over {n} seeds" if n > 1 else "n = 1 seed"
-        return f"Chosen on validation data, printed on test data; {spread}."
+        chosen = "Chosen on validation data"
+        if self.comparison.choose_on:
+            chosen += f" of {seeds_of(self.comparison.choose_on)}"
+            spread += f" that chose nothing ({seeds_of(self.comparison.seeds)})"
+        return f"{chosen}, printed on test data; {spread}."
 
 
 def build(
@@ -182,13 +196,20 @@ def data_of(
         labels=labels,
         drops=[drop / 100 for drop in drops_of(study)],
         reference_point=chance or (0.0, 0.0),
+        choose_on=choose_on_of(study),
+        margin=margin_of(study),
     )
     elsewhere = None if tuned_on is None else read_validation(tuned_on)
     n_tasks = comparison.validation.n_tasks
     searched = tuple(table_of(table_of(study, "search"), "training"))
-    standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None)
+    margin = margin_of(study)
+    standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None, margin)
+    rule = None if rule is None else protocol_of(rule.name, margin)
     asked = () if rule is None or rule in standard else (rule,)
     shown = tuple(results.shown("" if rule is None else rule.name) for results in found)
+    scored = {p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)}
+    is_searched = table_of(study, "search").get("kind", "grid") != "grid"
+    choices = about_choices(comparison, choose_on_of(study), is_searched)
     return ReportData(
         comparison=comparison,
         name=name,
@@ -196,13 +217,13 @@ def data_of(
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
-        notes=(*notes, *_changes(shown), *caveats(comparison, searched)),
+        notes=(*notes, *_changes(shown), *caveats(comparison, searched), *choices),
         details=details_of(records, comparison, [results.directory for results in found]),
         scenario=str(benchmark.get("scenario", "")),
         protocols=(*standard, *asked),
-        scores={p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)},
+        scores=scored,
         protocol=rule,
-        judgement=judge(comparison),
+        judgement=judge(comparison, scored),
         shown=shown,
         training=training_text(comparison.curves, comparison.references, searched),
     )

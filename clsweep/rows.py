@@ -18,7 +18,7 @@ from clsweep.schema import trial_id_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AccuracyRows", "n_tasks_of", "rows_by_trial"]
+__all__ = ["AccuracyRows", "n_examples", "n_tasks_of", "rows_by_trial"]
 
 _SPLITS = ("validation", "test")
 
@@ -87,6 +87,30 @@ class AccuracyRows(Sequence[list[Any]]):
         of_split = is_test if split == "test" else ~is_test
         acc[after_task[of_split] + 1, on_task[of_split]] = (n_correct / n_total)[of_split]
         return acc
+
+    def n_examples(self, split: str, on_task: int) -> int:
+        """Examples of one task in one split; 0 where it was not tested.
+
+        Args:
+            split: 'validation' or 'test'.
+            on_task: the task, from 0.
+        """
+        _, tasks, is_test, _, n_total = self._columns
+        found = n_total[(tasks == on_task) & (is_test == (split == "test"))]
+        return int(found.max()) if len(found) else 0
+
+
+def n_examples(rows: Sequence[Sequence[Any]], split: str, on_task: int) -> int:
+    """Examples of one task in one split of a trial's rows; 0 where it was not tested.
+
+    Args:
+        rows: [after_task, on_task, split, n_correct, n_total].
+        split: 'validation' or 'test'.
+        on_task: the task, from 0.
+    """
+    if isinstance(rows, AccuracyRows):
+        return rows.n_examples(split, on_task)
+    return max((int(row[4]) for row in rows if row[1] == on_task and row[2] == split), default=0)
 
 
 def n_tasks_of(records: Iterable[Mapping[str, Any]]) -> int:

@@ -267,9 +267,28 @@ class ReportConfig(Section):
             description="required target accuracies: fine-tuning's minus these percentage points",
         ),
     ] = (1.0, 5.0)
+    margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="by how many standard errors a choice must exceed a required target "
+            "accuracy on validation data; 0: by none, as published",
+        ),
+    ] = 1.0
+    choose_on: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+        Field(
+            strict=False,
+            description="seeds that choose the configurations, while test numbers of all others "
+            "are shown; empty: all choose and all are shown, with cross-fitting",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _check(self) -> ReportConfig:
-        if len(set(self.drops)) < len(self.drops):
-            raise mistake("a drop is listed twice", expected="each once", at=("drops",))
+        for key, what in (("drops", "drop"), ("choose_on", "seed")):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise mistake(f"a {what} is listed twice", expected="each once", at=(key,))
         return self

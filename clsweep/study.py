@@ -131,6 +131,7 @@ class Study(Section):
         check_spaces(self)
         check_configurations(self)
         _check_augment(self)
+        _check_choosing(self)
         return self
 
 
@@ -253,6 +254,24 @@ def _check_augment(study: Study) -> None:
                 expected="augment = 'none', or another benchmark",
                 at=("training", "augment"),
             )
+
+
+def _check_choosing(study: Study) -> None:
+    choosing = study.report.choose_on
+    unknown = [seed for seed in choosing if seed not in study.seeds]
+    at = ("report", "choose_on")
+    if unknown:
+        raise mistake(
+            f"the seed {unknown[0]} in choose_on is none of the study's seeds",
+            expected=f"some of seeds = {as_toml(study.seeds[:12])}",
+            at=at,
+        )
+    if len(choosing) == len(study.seeds):
+        raise mistake(
+            "choose_on names all seeds, and leaves none whose test numbers can be shown",
+            expected="some of the seeds, or choose_on = [] for cross-fitting",
+            at=at,
+        )
 
 
 def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:

@@ -28,7 +28,16 @@ from clsweep.comparison import Comparison
 from clsweep.curves import Curve, Point
 from clsweep.information import grouped_by_needs, task_identity_text
 from clsweep.ledger import shown_text
-from clsweep.verdicts import front_table, interval_text, pair_table, protocol_table, regret_table
+from clsweep.protocols import margin_text
+from clsweep.verdicts import (
+    crossfit_table,
+    front_table,
+    interval_text,
+    pair_table,
+    protocol_table,
+    regret_table,
+    source_pair_table,
+)
 
 if TYPE_CHECKING:
     from clsweep.report import ReportData
@@ -61,6 +70,10 @@ def tables(data: ReportData) -> list[RenderableType]:
         made.append(front_table(data))
     if data.judgement.average_pairs:
         made.append(pair_table(data))
+    if comparison.curves and data.judgement.selection == "cross-fitted":
+        made.insert(-1, crossfit_table(data))
+    if any(data.judgement.source_pairs):
+        made.append(source_pair_table(data))
     if comparison.curves:
         made.append(regret_table(data))
     made += [_transfer_table(comparison), _trial_table(comparison)]
@@ -99,13 +112,15 @@ def _average_table(data: ReportData) -> Table:
 
 
 def _requirement_table(data: ReportData) -> Table:
+    comparison, margin = data.comparison, data.comparison.margin
     table = plain_table(
         "Source accuracy (%) at a required target accuracy",
         ["source", "target", "source, CI"],
         "required: fine-tuning's target accuracy less what is allowed; chosen among those that "
-        f"meet it on validation data ({_MISSED}: not on test data); CI: 95 % interval",
+        "meet it on validation data"
+        + (f" by a margin of {margin_text(margin)}" if margin else "")
+        + f" ({_MISSED}: not on test data); CI: 95 % interval; {_met_text(comparison)}",
     )
-    comparison = data.comparison
     qualities = {quality.label: quality for quality in data.judgement.fronts}
     for place, requirement in enumerate(comparison.requirements):
         table.add_section()
@@ -123,6 +138,22 @@ def _requirement_table(data: ReportData) -> Table:
             cells = [source, f"{target} {_MISSED if missed else ' '}", ends]
             _add(table, curve, curve.points[index], cells)
     return table
+
+
+def _met_text(comparison: Comparison) -> str:
+    """How many choices meet their required target on test data, with the margin and without."""
+
+    def n_met(name: str) -> str:
+        met = [
+            curve.points[index].mean("test")[1] >= requirement.target - _ROUNDING
+            for requirement in comparison.requirements
+            for curve in comparison.curves
+            if (index := getattr(requirement, name)[curve.label]) is not None
+        ]
+        return f"{sum(map(int, met))} of {len(met)}"
+
+    said = f"met on test data by {n_met('chosen')}"
+    return said + (f", without a margin {n_met('without_margin')}" if comparison.margin else "")
 
 
 def _transfer_table(comparison: Comparison) -> Table:

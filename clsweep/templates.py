@@ -34,6 +34,13 @@ _AXIS_HELP = """\
 # value, a list of values, or a range such as { low = 1, high = 1000, n = 4 }, evenly spaced on a
 # logarithmic scale where log = true or the number is declared so. All combinations are run.
 """
+_SEEDS_HELP = """\
+# Three seeds show how a study goes. Claims take six; ten are recommended where they are wanted.
+"""
+_CHOOSING_HELP = """\
+# With ten seeds or more, some may choose while the others are shown, which owe the choice nothing:
+# choose_on = [0, 1, 2, 3]
+"""
 # A value that says more than the default, which is none.
 _SEARCHED = {"training": {"lr": {"low": 0.01, "high": 0.3}}}
 # The form that no λ makes diverge; every range of λ goes beyond what the gradient form bears.
@@ -81,7 +88,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
             [key for key in TrainingConfig.model_fields if key != "steps"],
         ),
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
-        _section("report", ReportConfig, "What `clsweep report` computes.", {}),
+        _section("report", ReportConfig, "What `clsweep report` computes.", {}) + _CHOOSING_HELP,
         _section("search", SearchConfig, SearchConfig.__doc__ or "", _SEARCHED, ("kind",)),
         _section("callbacks", CallbacksConfig, CallbacksConfig.__doc__ or "", {}),
         _AXIS_HELP,
@@ -163,7 +170,8 @@ def _top(name: str) -> str:
     fields = Study.model_fields
     usable = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name)
     lines = _key_lines("name", fields["name"], toml_value(name if usable else "study"))
-    return "\n".join(lines + _key_lines("seeds", fields["seeds"], "3")) + "\n"
+    seeds = "\n".join(_key_lines("seeds", fields["seeds"], "3"))
+    return "\n".join(lines) + f"\n{_SEEDS_HELP}{seeds}\n"
 
 
 def _section(

@@ -19,7 +19,7 @@ from clsweep.errors import StoreError
 from clsweep.fingerprints import short
 from clsweep.folders import Place, RemotePath
 from clsweep.inputs import of_inputs
-from clsweep.reading import Results, read
+from clsweep.reading import Results, choose_on_of, drops_of, margin_of, read
 from clsweep.report import ReportData, data_of, publish, rule_of
 from clsweep.schema import Record, trial_id_of
 
@@ -56,7 +56,8 @@ def build_together(
         f"{name}: {note}"
         for name, results in zip(names, found, strict=True)
         for note in results.notes
-    ] + list(_notes_on_inputs(found, names))
+    ]
+    notes += [*_notes_on_inputs(found, names), *_differing_rules(found)]
     return data_of(
         records,
         labels=labels,
@@ -184,6 +185,22 @@ def _differing(results: Results, found: Sequence[Results]) -> str:
     differing = [k for k in keys if len({repr(one.benchmark.get(k)) for one in found}) > 1]
     values = ", ".join(f"{key} = {_value(results.benchmark, key)}" for key in differing)
     return f"{results.benchmark_text} ({values})"
+
+
+def _differing_rules(found: Sequence[Results]) -> list[str]:
+    """Rules of the report in which the studies differ: those of the first are used for all."""
+    rules: dict[str, set[Any]] = {
+        "drops": {tuple(map(float, drops_of(one.study))) for one in found},
+        "margin": {margin_of(one.study) for one in found},
+        "choose_on": {choose_on_of(one.study) for one in found},
+    }
+    differing = [name for name, values in rules.items() if len(values) > 1]
+    if not differing:
+        return []
+    return [
+        f"The studies' [report] sections differ in {' and '.join(differing)}: that of "
+        f"{found[0].name} is used for all."
+    ]
 
 
 def _value(benchmark: Mapping[str, Any], key: str) -> str:

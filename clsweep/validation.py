@@ -13,7 +13,7 @@ does not get. `validation_table` makes one of records, and leaves their test row
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from clsweep import measures
 from clsweep.folders import Place
-from clsweep.rows import n_tasks_of
+from clsweep.rows import n_examples, n_tasks_of
 from clsweep.schema import Record
 
 __all__ = [
@@ -60,6 +60,7 @@ class Candidate:
         hyper: the method's numbers.
         training: how every task was trained.
         acc_STT: accuracies in [0, 1], shape [S, T + 1, T], NaN where nothing was evaluated.
+        n_target: validation examples of the last task; 0 where they are not known.
     """
 
     config_id: str
@@ -70,6 +71,19 @@ class Candidate:
     hyper: dict[str, Any]
     training: dict[str, Any]
     acc_STT: Array
+    n_target: int = 0
+
+    def of_seeds(self, places: Sequence[int]) -> Candidate:
+        """The same configuration with some of its seeds.
+
+        Args:
+            places: their indices, at least one.
+        """
+        made = replace(self, acc_STT=self.acc_STT[list(places)])
+        # A report asks for them once per fold and candidate; they are slices of what is known.
+        for name in ("average_S", "source_S", "target_S"):
+            made.__dict__[name] = getattr(self, name)[list(places)]
+        return made
 
     @cached_property
     def average_S(self) -> Array:
@@ -128,6 +142,24 @@ class ValidationTable:
     candidates: tuple[Candidate, ...]
     diverged: tuple[Diverged, ...] = ()
 
+    def of_seeds(self, places: Sequence[int]) -> ValidationTable:
+        """The same candidates with some of the seeds.
+
+        Args:
+            places: indices of seeds, at least one.
+        """
+        candidates = tuple(c.of_seeds(places) for c in self.candidates)
+        seeds = tuple(self.seeds[i] for i in places)
+        return ValidationTable(seeds, self.n_tasks, candidates, self.diverged)
+
+    @cached_property
+    def without_each(self) -> tuple[ValidationTable, ...]:
+        """The table without each of its seeds in turn; nothing with fewer than two."""
+        n = len(self.seeds)
+        if n < 2:
+            return ()
+        return tuple(self.of_seeds([i for i in range(n) if i != s]) for s in range(n))
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels that trace a curve, in order; those without a candidate come last."""
@@ -164,6 +196,7 @@ def candidate_of(records: Sequence[Record], label: str, n_tasks: int) -> Candida
         acc_STT=np.array(
             [measures.accuracy_table(r["accuracy"], _SPLIT, n_tasks) for r in records]
         ),
+        n_target=n_examples(records[0]["accuracy"], _SPLIT, n_tasks - 1),
     )
 
 

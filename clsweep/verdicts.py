@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from clsweep.protocols import Protocol
     from clsweep.report import ReportData
 
-__all__ = ["front_table", "interval_text", "pair_table", "protocol_table", "regret_table"]
+__all__ = [
+    "crossfit_table",
+    "front_table",
+    "interval_text",
+    "pair_table",
+    "protocol_table",
+    "regret_table",
+    "source_pair_table",
+]
 
+_CROSSFIT = "cross-\nfitted"
 _MOST_PAIRS = 28
 
 
@@ -27,17 +36,21 @@ def protocol_table(data: ReportData, protocol: Protocol) -> Table:
         data: what `report.build` computed.
         protocol: one of `data.protocols`.
     """
+    is_fitted = data.judgement.selection == "cross-fitted"
     table = plain_table(
         f"Chosen by '{protocol.name}' on validation data (test accuracies, %)",
-        ["average", "source", "target", "regret"],
-        f"{protocol.name}: {protocol.meaning}; regret: points of average accuracy below the "
-        "label's best on TEST data, the only number for which test data choose",
+        ["average", *[_CROSSFIT] * is_fitted, "source", "target", "regret"],
+        f"{protocol.name}: {protocol.meaning}; "
+        + "cross-fitted: the average of each seed under the choice of all others; " * is_fitted
+        + "regret: points of average accuracy below the label's best on TEST data, the only "
+        f"number for which test data choose{_shared_text(data)}",
     )
     points = {curve.label: curve.points for curve in data.comparison.curves}
     for score in data.scores[protocol.name]:
         label = score.pick.label
         if score.index is None:
-            table.add_row(Text(label), Text(score.pick.remark), *[NOTHING] * 4)
+            nothing = [NOTHING] * (4 + is_fitted)
+            table.add_row(Text(label), Text(score.pick.remark), *nothing)
             continue
         point = points[label][score.index]
         remark = f" ({score.pick.remark})" if score.pick.remark else ""
@@ -45,6 +58,7 @@ def protocol_table(data: ReportData, protocol: Protocol) -> Table:
             Text(label),
             Text(axes_text(point.axes) + remark),
             percent_text(point.measures["average_accuracy"]),
+            *[percent_text(score.crossfit.average_S) if score.crossfit else NOTHING] * is_fitted,
             percent_text(point.test_S2[:, 0]),
             percent_text(point.test_S2[:, 1]),
             _regret(score.regret_S.tolist()),
@@ -62,8 +76,8 @@ def regret_table(data: ReportData) -> Table:
     table = plain_table(
         "Regret of each protocol (points of average accuracy)",
         [_stacked(protocol.name) for protocol in data.protocols],
-        "below the label's best on TEST data, the only number for which test data choose; "
-        f"{' and '.join(without_source)} need no data of earlier tasks; "
+        "below the label's best on TEST data, the only number for which test data choose"
+        f"{_shared_text(data)}; {' and '.join(without_source)} need no data of earlier tasks; "
         f"{NOTHING}: chooses nothing; `--protocol NAME` shows the choices",
         with_choice=False,
     )
@@ -85,13 +99,13 @@ def front_table(data: ReportData) -> Table:
     """
     judgement = data.judgement
     area = "normalised" if judgement.is_normalised else "hypervolume"
+    absence = {curve.label: curve.absence for curve in data.comparison.curves}
     table = plain_table(
         "Fronts: 95 % intervals over seeds (%; hypervolume as a fraction)",
         ["best average", area, "decades"],
         _front_caption(data),
         with_choice=False,
     )
-    absence = {curve.label: curve.absence for curve in data.comparison.curves}
     for quality in judgement.fronts:
         volume = quality.normalised if judgement.is_normalised else quality.hypervolume
         region = quality.region
@@ -99,6 +113,47 @@ def front_table(data: ReportData) -> Table:
         average = absence[quality.label] or interval_text(quality.best_average, 100, 1)
         table.add_row(Text(quality.label), average, interval_text(volume, 1, 3), width)
     return table
+
+
+def crossfit_table(data: ReportData) -> Table:
+    """What choices owe to their seeds: plain and cross-fitted means beside each other.
+
+    Args:
+        data: what `report.build` computed.
+    """
+    comparison, n = data.comparison, len(data.comparison.seeds)
+    rests = "; with two seeds, each choice rests on a single one" if n == 2 else ""
+    table = plain_table(
+        "What choices owe to their seeds (test accuracies, %)",
+        ["plain", _CROSSFIT, "other\nchoices"],
+        "plain: all seeds choose and are read; cross-fitted: each seed is read under the choice "
+        f"of all others, which is the method tuned with {n - 1} of {n} seeds, without the luck of "
+        "the best; other choices: without one seed, another configuration is chosen, or none "
+        f"({NOTHING}){rests}",
+        with_choice=False,
+    )
+    curves = {curve.label: curve for curve in comparison.curves}
+    groups = [("average accuracy", "average")]
+    groups += [(f"source at target −{100 * d:g}", f"required-{100 * d:g}") for d in _drops(data)]
+    for text, name in groups:
+        table.add_section()
+        table.add_row(Text(text, style="italic"))
+        for score in data.scores[name]:
+            label, fit = score.pick.label, score.crossfit
+            if score.index is None or fit is None:
+                table.add_row(Text(label), *[NOTHING] * 3)
+                continue
+            point = curves[label].points[score.index]
+            is_average = name == "average"
+            plain = point.measures["average_accuracy"] if is_average else point.test_S2[:, 0]
+            fitted = fit.average_S if is_average else fit.source_S
+            cells = [percent_text(plain), percent_text(fitted), f"{fit.n_other} of {n}"]
+            table.add_row(Text(label), *cells)
+    return table
+
+
+def _drops(data: ReportData) -> tuple[float, ...]:
+    return tuple(requirement.drop for requirement in data.comparison.requirements)
 
 
 def pair_table(data: ReportData) -> Table:
@@ -113,10 +168,13 @@ def pair_table(data: ReportData) -> Table:
     table = plain_table(
         "Pairs of methods: difference and 95 % interval, the same seeds of both",
         ["average\n(points)", "hypervolume"],
-        "* above with a 95 % interval that holds for all "
-        f"{n_pairs} pairs at once ({_correction(n)}); hypervolume "
+        f"* above with a 95 % interval; those of averages hold for all {_family(data)} at once, "
+        f"those of hypervolume for its {n_pairs} pairs ({_correction(n)})"
+        f"{_selection_text(data)}; hypervolume "
         + ("between the references" if judgement.is_normalised else "beyond the point above")
-        + ("" if n_pairs <= _MOST_PAIRS else f"; the first {_MOST_PAIRS}, all in pairs.parquet"),
+        + ", of the points that "
+        + ("other seeds pick" if data.comparison.choose_on else "each seed itself picks")
+        + _left_out(n_pairs),
         with_choice=False,
     )
     for d in judgement.average_pairs[:_MOST_PAIRS]:
@@ -127,9 +185,72 @@ def pair_table(data: ReportData) -> Table:
     return table
 
 
+def source_pair_table(data: ReportData) -> Table:
+    """Every pair of labels by the source accuracy that they keep at each required target.
+
+    Args:
+        data: what `report.build` computed.
+    """
+    judgement = data.judgement
+    by_drop = [{frozenset((d.above, d.below)): d for d in p} for p in judgement.source_pairs]
+    pairs = list(dict.fromkeys(key for found in by_drop for key in found))
+    table = plain_table(
+        "Pairs of methods: source accuracy kept at a required target (points)",
+        [f"target\n−{100 * drop:g}" for drop in judgement.drops],
+        f"the choices of the table above; * above with a 95 % interval; all {_family(data)} hold "
+        f"at once{_selection_text(data)}; {NOTHING}: not reached by both{_left_out(len(pairs))}",
+        with_choice=False,
+    )
+    for key in pairs[:_MOST_PAIRS]:
+        first = next(found[key] for found in by_drop if key in found)
+        signs = [found[key].above == first.above if key in found else True for found in by_drop]
+        cells = [
+            _difference(found.get(key), 100 if sign else -100, 1)
+            for found, sign in zip(by_drop, signs, strict=True)
+        ]
+        table.add_row(Text(f"{first.above} – {first.below}"), *cells)
+    return table
+
+
+def _family(data: ReportData) -> str:
+    """What the intervals of averages and sources hold for, all at once."""
+    judgement = data.judgement
+    n_average, n_source = len(judgement.average_pairs), sum(map(len, judgement.source_pairs))
+    if not n_source:
+        return f"{n_average} pairs"
+    return f"{n_average} pairs of averages and {n_source} of sources at a required target"
+
+
+def _selection_text(data: ReportData) -> str:
+    """How intervals hold the choice of the configurations."""
+    if data.judgement.selection == "cross-fitted":
+        return (
+            "; intervals enclose those of the chosen configurations and of choices by half of the "
+            "seeds, read on the other half"
+        )
+    if data.judgement.selection == "other seeds":
+        return "; other seeds have chosen"
+    return "; the seed that is read has chosen"
+
+
+def _shared_text(data: ReportData) -> str:
+    """What the regret shares with its choice."""
+    if data.comparison.choose_on:
+        return " (here of seeds that did not choose)"
+    return (
+        "; choice and best share their seeds and so their luck, most of all under 'average': "
+        "the true regret is larger"
+    )
+
+
+def _left_out(n_pairs: int) -> str:
+    return "" if n_pairs <= _MOST_PAIRS else f"; the first {_MOST_PAIRS}, all in pairs.parquet"
+
+
 def _front_caption(data: ReportData) -> str:
     judgement = data.judgement
-    said = "best average: of validation's choice; nothing is interpolated between configurations; "
+    said = f"best average: of validation's choice{_selection_text(data)}; "
+    said += "nothing is interpolated between configurations; "
     if judgement.is_normalised:
         said += "normalised: hypervolume between fine-tuning and the frozen trunk, per seed; "
     else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 
 from clsweep.printable import is_printable
 
-__all__ = ["command", "counted", "duration"]
+__all__ = ["command", "counted", "duration", "seeds_of"]
 
 
 def command(program: str, *words: object) -> str:
@@ -62,3 +63,13 @@ def duration(seconds: float) -> str:
             rest = whole % size // small_size
             return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
     raise AssertionError("a minute or more has one of the units")
+
+
+def seeds_of(seeds: Sequence[int]) -> str:
+    """Seeds by number, at most eight of them, such as 'seed 0' and 'seeds 0, 1'.
+
+    Args:
+        seeds: at least one.
+    """
+    names = ", ".join(map(str, seeds[:8])) + (", …" if len(seeds) > 8 else "")
+    return f"seed {names}" if len(seeds) == 1 else f"seeds {names}"

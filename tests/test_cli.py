@@ -188,6 +188,9 @@ def test_init_writes_a_file_with_every_key_that_loads_and_plans(
     keys += [key for name in defined for key in REQUESTS[name].model_fields]
     for key in keys:
         assert f"\n{key} = " in text or f"\n# {key} = " in text, key
+    assert "Claims take six; ten are recommended" in text
+    assert "\nchoose_on = []\n" in text
+    assert "\n# choose_on = [0, 1, 2, 3]\n" in text
     assert max(map(len, text.splitlines())) <= 99
     planned = cli("plan", "new.toml")
     assert planned.code == 0, planned.err

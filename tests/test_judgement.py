@@ -11,8 +11,11 @@ import pytest
 
 from clsweep.comparison import Comparison, compare
 from clsweep.curves import picked_per_seed
+from clsweep.inference import ACCURACY, differences
 from clsweep.information import NOTHING_MORE, grouped_by_needs, task_identity_text
 from clsweep.judgement import judge, pairs_table
+from clsweep.protocols import protocol_of
+from clsweep.scores import scores
 from tests.records import Record, make_record, make_study, split_rows
 
 Pair = tuple[float, float]
@@ -177,6 +180,73 @@ class TestPairs:
             ("EWC", "SI"),
             ("replay", "EWC"),
         ]
+
+    def test_sources_at_required_targets_are_one_family_with_averages(
+        self, tmp_path: Path
+    ) -> None:
+        comparison = compare(
+            make_study(("EWC", "SI", "replay"), n_values=5, n_seeds=6), drops=[0.05]
+        )
+        made = judge(comparison, {"average": scores(comparison, protocol_of("average"))})
+        (tmp_path / "pairs.parquet").write_bytes(pairs_table(made))
+        rows = pq.read_table(tmp_path / "pairs.parquet").to_pylist()
+        by_measure = {
+            name: [row for row in rows if row["measure"] == name]
+            for name in ("average_accuracy", "source_accuracy_at_-5", "normalised_hypervolume")
+        }
+        assert [len(found) for found in by_measure.values()] == [3, 3, 3]
+        assert sum(map(len, by_measure.values())) == len(rows)
+        assert {row["n_at_once"] for row in by_measure["average_accuracy"]} == {6}
+        assert {row["n_at_once"] for row in by_measure["normalised_hypervolume"]} == {3}
+        kinds = {name: {row["selection"] for row in found} for name, found in by_measure.items()}
+        assert list(kinds.values()) == [{"cross-fitted"}, {"cross-fitted"}, {"shared"}]
+        fitted = {s.pick.label: s.crossfit for s in scores(comparison, protocol_of("average"))}
+        for row in by_measure["average_accuracy"]:
+            above, below = (fitted[row[name]] for name in ("above", "below"))
+            assert above is not None
+            assert below is not None
+            difference = float(np.mean(above.average_S - below.average_S))
+            assert row["crossfit_difference"] == pytest.approx(difference)
+        alone = judge(compare(make_study(("EWC", "SI", "replay"), n_values=5, n_seeds=6)))
+        for one, two in zip(alone.average_pairs, made.average_pairs, strict=True):
+            assert one.interval.mean == two.interval.mean
+            assert one.interval.high < two.interval.high
+
+    def test_a_label_that_does_not_reach_a_target_has_no_pair_there(self) -> None:
+        records = make_study(("EWC", "SI", "replay"), n_values=5, n_seeds=6)
+        short = [
+            record
+            for record in records
+            if record["config"]["label"] != "SI" or record["config"]["hyper"]["c"] > 100
+        ]
+        made = judge(compare(short, drops=[0.05]))
+        assert [len(pairs) for pairs in (made.average_pairs, *made.source_pairs)] == [3, 1]
+        assert made.fronts[1].source_at == (None,)
+
+    def test_a_claim_is_one_by_all_seeds_and_by_halves(self) -> None:
+        """A is ahead of B with every seed by its luckiest configuration, of twelve equal ones."""
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(60):
+            records = []
+            for seed in range(6):
+                for lam in range(12):
+                    value = float(np.clip(0.8 + rng.normal(0, 0.03), 0, 1))
+                    rows = split_rows((value, value))
+                    hyper = {"lam": float(lam + 1)}
+                    records.append(make_record("A", "ewc", seed, hyper, accuracy=rows))
+                value = float(np.clip(0.8 + rng.normal(0, 0.03), 0, 1))
+                rows = split_rows((value, value))
+                records.append(make_record("B", "mas", seed, {"lam": 1.0}, accuracy=rows))
+            comparison = compare(records)
+            values = np.array([c.points[c.best or 0].test_S2[:, 0] for c in comparison.curves])
+            (plain,) = differences("AB", values, ACCURACY)
+            (made,) = judge(comparison).average_pairs
+            assert made.is_claim <= plain.is_claim
+            assert made.interval.low <= plain.interval.low
+            found.append((plain.is_claim, made.is_claim))
+        by_plain, by_both = np.sum(found, axis=0)
+        assert by_both < by_plain
 
     def test_no_points_no_pairs(self) -> None:
         made = judge(compare([make_record(status="failed")]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from clsweep import plots, protocols
 from clsweep.comparison import compare
 from clsweep.errors import StudyError
 from clsweep.ledger import LEDGER
-from clsweep.protocols import pick, protocol_of, standard_protocols
+from clsweep.protocols import pick, protocol_of, standard_protocols, target_error
 from clsweep.scores import picks_table, scores
 from clsweep.validation import Candidate, ValidationTable, read_validation, validation_table
 from tests.command_line import CommandLine
-from tests.records import make_record, make_study, split_rows, write_study
+from tests.records import STUDY_TOML, make_record, make_study, split_rows, write_study
 
 # R after task 1, 2, 3 of a sequence of three, in percent: rows of what was learnt, columns tested.
 # lam          after 2 tasks   after 3 tasks        average  source  target
@@ -118,6 +119,70 @@ class TestPicks:
     def test_nothing_is_required_without_fine_tuning(self, name: str) -> None:
         without = ValidationTable((0,), 3, GRID)
         assert chosen(name, without) == "the study has no finished fine-tuning"
+
+
+class TestMargin:
+    """Three seeds, 100 validation examples: d = −2, −2, −5 points for one, 0 for the other."""
+
+    @staticmethod
+    def of(name: str, targets: list[float], source: float, method: str = "ewc") -> Candidate:
+        acc = np.full((3, 4, 3), np.nan)
+        acc[:, 3, :2], acc[:, 3, 2] = source / 100, np.array(targets) / 100
+        is_reference = method == "finetune"
+        label, knobs = ("fine-tuning" if is_reference else "EWC"), {"lam": 1.0}
+        return Candidate(name, label, method, is_reference, knobs, knobs, {}, acc, 100)
+
+    def table(self) -> ValidationTable:
+        made = (
+            self.of("bold", [97, 96, 93], 80),
+            self.of("safe", [99, 98, 98], 60),
+            self.of("tuned", [99, 98, 98], 40, "finetune"),
+        )
+        return ValidationTable((0, 1, 2), 3, made)
+
+    def test_the_error_has_a_part_of_the_seeds_and_one_of_the_examples(self) -> None:
+        bold, safe, finetuned = self.table().candidates
+        # d = −2, −2, −5: variance 3 points², mean size 3 points.
+        expected = np.sqrt(3e-4 / 3 + 0.03 * 0.97 / 100)
+        assert target_error(bold, finetuned) == pytest.approx(expected)
+        # Networks that agree need no margin.
+        assert target_error(safe, finetuned) == 0
+
+    def test_without_the_number_of_examples_there_is_no_part_of_them(self) -> None:
+        bold, _, finetuned = self.table().candidates
+        assert target_error(replace(bold, n_target=0), finetuned) == pytest.approx(0.01)
+
+    def test_one_seed_has_no_part_of_the_seeds(self) -> None:
+        bold, _, finetuned = (c.of_seeds([2]) for c in self.table().candidates)
+        assert target_error(bold, finetuned) == pytest.approx(np.sqrt(0.05 * 0.95 / 100))
+
+    @pytest.mark.parametrize(
+        ("drop", "margin", "config_id"),
+        [
+            (3, 0, "bold"),
+            (2.9, 0, "safe"),
+            # The error is 1.98 points.
+            (3, 1, "safe"),
+            (4.9, 1, "safe"),
+            (5, 1, "bold"),
+            (6.9, 2, "safe"),
+            (7, 2, "bold"),
+            (0, 5, "safe"),
+        ],
+    )
+    def test_a_choice_must_exceed_the_target_by_it(
+        self, drop: float, margin: float, config_id: str
+    ) -> None:
+        (found,) = pick(protocol_of(f"required-{drop:g}", margin), self.table())
+        assert found.config_id == config_id
+
+    def test_it_is_said(self) -> None:
+        assert protocol_of("required-2", 1.5).meaning.endswith("less 1.5 standard errors")
+        assert "standard error" not in protocol_of("required-2").meaning
+        assert protocol_of("average", 1.0) == protocol_of("average")
+        only = ValidationTable((0, 1, 2), 3, self.table().candidates[::2])
+        (found,) = pick(protocol_of("required-3", 1.0), only)
+        assert found.remark.endswith("the required target with the margin of 1 standard error")
 
 
 class TestDecay:
@@ -287,6 +352,34 @@ class TestReport:
         assert re.search(r"EWC +lam=\S+ +\d", ran.out.split("Chosen by 'transfer'")[1])
         # Only its validation data were read, so that it was no look at its test numbers.
         assert not (other / LEDGER).exists()
+
+    def test_seeds_that_choose(self, cli: CommandLine, tmp_path: Path) -> None:
+        toml = STUDY_TOML.replace("drops", "choose_on = [0, 2]\ndrops")
+        folder = write_study(tmp_path / "r", make_study(("EWC", "SI"), n_values=4), toml)
+        ran = cli("report", folder, "--protocol", "required-2.5")
+        assert ran.code == 0, ran.err
+        said = " ".join(ran.out.split())
+        assert "Chosen on validation data of seeds 0, 2, printed on test data" in said
+        assert "(here of seeds that did not choose)" in said
+        assert "cross-fitted" not in said
+        rows = pq.read_table(folder / "protocols.parquet").to_pylist()
+        assert {row["crossfit_average_accuracy"] for row in rows} == {None}
+        rows = pq.read_table(folder / "pairs.parquet").to_pylist()
+        assert {(row["selection"], row["n_seeds"]) for row in rows} == {("other seeds", 1)}
+        rows = pq.read_table(folder / "fronts.parquet").to_pylist()
+        seeds = {(row["split"], row["seed"]) for row in rows if row["seed"] is not None}
+        assert seeds == {("validation", 0), ("validation", 2), ("test", 1)}
+
+    def test_seeds_that_choose_and_have_not_finished_are_named(
+        self, cli: CommandLine, tmp_path: Path
+    ) -> None:
+        toml = STUDY_TOML.replace("drops", "choose_on = [0, 2]\ndrops")
+        records = make_study(("EWC",), n_values=4, n_seeds=2)
+        some = cli("report", write_study(tmp_path / "some", records, toml))
+        assert "seed 2 of choose_on cannot be used" in " ".join(some.out.split())
+        none = [record for record in records if record["trial"]["seed"] == 1]
+        without = cli("report", write_study(tmp_path / "none", none, toml))
+        assert "all finished seeds choose and are shown" in " ".join(without.out.split())
 
     def test_mistakes(self, cli: CommandLine, folder: Path) -> None:
         cli("report", folder, "--protocol", "averag").is_mistake("average")

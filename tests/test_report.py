@@ -35,6 +35,8 @@ n_tasks = 2
 scenario = "domain"
 [net]
 hidden = [4]
+[report]
+margin = 0.0
 """
 ENDS = """
 [[methods]]
@@ -203,6 +205,19 @@ class TestNumbers:
         # Reached on validation data, and missed by two points on test data.
         assert re.search(r"EWC +lam=100 +80\.0 ± 2\.0 +89\.0 ± 1\.0 † +too few seeds\n", lax)
 
+    def test_a_margin_asks_for_room(self, tmp_path: Path) -> None:
+        text = printed(build(write(tmp_path, STUDY.replace("margin = 0.0", "margin = 1.0"))))
+        strict, lax = re.split("target ≥ ", text.split("at a required target")[1])[1:3]
+        # λ = 10 lacks a point with both seeds: that much and an error of √(0.01 · 0.99 / 1000).
+        assert re.search(r"EWC +lam=1 +30\.0 ± 0\.0 +95\.0 ± 1\.0 ", strict)
+        assert re.search(r"EWC +lam=10 +42\.0 ± 2\.0 +95\.0 ± 1\.0 ", lax)
+        assert "by a margin of 1 standard error" in " ".join(text.split())
+        assert "met on test data by 2 of 2, without a margin 1 of 2" in " ".join(text.split())
+
+    def test_plain_and_cross_fitted_beside_each_other(self, text: str) -> None:
+        rows = cells(text, "What choices owe to their seeds")
+        assert rows["EWC"] == ["84.5 ± 0.5", "84.5 ± 0.5", "0 of 2"]
+
     def test_transfer_and_forgetting(self, text: str) -> None:
         rows = cells(text, "Transfer (BWT, FWT)")
         assert rows["EWC"] == ["-17.0 ± 2.0", "+5.0 ± 0.0", "17.0 ± 2.0", "93.0 ± 0.5"]
@@ -255,7 +270,7 @@ class TestNumbers:
         assert "not reached" in text
 
     def test_drops_of_the_study(self, tmp_path: Path) -> None:
-        text = printed(build(write(tmp_path, STUDY + "[report]\ndrops = [40.5]\n")))
+        text = printed(build(write(tmp_path, STUDY.replace("margin", "drops = [40.5]\nmargin"))))
         assert "target ≥ 55.5 (−40.5)" in text
         assert re.search(r"EWC +lam=1000 +98\.0 ± 1\.0 +99\.0 ± 0\.0", text)
 
@@ -265,6 +280,7 @@ class TestFrontsFile:
         assert list(rows[0]) == [
             *("label", "method", "config_id", "split", "seed"),
             *("source_accuracy", "target_accuracy", "on_front", "is_best", "n_diverged"),
+            "target_error",
         ]
 
     def test_every_value_of_the_chosen_point(
@@ -284,7 +300,11 @@ class TestFrontsFile:
             ("test", 0, 0.78, 0.9),
             ("test", 1, 0.82, 0.88),
         ]
-        found = [list(row.values()) for row in rows if row["config_id"] == config_id]
+        # Both seeds lack 5 points of 1000 examples: √(0.05 · 0.95 / 1000), no part of the seeds.
+        own = [row for row in rows if row["config_id"] == config_id]
+        errors = [row["target_error"] for row in own]
+        assert errors == [pytest.approx(0.006892024), *[None] * 5]
+        found = [list(row.values())[:-1] for row in own]
         assert found == [
             [
                 "EWC",
@@ -503,10 +523,10 @@ class TestNotes:
         directory = write(tmp_path)
         when = datetime(2025, 1, 31, tzinfo=timezone.utc)
         add_look(directory, "report", 12, when)
-        assert not any("was changed after" in note for note in build(directory).notes)
+        assert not any("file was changed after" in note for note in build(directory).notes)
         longer = STUDY.replace("1000.0]", "1000.0, 10000.0]")
         (directory / "study.toml").write_text(longer, encoding="utf-8")
-        (note,) = (n for n in build(directory).notes if "was changed after" in n)
+        (note,) = (n for n in build(directory).notes if "file was changed after" in n)
         assert note.startswith("The study file was changed after test numbers had been shown once")
 
     def test_a_renamed_method_has_its_new_name(self, tmp_path: Path) -> None:

@@ -285,6 +285,22 @@ WRONG_VALUES = {
         "above 0",
     ),
     "drop": (TOP + "[report]\ndrops = [101.0]\n" + FINETUNE, "drops[0] = 101.0", "at most 100"),
+    "unknown seed": (
+        TOP + "[report]\nchoose_on = [0, 7]\n" + FINETUNE,
+        "the seed 7 in choose_on is none",
+        "seeds = [0, 1, 2]",
+    ),
+    "all seeds choose": (
+        TOP + "[report]\nchoose_on = [0, 1, 2]\n" + FINETUNE,
+        "choose_on names all seeds",
+        "cross-fitting",
+    ),
+    "choosing seed twice": (
+        TOP + "[report]\nchoose_on = [1, 1]\n" + FINETUNE,
+        "a seed is listed twice",
+        "each once",
+    ),
+    "margin": (TOP + "[report]\nmargin = -1.0\n" + FINETUNE, "margin = -1.0", "at least 0"),
     "drop twice": (TOP + "[report]\ndrops = [1.0, 1.0]\n" + FINETUNE, "listed twice"),
     "method": (
         TOP + '[[methods]]\nname = "ewcc"\n',

@@ -99,3 +99,15 @@ def test_a_protocol_chooses_in_each_study_as_alone(tmp_path: Path) -> None:
         for score in build(one, "target").scores["target"]
     }
     assert chosen == alone != {}
+
+
+def test_seeds_choose_and_margins_hold_as_in_the_first_study(tmp_path: Path) -> None:
+    toml = STUDY_TOML.replace("drops", "choose_on = [0]\nmargin = 2.0\ndrops")
+    first, second = folder(tmp_path, "a", toml), folder(tmp_path, "b")
+    data = build_together([first, second])
+    comparison = data.comparison
+    assert (comparison.choose_on, comparison.seeds, comparison.margin) == ((0,), (1, 2), 2.0)
+    (note,) = (note for note in data.notes if "[report] sections differ" in note)
+    assert "in margin and choose_on: that of synthetic is used for all" in note
+    same = build_together([first, folder(tmp_path, "c", toml)])
+    assert not any("[report] sections differ" in note for note in same.notes)
