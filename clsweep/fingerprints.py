@@ -78,7 +78,7 @@ def stamp_of(files: Iterable[Path], version: object = "") -> tuple[str, float]:
     """
     rows, latest = [], 0
     for file in files:
-        found = file.stat()
+        found = os.stat(file)
         # A tool that puts back the time of an edit (rsync, cp -p) cannot put back that of the
         # change of the file's own entry.
         rows.append([str(file), found.st_size, found.st_mtime_ns, found.st_ctime_ns])

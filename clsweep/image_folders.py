@@ -7,6 +7,7 @@ stands in both parts. Without torch.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -138,9 +139,9 @@ def _class_files(part: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def _pictures(folder: Path, endings: frozenset[str]) -> list[Path]:
-    return sorted(
-        file for file in folder.iterdir() if file.suffix.lower() in endings and file.name[0] != "."
-    )
+    # Names, not paths: a class can have tens of thousands, and every command lists them.
+    names = sorted(name for name in os.listdir(folder) if name[0] != ".")
+    return [folder / name for name in names if os.path.splitext(name)[1].lower() in endings]
 
 
 def _check_unread(path: Path, classes: Iterable[str]) -> None:
@@ -159,8 +160,8 @@ def _check_unread(path: Path, classes: Iterable[str]) -> None:
     nested = [
         child
         for folder in folders
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and child.name[0] != "." and _holds_pictures(child)
+        for child in _folders_in(folder)
+        if child.name[0] != "." and _holds_pictures(child)
     ]
     if nested:
         raise StudyError(
@@ -169,6 +170,11 @@ def _check_unread(path: Path, classes: Iterable[str]) -> None:
             where=str(path),
             next_step="move their images into the class folders",
         )
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return [folder / name for name in sorted(e.name for e in entries if e.is_dir())]
 
 
 def _holds_pictures(folder: Path) -> bool:

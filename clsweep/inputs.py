@@ -47,6 +47,7 @@ __all__ = [
     "net_inputs",
     "of_inputs",
     "refusal",
+    "refuse_mixture",
     "strangers",
     "unknown_text",
     "unlike",
@@ -438,26 +439,57 @@ def unknown_text(inputs: Sequence[Input]) -> str:
     )
 
 
+def refuse_mixture(records: Iterable[Mapping[str, Any]], where: str) -> None:
+    """Refuse to choose among trials that are not comparable.
+
+    Args:
+        records: of one results folder.
+        where: the folder, for the message.
+
+    Raises:
+        StoreError: they were computed from different data, weights or code of one name.
+    """
+    for name, found in _counts(records)[1].items():
+        if len(found) > 1:
+            kind, _, label = name.partition(" ")
+            raise StoreError(
+                f"the folder mixes trials of different {kind} under the name '{label}' "
+                f"({_how_many(found)})",
+                expected="trials whose accuracies can be compared",
+                where=where,
+                next_step="run the study anew with another `--out`",
+            )
+
+
+def _counts(records: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, dict[str, int]]]:
+    """Number of records, and of those per name and fingerprint of an input."""
+    n, counts = 0, dict[str, dict[str, int]]()
+    for record in records:
+        n += 1
+        for name, value in of_inputs(record["trial"]["versions"]).items():
+            of_name = counts.setdefault(name, {})
+            of_name[value] = of_name.get(value, 0) + 1
+    return n, counts
+
+
+def _how_many(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} with {short(value)}" for value, n in sorted(found.items()))
+
+
 def mixture(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Sentences about what the trials of one folder were computed from, where they differ.
 
     Args:
         records: of one results folder.
     """
-    counts: dict[str, dict[str, int]] = {}
-    n = 0
-    for record in records:
-        n += 1
-        for name, value in of_inputs(record["trial"]["versions"]).items():
-            of_name = counts.setdefault(name, {})
-            of_name[value] = of_name.get(value, 0) + 1
+    n, counts = _counts(records)
     for name, found in counts.items():
         kind, _, label = name.partition(" ")
         if len(found) > 1:
-            listed = ", ".join(f"{k:,} with {short(value)}" for value, k in sorted(found.items()))
             yield (
-                f"The folder mixes trials of different {kind} under the name '{label}' ({listed}):"
-                " their accuracies are not comparable, and no sentence of this report holds."
+                f"The folder mixes trials of different {kind} under the name '{label}' "
+                f"({_how_many(found)}): their accuracies are not comparable, and no sentence of "
+                "this report holds."
             )
         if unknown := n - sum(found.values()):
             yield (

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from clsweep.declarations import search_range
 from clsweep.errors import StoreError
 from clsweep.folders import Place
+from clsweep.inputs import refuse_mixture
 from clsweep.methods import METHODS
 from clsweep.schema import Record
 from clsweep.search import validation_point
@@ -61,6 +62,7 @@ def export_optuna(directory: Place, file: Path) -> dict[str, int]:
             expected="the results folder of a run",
             where=str(directory),
         )
+    refuse_mixture(records, str(directory))
     table = store.study_table()
     seeds = table.get("seeds") or sorted({record["trial"]["seed"] for record in records})
     try:

@@ -107,6 +107,10 @@ def decoding_of(file: Path) -> int:
     Raises:
         StudyError: see `picture`.
     """
+    with _opened(file) as image:
+        # Nothing in it can be transparent, and its header states the orientation: there are many.
+        if image.format == "JPEG":
+            return FIRST_DECODING if _turn(image) == 1 else DECODING
     return picture(file).decoding
 
 

@@ -277,11 +277,14 @@ def read_validation(directory: Place) -> ValidationTable:
         directory: the results folder of a study.
 
     Raises:
-        StoreError: the results cannot be read.
+        StoreError: the results cannot be read, or are of different data under one name.
     """
+    from clsweep.inputs import refuse_mixture
     from clsweep.store import Store
 
-    return validation_table(Store(directory).load(split=_SPLIT))
+    records = Store(directory).load(split=_SPLIT)
+    refuse_mixture(records, str(directory))
+    return validation_table(records)
 
 
 def common_seeds(records: Iterable[Record]) -> tuple[int, ...]:

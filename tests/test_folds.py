@@ -17,6 +17,7 @@ from clsweep.attempts import attempts, mark_attempt
 from clsweep.errors import StoreError
 from clsweep.folders import RemotePath, place_of
 from clsweep.folds import fold
+from clsweep.inputs import Input
 from clsweep.integrity import record_from_bytes
 from clsweep.schema import normalized
 from clsweep.store import Store, commit_record
@@ -177,6 +178,19 @@ class TestBinding:
         other = STUDY_TOML.replace("n_tasks = 2", "n_tasks = 5")
         with pytest.raises(StoreError, match=r"'synthetic'.*benchmark.n_tasks was 2, now 5"):
             Store(folder).open_for_run("other", other, "synthetic")
+
+    def test_other_data_do_not_mix(self, folder):
+        first, second = (Input("data pets", digit * 24, parts=(("c0", digit),)) for digit in "12")
+        with Store(folder).open_for_run("one", STUDY_TOML, "synthetic") as there:
+            there.bind_inputs([first])
+            there.commit(make_record(versions={"data pets": "1" * 24}))
+            there.compact()
+        assert Store(folder).check_inputs([first]) == []
+        for versions in ("as they are", "lost"):
+            with pytest.raises(StoreError, match="data 'pets': 111111111111 then, 222222222222"):
+                Store(folder).check_inputs([second])
+            if versions == "as they are":
+                (folder / "versions.json").unlink()
 
     def test_a_folder_with_other_things_is_left_alone(self, folder, server):
         (folder / "mine.txt").write_bytes(b"mine")

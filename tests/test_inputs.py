@@ -521,6 +521,10 @@ class TestReports:
         text = " ".join(ran.out.split())
         assert "mixes trials of different data under the name 'folder:pets'" in text
         run(cli, pets, *from_data("a"), "--out", "a-out").is_mistake("data 'folder:pets'")
+        words = ("mixes trials of different data", "folder:pets", "1 with")
+        cli("report", "b-out", "--tuned-on", "a-out").is_mistake(*words)
+        cli("export", "a-out", "--optuna", "a.db").is_mistake(*words)
+        assert not Path("a.db").exists()
 
     def test_of_folders_with_other_data_is_refused(self, cli, pets):
         for root in ("a", "b"):

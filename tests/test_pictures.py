@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from clsweep.errors import StudyError
-from clsweep.pictures import ENDINGS, UNREAD_ENDINGS, picture
+from clsweep.pictures import ENDINGS, UNREAD_ENDINGS, decoding_of, picture
 
 Image.init()
 HEIGHT, WIDTH = 16, 24
@@ -197,6 +197,7 @@ def test_what_is_opaque_and_upright_keeps_its_bytes(name: str, mode: str, tmp_pa
     expected = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     assert np.array_equal(found.pixels, expected)
     assert (found.decoding, found.is_deep) == (1, False)
+    assert decoding_of(file) == 1
 
 
 def test_an_alpha_channel_without_transparency_changes_nothing(tmp_path: Path) -> None:
@@ -242,6 +243,7 @@ def test_pictures_stand_upright(name: str, orientation: int, tmp_path: Path) -> 
     assert found.pixels.shape == (3, HEIGHT, WIDTH)
     difference = np.abs(found.pixels.transpose(1, 2, 0).astype(int) - RGB)
     assert difference.max() <= LOSSY.get(name, 0)
+    assert decoding_of(file) == found.decoding
     if name != "TIFF":  # which Pillow has always turned
         assert found.decoding == (1 if orientation == 1 else 2)
 
