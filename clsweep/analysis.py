@@ -16,8 +16,9 @@ __all__ = ["ANALYSIS_VERSION", "Analysis", "analysis_changes", "analysis_of"]
 # records another outcome, and say here what changed.
 #   1  bootstrap-t, max-T over common resamples of the seeds
 #   2  max-T of normal values with the methods' own covariance
-#   3  Student's t with Bonferroni; choices are in the intervals (crossfit.py); a margin at
-#      required targets, whose source accuracies are one family with the averages
+#   3  Student's t with Bonferroni, means on the logit scale; choices are in the intervals
+#      (crossfit.py); a margin at required targets, whose source accuracies are one family with
+#      the averages
 ANALYSIS_VERSION = 3
 
 # Rules by name, each as text; "statistics" is the version.

@@ -26,6 +26,7 @@ from clsweep.catalog import (
     SplitBenchmark,
     class_groups,
     draw_purpose,
+    pair_order,
     random_bits,
     random_order,
     task_rows,
@@ -55,7 +56,10 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
         StudyError: the data are absent, or the benchmark cannot be made from them.
     """
     first, frame = config.dataset, config.framing
-    sources = tuple(_source(name, first, root, config.pad, frame) for name in config.datasets)
+    names = config.datasets
+    if isinstance(config, PairBenchmark):
+        names = pair_order(config, seed)
+    sources = tuple(_source(name, first, root, config.pad, frame) for name in names)
     n_channels, height, width = sources[0].images.shape[1:]
     plain = _plain_tasks(config, root, sources, seed)
     heads = Heads(config.scenario, tuple(task.n_classes for task in plain))

@@ -6,7 +6,7 @@ A benchmark is a frozen pydantic model: the study file's `[benchmark]` table, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -42,6 +42,7 @@ __all__ = [
     "dataset_spec",
     "draw_purpose",
     "own_draws",
+    "pair_order",
     "random_bits",
     "random_order",
     "split_sizes",
@@ -98,8 +99,8 @@ class BenchmarkConfig(BaseModel):
     )
     draws: Literal["fixed", "per_seed"] = Field(
         "fixed",
-        description="'per_seed': permutations, shuffled class orders and angles differ between "
-        "the trials' seeds; the train/validation split never does",
+        description="'per_seed': permutations, angles and shuffled orders (of classes, of data "
+        "sets) differ between the trials' seeds; the train/validation split never does",
     )
     validation_fraction: float = Field(
         0.1, gt=0, le=0.5, description="share of the training images held out for validation"
@@ -228,6 +229,11 @@ class PairBenchmark(BenchmarkConfig):
         strict=False,
         description="data set of the second task, or a list of those of all later tasks",
     )
+    order: Literal["given", "shuffled"] = Field(
+        "given",
+        description="'shuffled': the data sets are learnt in a random order, which differs "
+        "between seeds with draws = 'per_seed'; they need equal numbers of classes then",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -278,7 +284,8 @@ def benchmark_sizes(config: BenchmarkConfig, root: Path | None) -> list[TaskSize
     """Sizes of every task, without loading images.
 
     Exact, except where unequal classes are assigned to tasks by draws that differ between seeds:
-    there, the classes of a task are counted as if they were all of mean size.
+    there, the classes of a task are counted as if they were all of mean size; so are data sets
+    whose order differs between seeds.
 
     Args:
         config: the benchmark.
@@ -297,9 +304,10 @@ def _class_sizes(
     config: BenchmarkConfig, root: Path | None
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Training and test images of every class of every task."""
-    specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
+    names = pair_order(config, seed=0) if isinstance(config, PairBenchmark) else config.datasets
+    specs = [dataset_spec(name, root, config.framing) for name in names]
     if isinstance(config, PairBenchmark):
-        return [(spec.train_counts, spec.test_counts) for spec in specs]
+        return _pair_sizes(config, specs)
     spec = specs[0]
     train, test = spec.train_counts, spec.test_counts
     if not isinstance(config, SplitBenchmark):
@@ -309,6 +317,43 @@ def _class_sizes(
         train = (spec.n_train // spec.n_classes,) * spec.n_classes
         test = (spec.n_test // spec.n_classes,) * spec.n_classes
     return [(tuple(train[c] for c in g), tuple(test[c] for c in g)) for g in groups]
+
+
+def _pair_sizes(
+    config: PairBenchmark, specs: Sequence[DatasetSpec]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    if config.order == "given" or config.draws == "fixed":
+        return [(spec.train_counts, spec.test_counts) for spec in specs]
+    classes = sorted(spec.n_classes for spec in specs)
+    if classes[0] < classes[-1]:
+        raise StudyError(
+            f"data sets of {', '.join(map(str, classes))} classes cannot change places between "
+            "seeds: a task would have another number of outputs with every seed",
+            expected="data sets with equal numbers of classes",
+            where="[benchmark] order",
+            next_step="use order = 'given', or draws = 'fixed'",
+        )
+    n = classes[0]
+    n_train, n_test = (sum(counts) // (len(specs) * n) for counts in _totals(specs))
+    return [((n_train,) * n, (n_test,) * n)] * len(specs)
+
+
+def _totals(specs: Sequence[DatasetSpec]) -> tuple[list[int], list[int]]:
+    return [spec.n_train for spec in specs], [spec.n_test for spec in specs]
+
+
+def pair_order(config: PairBenchmark, seed: int) -> tuple[str, ...]:
+    """The data sets of a pair benchmark in the order in which they are learnt.
+
+    Args:
+        config: the benchmark.
+        seed: the trial's seed; matters only with draws = 'per_seed'.
+    """
+    names = config.datasets
+    if config.order == "given":
+        return names
+    order = random_order(len(names), *draw_purpose(config, seed), "order")
+    return tuple(names[i] for i in order.tolist())
 
 
 def class_groups(config: SplitBenchmark, n_classes: int, seed: int) -> list[tuple[int, ...]]:
@@ -363,4 +408,6 @@ def own_draws(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
         return ("permutations",)
     if name == "rotated" and not benchmark.get("angles"):
         return ("angles",)
+    if name == "pair" and benchmark.get("order") == "shuffled":
+        return ("order of the data sets",)
     return ()

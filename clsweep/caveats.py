@@ -20,6 +20,8 @@ __all__ = ["about_choices", "axes_text", "caveats", "number_text"]
 # A front that ends this close to a reference has reached it.
 _END_POINTS = 1.0
 _MOST_NAMED = 4
+# Of what fine-tuning learns of the last task beyond guessing: less is hardly learnt.
+_HARDLY_LEARNT = 0.25
 
 
 def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str, ...]:
@@ -37,6 +39,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
         *_about_budgets(comparison.curves, searched),
         *_about_starts(comparison.curves),
         *_about_references(comparison),
+        *_about_unlearnt(comparison),
         *(note for curve in comparison.curves for note in _about_range(curve)),
         *(note for curve in comparison.curves for note in _about_ends(curve, comparison)),
         *(note for curve in comparison.curves for note in _about_edges(curve, comparison)),
@@ -204,6 +207,30 @@ def _about_references(comparison: Comparison) -> Iterator[str]:
         yield "No frozen reference: nothing shows the source end of the fronts."
     if "joint" not in methods:
         yield "No joint reference: how far all methods are from their upper end is not shown."
+
+
+def _about_unlearnt(comparison: Comparison) -> Iterator[str]:
+    """Choices by average accuracy that hardly learn the last task."""
+    chance = comparison.reference_point[1]
+    tuned = [c for c in comparison.references if c.method == "finetune" and c.best is not None]
+    learnt = max((_target(curve) for curve in tuned), default=float("nan"))
+    named = [
+        f"{curve.label} {100 * _target(curve):.1f} %"
+        for curve in comparison.curves
+        if curve.best is not None and _target(curve) - chance < _HARDLY_LEARNT * (learnt - chance)
+    ]
+    if named:
+        n_tasks = comparison.validation.n_tasks
+        yield (
+            f"The best average hardly learns the last task: {', '.join(named)} of it (guessing "
+            f"{100 * chance:.3g} %, fine-tuning {100 * learnt:.1f} %). An average over {n_tasks} "
+            "tasks rewards what keeps the earlier ones and learns nothing new; compare the source "
+            "accuracies at a required target accuracy."
+        )
+
+
+def _target(curve: Curve) -> float:
+    return float(curve.points[curve.best or 0].mean("test")[1])
 
 
 def _about_range(curve: Curve) -> Iterator[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from clsweep.catalog import own_draws
 from clsweep.curves import Curve
 from clsweep.declarations import role_of
 from clsweep.methods import METHODS
 from clsweep.settings import TrainingConfig
 
-__all__ = ["training_text"]
+__all__ = ["seeds_text", "training_text"]
+
+# What is the same for all seeds where a benchmark draws nothing.
+_FIXED = {"split": "class order", "rotated": "angles", "pair": "order of the data sets"}
 
 # What every reader asks for; other keys are named where somebody changed them.
 _ALWAYS = ("optimizer", "lr", "batch_size", "epochs")
@@ -42,6 +47,29 @@ def training_text(
     tuned = [text for curve in own for text in _own_nuisances(curve)]
     parts.append(f"own nuisance values tried: {', '.join(tuned)}" if tuned else _untuned(own))
     return f"{'; '.join(filter(None, parts))}."
+
+
+def seeds_text(benchmark: Mapping[str, Any], n_seeds: int) -> str:
+    """What differs between the seeds and what does not, in a sentence; empty for one seed.
+
+    Args:
+        benchmark: what the study file says of it, every default written out.
+        n_seeds: seeds of the report.
+    """
+    if n_seeds < 2 or not benchmark:
+        return ""
+    drawn = own_draws(benchmark)
+    varies = benchmark.get("draws") == "per_seed"
+    always, split = "initial weights, batches and a method's own draws", "train/validation split"
+    if drawn and varies:
+        return (
+            f"Seeds differ in {always}, and in {' and '.join(drawn)}; the {split} is one for all."
+        )
+    fixed = " and ".join(drawn) or _FIXED.get(str(benchmark.get("name")), "tasks")
+    return (
+        f"Seeds differ in {always} alone: {fixed} and {split} are the same for all, and no error "
+        "or interval tells of others."
+    )
 
 
 def _names(curves: Sequence[Curve]) -> list[str]:

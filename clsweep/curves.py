@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsweep import fronts, measures, protocols
+from clsweep.rows import final_counts
 from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Record
 from clsweep.validation import Candidate, Diverged, candidate_of, diverged_of, finished, sortable
 
@@ -43,6 +44,7 @@ class Point:
         axes: the numbers in which the configurations of its label differ.
         candidate: what a choice may see of it: its validation accuracies.
         test_S2: (source, target) accuracy per seed on test data.
+        counts_ST2: (correct, total) test images after the last task, shape [S, T, 2].
         measures: test measures by name, one value per seed.
         n_steps: optimiser steps of a trial, mean over seeds.
         wall_seconds: duration of a trial, mean over seeds.
@@ -58,6 +60,7 @@ class Point:
     axes: dict[str, Any]
     candidate: Candidate
     test_S2: Array
+    counts_ST2: Array
     measures: dict[str, Array]
     n_steps: float
     wall_seconds: float
@@ -246,6 +249,7 @@ def _point(
         axes=axes,
         candidate=candidate,
         test_S2=np.array(ends),
+        counts_ST2=np.array([final_counts(r["accuracy"], "test", n_tasks) for r in shown]),
         measures={n: np.array([getattr(measures, n)(acc) for acc in tests]) for n in _MEASURES},
         n_steps=mean_of("n_steps"),
         wall_seconds=mean_of("wall_seconds"),

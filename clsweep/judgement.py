@@ -171,11 +171,16 @@ def judge(
     )
 
 
-def pairs_table(judgement: Judgement) -> bytes:
+def pairs_table(
+    judgement: Judgement,
+    image_errors: Mapping[frozenset[str], tuple[float, float]] | None = None,
+) -> bytes:
     """`pairs.parquet`: one row per measure and pair of labels.
 
     Args:
         judgement: what `judge` found.
+        image_errors: two labels to the least and the most error that the test images give the
+            difference of their averages; None where it is not known.
     """
     import pyarrow as pa
 
@@ -196,13 +201,21 @@ def pairs_table(judgement: Judgement) -> bytes:
             ("crossfit_difference", pa.float64()),
             ("selection", pa.string()),
             ("n_at_once", pa.int64()),
+            ("image_error_least", pa.float64()),
+            ("image_error_most", pa.float64()),
         ]
     )
-    rows = [dict(zip(schema.names, row, strict=True)) for row in _pair_rows(judgement)]
+    found = _pair_rows(judgement, image_errors or {})
+    rows = [dict(zip(schema.names, row, strict=True)) for row in found]
     return parquet_bytes(pa.Table.from_pylist(rows, schema=schema))
 
 
-def _pair_rows(judgement: Judgement) -> Iterator[tuple[object, ...]]:
+_UNKNOWN = (None, None)
+
+
+def _pair_rows(
+    judgement: Judgement, image_errors: Mapping[frozenset[str], tuple[float, float]]
+) -> Iterator[tuple[object, ...]]:
     area = "normalised_hypervolume" if judgement.is_normalised else "hypervolume"
     names = [f"source_accuracy_at_-{100 * drop:g}" for drop in judgement.drops]
     of_choices = [judgement.average_pairs, *judgement.source_pairs]
@@ -212,10 +225,12 @@ def _pair_rows(judgement: Judgement) -> Iterator[tuple[object, ...]]:
         found = judgement.crossfit.get(key, {})
         for d in pairs:
             crossfit = crossfit_difference(d, found)
-            yield (*_pair_row(measure, d), crossfit, judgement.selection, n_at_once)
+            known = image_errors if measure == "average_accuracy" else {}
+            images = known.get(frozenset((d.above, d.below)), _UNKNOWN)
+            yield (*_pair_row(measure, d), crossfit, judgement.selection, n_at_once, *images)
     selection = judgement.selection if judgement.selection == "other seeds" else "shared"
     for d in judgement.hypervolume_pairs:
-        yield (*_pair_row(area, d), None, selection, len(judgement.hypervolume_pairs))
+        yield (*_pair_row(area, d), None, selection, len(judgement.hypervolume_pairs), *_UNKNOWN)
 
 
 def _pair_row(measure: str, d: Difference) -> tuple[object, ...]:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from clsweep.analysis import Analysis
-from clsweep.catalog import own_draws
+from clsweep.catalog import BENCHMARKS, own_draws
 from clsweep.disk import disk_errors, through_no_link
 from clsweep.errors import StoreError
 from clsweep.folders import Place, RemotePath, read_many
@@ -216,12 +216,16 @@ def key_of_test_set(benchmark: Mapping[str, Any]) -> str:
     same test images, task by task, were seen whatever these were.
 
     Args:
-        benchmark: what a study file says of it, every default written out.
+        benchmark: what a study file says of it.
     """
     keys = (*_OF_THE_TEST_SET, *(_OF_THE_DRAWS if own_draws(benchmark) else ()))
-    found = {key: benchmark[key] for key in keys if key in benchmark}
+    declared = BENCHMARKS.get(str(benchmark.get("name")))
+    # A folder of before a key was there means its default.
+    fields = {} if declared is None else declared.model_fields
+    given = {key: field.default for key, field in fields.items() if not field.is_required()}
+    found = {key: value for key, value in {**given, **benchmark}.items() if key in keys}
     text = json.dumps(found, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16] if found else ""
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if benchmark else ""
 
 
 def count_looks(shown: Sequence[Shown], by: str) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class LoadedResults:
     @property
     def fronts(self) -> pa.Table:
         """The points of the report: mean (`seed` is null) and every seed, on both splits."""
-        return points_table(self.comparison)
+        return points_table(self.comparison, self.data.luck.is_shared)
 
     def figure(self) -> Figure:
         """The fronts where they compete, by matplotlib, as `clsweep report` draws them."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from clsweep.caveats import axes_text
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve, Point
+from clsweep.luck import sizes_text
 from clsweep.measures import mean_and_error
 from clsweep.page_figures import fronts_figure
 from clsweep.page_panels import matrices_figure, responses_figure
@@ -58,6 +59,7 @@ def page_bytes(data: ReportData) -> bytes:
         "style": _asset("page.css"),
         "reading": html.escape(data.method_of_reading),
         "training": html.escape(data.training),
+        "luck": html.escape(f"{data.seeds_vary} {sizes_text(data.luck)}".strip()),
         "findings": "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
         or "<li>Nothing was found to be unequal, missing or at the end of its grid.</li>",
         "tables": "".join(_table(t, i) for i, t in enumerate(plain_tables(tables(data)))),

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clsweep import protocols
 from clsweep.comparison import Comparison
+from clsweep.curves import Point
+from clsweep.luck import image_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,13 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["points_table"]
 
 
-def points_table(comparison: Comparison) -> pa.Table:
+def points_table(comparison: Comparison, shares_images: bool = False) -> pa.Table:
     """`fronts.parquet`: one row per configuration, split and seed, and one for the mean.
 
     What diverged with a seed is no point: it has the row of the mean, without accuracies.
 
     Args:
         comparison: what the report says.
+        shares_images: whether all tasks show the same test images.
     """
     import pyarrow as pa
 
@@ -37,29 +43,56 @@ def points_table(comparison: Comparison) -> pa.Table:
             ("is_best", pa.bool_()),
             ("n_diverged", pa.int64()),
             ("target_error", pa.float64()),
+            *((name, pa.int64()) for name in ("n_source_images", "n_target_images")),
+            *((f"{name}_image_error", pa.float64()) for name in ("average", "source", "target")),
         ]
     )
-    rows = [dict(zip(schema.names, row, strict=True)) for row in _rows(comparison)]
+    found = _rows(comparison, shares_images)
+    rows = [dict(zip(schema.names, row, strict=True)) for row in found]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
+def _rows(comparison: Comparison, shares_images: bool) -> Iterator[tuple[Any, ...]]:
     finetuned = protocols.best_finetuned(comparison.validation)
     for curve in comparison.all_curves:
         for index, point in enumerate(curve.points):
             marks = (bool(curve.on_front[index]), index == curve.best, 0)
             for split in ("validation", "test"):
-                of_split = point.validation_S2 if split == "validation" else point.test_S2
+                is_test = split == "test"
+                of_split = point.test_S2 if is_test else point.validation_S2
+                mean, images = _images(point, shares_images) if is_test else _nothing(of_split)
                 name = (curve.label, curve.method, point.config_id, split)
                 error = None
                 if finetuned is not None and split == "validation":
                     error = protocols.target_error(point.candidate, finetuned)
-                yield (*name, None, *map(float, point.mean(split)), *marks, error)
+                yield (*name, None, *map(float, point.mean(split)), *marks, error, *mean)
                 # Choosing seeds have validation rows, seeds that are shown have test rows.
                 chosen_by = comparison.choose_on if split == "validation" else ()
-                for seed, pair in zip(chosen_by or comparison.seeds, of_split, strict=True):
-                    yield (*name, seed, *map(float, pair), *marks, None)
+                seeds = chosen_by or comparison.seeds
+                for seed, pair, of_seed in zip(seeds, of_split, images, strict=True):
+                    yield (*name, seed, *map(float, pair), *marks, None, *of_seed)
         for lost in curve.diverged:
             for split in ("validation", "test"):
                 name = (curve.label, curve.method, lost.config_id, split)
-                yield (*name, None, None, None, False, False, len(lost.seeds), None)
+                yield (*name, None, None, None, False, False, len(lost.seeds), *[None] * 6)
+
+
+_Images = tuple[Any, ...]
+
+
+def _images(point: Point, is_shared: bool) -> tuple[_Images, list[_Images]]:
+    """Numbers of test images and their errors: of the mean over seeds, and of every seed."""
+    errors_S3 = image_errors(point.counts_ST2, is_shared)
+    totals_ST = point.counts_ST2[..., 1]
+    n_S2 = np.stack([totals_ST[:, :-1].sum(axis=1), totals_ST[:, -1]], axis=1)
+    if np.isnan(totals_ST).any():
+        return _nothing(n_S2)
+    found = [(*map(int, n), *e) for n, e in zip(n_S2, errors_S3.tolist(), strict=True)]
+    # Where seeds test on classes of unequal size, the mean has no number of images.
+    same = [int(n[0]) if (n == n[0]).all() else None for n in n_S2.T]
+    return (*same, *errors_S3.mean(axis=0).tolist()), found
+
+
+def _nothing(of_split: NDArray[np.float64]) -> tuple[_Images, list[_Images]]:
+    nothing = (None,) * 5
+    return nothing, [nothing] * len(of_split)

@@ -25,7 +25,7 @@ from rich.console import Console, RenderableType
 from clsweep.analysis import analysis_changes
 from clsweep.caveats import about_choices, caveats
 from clsweep.comparison import Comparison, compare
-from clsweep.conditions import training_text
+from clsweep.conditions import seeds_text, training_text
 from clsweep.curves import Curve
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
@@ -33,6 +33,7 @@ from clsweep.errors import StoreError, StudyError
 from clsweep.folders import Place, RemotePath
 from clsweep.judgement import Judgement, judge, pairs_table
 from clsweep.ledger import Shown, count_looks, study_hash
+from clsweep.luck import ImageLuck, luck_notes, luck_of, shares_images
 from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
 from clsweep.points import points_table
@@ -79,6 +80,8 @@ class ReportData:
         judgement: fronts in numbers, and every pair of labels.
         shown: the results folders, with earlier looks at their test numbers.
         training: the settings beside the knobs, in one sentence.
+        luck: what the choice of test images may change.
+        seeds_vary: what differs between seeds, in one sentence.
     """
 
     comparison: Comparison
@@ -96,6 +99,8 @@ class ReportData:
     judgement: Judgement = field(default_factory=Judgement)
     shown: tuple[Shown, ...] = ()
     training: str = ""
+    luck: ImageLuck = field(default_factory=ImageLuck)
+    seeds_vary: str = ""
 
     @property
     def title(self) -> str:
@@ -208,6 +213,9 @@ def data_of(
     asked = () if rule is None or rule in standard else (rule,)
     shown = tuple(results.shown("" if rule is None else rule.name) for results in found)
     scored = {p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)}
+    judgement = judge(comparison, scored)
+    luck = luck_of(comparison, shares_images(benchmark))
+    notes = (*notes, *luck_notes(luck, comparison, judgement.average_pairs))
     is_searched = table_of(study, "search").get("kind", "grid") != "grid"
     choices = about_choices(comparison, choose_on_of(study), is_searched)
     return ReportData(
@@ -223,9 +231,11 @@ def data_of(
         protocols=(*standard, *asked),
         scores=scored,
         protocol=rule,
-        judgement=judge(comparison, scored),
+        judgement=judgement,
         shown=shown,
         training=training_text(comparison.curves, comparison.references, searched),
+        luck=luck,
+        seeds_vary=seeds_text(benchmark, len(comparison.seeds)),
     )
 
 
@@ -304,11 +314,11 @@ def publish(
     text.print(*shown, sep="\n")
     lines = (line.rstrip() for line in text.export_text().splitlines())
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
-    points = points_table(data.comparison)
+    points = points_table(data.comparison, data.luck.is_shared)
     write_atomically(folder / "fronts.parquet", parquet_bytes(points))
     scored = [score for rule in data.protocols for score in data.scores[rule.name]]
     write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
-    write_atomically(folder / "pairs.parquet", pairs_table(data.judgement))
+    write_atomically(folder / "pairs.parquet", pairs_table(data.judgement, data.luck.pairs))
     written = write_outputs(data, points, folder, formats)
     if lost is not None:
         raise lost

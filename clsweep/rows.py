@@ -18,7 +18,7 @@ from clsweep.schema import trial_id_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AccuracyRows", "n_examples", "n_tasks_of", "rows_by_trial"]
+__all__ = ["AccuracyRows", "final_counts", "n_examples", "n_tasks_of", "rows_by_trial"]
 
 _SPLITS = ("validation", "test")
 
@@ -99,6 +99,20 @@ class AccuracyRows(Sequence[list[Any]]):
         found = n_total[(tasks == on_task) & (is_test == (split == "test"))]
         return int(found.max()) if len(found) else 0
 
+    def final_counts(self, split: str, n_tasks: int) -> NDArray[np.float64]:
+        """Correct and total counts after the last task, shape [T, 2], NaN where there is no row.
+
+        Args:
+            split: 'validation' or 'test'.
+            n_tasks: T.
+        """
+        after_task, on_task, is_test, n_correct, n_total = self._columns
+        is_wanted = (is_test if split == "test" else ~is_test) & (after_task == n_tasks - 1)
+        found = np.full((n_tasks, 2), np.nan)
+        found[on_task[is_wanted], 0] = n_correct[is_wanted]
+        found[on_task[is_wanted], 1] = n_total[is_wanted]
+        return found
+
 
 def n_examples(rows: Sequence[Sequence[Any]], split: str, on_task: int) -> int:
     """Examples of one task in one split of a trial's rows; 0 where it was not tested.
@@ -111,6 +125,25 @@ def n_examples(rows: Sequence[Sequence[Any]], split: str, on_task: int) -> int:
     if isinstance(rows, AccuracyRows):
         return rows.n_examples(split, on_task)
     return max((int(row[4]) for row in rows if row[1] == on_task and row[2] == split), default=0)
+
+
+def final_counts(
+    rows: Iterable[Sequence[int | str]], split: str, n_tasks: int
+) -> NDArray[np.float64]:
+    """Counts of one trial after its last task, shape [T, 2]: correct and total; NaN without a row.
+
+    Args:
+        rows: of the trial.
+        split: 'validation' or 'test'.
+        n_tasks: T.
+    """
+    if isinstance(rows, AccuracyRows):
+        return rows.final_counts(split, n_tasks)
+    found = np.full((n_tasks, 2), np.nan)
+    for after_task, on_task, of_split, n_correct, n_total in rows:
+        if of_split == split and int(after_task) == n_tasks - 1:
+            found[int(on_task)] = int(n_correct), int(n_total)
+    return found
 
 
 def n_tasks_of(records: Iterable[Mapping[str, Any]]) -> int:

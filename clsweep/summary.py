@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,8 @@ from clsweep.comparison import Comparison
 from clsweep.curves import Curve, Point
 from clsweep.information import grouped_by_needs, task_identity_text
 from clsweep.ledger import shown_text
+from clsweep.luck import sizes_text
+from clsweep.measures import mean_and_error
 from clsweep.protocols import margin_text
 from clsweep.verdicts import (
     crossfit_table,
@@ -66,6 +69,7 @@ def tables(data: ReportData) -> list[RenderableType]:
         made.append(_requirement_table(data))
     if data.protocol is not None:
         made.insert(0, protocol_table(data, data.protocol))
+    made.append(_luck_table(data))
     if comparison.curves:
         made.append(front_table(data))
     if data.judgement.average_pairs:
@@ -81,8 +85,8 @@ def tables(data: ReportData) -> list[RenderableType]:
     shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]
     looks = shown_text(data.shown)
     shown.append(Text(f"Accuracies are test numbers throughout. {looks}".strip()))
-    if data.training:
-        shown.append(Text(data.training))
+    about = (data.training, data.seeds_vary, sizes_text(data.luck))
+    shown += [Text(sentence) for sentence in about if sentence]
     for table in made:
         shown += [Text(""), table]
     if data.notes:
@@ -154,6 +158,39 @@ def _met_text(comparison: Comparison) -> str:
 
     said = f"met on test data by {n_met('chosen')}"
     return said + (f", without a margin {n_met('without_margin')}" if comparison.margin else "")
+
+
+def _luck_table(data: ReportData) -> Table:
+    table = plain_table(
+        "Luck of seeds and of test images at the best average (%)",
+        [
+            "worst\nseed",
+            "best\nseed",
+            "seeds\n±",
+            "images\n±",
+            "source,\nimages ±",
+            "target,\nimages ±",
+        ],
+        "worst, best seed: average accuracy of the chosen configuration with one seed; seeds ±: "
+        "standard error of its mean; images ±: what another draw of as many test images may "
+        "change, at most (as if all seeds erred on the same images); of a difference between "
+        "methods a part cancels, since they share the images",
+        with_choice=False,
+    )
+    for curve in _with_sections(table, data.comparison):
+        if curve.best is None:
+            table.add_row(Text(curve.label), *[NOTHING] * 6)
+            continue
+        average_S = curve.points[curve.best].measures["average_accuracy"]
+        ends = (average_S.min(), average_S.max(), mean_and_error(average_S)[1])
+        table.add_row(
+            Text(curve.label), *map(_percent, ends), *map(_percent, data.luck.best[curve.label])
+        )
+    return table
+
+
+def _percent(value: float) -> str:
+    return NOTHING if np.isnan(value) else f"{100 * value:.1f}"
 
 
 def _transfer_table(comparison: Comparison) -> Table:

@@ -298,6 +298,36 @@ def test_pair_brings_colour_targets_to_grey(stored):
     assert images[3, 0, 0, 0] == 0
 
 
+def test_a_pair_is_learnt_in_an_order_per_seed_where_the_study_asks_for_one(stored):
+    names = ("mnist", "kmnist", "fashion_mnist", "digits")
+    for seed, name in enumerate(names):
+        stored[name] = fake(30, 10, (1, 8, 8), seed=seed)
+
+    def orders(**given):
+        config = PairBenchmark(dataset=names[0], target=names[1:], **given)
+        found = []
+        for seed in range(8):
+            images = [task.test.images for task in build(config, None, seed).tasks]
+            found.append([next(n for n in names if stored[n].images is i) for i in images])
+        return found
+
+    assert orders() == orders(draws="per_seed") == [list(names)] * 8
+    fixed = orders(order="shuffled")
+    assert fixed == [fixed[0]] * 8
+    assert sorted(fixed[0]) == sorted(names)
+    assert orders(order="shuffled", data_seed=1)[0] != fixed[0]
+    per_seed = orders(order="shuffled", draws="per_seed")
+    assert len({tuple(order) for order in per_seed}) > 4
+    assert all(sorted(order) == sorted(names) for order in per_seed)
+
+
+def test_data_sets_of_unequal_numbers_of_classes_keep_their_places():
+    config = PairBenchmark(dataset="cifar10", target=("cifar100",), order="shuffled")
+    assert sorted(size.n_classes for size in benchmark_sizes(config, None)) == [10, 100]
+    with pytest.raises(StudyError, match="10, 100 classes cannot change places"):
+        benchmark_sizes(config.model_copy(update={"draws": "per_seed"}), None)
+
+
 def test_a_constant_image_stays_constant_when_resized(stored):
     stored["mnist"] = fake(30, 10, (1, 28, 28))
     grey = torch.full((6, 1, 8, 8), 131, dtype=torch.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from clsweep.catalog import BENCHMARKS, DATASETS
+from clsweep.catalog import BENCHMARKS, DATASETS, own_draws
 from clsweep.cli import main
+from clsweep.conditions import seeds_text
 from clsweep.grid import REQUESTS, Range
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
@@ -234,6 +236,23 @@ def test_commented_keys_of_init_are_examples_that_work(cli: CommandLine) -> None
         searching = searching.replace(f"\n# {key}", f"\n{key}")
     (request,) = parse_study(searching).methods
     assert request.training.axes() == {"lr": Range(0.01, 0.3, True)}
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_init_recommends_an_order_per_seed_where_claims_are_wanted(
+    cli: CommandLine, benchmark: str
+) -> None:
+    written = cli("init", "--benchmark", benchmark, "--methods", "joint").out
+    advice = written[: written.index("[benchmark]")]
+    keys = re.findall(r'(\w+) = ("\w+")', advice[advice.index("For a claim") :])
+    assert ("draws", '"per_seed"') in keys
+    for key, value in keys:
+        written, n = re.subn(rf"^{key} = .*$", f"{key} = {value}", written, flags=re.MULTILINE)
+        assert n == 1
+    study = parse_study(written)
+    assert own_draws(study.benchmark.model_dump())
+    text = seeds_text(study.benchmark.model_dump(), 6)
+    assert "alone" not in text
 
 
 def test_init_overwrites_nothing(cli: CommandLine) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clsweep.conditions import training_text
+from clsweep.catalog import BENCHMARKS
+from clsweep.conditions import seeds_text, training_text
 from clsweep.curves import Curve
 from clsweep.settings import TrainingConfig
 
@@ -92,3 +93,35 @@ def test_without_rows_there_is_nothing_to_say(curves: list[Curve]) -> None:
 
 def test_references_speak_where_there_is_no_curve() -> None:
     assert "lr 0.3" in training_text([], [curve("fine-tuning", "finetune", lr=0.3)])
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "same", "differs"),
+    [
+        ({"name": "split", "n_tasks": 5}, "class order and train/validation split are", ""),
+        ({"name": "split", "draws": "per_seed"}, "class order and train/validation split are", ""),
+        ({"name": "split", "class_order": "shuffled"}, "class order and train/validation", ""),
+        (
+            {"name": "split", "class_order": "shuffled", "draws": "per_seed"},
+            "the train/validation split is one for all",
+            "and in class order",
+        ),
+        ({"name": "permuted"}, "permutations and train/validation split are", ""),
+        ({"name": "permuted", "draws": "per_seed"}, "split is one for all", "in permutations"),
+        ({"name": "rotated", "draws": "per_seed"}, "split is one for all", "in angles"),
+        ({"name": "rotated", "draws": "per_seed", "angles": (0.0, 9.0)}, "angles and train", ""),
+        ({"name": "pair", "target": ("mnist",)}, "order of the data sets and train", ""),
+        (
+            {"name": "pair", "target": ("mnist",), "order": "shuffled", "draws": "per_seed"},
+            "split is one for all",
+            "and in order of the data sets",
+        ),
+    ],
+)
+def test_what_a_seed_varies_is_said(benchmark: dict[str, object], same: str, differs: str) -> None:
+    written = BENCHMARKS[str(benchmark["name"])](**benchmark).model_dump()
+    text = seeds_text(written, 3)
+    assert same in text
+    assert differs in text
+    assert ("alone" in text) == (not differs)
+    assert seeds_text(written, 1) == ""

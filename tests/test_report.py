@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,8 @@ class TestFrontsFile:
             *("label", "method", "config_id", "split", "seed"),
             *("source_accuracy", "target_accuracy", "on_front", "is_best", "n_diverged"),
             "target_error",
+            *("n_source_images", "n_target_images"),
+            *("average_image_error", "source_image_error", "target_image_error"),
         ]
 
     def test_every_value_of_the_chosen_point(
@@ -304,7 +307,7 @@ class TestFrontsFile:
         own = [row for row in rows if row["config_id"] == config_id]
         errors = [row["target_error"] for row in own]
         assert errors == [pytest.approx(0.006892024), *[None] * 5]
-        found = [list(row.values())[:-1] for row in own]
+        found = [list(row.values())[:10] for row in own]
         assert found == [
             [
                 "EWC",
@@ -496,8 +499,10 @@ class TestNotes:
     )
     def test_a_sound_study_has_none(self, tmp_path: Path, text: str, edit: Edit) -> None:
         data = build(write(tmp_path, text, edit))
-        assert data.notes == ()
-        assert "Before trusting" not in printed(data)
+        # A thousand test images are few whatever the study.
+        (note,) = data.notes
+        assert note.startswith("The luck of the test images is not small")
+        assert "Before trusting" not in printed(replace(data, notes=()))
 
     @pytest.mark.parametrize(("text", "edit", "note"), NOTES.values(), ids=NOTES)
     def test_each_is_said_where_it_is_so(
@@ -508,6 +513,20 @@ class TestNotes:
         shown = printed(data)
         assert "Before trusting these numbers" in shown
         assert note in re.sub(r"\s+", " ", shown)
+
+    @pytest.mark.parametrize(("target", "is_named"), [(0.2, True), (0.38, True), (0.4, False)])
+    def test_a_best_average_that_hardly_learns_the_last_task_is_named(
+        self, tmp_path: Path, target: float, is_named: bool
+    ) -> None:
+        # Guessing is right in 20 %, fine-tuning in 96 %: a quarter of the way lies at 39 %.
+        chosen = {("EWC", 100.0): ((1.0, 0.9), (1.0, 0.9))}
+        test = {**TEST, ("EWC", 100.0): ((0.99, target), (0.99, target))}
+        data = build(write(tmp_path, validation={**VALIDATION, **chosen}, test=test))
+        named = [n for n in data.notes if n.startswith("The best average hardly learns")]
+        assert len(named) == is_named
+        if is_named:
+            said = f"EWC {100 * target:.1f} % of it (guessing 20 %, fine-tuning 96.0 %)"
+            assert said in named[0]
 
     def test_a_configuration_that_the_study_gave_up_is_left_out(self, tmp_path: Path) -> None:
         directory = write(tmp_path)
@@ -597,7 +616,7 @@ class TestOddStudies:
 
     def test_one_seed_has_no_errors(self, tmp_path: Path) -> None:
         text = printed(build(write(tmp_path, STUDY.replace("[0, 1]", "[0]"))))
-        assert "±" not in text
+        assert not re.search(r"\d ± \d", text)
         assert "n = 1 seed" in text
         assert re.search(r"EWC +lam=100 +84\.0 +78\.0 +90\.0 +0\.624", text)
 
