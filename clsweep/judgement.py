@@ -316,6 +316,9 @@ def _enclosing_pair(plain: Difference, halved: Difference) -> Difference:
 
 
 def _enclosing(plain: Interval, halved: Interval) -> Interval:
+    """The plain one where either has no ends: such a pair is no claim by both."""
+    if "none" in (plain.kind, halved.kind):
+        return plain
     return replace(plain, low=min(plain.low, halved.low), high=max(plain.high, halved.high))
 
 

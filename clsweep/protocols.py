@@ -120,12 +120,12 @@ class Pick:
 
 def best_average(candidates: Sequence[Candidate]) -> Candidate | None:
     """The best mean average accuracy over all tasks; None without candidates."""
-    return _first_best(candidates, [float(np.mean(c.average_S)) for c in candidates])
+    return _first_best(candidates, [c.average for c in candidates])
 
 
 def best_target(candidates: Sequence[Candidate]) -> Candidate | None:
     """The best mean target accuracy; None without candidates."""
-    return _first_best(candidates, [_target(c) for c in candidates])
+    return _first_best(candidates, [c.target for c in candidates])
 
 
 def most_source(
@@ -139,9 +139,11 @@ def most_source(
         drop: accuracy below fine-tuning's that is allowed, in [0, 1].
         margin: m, in standard errors.
     """
-    required = _target(finetuned) - drop
-    met = [c for c in candidates if assured_target(c, finetuned, margin) >= required - ROUNDING]
-    return _first_best(met, [float(np.mean(c.source_S)) for c in met])
+    least = finetuned.target - drop - ROUNDING
+    # A margin only takes away, and costs more to compute than the mean.
+    near = [c for c in candidates if c.target >= least]
+    met = [c for c in near if assured_target(c, finetuned, margin) >= least]
+    return _first_best(met, [c.source for c in met])
 
 
 def nearest_source(
@@ -170,8 +172,8 @@ def assured_target(candidate: Candidate, finetuned: Candidate, margin: float) ->
         margin: m, in standard errors.
     """
     if not margin:
-        return _target(candidate)
-    return _target(candidate) - margin * target_error(candidate, finetuned)
+        return candidate.target
+    return candidate.target - margin * target_error(candidate, finetuned)
 
 
 def target_error(candidate: Candidate, finetuned: Candidate) -> float:
@@ -323,9 +325,9 @@ def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     at_rate = [c for c in own if c.training.get("lr") == finetuned.training.get("lr")]
     remark = "" if at_rate or not own else "its grid lacks fine-tuning's learning rate"
     walked = at_rate or list(own)
-    required = (1 - case.number) * _target(finetuned)
+    required = (1 - case.number) * finetuned.target
     for same_knob in _from_stable(walked):
-        met = [c for c in same_knob if _target(c) >= required - ROUNDING]
+        met = [c for c in same_knob if c.target >= required - ROUNDING]
         if met:
             return best_target(met), remark
     return None, "no configuration reaches the required target"
@@ -375,12 +377,10 @@ def _from_stable(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     name = (varied or names or [""])[0]
     fields = METHODS[candidates[0].method].hyper.model_fields
     from_high = name not in fields or stable_end(fields[name]) == "high"
-    values = sorted({c.knobs.get(name, 0.0) for c in candidates}, reverse=from_high)
-    return [[c for c in candidates if c.knobs.get(name, 0.0) == value] for value in values]
-
-
-def _target(candidate: Candidate) -> float:
-    return float(np.mean(candidate.target_S))
+    by_value: dict[float, list[Candidate]] = {}
+    for candidate in candidates:
+        by_value.setdefault(candidate.knobs.get(name, 0.0), []).append(candidate)
+    return [by_value[value] for value in sorted(by_value, reverse=from_high)]
 
 
 def _first_best(

@@ -100,6 +100,21 @@ class Candidate:
         """Target accuracy per seed."""
         return np.array([measures.target_accuracy(acc) for acc in self.acc_STT])
 
+    @cached_property
+    def average(self) -> float:
+        """Average accuracy, mean over seeds."""
+        return _mean(self.average_S)
+
+    @cached_property
+    def source(self) -> float:
+        """Source accuracy, mean over seeds."""
+        return _mean(self.source_S)
+
+    @cached_property
+    def target(self) -> float:
+        """Target accuracy, mean over seeds."""
+        return _mean(self.target_S)
+
 
 @dataclass(frozen=True)
 class Diverged:
@@ -174,6 +189,11 @@ class ValidationTable:
     def references(self, method: str) -> tuple[Candidate, ...]:
         """The candidates of a reference method, such as 'finetune'."""
         return tuple(c for c in self.candidates if c.is_reference and c.method == method)
+
+
+def _mean(values_S: Array) -> float:
+    # As numpy's own mean, without its checks: a report takes it of every candidate and fold.
+    return float(np.add.reduce(values_S) / values_S.size)
 
 
 def candidate_of(records: Sequence[Record], label: str, n_tasks: int) -> Candidate:

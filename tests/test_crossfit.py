@@ -163,6 +163,12 @@ class TestByHand:
         )
         assert made.low < plain.low
 
+    def test_seeds_that_are_all_equal_have_no_interval(self) -> None:
+        records = [trial(lam, s, lam / 10, 0.5) for lam in (1.0, 2.0) for s in range(3)]
+        made = judge(compare(records)).fronts[0].best_average
+        assert made is not None
+        assert made.absence == "seeds all equal"
+
     def test_seeds_that_choose_are_not_shown(self) -> None:
         made = compare(self.records(), choose_on=(1, 2))
         assert (made.seeds, made.choose_on, made.validation.seeds) == ((0,), (1, 2), (1, 2))
