@@ -1,6 +1,6 @@
 """What intervals hold where a configuration has been chosen, and required targets where it has.
 
-    python benchmarks/coverage_selection.py [--quick] [--part means|pairs|margin]
+    python benchmarks/coverage_selection.py [--quick] [--part means|pairs|required|margin]
 
 prints the tables of docs/statistics.md. Accuracies of a simulated study: every configuration has a
 true mean, every seed a luck of 2.5 points, a third of whose variance all configurations share, and
@@ -10,6 +10,8 @@ validation and test accuracies of a seed have the same luck but for a tenth (the
     means     coverage of the interval of one method's average, bias of its mean, half-width
     pairs     three methods: of twelve equal configurations, of a curve, of one configuration; all
               have the same best true mean. Coverage of all pairs at once, and studies with a claim
+    required  coverage of the interval of the source accuracy kept at five points below the target
+              of fine-tuning, on a front of twelve configurations, with a margin of 0 and of 1
     margin    images instead of accuracies: how often the choice at a required target accuracy
               meets it, on test data and in truth, and what a margin costs in source accuracy
 
@@ -29,8 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsweep.crossfit import halvings
+from clsweep.crossfit import halved_required, halvings, read_by_halves
 from clsweep.inference import ACCURACY, half_widths, mean_ends
+from clsweep.protocols import most_source
+from clsweep.validation import Candidate
 
 Array = NDArray[Any]
 
@@ -145,6 +149,62 @@ def pairs(rng: np.random.Generator, n_studies: int) -> Iterator[str]:
 _PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
+def required(rng: np.random.Generator, n_studies: int) -> Iterator[str]:
+    """Source accuracy at a required target: coverage in percent, half-width in points."""
+    ways = ("plain", "halves", "enclosing")
+    yield "| margin | seeds | " + " | ".join(ways) + " |"
+    yield "|---|---|" + "---|" * len(ways)
+    knob_P = np.linspace(0, 1, 12)
+    source_P, target_P = 0.5 + 0.4 * (1 - (1 - knob_P) ** 2), 0.97 - 0.3 * knob_P**2
+    for m in (0.0, 1.0):
+        for n in (3, 6, 10, 20):
+            held: dict[str, list[bool]] = {way: [] for way in ways}
+            widths: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(max(n_studies // 5, 100)):
+                seen = _fronts(rng, source_P, target_P, n)
+                finetuned, own = seen[0], seen[1:]
+                chosen = most_source(own, finetuned, 0.05, m)
+                if chosen is None:
+                    continue
+                test_PS = _source_test(rng, own)
+                index = own.index(chosen)
+                halved = read_by_halves(test_PS, halved_required(own, [finetuned], 0.05, m))
+                ends = {"plain": mean_ends(test_PS[index], ACCURACY)}
+                ends["halves"] = mean_ends(halved, ACCURACY)
+                lows, highs = zip(*ends.values(), strict=True)
+                ends["enclosing"] = min(lows), max(highs)
+                for way, (low, high) in ends.items():
+                    held[way].append(bool(low <= source_P[index] <= high))
+                    widths[way].append(float(high - low) / 2 / POINT)
+            cells = [f"{100 * np.mean(held[w]):.1f} ({np.mean(widths[w]):.1f})" for w in ways]
+            yield f"| {m:g} | {n} | " + " | ".join(cells) + " |"
+
+
+def _fronts(
+    rng: np.random.Generator, source_P: Array, target_P: Array, n: int
+) -> tuple[Candidate, ...]:
+    """Fine-tuning and a front, as validation sees them; targets have four tenths of the luck."""
+    shared_2S = rng.standard_normal((2, n))
+    means = zip([0.4, *source_P], [target_P[0], *target_P], strict=True)
+    made = []
+    for k, pair in enumerate(means):
+        own_2S = np.sqrt(SHARED) * shared_2S + np.sqrt(1 - SHARED) * rng.standard_normal((2, n))
+        source_S, target_S = (
+            np.clip(mean + size * LUCK * luck_S, 0, 1)
+            for mean, size, luck_S in zip(pair, (1, 0.4), own_2S, strict=True)
+        )
+        acc_STT = np.full((n, 3, 2), np.nan)
+        acc_STT[:, 2, 0], acc_STT[:, 2, 1] = source_S, target_S
+        made.append(Candidate(str(k), "", "", k == 0, {}, {}, {}, acc_STT, 600))
+    return tuple(made)
+
+
+def _source_test(rng: np.random.Generator, own: tuple[Candidate, ...]) -> Array:
+    seen_PS = np.array([c.source_S for c in own])
+    luck_PS = DIFFERENT * LUCK * rng.standard_normal(seen_PS.shape)
+    return np.asarray(np.clip(seen_PS + luck_PS, 0, 1))
+
+
 def margin(rng: np.random.Generator, n_studies: int) -> Iterator[str]:
     """A front from fine-tuning to a knob that costs 40 points of target accuracy."""
     yield (
@@ -218,7 +278,7 @@ def _most_source(seen_PS: Array, sources_P: Array, drop: float, m: float, n_imag
     return int(np.where(met_P, sources_P, -1).argmax())
 
 
-PARTS = {"means": means, "pairs": pairs, "margin": margin}
+PARTS = {"means": means, "pairs": pairs, "required": required, "margin": margin}
 
 
 def main() -> None:

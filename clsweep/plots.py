@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from clsweep.curves import BAND_QUANTILES, Curve, Point
 from clsweep.disk import disk_errors, write_atomically
 from clsweep.looks import GREY, RING, Look, curve_looks, line_style, reference_styles
+from clsweep.wording import counted
 
 if TYPE_CHECKING:
     from clsweep.report import ReportData
@@ -195,8 +196,10 @@ def _add_titles(axes: Axes, data: ReportData) -> None:
     over = f"mean over {n_seeds} seeds" if n_seeds > 1 else "one seed"
     title = axes.set_title(textwrap.fill(data.title, 64), loc="left", fontsize=10, pad=19)
     title.set_parse_math(False)
+    others = len(data.comparison.choose_on)
+    of_others = f" of {counted(others, 'other seed')}" if others else ""
     axes.annotate(
-        f"chosen on validation data, drawn on test data; {over}",
+        f"chosen on validation data{of_others}, drawn on test data; {over}",
         (0, 1),
         xycoords="axes fraction",
         xytext=(0, 8),

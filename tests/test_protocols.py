@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import clsweep
 from clsweep import plots, protocols
 from clsweep.comparison import compare
 from clsweep.errors import StudyError
@@ -369,6 +370,11 @@ class TestReport:
         rows = pq.read_table(folder / "fronts.parquet").to_pylist()
         seeds = {(row["split"], row["seed"]) for row in rows if row["seed"] is not None}
         assert seeds == {("validation", 0), ("validation", 2), ("test", 1)}
+        loaded = clsweep.load(folder)
+        assert (loaded.comparison.choose_on, loaded.comparison.seeds) == ((0, 2), (1,))
+        with plots.settings():
+            texts = [t.get_text() for t in loaded.figure().axes[0].texts]
+        assert "chosen on validation data of 2 other seeds, drawn on test data; one seed" in texts
 
     def test_seeds_that_choose_and_have_not_finished_are_named(
         self, cli: CommandLine, tmp_path: Path
