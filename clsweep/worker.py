@@ -252,13 +252,13 @@ def _forget_changed(context: Context) -> None:
     """Load again what has changed since this process loaded it for an earlier run.
 
     Raises:
-        StudyError: it is code, which Python does not import twice.
+        StoreError: it is code, which Python does not import twice.
     """
     for one in inputs_of(context.study, context.data_root):
         if _LOADED.get((one.name, one.where), one.fingerprint) == one.fingerprint:
             continue
         if one.name.startswith("code "):
-            raise StudyError(
+            raise StoreError(
                 f"the {one.name} was edited after this process had imported it",
                 expected="the code that is imported and its files to be the same",
                 where=one.where,
@@ -274,6 +274,14 @@ def _inputs(context: Context) -> Inputs:
     After, since the driver has looked before: what changes in between is then noticed.
     """
     found = inputs_of(context.study, context.data_root)
+    nowhere = [one.name for one in found if one.name.startswith("code ") and not one.fingerprint]
+    if nowhere:  # and yet it has been imported
+        raise StudyError(
+            f"the {nowhere[0]} is in no source file, so that nothing would tell when it changes",
+            expected="a module with a file of its own",
+            where="[net] factory",
+            next_step="move the factory of a notebook into a module",
+        )
     _LOADED.update({(one.name, one.where): one.fingerprint for one in found})
     return found
 

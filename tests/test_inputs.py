@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,13 @@ class TestOtherCode:
         run(cli, study, "--out", "other").is_mistake(
             "code user_factory:factory was edited", "restart the kernel"
         )
+
+    def test_code_without_a_file_is_refused(self, cli, study, tmp_path, monkeypatch):
+        made = types.ModuleType("user_nowhere")
+        exec(NET, vars(made))
+        monkeypatch.setitem(sys.modules, "user_nowhere", made)
+        study = tiny_study(tmp_path, net=CUSTOM.replace("user_factory", "user_nowhere"))
+        run(cli, study).is_mistake("user_nowhere:factory is in no source file", "into a module")
 
     def test_plan_imports_no_code(self, cli, study):
         assert cli("plan", study).code == 0
