@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from benchmarks import coverage
 from clsweep.inference import differences
 
 Array = NDArray[np.float64]
+HOUSE = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("law", coverage.LAWS)
@@ -101,3 +103,30 @@ def test_every_rule_has_a_row(study: str) -> None:
         row = coverage.STUDIES[study].row(rule, "normal", n_methods, 6, 20)
         assert row.keys() <= set(coverage.MEASURED)
         assert 0 <= float(row["coverage"]) <= 100
+
+
+class TestResults:
+    """What `docs/statistics.md` says, from the stored rows."""
+
+    @pytest.mark.parametrize("name", coverage.tables(coverage.stored()))
+    def test_the_tables_of_the_page(self, name: str) -> None:
+        page = (HOUSE / "docs/statistics.md").read_text(encoding="utf-8")
+        assert coverage.tables(coverage.stored())[name] in page
+
+    @pytest.mark.parametrize("law", ["normal", "unequal", "heavy", "images", "few_errors"])
+    def test_the_rule_holds_where_differences_are_symmetric(self, law: str) -> None:
+        rows = [r for r in coverage.stored() if (r["rule"], r["law"]) == ("bonferroni-t", law)]
+        assert len(rows) == len(coverage.N_METHODS) * len(coverage.N_SEEDS)
+        assert min(float(r["coverage"]) for r in rows) >= 93.5
+        assert max(float(r["error"]) for r in rows) <= 6.5
+
+    @pytest.mark.parametrize("law", coverage.LAWS)
+    def test_more_seeds_never_widen_it(self, law: str) -> None:
+        for n_methods in coverage.N_METHODS:
+            widths = [
+                float(r["half_width"])
+                for r in coverage.stored()
+                if (r["rule"], r["law"], r["n_methods"]) == ("bonferroni-t", law, str(n_methods))
+            ]
+            assert len(widths) == len(coverage.N_SEEDS)
+            assert np.all(np.diff(widths) < 0)
