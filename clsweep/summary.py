@@ -119,11 +119,12 @@ def _requirement_table(data: ReportData) -> Table:
     comparison, margin = data.comparison, data.comparison.margin
     table = plain_table(
         "Source accuracy (%) at a required target accuracy",
-        ["source", "target", "source, CI"],
+        ["source", "worst\nseed", "target", "source, CI"],
         "required: fine-tuning's target accuracy less what is allowed; chosen among those that "
         "meet it on validation data"
         + (f" by a margin of {margin_text(margin)}" if margin else "")
-        + f" ({_MISSED}: not on test data); CI: 95 % interval; {_met_text(comparison)}",
+        + f" ({_MISSED}: not on test data); worst seed, CI (95 % interval): of the source; "
+        + _met_text(comparison),
     )
     qualities = {quality.label: quality for quality in data.judgement.fronts}
     for place, requirement in enumerate(comparison.requirements):
@@ -134,12 +135,13 @@ def _requirement_table(data: ReportData) -> Table:
             index = requirement.chosen[curve.label]
             if index is None:
                 outcome = "not reached" if curve.points else NOTHING
-                _add(table, curve, None, [outcome, NOTHING, NOTHING])
+                _add(table, curve, None, [outcome, NOTHING, NOTHING, NOTHING])
                 continue
             source, target = _source_target(curve.points[index])
             missed = curve.points[index].mean("test")[1] < requirement.target - _ROUNDING
             ends = interval_text(qualities[curve.label].source_at[place], 100, 1)
-            cells = [source, f"{target} {_MISSED if missed else ' '}", ends]
+            worst = _percent(curve.points[index].test_S2[:, 0].min())
+            cells = [source, worst, f"{target} {_MISSED if missed else ' '}", ends]
             _add(table, curve, curve.points[index], cells)
     return table
 
