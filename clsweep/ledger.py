@@ -5,7 +5,8 @@ the user, which outlives folders: a study that is run again in a new folder, or 
 was deleted, has been looked at before. The user's is `$CLSWEEP_LEDGER`, else
 `$XDG_STATE_HOME/clsweep/test_looks.jsonl`, else `~/.local/state/clsweep/test_looks.jsonl`;
 `CLSWEEP_LEDGER=` (empty) keeps none. What counts is the test set: a look elsewhere counts where
-data set and task sequence are the same (`key_of_test_set`). A look that stands in both is one.
+data set and task sequence are the same (`key_of_test_set`): data by what they hold, where both
+looks know it, else by their names. A look that stands in both files is one.
 
 A file is only ever appended to: one line per report that showed test numbers, and per notebook
 that loaded them, in every folder whose numbers they are, written at once and synced, before they
@@ -15,7 +16,7 @@ in an object store each look is an object of its own, `test_looks/TIME-NONCE.jso
 time are two. A folder that was copied may hold both forms; both count.
 
     {"at": "2025-01-31T12:00:00.000+00:00", "by": "report", "study": "HASH", "n_trials": 114,
-     "id": "NONCE", "test_set": "HASH", "analysis": {"statistics": "2", ...}}
+     "id": "NONCE", "test_set": "HASH", "data": "HASH", "analysis": {"statistics": "2", ...}}
 
 `study` is a hash of the folder's `study.toml` at that time: where it is another one today, the
 study was changed by somebody who had seen test numbers. `analysis` is what `analysis_of` says.
@@ -83,7 +84,8 @@ class Look:
     Attributes:
         at: when, in ISO 8601 with time zone.
         study: hash of the study file as it was then.
-        test_set: `key_of_test_set` the study's benchmark.
+        test_set: `key_of_test_set` of the study's benchmark, by the names of the data.
+        data: the same by what the data hold.
         id: of this look, in whichever file it stands.
         analysis: what was done with the numbers; None where the line does not tell.
     """
@@ -92,6 +94,7 @@ class Look:
     study: str
     test_set: str = ""
     id: str = ""
+    data: str = ""
     analysis: Analysis | None = field(default=None, hash=False)
 
 
@@ -103,7 +106,8 @@ class Shown:
         directory: the folder.
         n_trials: its trials whose test numbers are shown.
         looks: earlier looks that the folder tells of.
-        test_set: `key_of_test_set` its benchmark.
+        test_set: `key_of_test_set` of its benchmark, by the names of the data.
+        data: the same by what the data hold; empty where it is not known.
         elsewhere: earlier looks at the same test set that only the user's ledger tells of.
         analysis: what is done with the numbers now.
     """
@@ -112,6 +116,7 @@ class Shown:
     n_trials: int
     looks: tuple[Look, ...]
     test_set: str = ""
+    data: str = ""
     elsewhere: tuple[Look, ...] = ()
     analysis: Analysis | None = field(default=None, hash=False)
 
@@ -122,6 +127,7 @@ def add_look(
     n_trials: int,
     now: datetime,
     test_set: str = "",
+    data: str = "",
     analysis: Analysis | None = None,
 ) -> None:
     """Append a look to the folder's ledger, and to the user's.
@@ -131,7 +137,8 @@ def add_look(
         by: which command shows them.
         n_trials: the trials whose test numbers are shown.
         now: the time, with time zone.
-        test_set: `key_of_test_set` of the folder's benchmark.
+        test_set: `key_of_test_set` of the folder's benchmark, by the names of the data.
+        data: the same by what the data hold; empty where it is not known.
         analysis: what is done with the numbers.
 
     Raises:
@@ -144,6 +151,7 @@ def add_look(
         "n_trials": n_trials,
         "id": uuid.uuid4().hex[:16],
         "test_set": test_set,
+        "data": data,
         "analysis": analysis,
     }
     try:
@@ -209,7 +217,9 @@ def users_ledger() -> Path | None:
     return Path(home) / ".local" / "state" / "clsweep" / LEDGER
 
 
-def key_of_test_set(benchmark: Mapping[str, Any]) -> str:
+def key_of_test_set(
+    benchmark: Mapping[str, Any], fingerprints: Mapping[str, str] | None = None
+) -> str:
     """A hash of what names the test images of a benchmark and the order of its tasks.
 
     The heads, the validation split and what is done to pixel values are not in it: results on the
@@ -217,6 +227,11 @@ def key_of_test_set(benchmark: Mapping[str, Any]) -> str:
 
     Args:
         benchmark: what a study file says of it.
+        fingerprints: data set to what tells its content, which then takes the place of the name;
+            None for the names.
+
+    Returns:
+        The hash; empty without a benchmark, or where a fingerprint is missing.
     """
     keys = (*_OF_THE_TEST_SET, *(_OF_THE_DRAWS if own_draws(benchmark) else ()))
     declared = BENCHMARKS.get(str(benchmark.get("name")))
@@ -224,6 +239,13 @@ def key_of_test_set(benchmark: Mapping[str, Any]) -> str:
     fields = {} if declared is None else declared.model_fields
     given = {key: field.default for key, field in fields.items() if not field.is_required()}
     found = {key: value for key, value in {**given, **benchmark}.items() if key in keys}
+    if fingerprints is not None:
+        target = found.get("target", ())
+        names = [found.get("dataset"), *([target] if isinstance(target, str) else target)]
+        contents = [fingerprints.get(str(name), "") for name in names]
+        if not all(contents):
+            return ""
+        found |= {"dataset": contents[0], "target": contents[1:]}
     text = json.dumps(found, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16] if benchmark else ""
 
@@ -239,7 +261,8 @@ def count_looks(shown: Sequence[Shown], by: str) -> tuple[str, ...]:
     for one in shown:
         now = datetime.now(timezone.utc)
         try:
-            add_look(one.directory, by, one.n_trials, now, one.test_set, one.analysis)
+            keys = (one.test_set, one.data)
+            add_look(one.directory, by, one.n_trials, now, *keys, one.analysis)
         except StoreError as error:
             where = f" in {one.directory.resolve().name}" if len(shown) > 1 else ""
             notes.append(f"This look is not counted{where}: {error.found}.")
@@ -260,11 +283,13 @@ def looks(directory: Place) -> tuple[Look, ...]:
     return tuple(sorted(found + objects, key=lambda look: look.at) if objects else found)
 
 
-def looks_elsewhere(test_set: str, here: Sequence[Look]) -> tuple[Look, ...]:
+def looks_elsewhere(test_set: str, data: str, here: Sequence[Look]) -> tuple[Look, ...]:
     """Looks at the same test set that the user's ledger tells of and the folder does not.
 
     Args:
-        test_set: `key_of_test_set` the folder's benchmark; empty for none.
+        test_set: `key_of_test_set` of the folder's benchmark, by the names of the data; empty for
+            none.
+        data: the same by what the data hold; empty where it is not known.
         here: the looks of the folder.
 
     Raises:
@@ -274,9 +299,11 @@ def looks_elsewhere(test_set: str, here: Sequence[Look]) -> tuple[Look, ...]:
     if path is None or not test_set:
         return ()
     known = {look.id for look in here}
-    return tuple(
-        look for look in _read(path) if look.test_set == test_set and look.id not in known
-    )
+
+    def is_same(look: Look) -> bool:
+        return look.data == data if look.data and data else look.test_set == test_set
+
+    return tuple(look for look in _read(path) if is_same(look) and look.id not in known)
 
 
 def _read(path: Place) -> list[Look]:
@@ -393,6 +420,7 @@ def _look(line: bytes) -> Look:
             study=str(found["study"]),
             test_set=str(found.get("test_set", "")),
             id=str(found.get("id", "")),
+            data=str(found.get("data", "")),
             analysis=_analysis(found.get("analysis")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):

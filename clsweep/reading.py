@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clsweep.analysis import analysis_of
+from clsweep.binding import bound_inputs
 from clsweep.errors import ClsweepError, StoreError
 from clsweep.folders import Place
 from clsweep.inputs import mixture
@@ -54,6 +55,7 @@ class Results:
         notes: what was damaged, is missing, was left out, or was changed after a look.
         looks: earlier looks at its test numbers.
         elsewhere: earlier looks at the same test set in other folders.
+        data: `ledger.key_of_test_set` by what the data hold; empty where it is not known.
     """
 
     directory: Place
@@ -62,6 +64,7 @@ class Results:
     notes: tuple[str, ...]
     looks: tuple[Look, ...]
     elsewhere: tuple[Look, ...] = ()
+    data: str = ""
 
     def shown(self, protocol: str = "") -> Shown:
         """What a look at it adds to the ledger, and the looks before.
@@ -75,6 +78,7 @@ class Results:
             n_trials=len(finished),
             looks=self.looks,
             test_set=key_of_test_set(self.benchmark),
+            data=self.data,
             elsewhere=self.elsewhere,
             analysis=analysis_of(self.study, protocol),
         )
@@ -140,10 +144,11 @@ def read(directory: Place) -> Results:
     mixed = mixture(records)
     damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
     study, of_today = store.study_table(), study_hash(directory)
-    before = looks(directory)
+    before, benchmark = looks(directory), table_of(study, "benchmark")
+    data, unread = "", ""
     try:
-        elsewhere = looks_elsewhere(key_of_test_set(table_of(study, "benchmark")), before)
-        unread = ""
+        data = key_of_test_set(benchmark, _fingerprints(directory))
+        elsewhere = looks_elsewhere(key_of_test_set(benchmark), data, before)
     except StoreError as error:
         elsewhere, unread = (), f"Looks at test data elsewhere are not known: {error.found}."
     changes = (changes_text(before, of_today), other_studies_text(elsewhere, of_today), unread)
@@ -154,7 +159,19 @@ def read(directory: Place) -> Results:
         notes=(*damage, *mixed, *notes, *filter(None, changes)),
         looks=before,
         elsewhere=elsewhere,
+        data=data,
     )
+
+
+def _fingerprints(directory: Place) -> dict[str, str]:
+    """Data set to what tells its content, of those that the folder knows."""
+    found = bound_inputs(directory)
+    prefix = "data "
+    return {
+        name.removeprefix(prefix): fingerprint
+        for name, (fingerprint, _, _) in found.items()
+        if name.startswith(prefix)
+    }
 
 
 def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], list[str]]:

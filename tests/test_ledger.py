@@ -45,6 +45,7 @@ def test_looks_are_appended(tmp_path: Path) -> None:
         "study": "",
         "n_trials": 12,
         "test_set": "",
+        "data": "",
         "analysis": None,
     }
 
@@ -195,6 +196,40 @@ def test_draws_are_of_the_test_set_only_where_something_is_drawn() -> None:
         keys = {key_of_test_set({**benchmark, "data_seed": seed}) for seed in (0, 1)}
         assert len(keys) == 1 + is_drawn
     assert key_of_test_set({}) == ""
+
+
+def with_data(folder: Path, name: str, fingerprint: str) -> Path:
+    """The folder with what its results were computed from."""
+    path = folder / "versions.json"
+    entry = {"fingerprint": fingerprint, "parts": {}, "decoding": 1}
+    bound = {**json.loads(path.read_bytes()), "inputs": {f"data {name}": entry}}
+    path.write_text(json.dumps(bound), encoding="utf-8")
+    return folder
+
+
+def test_data_are_the_same_by_what_they_hold_and_not_by_their_name(
+    make: Callable[..., Path],
+) -> None:
+    pets = STUDY_TOML.replace('dataset = "mnist"', 'dataset = "folder:a/pets"')
+    moved = STUDY_TOML.replace('dataset = "mnist"', 'dataset = "folder:b/pets"')
+    quietly(with_data(make("a", pets), "folder:a/pets", "one"))
+    found = {
+        "the same in another place": (moved, "folder:b/pets", "one", 1),
+        "others under the same name": (pets, "folder:a/pets", "two", 0),
+    }
+    for case, (toml, name, fingerprint, n) in found.items():
+        folder = with_data(make(case, toml), name, fingerprint)
+        assert len(build(folder).shown[0].elsewhere) == n, case
+    # A folder of before it was recorded says the name alone.
+    assert len(build(make("old", pets)).shown[0].elsewhere) == 1
+    assert len(build(make("old, moved", moved)).shown[0].elsewhere) == 0
+
+
+def test_a_key_by_content_needs_every_data_set() -> None:
+    pair = {"name": "pair", "dataset": "mnist", "target": ["kmnist"]}
+    assert key_of_test_set(pair, {"mnist": "x"}) == ""
+    known = key_of_test_set(pair, {"mnist": "x", "kmnist": "y"})
+    assert known not in ("", key_of_test_set(pair, {"mnist": "y", "kmnist": "x"}))
 
 
 @pytest.mark.parametrize("content", [b'{"at": "20', b"\xff\xfe", b"[]", b'{"test_set": 3}'])

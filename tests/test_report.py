@@ -277,7 +277,7 @@ class TestNumbers:
     def test_drops_of_the_study(self, tmp_path: Path) -> None:
         text = printed(build(write(tmp_path, STUDY.replace("margin", "drops = [40.5]\nmargin"))))
         assert "target ≥ 55.5 (−40.5)" in text
-        assert re.search(r"EWC +lam=1000 +98\.0 ± 1\.0 +99\.0 ± 0\.0", text)
+        assert re.search(r"EWC +lam=1000 +98\.0 ± 1\.0 +97\.0 +99\.0 ± 0\.0", text)
 
 
 class TestFrontsFile:
