@@ -203,7 +203,7 @@ def _about_references(comparison: Comparison) -> Iterator[str]:
         else:
             yield f"No finished fine-tuning reference, so no required target accuracy{advice}."
     methods = {curve.method for curve in comparison.references}
-    if "frozen" not in methods:
+    if "frozen" not in methods and not comparison.one_head:
         yield "No frozen reference: nothing shows the source end of the fronts."
     if "joint" not in methods:
         yield "No joint reference: how far all methods are from their upper end is not shown."
@@ -251,21 +251,31 @@ def _about_range(curve: Curve) -> Iterator[str]:
 
 
 def _about_ends(curve: Curve, comparison: Comparison) -> Iterator[str]:
-    """Whether the front goes on beyond its grid: an end that is no reference's, by validation."""
+    """Whether the front goes on beyond its grid, by validation.
+
+    It does where no configuration learns the last task like fine-tuning, or where the one that
+    keeps most of the source still forgets while it learns the last task.
+    """
     if len(curve.points) < 2 or not any(point.candidate.knobs for point in curve.points):
         return
     means = np.array([point.mean("validation") for point in curve.points])
-    goals = (("finetune", 1, "target", "fine-tuning"), ("frozen", 0, "source", "the frozen trunk"))
-    for method, column, word, name in goals:
-        made = [c for c in comparison.references if c.method == method and c.best is not None]
-        if not made or np.isnan(means[:, column]).any():
-            continue
-        goal = max(c.points[c.best or 0].mean("validation")[column] for c in made)
-        short = 100 * (goal - means[:, column].max())
-        if short > _END_POINTS:
+    tuned = [
+        c.points[c.best].mean("validation")[1]
+        for c in comparison.references
+        if c.method == "finetune" and c.best is not None
+    ]
+    most = curve.points[int(np.argmax(means[:, 0]))].candidate
+    two = comparison.validation.n_tasks == 2
+    last = "the source model" if two else "what it was before the last task"
+    for word, name, short in (
+        ("target", "fine-tuning", max(tuned, default=math.nan) - means[:, 1].max()),
+        ("source", last, float(np.mean(most.before_S - most.source_S))),
+    ):
+        # NaN, of a reference that is not there, is not more than a point.
+        if 100 * short > _END_POINTS:
             yield (
-                f"{curve.label}: the {word} end of its front is {short:.1f} points below {name} "
-                "(validation); a wider grid may go on."
+                f"{curve.label}: the {word} end of its front is {100 * short:.1f} points below "
+                f"{name} (validation); a wider grid may go on."
             )
 
 

@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clsweep import protocols
 from clsweep.curves import Curve, curve_of
 from clsweep.rows import n_tasks_of
 from clsweep.schema import Record
 from clsweep.validation import Candidate, ValidationTable, common_seeds, latest_labels
 
-__all__ = ["Comparison", "Requirement", "compare"]
+__all__ = ["Comparison", "Requirement", "SourceEnd", "compare"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,23 @@ class Requirement:
 
 
 @dataclass(frozen=True)
+class SourceEnd:
+    """What fine-tuning's networks knew before it forgot: the source end where tasks share a head.
+
+    There the frozen trunk is none: the head that it trains is that of all tasks, which forgets.
+    With two tasks this is the source model itself, as it was after its task.
+
+    Attributes:
+        label: its name in tables and figures.
+        test_S2: per seed, the mean test accuracy on each source task right after it was learnt,
+            and that on the target before it was learnt (chance, where that was not evaluated).
+    """
+
+    label: str
+    test_S2: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Everything that tables and figures are drawn from.
 
@@ -54,6 +74,8 @@ class Comparison:
         reference_point: (source, target) from which hypervolume is counted.
         validation: all that a choice may see.
         margin: by which a choice must exceed a required target accuracy, in standard errors.
+        one_head: whether all tasks share one head.
+        source_end: the source end of the plot, where they do and fine-tuning has finished.
     """
 
     seeds: tuple[int, ...]
@@ -66,6 +88,13 @@ class Comparison:
     reference_point: tuple[float, float]
     validation: ValidationTable
     margin: float = 0.0
+    one_head: bool = False
+    source_end: SourceEnd | None = None
+
+    @property
+    def source_name(self) -> str:
+        """The source end of the plot within a sentence."""
+        return f"the {self.source_end.label}" if self.source_end else "the frozen trunk"
 
     @property
     def all_curves(self) -> tuple[Curve, ...]:
@@ -97,6 +126,7 @@ def compare(
     reference_point: tuple[float, float] = (0.0, 0.0),
     choose_on: Collection[int] = (),
     margin: float = 0.0,
+    one_head: bool = False,
 ) -> Comparison:
     """Points, fronts and choices of all labels.
 
@@ -108,6 +138,7 @@ def compare(
         choose_on: seeds that choose, while the others are shown; where none of them or no other
             has finished, all choose and all are shown.
         margin: by which a choice must exceed a required target accuracy, in standard errors.
+        one_head: whether all tasks share one head.
     """
     n_tasks = n_tasks_of(records)
     finished = common_seeds(records)
@@ -141,7 +172,24 @@ def compare(
         reference_point=reference_point,
         validation=validation,
         margin=margin,
+        one_head=one_head,
+        source_end=_source_end(references, validation, reference_point[1]) if one_head else None,
     )
+
+
+def _source_end(
+    references: Sequence[Curve], validation: ValidationTable, chance: float
+) -> SourceEnd | None:
+    finetuned = protocols.best_finetuned(validation)
+    for point in (p for curve in references for p in curve.points):
+        if point.candidate is finetuned:
+            source_S, target_S = (point.measures[n] for n in ("source_as_learnt", "target_before"))
+            if np.isnan(source_S).any():
+                return None
+            label = "source model" if validation.n_tasks == 2 else "sources as learnt"
+            target_S = np.where(np.isnan(target_S), chance, target_S)
+            return SourceEnd(label, np.column_stack([source_S, target_S]))
+    return None
 
 
 def _unanswered(records: Sequence[Record], left_out: Sequence[int]) -> dict[str, int]:

@@ -32,6 +32,8 @@ _MEASURES = (
     "forward_transfer",
     "forgetting",
     "learning_accuracy",
+    "source_as_learnt",
+    "target_before",
 )
 
 

@@ -4,8 +4,9 @@
     2. wherever two neighbouring points of the curve lie further apart than the gap, the value
        halfway between them, the widest gap first;
     3. beyond an end that is not saturated, a coarse step further: the plastic end while its target
-       accuracy is below fine-tuning's by more than the gap, the stable end while its source
-       accuracy is below the frozen trunk's by more than the gap.
+       accuracy is below fine-tuning's by more than the gap, the stable end while learning the
+       last task costs it more than the gap in source accuracy: with two tasks, while it lies below
+       the source model. Unlike the frozen trunk, that tells the end also where tasks share a head.
 
 Neighbours are neighbours in the knob, distances those between (source, target) accuracies. Points
 that another beats by more than the gap in both accuracies are no part of the curve: past them lie
@@ -16,7 +17,7 @@ same results give the same value, whoever asks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -32,15 +33,16 @@ _NARROWEST = 1 / 256
 
 
 class Ends(NamedTuple):
-    """The accuracies that the ends of a front strive for; NaN where there is no reference.
+    """The accuracies that the ends of a front strive for; NaN where they are not known.
 
     Attributes:
         target: fine-tuning's target accuracy.
-        source: the frozen trunk's source accuracy.
+        source: value of the knob -> the source accuracy that the network had with it before it
+            learnt the last task.
     """
 
     target: float
-    source: float
+    source: Callable[[float], float]
 
 
 class _Candidate(NamedTuple):
@@ -125,8 +127,8 @@ def _beyond(
         return
     (low, first), (high, last) = curve[0], curve[-1]
     plastic_is_low = first[1] - first[0] >= last[1] - last[0]
-    missing_low = ends.target - first[1] if plastic_is_low else ends.source - first[0]
-    missing_high = ends.source - last[0] if plastic_is_low else ends.target - last[1]
+    missing_low = ends.target - first[1] if plastic_is_low else ends.source(low) - first[0]
+    missing_high = ends.source(high) - last[0] if plastic_is_low else ends.target - last[1]
     step = (axis.place(axis.high) - axis.place(axis.low)) / (coarse - 1)
     for at, missing, outermost, sign in (
         (low, missing_low, min(known), -1),

@@ -145,7 +145,7 @@ def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> lis
     present = {request.name for request in study.methods}
     if "finetune" not in present:
         notes.append("no 'finetune': accuracy at a required target accuracy has no reference")
-    if "frozen" not in present:
+    if "frozen" not in present and study.benchmark.scenario == "task":
         notes.append("no 'frozen': nothing shows the source end of the fronts")
     if "joint" not in present:
         notes.append("no 'joint': nothing shows what is possible with all data at once")
@@ -176,8 +176,8 @@ def _search_text(study: Study) -> str:
             f"the knob alone: {search.coarse} values, then where neighbours of the front lie more "
             f"than {search.gap:g} apart"
         ]
-        if {"finetune", "frozen"} - {request.name for request in study.methods}:
-            parts.append("without 'finetune' and 'frozen' an end is not followed beyond its range")
+        if "finetune" not in {request.name for request in study.methods}:
+            parts.append("without 'finetune' the target end is not followed beyond its range")
     else:
         tuned = ", ".join(study.search.training.axes())
         nuisance = (["the methods' own"] if search.nuisance else []) + ([tuned] if tuned else [])

@@ -4,7 +4,12 @@ Choices are those of validation data. Of every label:
 
     best average            A* = ACC of the choice by 'average'         Lee et al. 2020 (ResCL)
     source at a target      S*(τ) = S of the choice by 'required', τ below T_FT            same
-    normalised hypervolume  area beyond (S_FT, T_frozen) / ((S_frozen − S_FT)(T_FT − T_frozen))
+    normalised hypervolume  area beyond (S_FT, T_src) / ((S_src − S_FT)(T_FT − T_src))
+
+The source end (S_src, T_src) is the frozen trunk where every task has a head. With one head for
+all, which the frozen trunk trains and forgets through, S_src is the mean accuracy on each source
+task right after fine-tuning had learnt it, and T_src that on the target before it was learnt: with
+two tasks, the source model itself.
 
 Intervals and pairs of the first two hold their choice: they enclose what the chosen configuration
 gives and what choices by half of the seeds give on the other half (`crossfit.py`), or are of seeds
@@ -365,17 +370,20 @@ def _quality(
 
 
 def _corners(comparison: Comparison) -> tuple[Array | None, str]:
-    """Per seed (S_FT, T_frozen, S_frozen, T_FT), or why there are none."""
+    """Per seed (S_FT, T_src, S_src, T_FT), or why there are none."""
     ends = {}
-    for name in ("finetune", "frozen"):
+    for name in ("finetune",) if comparison.one_head else ("finetune", "frozen"):
         made = [c for c in comparison.references if c.method == name and c.best is not None]
         if not made:
             return None, f"no finished '{name}' reference"
         ends[name] = max((c.points[c.best or 0] for c in made), key=_validation_target).test_S2
-    tuned, frozen = ends["finetune"], ends["frozen"]
-    corners = np.column_stack([tuned[:, 0], frozen[:, 1], frozen[:, 0], tuned[:, 1]])
+    if comparison.one_head and comparison.source_end is None:
+        return None, "fine-tuning has no accuracies from before the last task"
+    tuned, name = ends["finetune"], comparison.source_name
+    source = ends["frozen"] if comparison.source_end is None else comparison.source_end.test_S2
+    corners = np.column_stack([tuned[:, 0], source[:, 1], source[:, 0], tuned[:, 1]])
     if not ((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])).all():
-        return None, "fine-tuning and the frozen trunk do not span a rectangle with every seed"
+        return None, f"fine-tuning and {name} do not span a rectangle with every seed"
     return corners, ""
 
 

@@ -13,7 +13,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from clsweep.curves import Curve
 
-__all__ = ["GREY", "RING", "Look", "curve_looks", "line_style", "reference_styles"]
+__all__ = ["GREY", "RING", "SOURCE_END", "Look", "curve_looks", "line_style", "reference_styles"]
 
 GREY = "0.45"
 RING: dict[str, Any] = {
@@ -78,6 +78,17 @@ def line_style(look: Look) -> dict[str, Any]:
         "mew": 0.7,
         "path_effects": outline if faint else None,
     }
+
+
+# Of the source end where tasks share a head, which no method of the study makes.
+SOURCE_END: dict[str, Any] = {
+    "marker": "h",
+    "ls": "none",
+    "color": "black",
+    "mfc": "none",
+    "ms": 10,
+    "mew": 1.8,
+}
 
 
 def reference_styles(references: Sequence[Curve]) -> list[dict[str, Any]]:

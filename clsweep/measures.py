@@ -10,6 +10,12 @@ is accuracy on task j in [0, 1], NaN where it was not evaluated. With R[i][j] = 
     learning accuracy   (1/T) Σ_j R[j][j]
     source accuracy     (1/(T−1)) Σ_{j<T−1} R[T−1][j]
     target accuracy     R[T−1][T−1]
+    source as learnt    (1/(T−1)) Σ_{j<T−1} R[j][j]
+    source before       (1/(T−1)) Σ_{j<T−1} R[T−2][j]
+    target before       R[T−2][T−1]
+
+The last three are of the networks before the last task was learnt; with two tasks the first two
+are the accuracy of the source model.
 
 Task indices start at 0. A measure that needs an entry that was not evaluated is NaN, never a mean
 over what happens to be there. Joint training, for one, has no backward transfer. The baseline of
@@ -36,7 +42,10 @@ __all__ = [
     "learning_accuracy",
     "mean_and_error",
     "source_accuracy",
+    "source_as_learnt",
+    "source_before",
     "target_accuracy",
+    "target_before",
 ]
 
 Table = NDArray[np.float64]
@@ -102,6 +111,21 @@ def source_accuracy(acc: Table) -> float:
 def target_accuracy(acc: Table) -> float:
     """Accuracy on the last task after it was learned: plasticity."""
     return float(acc[-1, -1])
+
+
+def source_as_learnt(acc: Table) -> float:
+    """Mean accuracy on each task before the last right after it was learnt: nothing forgotten."""
+    return _mean(_just_learned(acc)[:-1])
+
+
+def source_before(acc: Table) -> float:
+    """Mean accuracy on the tasks before the last, of the network before the last was learnt."""
+    return _mean(acc[-2, :-1])
+
+
+def target_before(acc: Table) -> float:
+    """Accuracy on the last task before it was learnt; NaN with one head per task."""
+    return float(acc[-2, -1])
 
 
 def mean_and_error(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:

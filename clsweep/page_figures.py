@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clsweep.caveats import axes_text
 from clsweep.curves import Curve, Point
-from clsweep.looks import Look, curve_looks, reference_styles
+from clsweep.looks import SOURCE_END, Look, curve_looks, reference_styles
 from clsweep.page_style import GREY, LAYOUT, Figure, axis, mean_text, note, rounded, safe
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _SYMBOLS = {
     "<": "triangle-left",
     ">": "triangle-right",
     "d": "diamond-tall",
+    "h": "hexagon",
     "x": "x-thin",
     "+": "cross-thin",
     "*": "star",
@@ -57,7 +59,14 @@ def fronts_figure(data: ReportData) -> Figure:
     styles = reference_styles(comparison.references)
     for curve, style in zip(comparison.references, styles, strict=True):
         if curve.best is not None:
-            traces.append(_reference_trace(curve, style, comparison.seeds))
+            point = curve.points[curve.best]
+            text = _hover(curve, point, comparison.seeds)
+            traces.append(_reference_trace(curve.label, point.test_S2, style["marker"], text))
+    if comparison.source_end is not None:
+        end = comparison.source_end
+        source, target = (mean_text(end.test_S2[:, i]) for i in (0, 1))
+        text = f"<b>{end.label}</b><br>test: source {source} · target {target} %"
+        traces.append(_reference_trace(end.label, end.test_S2, SOURCE_END["marker"], text))
     sources = "task 1" if data.n_tasks <= 2 else f"mean of tasks 1–{data.n_tasks - 1}"
     layout: Figure = {
         **LAYOUT,
@@ -134,23 +143,23 @@ def _curve_traces(curve: Curve, look: Look, seeds: Sequence[int]) -> Iterator[Fi
     }
 
 
-def _reference_trace(curve: Curve, style: Any, seeds: Sequence[int]) -> Figure:
-    assert curve.best is not None
-    point = curve.points[curve.best]
-    symbol = _SYMBOLS[style["marker"]]
+def _reference_trace(label: str, test_S2: NDArray[np.float64], marker: str, text: str) -> Figure:
+    symbol = _SYMBOLS[marker]
+    x, y = 100 * test_S2.mean(axis=0)
     return {
-        **_xy([point]),
+        "x": rounded([x]),
+        "y": rounded([y]),
         "type": "scatter",
         "mode": "markers",
-        "name": safe(curve.label),
-        "legendgroup": safe(curve.label),
+        "name": safe(label),
+        "legendgroup": safe(label),
         "marker": {
             "color": "black",
             "symbol": symbol if symbol in ("star",) or "thin" in symbol else f"{symbol}-open",
             "size": 12,
             "line": {"color": "black", "width": 2},
         },
-        "text": [_hover(curve, point, seeds)],
+        "text": [text],
         "hoverinfo": "text",
     }
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from clsweep.curves import BAND_QUANTILES, Curve, Point
 from clsweep.disk import disk_errors, write_atomically
-from clsweep.looks import GREY, RING, Look, curve_looks, line_style, reference_styles
+from clsweep.looks import GREY, RING, SOURCE_END, Look, curve_looks, line_style, reference_styles
 from clsweep.wording import counted
 
 if TYPE_CHECKING:
@@ -144,7 +144,12 @@ def figure(data: ReportData, view: View) -> Figure:
             axes.plot(*_percent([curve.points[curve.best]]).T, **RING, zorder=5)
     styles = reference_styles(comparison.references)
     for curve, style in zip(comparison.references, styles, strict=True):
-        _add_reference(axes, curve, style, view)
+        if curve.best is not None:
+            for xy in _percent([curve.points[curve.best]]):
+                _add_reference(axes, curve.label, xy, style, view)
+    if comparison.source_end is not None:
+        xy = 100 * comparison.source_end.test_S2.mean(axis=0)
+        _add_reference(axes, comparison.source_end.label, xy, SOURCE_END, view)
     if not any(curve.points for curve in comparison.all_curves):
         axes.text(
             0.5, 0.5, comparison.emptiness, transform=axes.transAxes, ha="center", color=GREY
@@ -262,33 +267,31 @@ def _add_bars(axes: Axes, points: list[Point], colour: str) -> None:
             axes.plot(xs, ys, color=colour, lw=1, alpha=0.7, zorder=3)
 
 
-def _add_reference(axes: Axes, curve: Curve, style: dict[str, Any], view: View) -> None:
+def _add_reference(axes: Axes, label: str, xy: Array, style: dict[str, Any], view: View) -> None:
     """A black marker with its name; one outside of the view is noted at the border."""
-    if curve.best is None:
-        return
-    for x, y in _percent([curve.points[curve.best]]):
-        shown_x = float(np.clip(x, view.left, view.right))
-        shown_y = float(np.clip(y, view.bottom, view.top))
-        axes.plot([shown_x], [shown_y], **style, clip_on=False, zorder=6, label=curve.label)
-        beyond = (int(np.sign(x - shown_x)), int(np.sign(y - shown_y)))
-        # The legend has the whole of a name that would run over other names here.
-        text = textwrap.wrap(curve.label, _LONGEST_NAME)[0] if curve.label.strip() else ""
-        text += "…" if len(text) < len(curve.label.strip()) else ""
-        if any(beyond):
-            text = f"{text} ({x:.1f}, {y:.1f}) {_ARROWS[beyond]}"
-        to_left = shown_x > (view.left + view.right) / 2
-        note = axes.annotate(
-            text,
-            (shown_x, shown_y),
-            xytext=(-8 if to_left else 8, -8 if beyond[1] > 0 else 7),
-            textcoords="offset points",
-            ha="right" if to_left else "left",
-            va="top" if beyond[1] > 0 else "bottom",
-            fontsize=8,
-            zorder=7,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )
-        note.set_parse_math(False)
+    x, y = map(float, xy)
+    shown_x = float(np.clip(x, view.left, view.right))
+    shown_y = float(np.clip(y, view.bottom, view.top))
+    axes.plot([shown_x], [shown_y], **style, clip_on=False, zorder=6, label=label)
+    beyond = (int(np.sign(x - shown_x)), int(np.sign(y - shown_y)))
+    # The legend has the whole of a name that would run over other names here.
+    text = textwrap.wrap(label, _LONGEST_NAME)[0] if label.strip() else ""
+    text += "…" if len(text) < len(label.strip()) else ""
+    if any(beyond):
+        text = f"{text} ({x:.1f}, {y:.1f}) {_ARROWS[beyond]}"
+    to_left = shown_x > (view.left + view.right) / 2
+    note = axes.annotate(
+        text,
+        (shown_x, shown_y),
+        xytext=(-8 if to_left else 8, -8 if beyond[1] > 0 else 7),
+        textcoords="offset points",
+        ha="right" if to_left else "left",
+        va="top" if beyond[1] > 0 else "bottom",
+        fontsize=8,
+        zorder=7,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )
+    note.set_parse_math(False)
 
 
 def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
@@ -300,6 +303,8 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
     styles = reference_styles(comparison.references)
     for curve, style in zip(comparison.references, styles, strict=True):
         entries.append((Line2D([], [], **style), curve.label))
+    if comparison.source_end is not None:
+        entries.append((Line2D([], [], **SOURCE_END), comparison.source_end.label))
     dot: dict[str, Any] = {"marker": "o", "ls": "none", "color": GREY, "ms": 3.5, "mew": 0}
     entries.append((Line2D([], [], **RING), "best average accuracy"))
     entries.append((Line2D([], [], **dot), "each configuration"))

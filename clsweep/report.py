@@ -203,6 +203,7 @@ def data_of(
         reference_point=chance or (0.0, 0.0),
         choose_on=choose_on_of(study),
         margin=margin_of(study),
+        one_head=benchmark.get("scenario") in ("domain", "class"),
     )
     elsewhere = None if tuned_on is None else read_validation(tuned_on)
     n_tasks = comparison.validation.n_tasks

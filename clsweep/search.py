@@ -49,6 +49,13 @@ def validation_point(record: Record) -> tuple[float, float] | None:
     return point if all(map(math.isfinite, point)) else None
 
 
+def _before(record: Record) -> float:
+    """Source accuracy on validation data before the last task was learnt; NaN if unknown."""
+    rows = [row for row in record["accuracy"] if row[2] == "validation"]
+    n_tasks = 1 + max((max(row[:2]) for row in rows), default=1)
+    return measures.source_before(measures.accuracy_table(rows, "validation", n_tasks))
+
+
 @dataclass
 class _Row:
     """One configuration, with what is known of its seeds."""
@@ -56,6 +63,8 @@ class _Row:
     configuration: Configuration
     point: Point
     results: dict[int, tuple[float, float] | None] = field(default_factory=dict)
+    # Source accuracy before the last task, by seed.
+    before: dict[int, float] = field(default_factory=dict)
     # When its first result was there; orders what was asked for in turn.
     since: str = ""
     # Of every seed: how its trial ended, when, and what it can be compared by.
@@ -102,7 +111,7 @@ class Search:
         self._lines = [
             _Line(request.label, space_of(study, request)) for request in searched_requests(study)
         ]
-        names = {c.id: c for c in configurations(study) if c.method in ("finetune", "frozen")}
+        names = {c.id: c for c in configurations(study) if c.method == "finetune"}
         self._references = {key: _Row(c, {}) for key, c in names.items()}
         for record in records:
             if record["trial"]["trial_id"] in done:
@@ -143,6 +152,8 @@ class Search:
         trial = record["trial"]
         seed, at = trial["seed"], trial["finished_at"]
         row.results[seed] = validation_point(record)
+        if self.settings.kind == "fill":
+            row.before[seed] = _before(record)
         row.statuses[seed], row.ended[seed] = trial["status"], at
         row.since = min(row.since or at, at)
         if self.settings.stops:
@@ -282,7 +293,13 @@ class Search:
 
     def _filler(self, line: _Line) -> _Propose:
         (axis,) = line.space.axes
-        ends = fill.Ends(self._reference("finetune", 1), self._reference("frozen", 0))
+        seeds = self.study.seeds
+        before = {
+            row.point[axis.key]: math.fsum(row.before[seed] for seed in seeds) / len(seeds)
+            for row in line.rows.values()
+            if self._is_complete(row)
+        }
+        ends = fill.Ends(self._target_end(), lambda value: before.get(value, math.nan))
 
         def propose(index: int, finished: list[Told], pending: list[Point]) -> Point | None:
             known: dict[float, tuple[float, float] | None] = {
@@ -297,11 +314,12 @@ class Search:
 
         return propose
 
-    def _reference(self, method: str, index: int) -> float:
+    def _target_end(self) -> float:
+        """Fine-tuning's target accuracy; NaN without it."""
         for row in self._references.values():
-            if row.configuration.method == method and self._is_complete(row):
+            if self._is_complete(row):
                 values = row.told(self.study.seeds).values
-                return math.nan if values is None else values[index]
+                return math.nan if values is None else values[1]
         return math.nan
 
     def _sampler(self, line: _Line) -> _Propose:

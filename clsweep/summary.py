@@ -102,7 +102,8 @@ def _average_table(data: ReportData) -> Table:
         ["average", "source", "target", "hypervolume"],
         "hypervolume: area above the point "
         f"({source:.3g} %, {target:.3g} %)"
-        + (", chance" if data.chance_is_known else "; chance is not known for this data"),
+        + (", chance" if data.chance_is_known else "; chance is not known for this data")
+        + _end_text(data.comparison),
     )
     for curve in _with_sections(table, data.comparison):
         if curve.best is None:
@@ -112,7 +113,20 @@ def _average_table(data: ReportData) -> Table:
         volume = NOTHING if curve.is_reference else mean_text(curve.hypervolumes, 1, 3)
         average = percent_text(point.measures["average_accuracy"])
         _add(table, curve, point, [average, *_source_target(point), volume])
+    end = data.comparison.source_end
+    if end is not None:
+        source_S, target_S = end.test_S2.T
+        average_S = ((data.n_tasks - 1) * source_S + target_S) / data.n_tasks
+        cells = [percent_text(values) for values in (average_S, source_S, target_S)]
+        table.add_row(Text(end.label), Text(NOTHING), *cells, NOTHING)
     return table
+
+
+def _end_text(comparison: Comparison) -> str:
+    if comparison.source_end is None:
+        return ""
+    what = "each source task right after it was learnt, by fine-tuning, and the target before"
+    return f"; {comparison.source_end.label}: {what}"
 
 
 def _requirement_table(data: ReportData) -> Table:

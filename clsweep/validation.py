@@ -96,6 +96,11 @@ class Candidate:
         return np.array([measures.source_accuracy(acc) for acc in self.acc_STT])
 
     @cached_property
+    def before_S(self) -> Array:
+        """Source accuracy before the last task was learnt, per seed."""
+        return np.array([measures.source_before(acc) for acc in self.acc_STT])
+
+    @cached_property
     def target_S(self) -> Array:
         """Target accuracy per seed."""
         return np.array([measures.target_accuracy(acc) for acc in self.acc_STT])

@@ -252,7 +252,8 @@ def _front_caption(data: ReportData) -> str:
     said = f"best average: of validation's choice{_selection_text(data)}; "
     said += "nothing is interpolated between configurations; "
     if judgement.is_normalised:
-        said += "normalised: hypervolume between fine-tuning and the frozen trunk, per seed; "
+        between = f"fine-tuning and {data.comparison.source_name}"
+        said += f"normalised: hypervolume between {between}, per seed; "
     else:
         said += f"hypervolume is not normalised ({judgement.remark}); "
     return said + "decades: of the knob within 1 point of the best average, on validation data"

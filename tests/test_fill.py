@@ -11,7 +11,13 @@ import pytest
 from clsweep.fill import Ends, coarse_values, next_value
 from clsweep.space import Axis
 
-NO_ENDS = Ends(math.nan, math.nan)
+
+def ends_at(target: float, source: float) -> Ends:
+    """Ends that do not depend on the knob, as with two tasks, of one source model."""
+    return Ends(target, lambda value: source)
+
+
+NO_ENDS = ends_at(math.nan, math.nan)
 LOG = Axis("lam", (), 1e-4, 1e4, True, False, 1e-12, 1e12)
 LINEAR = Axis("beta", (), 0.0, 1.0, False, False, 0.0, 1.0)
 Curve = Callable[[float], "tuple[float, float] | None"]
@@ -102,7 +108,7 @@ def late(u: float) -> tuple[float, float]:
 
 
 def test_an_end_that_is_not_saturated_is_followed_beyond_the_range() -> None:
-    ends = Ends(target=0.95, source=0.95)
+    ends = ends_at(target=0.95, source=0.95)
     values = drawn(LOG, late, ends=ends)
     assert max(values) > LOG.high
     assert min(values) == LOG.low, "the plastic end is saturated"
@@ -119,8 +125,27 @@ def test_an_end_that_is_not_saturated_is_followed_beyond_the_range() -> None:
     assert max(drawn(bounded, late, ends=ends)) == 1.0, "no value beyond what has a meaning"
 
 
+def test_the_stable_end_is_drawn_where_the_last_task_costs_no_source_any_more() -> None:
+    """With more than two tasks a stable network knows less before the last one, too."""
+
+    def before(u: float) -> float:
+        return 0.95 - 0.3 * u
+
+    def cost(u: float) -> float:
+        return 0.5 / (1 + math.exp(20 * (u - 1)))
+
+    def curve(u: float) -> tuple[float, float]:
+        return before(u) - cost(u), 0.95 - 0.6 * u
+
+    ends = Ends(0.95, lambda value: before(share(LOG, value)))
+    last = share(LOG, max(drawn(LOG, curve, ends=ends)))
+    assert last == pytest.approx(1.25), "one step of the coarse grid beyond the range"
+    assert cost(last) <= 0.1 < cost(1.0)
+    assert curve(last)[0] < 0.6, "far below what the most plastic value knew before the last task"
+
+
 def test_an_end_that_has_failed_or_broken_down_is_left_alone() -> None:
-    ends = Ends(target=0.95, source=2.0)  # never reached
+    ends = ends_at(target=0.95, source=2.0)  # never reached
 
     def fails(u: float) -> tuple[float, float] | None:
         return None if u > 0.9 else late(u)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from clsweep import plots
 from clsweep.comparison import Comparison, compare
 from clsweep.curves import picked_per_seed
 from clsweep.inference import ACCURACY, differences
 from clsweep.information import NOTHING_MORE, grouped_by_needs, task_identity_text
 from clsweep.judgement import judge, pairs_table
+from clsweep.page_figures import fronts_figure
 from clsweep.protocols import protocol_of
+from clsweep.report import build, tables
 from clsweep.scores import scores
-from tests.records import Record, make_record, make_study, split_rows
+from tests.records import Record, make_record, make_study, split_rows, write_study
 
 Pair = tuple[float, float]
 
@@ -75,6 +81,70 @@ class TestNormalised:
         records = [reference("finetune", 0, (0.9, 0.9)), reference("frozen", 0, (0.5, 0.4))]
         made = judge(compare([*records, trial(1.0, 0, (0.8, 0.8))]))
         assert "do not span a rectangle" in made.remark
+
+
+class TestOneHead:
+    """With one head the frozen trunk forgets, and the source model is the source end."""
+
+    @staticmethod
+    def tuned(seed: int, rows: list[tuple[int, int, float]]) -> Record:
+        counted = [
+            [after, on, split, round(1000 * value), 1000]
+            for split in ("test", "validation")
+            for after, on, value in rows
+        ]
+        return make_record("finetune", "finetune", seed, {}, {}, counted, is_reference=True)
+
+    def test_two_tasks(self) -> None:
+        seen = [(0, 0, 0.9), (0, 1, 0.4), (1, 0, 0.4), (1, 1, 0.9)]
+        frozen = [reference("frozen", seed, (0.1, 0.8)) for seed in (0, 1)]
+        tuned = [self.tuned(seed, seen) for seed in (0, 1)]
+        curve = [trial(1.0, seed, (0.6, 0.8)) for seed in (0, 1)]
+        curve += [trial(10.0, seed, (0.8, 0.6)) for seed in (0, 1)]
+        for others in ([], frozen):
+            comparison = compare([*tuned, *curve, *others], one_head=True)
+            made = judge(comparison)
+            assert made.is_normalised
+            # Beyond (0.4, 0.4): 0.2 · 0.4 + 0.2 · 0.2, of 0.5 · 0.5.
+            np.testing.assert_allclose(made.fronts[0].normalised_S, [0.48, 0.48])
+            assert comparison.source_end is not None
+            assert comparison.source_end.label == "source model"
+            np.testing.assert_allclose(comparison.source_end.test_S2, [[0.9, 0.4]] * 2)
+        # With a head per task the frozen trunk is the end, and here it spans nothing.
+        assert not judge(compare([*tuned, *curve, *frozen])).is_normalised
+
+    def test_chance_stands_in_for_a_target_that_was_not_evaluated(self) -> None:
+        tuned = self.tuned(0, [(0, 0, 0.9), (1, 0, 0.4), (1, 1, 0.9)])
+        records = [tuned, trial(1.0, 0, (0.6, 0.8))]
+        made = compare(records, reference_point=(0.1, 0.25), one_head=True)
+        assert made.source_end is not None
+        np.testing.assert_allclose(made.source_end.test_S2, [[0.9, 0.25]])
+
+    def test_more_tasks_count_each_right_after_it_was_learnt(self) -> None:
+        rows = [(0, 0, 0.9), (1, 0, 0.3), (1, 1, 0.7), (1, 2, 0.2)]
+        rows += [(2, 0, 0.1), (2, 1, 0.3), (2, 2, 0.6)]
+        made = compare([self.tuned(0, rows)], one_head=True)
+        assert made.source_end is not None
+        assert made.source_end.label == "sources as learnt"
+        np.testing.assert_allclose(made.source_end.test_S2, [[0.8, 0.2]])
+
+    def test_without_fine_tuning_the_reason_is_given(self) -> None:
+        made = judge(compare([trial(1.0, 0, (0.6, 0.8))], one_head=True))
+        assert made.remark == "no finished 'finetune' reference"
+
+    def test_the_report_says_so_everywhere(self, tmp_path: Path) -> None:
+        folder = write_study(tmp_path / "results", make_study(("EWC",), n_values=4))
+        data = build(folder)
+        assert data.judgement.is_normalised
+        console = Console(file=io.StringIO(), width=110, record=True)
+        console.print(*tables(data), sep="\n")
+        text = " ".join(console.export_text().split())
+        assert "hypervolume between fine-tuning and the source model" in text
+        assert re.search(r"source model – 53\.\d ± 0\.\d 97\.\d ± 0\.\d 10\.0 ± 0\.0", text)
+        names = [trace["name"] for trace in fronts_figure(data)["data"]]
+        assert "source model" in names
+        figure = plots.figure(data, plots.views(data)[0])
+        assert "source model" in [line.get_label() for line in figure.axes[0].lines]
 
 
 def test_the_measures_are_of_the_choices_of_validation() -> None:

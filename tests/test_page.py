@@ -87,7 +87,8 @@ class TestValues:
         traces = page_values(data)["figures"]["fronts"]["data"]
         texts = [text for trace in traces for text in trace.get("text", [])]
         n_points = sum(len(curve.points) for curve in data.comparison.curves)
-        assert len(texts) == len(set(texts)) == n_points + len(data.comparison.references)
+        ends = len(data.comparison.references) + (data.comparison.source_end is not None)
+        assert len(texts) == len(set(texts)) == n_points + ends
         (one,) = (text for text in texts if "EWC</b><br>lam=100<br>" in text)
         point = next(p for p in data.comparison.curves[0].points if p.axes["lam"] == 100.0)
         source, target = 100 * point.test_S2[1]

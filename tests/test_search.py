@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from clsweep import reading
 from clsweep.configurations import Configuration, configuration_asked, configurations, examples
 from clsweep.errors import StudyError
+from clsweep.forecast import fairness_notes
 from clsweep.samplers import Ask, Told, _trials, distributions, suggestion
 from clsweep.search import Search, expected, validation_point
 from clsweep.space import space_of
@@ -251,6 +252,27 @@ def test_a_front_that_is_not_drawn_to_its_end_is_named(
         (),
         undrawn[:1],
     ), "what still runs is not judged"
+
+
+@pytest.mark.parametrize("with_frozen", [True, False])
+def test_with_one_head_the_stable_end_is_followed_to_the_source_model(with_frozen: bool) -> None:
+    """A frozen trunk forgets through the head that all tasks share, and says nothing of it."""
+
+    def world(configuration: Configuration, seed: int) -> tuple[float, float] | None:
+        if configuration.reference:
+            return (0.2, 0.95) if configuration.method == "finetune" else (0.14, 0.9)
+        rise = 1 / (1 + math.exp(-20 * (share(configuration) - 1.1)))
+        return 0.2 + 0.75 * rise, 0.95 - 0.85 * rise**2
+
+    frozen = '[[methods]]\nname = "frozen"\n' if with_frozen else ""
+    methods = f'[[methods]]\nname = "finetune"\n{frozen}' + EWC
+    study = searched('kind = "fill"\ntrials = 30\ngap = 0.1', methods)
+    assert not any("frozen" in note for note in fairness_notes(study))
+    found = [r for r in work(study, world=world) if r["config"]["method"] == "ewc"]
+    last = max(found, key=lambda r: float(r["config"]["hyper"]["lam"]))
+    assert last["config"]["hyper"]["lam"] > 1e8
+    (source, _) = validation_point(last) or (0.0, 0.0)
+    assert source >= 0.95 - 0.1
 
 
 def test_a_plan_counts_what_is_to_come() -> None:

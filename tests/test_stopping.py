@@ -531,7 +531,7 @@ def test_the_fill_search_takes_a_stopped_value_for_one_that_is_beaten() -> None:
     (axis,) = space_of(study, study.methods[2]).axes
     values = fill.coarse_values(axis, 5)
     known = {v: (0.5 + 0.1 * i, 0.9 - 0.1 * i) for i, v in enumerate(values)}
-    ends = fill.Ends(float("nan"), float("nan"))
+    ends = fill.Ends(float("nan"), lambda value: float("nan"))
     ask = {"coarse": 5, "gap": 0.15, "ends": ends}
     beaten, stopped = ({**known, values[2]: new} for new in ((0.1, 0.1), None))
     for _ in range(8):

@@ -4,8 +4,9 @@
 
 With one head per task the source accuracy cannot change. With a shared head (domain- and
 class-incremental) that head is trained for every task, so earlier tasks can still be forgotten
-through it. It is the reference for stability; running statistics of batch norms are held as well,
-whatever the study's `bn_mode`.
+through it, and the source end of a plot is not this method but the source model itself. With a
+head per task it is the reference for stability; running statistics of batch norms are held as
+well, whatever the study's `bn_mode`.
 """
 
 from __future__ import annotations
