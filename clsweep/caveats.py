@@ -38,6 +38,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
         *_about_stopped(comparison.all_curves),
         *_about_budgets(comparison.curves, searched),
         *_about_starts(comparison.curves),
+        *_about_unknown(comparison.all_curves),
         *_about_references(comparison),
         *_about_unlearnt(comparison),
         *(note for curve in comparison.curves for note in _about_range(curve)),
@@ -192,6 +193,25 @@ def _about_starts(curves: Sequence[Curve]) -> Iterator[str]:
         entry = METHODS.get(curve.method)
         if entry is not None and entry.start_note:
             yield f"{curve.label}: {entry.start_note}."
+
+
+def _about_unknown(curves: Sequence[Curve]) -> Iterator[str]:
+    for curve in curves:
+        entry = METHODS.get(curve.method)
+        if entry is None:
+            yield (
+                f"{curve.label}: this clsweep does not know the method '{curve.method}'; its "
+                "accuracies stand as they were stored, and nothing is said of its needs, its "
+                "range and the good region of its knob."
+            )
+            continue
+        names = {name for p in curve.points for name in p.candidate.hyper}
+        unknown = sorted(names - entry.hyper.model_fields.keys())
+        if unknown:
+            yield (
+                f"{curve.label}: this clsweep does not know {', '.join(unknown)} of its method, "
+                "and nothing is said of the range."
+            )
 
 
 def _about_references(comparison: Comparison) -> Iterator[str]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from clsweep.curves import Curve
 
-__all__ = ["NOTHING_MORE", "grouped_by_needs", "needs_text", "task_identity_text"]
+__all__ = ["NOTHING_MORE", "UNKNOWN", "grouped_by_needs", "needs_text", "task_identity_text"]
 
+UNKNOWN = ("what this clsweep does not know",)
 NOTHING_MORE = "nothing but the last network and the current data"
 
 

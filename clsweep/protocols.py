@@ -322,6 +322,8 @@ def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     finetuned = best_finetuned(case.table)
     if finetuned is None:
         return None, _without_finetuning(case.table)
+    if own and own[0].method not in METHODS:
+        return None, "of a method that is not known here no end of the knob is known as stable"
     at_rate = [c for c in own if c.training.get("lr") == finetuned.training.get("lr")]
     remark = "" if at_rate or not own else "its grid lacks fine-tuning's learning rate"
     walked = at_rate or list(own)

@@ -176,21 +176,24 @@ def _fingerprints(directory: Place) -> dict[str, str]:
 
 def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], list[str]]:
     """The records that the study asks for, under its labels, and what was left out."""
+    from clsweep.catalog import benchmark_sizes
     from clsweep.search import expected
     from clsweep.study import stored_study
 
     try:
         study = stored_study(directory / "study.toml")
     except ClsweepError as error:
-        reason = error.found.rstrip(".")
-        return records, [
-            f"All trials of the folder are shown: its study cannot be read ({reason})."
-        ]
+        return records, [_all_are_shown("its study cannot be read", error)]
     done = {r["trial"]["trial_id"] for r in records}
     labels = {c.id: c.label for c in expected(study, records, done)}
     asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
     kept = [_labelled(r, labels) for r in records if r["trial"]["trial_id"] in asked]
     if not kept:
+        try:
+            benchmark_sizes(study.benchmark, None)
+        except ClsweepError as error:
+            if "unknown" in error.found:  # others are of data that are not on this machine
+                return records, [_all_are_shown("its study cannot be expanded", error)]
         raise StoreError(
             "no trial that the study asks for has finished",
             expected=f"some of its {len(asked):,} trials",
@@ -209,6 +212,13 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
             "seeds that its study no longer asks for; they are left out."
         )
     return kept, notes
+
+
+def _all_are_shown(what: str, error: ClsweepError) -> str:
+    reason = error.found.rstrip(".")
+    return (
+        f"All trials of the folder are shown: {what} ({reason}); a newer clsweep may have made it."
+    )
 
 
 def _labelled(record: Record, labels: Mapping[str, str]) -> Record:

@@ -26,11 +26,11 @@ from clsweep.analysis import analysis_changes
 from clsweep.caveats import about_choices, caveats
 from clsweep.comparison import Comparison, compare
 from clsweep.conditions import seeds_text, training_text
-from clsweep.curves import Curve
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError, StudyError
 from clsweep.folders import Place, RemotePath
+from clsweep.information import UNKNOWN
 from clsweep.judgement import Judgement, judge, pairs_table
 from clsweep.ledger import Shown, count_looks, study_hash
 from clsweep.luck import ImageLuck, luck_notes, luck_of, shares_images
@@ -225,7 +225,7 @@ def data_of(
         benchmark=benchmark_text(benchmark),
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
-        uses={c.label: METHODS[c.method].uses for c in _known(comparison.all_curves)},
+        uses={c.label: _uses(c.method) for c in comparison.all_curves},
         notes=(*notes, *_changes(shown), *caveats(comparison, searched), *choices),
         details=details_of(records, comparison, [results.directory for results in found]),
         scenario=str(benchmark.get("scenario", "")),
@@ -339,5 +339,5 @@ def _lost_while_printing(
     return None
 
 
-def _known(curves: Sequence[Curve]) -> Iterator[Curve]:
-    return (curve for curve in curves if curve.method in METHODS)
+def _uses(method: str) -> tuple[str, ...]:
+    return METHODS[method].uses if method in METHODS else UNKNOWN

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from clsweep import plots
+from clsweep import load, plots
 from clsweep.configurations import Configuration, configurations
 from clsweep.ledger import LEDGER, add_look
 from clsweep.records import record_of
@@ -486,6 +486,60 @@ NOTES = {
 }
 
 
+def with_a_new_method(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    if configuration.method == "ewc":
+        record["trial"]["method"] = record["config"]["method"] = "ewc_clipped"
+    return record
+
+
+def with_a_new_number(configuration: Configuration, seed: int, record: Record) -> Record | None:
+    if configuration.method == "ewc":
+        record["config"]["hyper"]["sharpness"] = 3.0
+    return record
+
+
+_UNREAD = "All trials of the folder are shown: its study cannot be read"
+# What stands in the study file, what instead, what in the records, and what is said of it.
+UNKNOWN: dict[str, tuple[str, str, Edit, tuple[str, ...]]] = {
+    "method": (
+        'name = "ewc"',
+        'name = "ewc_clipped"',
+        with_a_new_method,
+        (
+            f"{_UNREAD} (unknown method 'ewc_clipped'); a newer clsweep may have made it.",
+            "EWC: this clsweep does not know the method 'ewc_clipped'",
+            "needs what this clsweep does not know",
+        ),
+    ),
+    "method of records alone": (
+        'name = "ewc"',
+        'name = "ewc"',
+        with_a_new_method,
+        ("EWC: this clsweep does not know the method 'ewc_clipped'",),
+    ),
+    "number": (
+        'name = "ewc"',
+        'name = "ewc"\nsharpness = 3.0',
+        with_a_new_number,
+        (_UNREAD, "EWC: this clsweep does not know sharpness of its method"),
+    ),
+    "number of records alone": (
+        'name = "ewc"',
+        'name = "ewc"',
+        with_a_new_number,
+        ("EWC: this clsweep does not know sharpness of its method",),
+    ),
+    "net": ("[net]", '[net]\nname = "vit"', unchanged, (_UNREAD,)),
+    "table": ("[net]", "[curriculum]\nsteps = 3\n[net]", unchanged, (_UNREAD,)),
+    "benchmark": ('name = "split"', 'name = "streams"', unchanged, (_UNREAD,)),
+    "data": (
+        'dataset = "digits"',
+        'dataset = "cubs"',
+        unchanged,
+        ("its study cannot be expanded (unknown data set 'cubs')", "chance is not known"),
+    ),
+}
+
 WIDE = "[1.0, 10.0, 100.0, 1000.0, 10000.0]"
 SOUND = STUDY.replace("[0, 1]", "[0, 1, 2, 3, 4, 5]")
 SOUND = SOUND.replace("[1.0, 10.0, 100.0, 1000.0]", WIDE)
@@ -777,6 +831,32 @@ class TestDamage:
         assert ran.code == 0, ran.err
         assert "All trials of the folder are shown: its study cannot be read" in ran.out
         assert "84.5 ± 0.5" in ran.out
+
+    @pytest.mark.usefixtures("no_figures")
+    @pytest.mark.parametrize("name", UNKNOWN)
+    def test_what_a_newer_clsweep_may_have_made_is_shown(
+        self, tmp_path: Path, cli: CommandLine, name: str
+    ) -> None:
+        old, new, edit, words = UNKNOWN[name]
+        directory = write(tmp_path, edit=edit)
+        text = (directory / "study.toml").read_text(encoding="utf-8")
+        assert old in text
+        (directory / "study.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+        ran = cli("report", directory, "--format", "html,csv")
+        assert ran.code == 0, ran.err
+        shown = re.sub(r"\s+", " ", ran.out)
+        assert all(word in shown for word in words), shown
+        assert "84.5 ± 0.5" in ran.out
+        loaded = load(directory)
+        assert loaded.fronts.num_rows == 36
+        loaded.figure()
+        loaded.interactive()
+        exported = cli("export", directory, "--optuna", tmp_path / "export.db")
+        assert exported.code == 0, exported.err
+        for command in (("status", directory), ("plan", directory / "study.toml")):
+            ran = cli(*command)
+            assert "Traceback" not in ran.err
+            assert ran.code in (0, 2, 3)
 
     @pytest.mark.usefixtures("no_figures")
     def test_a_damaged_record_is_named(self, tmp_path: Path, cli: CommandLine) -> None:
