@@ -25,7 +25,8 @@ def training_text(
 ) -> str:
     """The nuisance settings in words: fixed for all, tried by all alike, or not alike.
 
-    References are trained as `[training]` says, also where the methods' settings are searched.
+    References are methods to a reader: where one was trained otherwise, it is named. They are
+    trained as `[training]` says also where the methods' settings are searched.
 
     Args:
         curves: labels that trace a front; references where there is none.
@@ -35,11 +36,23 @@ def training_text(
     own = [curve for curve in curves or references if curve.training]
     if not own:
         return ""
-    parts = [f"Training, the same for all methods: {', '.join(_fixed(own))}"]
+    others = [curve for curve in references if curves]
+    fixed = dict(_fixed(own))
+    same = (f"{n} {value}" for n, value in fixed.items() if not _otherwise(n, own, others))
+    parts = [f"Training, the same for all methods: {', '.join(same)}"]
+    apart = [
+        f"{n} {value}{found}"
+        for n, value in fixed.items()
+        if (found := _otherwise(n, own, others))
+    ]
+    parts.append(f"the same but for references: {', '.join(apart)}" if apart else "")
     alike = {n for n in _names(own) if n in searched or len(_values(own, n)) == 1}
     several = [n for n in _names(own) if n in alike and any(len(c.training[n]) > 1 for c in own)]
     if several:
-        tried = ", ".join(f"{n} {_span(v for c in own for v in c.training[n])}" for n in several)
+        tried = ", ".join(
+            f"{n} {_span(v for c in own for v in c.training[n])}{_otherwise(n, own, others)}"
+            for n in several
+        )
         parts.append(f"tried by every method alike: {tried}")
     unequal = [name for name in _names(own) if name not in alike]
     if unequal:
@@ -80,7 +93,18 @@ def _values(curves: Sequence[Curve], name: str) -> set[frozenset[str]]:
     return {curve.training.get(name, frozenset()) for curve in curves}
 
 
-def _fixed(curves: Sequence[Curve]) -> Iterator[str]:
+def _otherwise(name: str, own: Sequence[Curve], references: Sequence[Curve]) -> str:
+    """The references that were trained otherwise than every method, such as ' (joint: 0.1)'."""
+    usual = _values(own, name)
+    found = [
+        f"{curve.label}: {_span(curve.training[name])}"
+        for curve in references
+        if name in curve.training and curve.training[name] not in usual
+    ]
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def _fixed(curves: Sequence[Curve]) -> Iterator[tuple[str, str]]:
     counts_steps = any(curve.training.get("steps", {"0"}) != {"0"} for curve in curves)
     for name in _names(curves):
         (values, *others) = _values(curves, name)
@@ -92,7 +116,7 @@ def _fixed(curves: Sequence[Curve]) -> Iterator[str]:
         if name == "epochs" and counts_steps:
             continue
         if name in _ALWAYS or not is_usual:
-            yield f"{name} {value}"
+            yield name, value
 
 
 def _span(values: Iterable[str]) -> str:
@@ -101,7 +125,7 @@ def _span(values: Iterable[str]) -> str:
         numbers = sorted(map(float, distinct))
     except ValueError:
         return "/".join(sorted(distinct))
-    return f"{numbers[0]:g}…{numbers[-1]:g}"
+    return f"{numbers[0]:g}…{numbers[-1]:g}" if len(numbers) > 1 else f"{numbers[0]:g}"
 
 
 def _nuisances(curve: Curve) -> list[str]:

@@ -88,6 +88,9 @@ class Point:
 class Band:
     """Attainment: the source accuracy that a label keeps at each target accuracy, over seeds.
 
+    Quantiles are interpolated between seeds: with fewer than eleven, the 10 % quantile lies
+    between the lowest and the second.
+
     Attributes:
         target: required target accuracies.
         low: the 10 % quantile over seeds, NaN where a seed that enters it does not reach them.

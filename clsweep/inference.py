@@ -62,6 +62,7 @@ ACCURACY: Bounds = (0.0, 1.0)
 _FEWEST = 3
 # Differences of accuracies are multiples of 1 over the test examples; below this is rounding.
 _SAME = 1e-12
+_TIE_DIGITS = 12
 _ROUNDING = 1e-9
 _MOST_DIGITS = 6
 # Beyond it both ends are 0 and 1 in double precision, and the exponential would overflow.
@@ -256,7 +257,7 @@ def _of_measure(
     found = []
     halves_P = half_widths(d_PS, n_measures * len(pairs))
     for (i, j), d_S, half in zip(pairs, d_PS, halves_P, strict=True):
-        if np.mean(d_S) < 0:
+        if np.mean(d_S) < -_SAME:
             d_S, i, j = -d_S, j, i
         mean = float(np.mean(d_S))
         # Python's max and min would turn a NaN into a bound.
@@ -264,7 +265,8 @@ def _of_measure(
         of_pair = _interval(d_S, low, high, "student")
         n_above, is_claim = int(np.sum(d_S > _SAME)), len(d_S) >= fewest_seeds() and low > _SAME
         found.append(Difference(labels[i], labels[j], of_pair, n_above, is_claim))
-    return tuple(sorted(found, key=lambda d: -d.interval.mean))
+    # Sorting is stable: equal differences stay in the order of their labels.
+    return tuple(sorted(found, key=lambda d: -round(d.interval.mean, _TIE_DIGITS)))
 
 
 def half_widths(d_PS: Array, n_together: int | None = None) -> Array:

@@ -311,7 +311,10 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
     n_seeds = len(comparison.seeds)
     if any(curve.band is not None for curve in comparison.curves):
         low, high = (round(100 * q) for q in BAND_QUANTILES)
-        spread = f"source kept at each target,\n{low}–{high} % of {n_seeds} seeds"
+        spread = (
+            f"source kept at each target,\n{low}–{high} % range of {n_seeds} seeds,\n"
+            "interpolated between them"
+        )
         entries.append((Patch(color="0.85"), spread))
     elif n_seeds > 1:
         entries.append((Line2D([], [], color=GREY, lw=1), f"range over {n_seeds} seeds"))

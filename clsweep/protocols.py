@@ -10,6 +10,9 @@ seeds, S_k and T_k its source and target accuracy after the last of T tasks, and
     first-K       argmax_k (1/K) Σ_{j<K} R_k[K−1][j]                Chaudhry et al. 2019 (A-GEM)
     transfer      'average' on another benchmark, the same numbers here      Cha and Cho 2024
 
+`transfer` takes the method's numbers and those of [training] that either study searches; what both
+hold fixed may differ, such as the epochs that a benchmark takes, and is said.
+
 The margin m is the study's (`[report] margin`, in standard errors; 0 is the published rule). The
 best of all configurations that just meet a requirement is often one that luck has put there: m e_k
 asks for room. With d_s = T_k − T_FT of seed s, n seeds, N validation examples of the last task,
@@ -31,7 +34,8 @@ other numbers vary too, the best target accuracy among them decides. Deviations:
 search multiplies the knob by ½ instead of walking a grid, and repeats itself on every task; here
 the knob is one for the whole sequence and its last task judges.
 
-Nothing here can see a test count: see `validation.py`. Equal configurations: the first in order.
+Nothing here can see a test count: see `validation.py`. Equal configurations: the first in order;
+means of equal counts are equal, whatever their sums in floating point round to.
 A configuration that diverged with any seed is no candidate of any rule.
 """
 
@@ -47,7 +51,7 @@ from numpy.typing import NDArray
 from clsweep.declarations import stable_end
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import METHODS
-from clsweep.validation import Candidate, ValidationTable
+from clsweep.validation import Candidate, Diverged, ValidationTable
 
 __all__ = [
     "ROUNDING",
@@ -57,6 +61,7 @@ __all__ = [
     "best_average",
     "best_finetuned",
     "best_target",
+    "first_best",
     "margin_text",
     "most_source",
     "nearest_source",
@@ -355,13 +360,29 @@ def _transfer(own: tuple[Candidate, ...], case: _Case) -> _Choice:
         if any(d.method == method for d in case.tuned_on.diverged):
             return None, "the method diverged on the other benchmark"
         return None, "the other benchmark has no finished trial of the method"
+    searched = _varied(others) | _varied(own)
+
+    def is_same(one: Candidate | Diverged) -> bool:
+        return one.hyper == tuned.hyper and all(
+            one.training.get(key) == tuned.training.get(key) for key in searched
+        )
+
     for candidate in own:
-        if candidate.hyper == tuned.hyper and candidate.training == tuned.training:
-            return candidate, ""
-    for lost in case.table.diverged:
-        if lost.method == method and lost.hyper == tuned.hyper and lost.training == tuned.training:
-            return None, "the numbers chosen there diverged here"
+        if is_same(candidate):
+            keys = sorted({*candidate.training, *tuned.training} - searched)
+            other = [k for k in keys if candidate.training.get(k) != tuned.training.get(k)]
+            return candidate, f"trained otherwise there: {', '.join(other)}" if other else ""
+    if any(lost.method == method and is_same(lost) for lost in case.table.diverged):
+        return None, "the numbers chosen there diverged here"
+    if any(candidate.hyper == tuned.hyper for candidate in own):
+        return None, f"the {', '.join(sorted(searched))} chosen there is not in this grid"
     return None, "the numbers chosen there are not in this grid"
+
+
+def _varied(candidates: Sequence[Candidate]) -> set[str]:
+    """Keys of [training] that were searched: those in which configurations differ."""
+    keys = {key for c in candidates for key in c.training}
+    return {key for key in keys if len({repr(c.training.get(key)) for c in candidates}) > 1}
 
 
 def _without_finetuning(table: ValidationTable) -> str:
@@ -388,9 +409,24 @@ def _from_stable(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
 def _first_best(
     candidates: Sequence[Candidate], scores: Sequence[float] | NDArray[np.float64]
 ) -> Candidate | None:
-    sound = [i for i, score in enumerate(scores) if not np.isnan(score)]
-    index = max(sound, key=scores.__getitem__, default=None)
+    index = first_best(scores)
     return None if index is None else candidates[index]
+
+
+def first_best(scores: Sequence[float] | NDArray[np.float64]) -> int | None:
+    """Index of the largest mean accuracy, the first of equal ones; None without a number.
+
+    Means over tasks and seeds of the same counts differ by rounding, and different counts by far
+    more: 1 / (examples × tasks × seeds).
+
+    Args:
+        scores: in [0, 1]; NaN is no number.
+    """
+    sound = [float(score) for score in scores if not np.isnan(score)]
+    if not sound:
+        return None
+    least = max(sound) - ROUNDING
+    return next(i for i, score in enumerate(scores) if score >= least)
 
 
 def _explained(chosen: Candidate | None, reason: str) -> _Choice:

@@ -10,9 +10,10 @@ the worst target accuracy of all, so that every sampler looks elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -85,8 +86,7 @@ def suggestion(
         return _sobol(axes, ask)
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
+    with _quiet(), warnings.catch_warnings():
         # What Optuna calls experimental has been so for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(directions=["maximize"] * 2, sampler=_sampler(ask))
@@ -95,6 +95,19 @@ def suggestion(
             study.add_trial(trial)
         params = study.ask(spans).params
     return {a.key: params[a.key] if a.choices else a.rounded(params[a.key]) for a in axes}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's log, which tells of its own packages and of studies that nobody sees."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def draw(axes: Sequence[Axis], ask: Ask) -> Point:

@@ -98,8 +98,7 @@ def _score(curve: Curve, protocol: Protocol, pick: Pick, folds: Folds | None) ->
     ids = [point.config_id for point in curve.points]
     index = None if pick.config_id is None else ids.index(pick.config_id)
     averages = [float(np.mean(_average_S(point))) for point in curve.points]
-    sound = [i for i, value in enumerate(averages) if not np.isnan(value)]
-    optimum = max(sound, key=averages.__getitem__, default=None)
+    optimum = protocols.first_best(averages)
     if index is None or optimum is None:
         return Score(pick, index, optimum, np.array([]), protocol)
     regret_S = _average_S(curve.points[optimum]) - _average_S(curve.points[index])

@@ -10,6 +10,7 @@ from rich.text import Text
 from clsweep.caveats import axes_text
 from clsweep.cells import NOTHING, mean_of, percent_text, plain_table
 from clsweep.inference import Difference, Interval, ends_text, fewest_seeds
+from clsweep.judgement import GoodRegion
 
 if TYPE_CHECKING:
     from clsweep.protocols import Protocol
@@ -27,6 +28,7 @@ __all__ = [
 
 _CROSSFIT = "cross-\nfitted"
 _MOST_PAIRS = 28
+_NO_STEP = "< 1 step"
 
 
 def protocol_table(data: ReportData, protocol: Protocol) -> Table:
@@ -109,7 +111,7 @@ def front_table(data: ReportData) -> Table:
     for quality in judgement.fronts:
         volume = quality.normalised if judgement.is_normalised else quality.hypervolume
         region = quality.region
-        width = NOTHING if region is None else f"{'≥ ' * region.at_edge}{region.decades:.1f}"
+        width = NOTHING if region is None else _width(region)
         average = absence[quality.label] or interval_text(quality.best_average, 100, 1)
         table.add_row(Text(quality.label), average, interval_text(volume, 1, 3), width)
     return table
@@ -256,7 +258,16 @@ def _front_caption(data: ReportData) -> str:
         said += f"normalised: hypervolume between {between}, per seed; "
     else:
         said += f"hypervolume is not normalised ({judgement.remark}); "
-    return said + "decades: of the knob within 1 point of the best average, on validation data"
+    return (
+        said + "decades: of the knob within 1 point of the best average, on validation data, from "
+        f"grid value to grid value ({_NO_STEP}: no neighbour of the best is; ≥: up to an end)"
+    )
+
+
+def _width(region: GoodRegion) -> str:
+    if region.low == region.high:
+        return f"{_NO_STEP}{', at end' * region.at_edge}"
+    return f"{'≥ ' * region.at_edge}{region.decades:.1f}"
 
 
 def _correction(n: int) -> str:

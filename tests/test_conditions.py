@@ -71,6 +71,26 @@ def test_what_differs_is_said_to_differ() -> None:
     assert "lr 0." not in text
 
 
+def test_a_reference_that_was_trained_otherwise_is_named() -> None:
+    references = [
+        curve("fine-tuning", "finetune", lr=0.03),
+        curve("frozen trunk", "frozen", lr=0.1),
+        curve("joint", "joint", lr=0.1, epochs=5),
+    ]
+    text = training_text([curve("A", lr=0.1), curve("B", lr=0.1)], references)
+    same, apart = text.split("; ")[:2]
+    assert "lr" not in same
+    assert "epochs" not in same
+    assert "optimizer" in same
+    assert apart.startswith("the same but for references: lr 0.1 (fine-tuning: 0.03), epochs ")
+    assert apart.removesuffix(".").endswith("(joint: 5)")
+    tried = [curve("A", lr=[0.1, 0.01]), curve("B", lr=[0.1, 0.01])]
+    text = training_text(tried, references)
+    expected = "alike: lr 0.01…0.1 (fine-tuning: 0.03; frozen trunk: 0.1; joint: 0.1)"
+    assert expected in text
+    assert "but for references" not in training_text([curve("A", lr=0.1)], references[1:2])
+
+
 def test_what_a_search_chose_from_one_range_is_alike() -> None:
     curves = [curve("A", lr=[0.1, 0.01]), curve("B", lr=[0.3, 0.02, 0.2])]
     assert "not the same for all: lr" in training_text(curves, [])

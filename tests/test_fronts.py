@@ -15,6 +15,14 @@ from clsweep.fronts import (
 NAN = float("nan")
 
 
+def test_means_of_equal_counts_are_equal_whatever_they_round_to():
+    one, other = (0.1 + 0.2 + 0.3) / 3, (0.3 + 0.2 + 0.1) / 3
+    assert one != other
+    for source in ((one, other), (other, one)):
+        assert non_dominated([(source[0], 0.5), (source[1], 0.5)]).tolist() == [True, True]
+        assert non_dominated([(source[0], 0.5), (source[1], 0.6)]).tolist() == [False, True]
+
+
 def clouds():
     """Random clouds on a coarse grid, so that ties and duplicates are frequent."""
     rng = np.random.default_rng(0)

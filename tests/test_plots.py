@@ -221,7 +221,10 @@ class TestFigure:
         x = np.concatenate([path.vertices[:, 0] for path in band.get_paths()])
         assert x.min() == pytest.approx(57.2)
         texts = [text.get_text() for text in made.legends[0].get_texts()]
-        assert "source kept at each target,\n10–90 % of 3 seeds" in texts
+        assert (
+            "source kept at each target,\n10–90 % range of 3 seeds,\ninterpolated between them"
+            in texts
+        )
 
     def test_two_seeds_have_their_range(self) -> None:
         made, axes = drawn(data_of(n_seeds=2))

@@ -209,6 +209,29 @@ class TestDecay:
         assert chosen("decay", table) == "EWC 0.2 0.1"
 
 
+class TestTies:
+    """Means of equal counts are equal, whatever their sums round to: the first in order."""
+
+    @staticmethod
+    def table(*seeds_of: tuple[float, ...]) -> ValidationTable:
+        made = []
+        for lam, values in enumerate(seeds_of, 1):
+            one = candidate(float(lam), *TABLES[1.0])
+            acc = np.repeat(one.acc_STT, len(values), axis=0)
+            acc[:, 3] = np.array(values)[:, None]
+            made.append(replace(one, acc_STT=acc))
+        return ValidationTable((0, 1, 2), 3, (*made, tuned(0.1, 1)))
+
+    @pytest.mark.parametrize("name", ["average", "target", "required-100"])
+    def test_the_stated_order_decides(self, name: str) -> None:
+        first, second = (0.1, 0.2, 0.3), (0.3, 0.2, 0.1)
+        assert sum(first) != sum(second), "the sums of equal counts round apart"
+        for values in ((first, second), (second, first)):
+            assert chosen(name, self.table(*values)) == "EWC 1 0.1"
+        one_more = (0.1, 0.2, 0.3 + 1e-6)
+        assert chosen(name, self.table(first, one_more)) == "EWC 2 0.1"
+
+
 class TestTransfer:
     def test_the_choice_of_the_other_benchmark_is_applied(self) -> None:
         other = ValidationTable(
@@ -219,8 +242,21 @@ class TestTransfer:
     def test_numbers_that_are_not_in_the_grid_are_not_replaced(self) -> None:
         other = ValidationTable((0,), 3, (candidate(7, *TABLES[100.0]),))
         assert chosen("transfer", TABLE, other) == "the numbers chosen there are not in this grid"
-        rate = ValidationTable((0,), 3, (candidate(10, *TABLES[100.0], lr=0.2),))
-        assert chosen("transfer", TABLE, rate) == "the numbers chosen there are not in this grid"
+        found = tuple(candidate(10, *TABLES[lam], lr=lr) for lam, lr in ((100.0, 0.2), (1.0, 0.1)))
+        rate = ValidationTable((0,), 3, found)
+        assert chosen("transfer", TABLE, rate) == "the lr chosen there is not in this grid"
+
+    def test_what_both_hold_fixed_may_differ_and_is_said(self) -> None:
+        """Another benchmark takes other epochs; only what was searched is chosen there."""
+        there = [replace(c, training={"lr": 0.1, "epochs": 9}) for c in GRID]
+        (found,) = pick(protocol_of("transfer"), TABLE, ValidationTable((0,), 3, tuple(there)))
+        assert (found.config_id, found.remark) == (
+            "EWC 100 0.1",
+            "trained otherwise there: epochs",
+        )
+        rates = [replace(c, training={"lr": lr}) for lr in (0.2, 0.1) for c in GRID]
+        (found,) = pick(protocol_of("transfer"), TABLE, ValidationTable((0,), 3, tuple(rates)))
+        assert found.remark == "the lr chosen there is not in this grid"
 
     def test_another_method_does_not_choose(self) -> None:
         other = ValidationTable((0,), 3, (candidate(10, *TABLES[100.0], method="mas"),))

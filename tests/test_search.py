@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import random
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -162,6 +164,27 @@ def test_a_failed_seed_fails_its_configuration_and_divergence_is_told_as_bad(sta
         values = [one.values for one in told if one.values]
         assert trials[1].values == [min(v[0] for v in values), min(v[1] for v in values)]
     assert search.n_to_come["EWC"] == 3, "a failure counts as spent"
+
+
+def test_what_optuna_logs_of_itself_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (axis,) = space_of(searched(TPE), searched(TPE).methods[2]).axes
+    before = optuna.logging.get_verbosity()
+
+    def sample(*arguments: object) -> dict[str, float]:
+        optuna.logging.get_logger("optuna._gp.of_a_package").warning("greenlet is unavailable")
+        return {}
+
+    monkeypatch.setattr(optuna.samplers.GPSampler, "sample_relative", sample)
+    monkeypatch.setattr(optuna.samplers.GPSampler, "sample_independent", lambda *a: 5.0)
+    logger = logging.getLogger("optuna")
+    monkeypatch.setattr(logger, "propagate", True)
+    suggestion([axis], Ask("gp", 0, "EWC", 0, 13), [], [])
+    assert caplog.text == ""
+    assert optuna.logging.get_verbosity() == before
+    sample()
+    assert "greenlet" in caplog.text
 
 
 def test_a_sampler_leaves_values_that_diverge() -> None:

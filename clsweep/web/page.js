@@ -25,7 +25,7 @@
     curve.points.forEach((point, i) => {
       const [source, target] = point.validation;
       if (source === null || target === null || target < required - ROUNDING) return;
-      if (best === null || source > curve.points[best].validation[0]) best = i;
+      if (best === null || source > curve.points[best].validation[0] + ROUNDING) best = i;
     });
     return best;
   }
