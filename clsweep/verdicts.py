@@ -299,7 +299,8 @@ def _difference(difference: Difference | None, factor: float, digits: int) -> st
     found = difference.interval
     mark = "*" if difference.is_claim else " "
     mean = f"{round(factor * found.mean, digits) + 0.0:+.{digits}f}"
-    if found.kind == "none":
+    # From end to end of what is possible an interval says nothing.
+    if found.kind == "none" or (found.low <= -1 and found.high >= 1):
         return f"{mean} {mark}"
     low, high = ends_text(found, factor, digits)
     return f"{mean} [{low}, {high}] {mark}"

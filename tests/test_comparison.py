@@ -119,7 +119,9 @@ def study_of(*labels, n_values, n_seeds, diverges=lambda label, lam, seed: False
         for lam in (float(i + 1) for i in range(n_values)):
             for seed in range(n_seeds):
                 source = 0.9 - 0.01 * abs(lam - 2) - 0.02 * labels.index(label)
-                level = round(source + 0.003 * ((7 * seed + int(lam)) % 4), 3)
+                place = labels.index(label) + 1
+                level = source + 0.003 * ((7 * seed + int(lam)) % 4) + 0.001 * (place * seed % 3)
+                level = round(level, 3)
                 found = trial(lam, seed, (level, 0.9), label=label)
                 if diverges(label, lam, seed):
                     found = trial(lam, seed, label=label, status="diverged")

@@ -223,6 +223,10 @@ class TestNumbers:
         rows = cells(text, "What choices owe to their seeds")
         assert rows["EWC"] == ["84.5 ± 0.5", "84.5 ± 0.5", "0 of 2"]
 
+    def test_a_good_region_of_one_value_is_less_than_a_step(self, text: str) -> None:
+        assert cells(text, "Fronts: 95")["EWC"][-1] == "< 1 step"
+        assert "< 1 step: no neighbour of the best is" in " ".join(text.split())
+
     def test_transfer_and_forgetting(self, text: str) -> None:
         rows = cells(text, "Transfer (BWT, FWT)")
         assert rows["EWC"] == ["-17.0 ± 2.0", "+5.0 ± 0.0", "17.0 ± 2.0", "93.0 ± 0.5"]
