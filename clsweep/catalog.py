@@ -23,6 +23,7 @@ from clsweep.dataset_specs import (
 from clsweep.errors import StudyError
 from clsweep.schema import MAX_TASKS
 from clsweep.splits import random_bits, random_order, split_sizes, task_rows
+from clsweep.switches import conditions
 
 __all__ = [
     "BENCHMARKS",
@@ -79,6 +80,12 @@ class Heads(NamedTuple):
         return sum(self.sizes[:task]) if self.scenario == "class" else 0
 
 
+_DRAWS = (
+    "'per_seed': permutations, angles and shuffled orders (of classes, of data sets) differ "
+    "between the trials' seeds; the train/validation split never does"
+)
+
+
 class BenchmarkConfig(BaseModel):
     """What every benchmark declares; `[benchmark]` of a study file."""
 
@@ -97,11 +104,7 @@ class BenchmarkConfig(BaseModel):
     data_seed: int = Field(
         0, ge=0, description="fixes the train/validation split and the benchmark's own draws"
     )
-    draws: Literal["fixed", "per_seed"] = Field(
-        "fixed",
-        description="'per_seed': permutations, angles and shuffled orders (of classes, of data "
-        "sets) differ between the trials' seeds; the train/validation split never does",
-    )
+    draws: Literal["fixed", "per_seed"] = Field("fixed", description=_DRAWS)
     validation_fraction: float = Field(
         0.1, gt=0, le=0.5, description="share of the training images held out for validation"
     )
@@ -162,6 +165,11 @@ class SplitBenchmark(BenchmarkConfig):
     """The classes of one data set, divided evenly among the tasks."""
 
     name: Literal["split"] = "split"
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed",
+        description=_DRAWS,
+        json_schema_extra=conditions(where={"class_order": "shuffled"}),
+    )
     class_order: Literal["sorted", "shuffled"] = Field(
         "sorted", description="'shuffled': classes are assigned to tasks at random"
     )
@@ -184,11 +192,20 @@ class RotatedBenchmark(BenchmarkConfig):
     scenario: Literal["task", "domain", "class"] = Field(
         "domain", description=BenchmarkConfig.model_fields["scenario"].description
     )
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed", description=_DRAWS, json_schema_extra=conditions(where={"angles": ((),)})
+    )
     max_degrees: float = Field(
-        180.0, gt=0, le=360, description="angles are uniform on [0, max_degrees)"
+        180.0,
+        gt=0,
+        le=360,
+        description="angles are uniform on [0, max_degrees)",
+        json_schema_extra=conditions(where={"angles": ((),)}),
     )
     order: Literal["drawn", "sorted"] = Field(
-        "drawn", description="'sorted': tasks in the order of their angles"
+        "drawn",
+        description="'sorted': tasks in the order of their angles",
+        json_schema_extra=conditions(where={"angles": ((),)}),
     )
     angles: tuple[float, ...] = Field(
         (), strict=False, description="degrees of each task; given, none are drawn"
@@ -224,6 +241,9 @@ class PairBenchmark(BenchmarkConfig):
     """
 
     name: Literal["pair"] = "pair"
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed", description=_DRAWS, json_schema_extra=conditions(where={"order": "shuffled"})
+    )
     target: Names = Field(
         min_length=1,
         strict=False,

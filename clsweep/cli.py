@@ -203,6 +203,7 @@ def plan(
     from clsweep.forecast import FinishedTrial, forecast
     from clsweep.inputs import inputs_of, with_values
     from clsweep.listings import plan_table, plan_text
+    from clsweep.same_work import names_in
     from clsweep.search import expected
     from clsweep.stopping import stands
     from clsweep.store import Store
@@ -215,9 +216,12 @@ def plan(
     store.check_inputs(inputs)
     # What a search asks for next depends on accuracies; a grid has said it all.
     records = store.load("validation") if loaded.search.kind != "grid" else []
+    names = names_in(loaded, store)
+    records = names.records(records)
     rows = [record["trial"] for record in records if stands(loaded.search, record["trial"])]
     if loaded.search.kind == "grid":
-        rows = [r for r in store.trials(*FinishedTrial._fields) if r["status"] != "stopped"]
+        stored = names.rows(store.trials(*FinishedTrial._fields))
+        rows = [row for row in stored if row["status"] != "stopped"]
     for warning in store.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     finished = [FinishedTrial(**{key: row[key] for key in FinishedTrial._fields}) for row in rows]

@@ -8,15 +8,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from clsweep.grid import MethodRequest, Range, product
+from clsweep.grid import MethodRequest, Range, have_common_values, product
 from clsweep.methods import METHODS
 from clsweep.methods.hypers import Hyper
 from clsweep.settings import TrainingConfig
 from clsweep.study_errors import mistake, mistake_below
+from clsweep.switches import around, switched_off, with_rest
 from clsweep.toml_text import toml_table
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Configuration",
+    "Table",
     "canonical_json",
     "check_configurations",
     "configuration_asked",
@@ -31,6 +33,7 @@ __all__ = [
     "configurations",
     "corner",
     "examples",
+    "id_as_written",
     "identity",
     "is_searched",
     "resolved_toml",
@@ -45,6 +48,8 @@ MAX_TRIALS = 300_000  # a plan holds about 3 kB per trial
 @dataclass(frozen=True)
 class Configuration:
     """A method with all its numbers, on one benchmark; trained once per seed.
+
+    Numbers that others switch off are at their default, whatever the file says: see `Table`.
 
     Attributes:
         id: 16 hexadecimal digits, the same for the same work on every machine.
@@ -65,6 +70,185 @@ class Configuration:
     knobs: dict[str, float]
     reference: bool
     asked: str = ""
+
+
+class _Trained(NamedTuple):
+    """Training settings, what of them goes into hashes, and what is around a method's numbers."""
+
+    training: TrainingConfig
+    identity: dict[str, Any]
+    context: dict[str, Any]
+
+
+class Table:
+    """A `[[methods]]` table of a study, and what its points do.
+
+    A number that another one switches off counts as its default, so that all combinations which
+    differ in nothing else are one configuration. Where it tells the table from another one of the
+    same method, it counts as the table's own first value: two curves never share a configuration,
+    as they share no trial.
+    """
+
+    def __init__(self, study: Study, request: MethodRequest) -> None:
+        """Compare the table with the others of its method.
+
+        Args:
+            study: the study.
+            request: one of its tables.
+        """
+        self.study, self.request = study, request
+        self.shared, self.context = _shared(study), around(study)
+        own = _axes_of(study, request)
+        others = [
+            _axes_of(study, other)
+            for other in study.methods
+            if other.name == request.name and other.label != request.label
+        ]
+        # Momentum means nothing to another optimiser, which refuses it.
+        self.own = {
+            key: values
+            for key, values in own.items()
+            if key != "training.momentum"
+            and not all(have_common_values(values, other[key]) for other in others)
+        }
+        # What a number counts as where it is switched off, if not as its default.
+        self.rest = {key: values[0] for key, values in self.own.items()}
+        start = "training."
+        keys = (key for key in self.rest if key.startswith(start))
+        self.rest_of_training = {key.removeprefix(start): self.rest[key] for key in keys}
+
+    def made(self, training: TrainingConfig, numbers: Mapping[str, Any]) -> Configuration:
+        """The configuration at a point.
+
+        Args:
+            training: how its tasks are trained.
+            numbers: the method's.
+        """
+        return self._made(self._trained(training), numbers)
+
+    def _trained(self, training: TrainingConfig) -> _Trained:
+        alike = _trained_alike(training, self.rest_of_training)
+        return _Trained(
+            alike, identity(alike), {**self.context, **_numbers_of({}, alike.model_dump())}
+        )
+
+    def _made(self, trained: _Trained, numbers: Mapping[str, Any]) -> Configuration:
+        entry = METHODS[self.request.name]
+        hyper = entry.hyper(**with_rest(entry.hyper, numbers, trained.context, self.rest))
+        return Configuration(
+            id=_id_of(self.shared, self.request.name, trained.identity, hyper),
+            method=self.request.name,
+            label=self.request.label,
+            hyper=hyper,
+            training=trained.training,
+            knobs=_knobs(hyper),
+            reference=entry.is_reference,
+        )
+
+    def searched(self, point: Mapping[str, Any]) -> Configuration:
+        """The configuration that a search has chosen; see `configuration_at`."""
+        request = self.request
+        numbers = {key: self._value(key, point, axis) for key, axis in request.axes().items()}
+        training = {
+            key: self._value(f"training.{key}", point, axis)
+            for key, axis in request.training.axes().items()
+        }
+        made = self.made(request.training_at(self.study.training, training), numbers)
+        return replace(made, asked=canonical_json([request.label, dict(point)]))
+
+    def grid(self) -> list[Configuration]:
+        """All configurations of the table, each once.
+
+        A point that the file itself names twice is kept twice, to be refused.
+        """
+        found: list[Configuration] = []
+        first: dict[str, tuple[Any, Any]] = {}
+        numbers = product(self.request.axes())
+        for given in product(self.request.training.axes()):
+            trained = self._trained(self.request.training_at(self.study.training, given))
+            for point in numbers:
+                made = self._made(trained, point)
+                written = first.setdefault(made.id, (given, point))
+                if written == (given, point):
+                    found.append(made)
+        return found
+
+    def same_work(self, training: TrainingConfig, hyper: Hyper) -> Configuration | None:
+        """The configuration of this table that does the same as stored numbers.
+
+        None if these differ from the table in what tells it from another one.
+
+        Args:
+            training: how the stored trial's tasks were trained.
+            hyper: its numbers.
+        """
+        stored = _numbers_of(hyper.model_dump(), training.model_dump())
+        if not all(have_common_values(values, (stored[key],)) for key, values in self.own.items()):
+            return None
+        return self.made(training, hyper.model_dump())
+
+    def idle_in(self, made: Configuration) -> frozenset[str]:
+        """The keys, or 'training.KEY', that change nothing in a configuration.
+
+        Args:
+            made: one of this table.
+        """
+        training = made.training.model_dump()
+        context = {**self.context, **_numbers_of({}, training)}
+        off = switched_off(type(made.hyper), made.hyper.model_dump(), context)
+        return off | {f"training.{key}" for key in switched_off(TrainingConfig, training)}
+
+    def _value(self, key: str, point: Mapping[str, Any], axis: tuple[Any, ...]) -> Any:
+        """A number at a point, which names none that the table leaves or that changes nothing."""
+        if key in point:
+            return point[key]
+        if len(axis) == 1 or key in self.own:
+            return axis[0]
+        fields: Mapping[str, Any] = METHODS[self.request.name].hyper.model_fields
+        name = key.removeprefix("training.")
+        return (fields if name == key else TrainingConfig.model_fields)[name].default
+
+
+def _axes_of(study: Study, request: MethodRequest) -> dict[str, tuple[Any, ...]]:
+    """Every number of a table and every key of its training, with their values."""
+    training = {key: (getattr(study.training, key),) for key in TrainingConfig.model_fields}
+    return _numbers_of(request.axes(), {**training, **request.training.axes()})
+
+
+def _numbers_of(hyper: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    return {**hyper, **{f"training.{key}": value for key, value in training.items()}}
+
+
+def _trained_alike(training: TrainingConfig, rest: Mapping[str, Any]) -> TrainingConfig:
+    values = training.model_dump()
+    alike = with_rest(TrainingConfig, values, None, rest)
+    changed = {key: value for key, value in alike.items() if value != values[key]}
+    return training.model_copy(update=changed) if changed else training
+
+
+def _id_of(
+    shared: Mapping[str, Any], method: str, training: Mapping[str, Any], hyper: Hyper
+) -> str:
+    work = {
+        **shared,
+        "training": training,
+        "method": method,
+        "version": METHODS[method].version + hyper.revision,
+        "hyper": identity(hyper),
+    }
+    return _digest(work)
+
+
+def id_as_written(study: Study, method: str, training: TrainingConfig, hyper: Hyper) -> str:
+    """The identity of numbers as they stand, with what others switch off.
+
+    Args:
+        study: the study.
+        method: a key of `METHODS`.
+        training: how tasks are trained.
+        hyper: the method's numbers.
+    """
+    return _id_of(_shared(study), method, identity(training), hyper)
 
 
 def configurations(study: Study) -> list[Configuration]:
@@ -104,17 +288,10 @@ def configuration_at(
     Args:
         study: the study.
         request: the curve's table.
-        point: key, or 'training.KEY', -> value, of everything that has not one value in the table.
+        point: key, or 'training.KEY', -> value, of everything that has not one value in the table;
+            what changes nothing at the point may be left out.
     """
-    numbers = {key: point.get(key, values[0]) for key, values in request.axes().items()}
-    training = {
-        key: point.get(f"training.{key}", values[0])
-        for key, values in request.training.axes().items()
-    }
-    made = _configuration(
-        _shared(study), request, request.training_at(study.training, training), numbers
-    )
-    return replace(made, asked=canonical_json([request.label, dict(point)]))
+    return Table(study, request).searched(point)
 
 
 def configuration_asked(study: Study, asked: str) -> Configuration:
@@ -255,54 +432,26 @@ def resolved_toml(study: Study) -> str:
 @lru_cache(maxsize=8)
 def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
     """(index of the [[methods]] table, configuration) of every configuration."""
-    shared, searched = _shared(study), searched_requests(study)
+    searched = searched_requests(study)
     found: list[tuple[int, Configuration]] = []
     for index, request in enumerate(study.methods):
         if request in searched:
             continue
         at = ("methods", index)
         try:
-            trainings = request.trainings(study.training)
+            request.trainings(study.training)
         except ValidationError as error:
             raise mistake_below(error, (*at, "training")) from None
-        points = product(request.axes())
-        for training in trainings:
-            try:
-                found += [(index, _configuration(shared, request, training, p)) for p in points]
-            except ValidationError as error:
-                raise mistake_below(error, at) from None
+        try:
+            found += [(index, made) for made in Table(study, request).grid()]
+        except ValidationError as error:
+            raise mistake_below(error, at) from None
     return tuple(found)
 
 
 def _shared(study: Study) -> dict[str, Any]:
     """What all configurations of a study have in common."""
     return {"benchmark": identity(study.benchmark), "net": identity(study.net)}
-
-
-def _configuration(
-    shared: Mapping[str, Any],
-    request: MethodRequest,
-    training: TrainingConfig,
-    point: Mapping[str, Any],
-) -> Configuration:
-    entry = METHODS[request.name]
-    hyper = entry.hyper(**point)
-    work = {
-        **shared,
-        "training": identity(training),
-        "method": request.name,
-        "version": entry.version + hyper.revision,
-        "hyper": identity(hyper),
-    }
-    return Configuration(
-        id=_digest(work),
-        method=request.name,
-        label=request.label,
-        hyper=hyper,
-        training=training,
-        knobs=_knobs(hyper),
-        reference=entry.is_reference,
-    )
 
 
 def _knobs(hyper: Hyper) -> dict[str, float]:

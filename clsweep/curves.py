@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clsweep import fronts, measures, protocols
 from clsweep.rows import final_counts
 from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Record
+from clsweep.switches import idle_keys
 from clsweep.validation import Candidate, Diverged, candidate_of, diverged_of, finished, sortable
 
 __all__ = ["BAND_QUANTILES", "Band", "Curve", "Point", "curve_of", "picked_per_seed"]
@@ -43,7 +44,8 @@ class Point:
 
     Attributes:
         config_id: its identity.
-        axes: the numbers in which the configurations of its label differ.
+        axes: the numbers in which the configurations of its label differ, without those that
+            change nothing in this one.
         candidate: what a choice may see of it: its validation accuracies.
         test_S2: (source, target) accuracy per seed on test data.
         counts_ST2: (correct, total) test images after the last task, shape [S, T, 2].
@@ -124,7 +126,8 @@ class Curve:
         n_steps: optimiser steps of all its trials, whatever became of them.
         wall_seconds: duration of all its trials.
         devices: what they ran on.
-        grid: the values of each axis, over all configurations with a record.
+        grid: the values of each axis, over all configurations with a record in which it changes
+            anything.
         training: the training settings of its configurations, by key.
         diverged: configurations that diverged with a seed; none of them is a point.
         n_not_run: trials with the report's seeds that have no record, of the configurations
@@ -201,7 +204,8 @@ def curve_of(
     for key, by_seed in by_config.items():
         lost = diverged_of(by_seed, label)
         if finished(by_seed, (*choose_on, *seeds)):
-            axes = {name: _numbers(configs[key]).get(name) for name in grid}
+            numbers = _numbers(configs[key])
+            axes = {name: numbers[name] for name in grid if name in numbers}
             shown, choosing = ([by_seed[s] for s in group] for group in (seeds, choose_on))
             points.append(_point(label, axes, shown, choosing, n_tasks))
         elif lost is not None:
@@ -209,7 +213,7 @@ def curve_of(
         else:
             n_not_run += sum(seed not in by_seed for seed in (*choose_on, *seeds))
     diverged.sort(key=lambda d: ([sortable(v) for v in d.knobs.values()], d.config_id))
-    points.sort(key=lambda p: ([sortable(v) for v in p.axes.values()], p.config_id))
+    points.sort(key=lambda p: ([sortable(p.axes.get(n)) for n in grid], p.config_id))
     method = records[0]["config"]["method"]
     means = np.array([p.mean("validation") for p in points]).reshape(-1, 2)
     statuses = Counter(record["trial"]["status"] for record in records)
@@ -273,8 +277,11 @@ def _mean_counter(records: Sequence[Record], name: str) -> float:
 
 
 def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting of a configuration by name, the knobs first."""
-    return {**config["knobs"], **config["hyper"], **config["training"]}
+    """Every setting of a configuration that changes anything, by name, the knobs first."""
+    idle = idle_keys(config)
+    training = {k: v for k, v in config["training"].items() if f"training.{k}" not in idle}
+    hyper = {k: v for k, v in config["hyper"].items() if k not in idle}
+    return {**config["knobs"], **hyper, **training}
 
 
 def _grid(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
@@ -283,7 +290,7 @@ def _grid(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     names = list(dict.fromkeys(name for one in settings for name in one))
     grid = {}
     for name in names:
-        values = {repr(one.get(name)): one.get(name) for one in settings}
+        values = {repr(one[name]): one[name] for one in settings if name in one}
         distinct = sorted(values.values(), key=sortable)
         if len({sortable(value) for value in distinct}) > 1:
             grid[name] = tuple(distinct)

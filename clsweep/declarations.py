@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from clsweep.switches import condition_text
 from clsweep.toml_text import toml_value
 
 __all__ = [
@@ -50,12 +51,12 @@ def allowed(field: FieldInfo) -> str:
 
 
 def in_words(field: FieldInfo) -> str:
-    """Meaning, accepted values and search range of a field, as one sentence.
+    """Meaning, condition, accepted values and search range of a field, as one sentence.
 
     Args:
         field: of a model's `model_fields`.
     """
-    details = [allowed(field)]
+    details = [condition_text(field), allowed(field)]
     worth = search_range(field)
     if worth:
         low, high, log = worth

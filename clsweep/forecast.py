@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from clsweep import stages
 from clsweep.catalog import TaskSize
@@ -13,7 +16,10 @@ from clsweep.declarations import MIN_DECADES, knob_keys, search_range
 from clsweep.information import task_identity_text
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS
+from clsweep.settings import TrainingConfig
 from clsweep.study import Configuration, MethodRequest, Study, configurations
+from clsweep.switches import around, condition_text, idle
+from clsweep.toml_text import toml_value
 
 __all__ = ["CurveForecast", "FinishedTrial", "Forecast", "fairness_notes", "forecast"]
 
@@ -161,6 +167,7 @@ def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> lis
         notes += [f"{request.label}: {start_note}"] if start_note else []
     return (
         notes
+        + _idle_notes(study)
         + _training_notes(study)
         + _budget_notes(configurations(study) if grid is None else grid)
     )
@@ -218,6 +225,52 @@ def _knob_notes(request: MethodRequest) -> list[str]:
                 f"outside ({low:g} to {high:g} is worth searching)"
             )
     return notes
+
+
+def _idle_notes(study: Study) -> list[str]:
+    """What the file asks for and other numbers switch off, and combinations that are left out."""
+    context, made = around(study), Counter(c.label for c in configurations(study))
+    notes = _idle_keys("benchmark", study.benchmark, study.benchmark.model_dump(), context)
+    notes += _idle_keys("training", study.training, study.training.model_dump(), {})
+    for request in study.methods:
+        hyper, axes = METHODS[request.name].hyper, request.axes()
+        trained = {f"training.{key}": axis for key, axis in request.training.axes().items()}
+        usual = {f"training.{key}": v for key, v in study.training.model_dump().items()}
+        alone = {key: value for key, value in usual.items() if key not in trained}
+        never = idle(hyper, axes, {**context, **alone})
+        for key in (key for key in axes if key in never):
+            field = hyper.model_fields[key]
+            if any(value != field.default for value in axes[key]):
+                notes.append(f"{request.label}: {_idle_text(key, axes[key], field)}")
+        n_written = math.prod(len(values) for values in (*axes.values(), *trained.values()))
+        if 0 < made[request.label] < n_written:
+            fields = {f"training.{key}": f for key, f in TrainingConfig.model_fields.items()}
+            several = {k: v for k, v in {**axes, **trained}.items() if len(v) > 1}
+            found = {k: condition_text({**fields, **hyper.model_fields}[k]) for k in several}
+            texts = "; ".join(f"{key} acts {text}" for key, text in found.items() if text)
+            notes.append(
+                f"{request.label}: {made[request.label]} of {n_written} combinations differ in "
+                f"what they do, and no other is run: {texts}"
+            )
+    return notes
+
+
+def _idle_keys(
+    section: str, table: BaseModel, values: Mapping[str, Any], context: Mapping[str, Any]
+) -> list[str]:
+    """Notes about a section of the file whose keys have one value each."""
+    fields = type(table).model_fields
+    never = idle(type(table), {key: (value,) for key, value in values.items()}, context)
+    return [
+        _idle_text(f"{section}.{key}", (values[key],), fields[key])
+        for key in values
+        if key in never and values[key] != fields[key].default
+    ]
+
+
+def _idle_text(key: str, values: Sequence[Any], field: FieldInfo) -> str:
+    written = toml_value(values[0] if len(values) == 1 else list(values))
+    return f"{key} = {written} changes nothing here; it acts {condition_text(field)}"
 
 
 def _training_notes(study: Study) -> list[str]:

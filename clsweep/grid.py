@@ -24,6 +24,7 @@ from clsweep.errors import closest_name
 from clsweep.methods import METHODS, MethodEntry
 from clsweep.settings import Section, TrainingConfig
 from clsweep.study_errors import as_toml, mistake
+from clsweep.switches import condition_text
 
 __all__ = [
     "MAX_RANGE_VALUES",
@@ -33,6 +34,7 @@ __all__ = [
     "Range",
     "TrainingAxes",
     "TrainingOverrides",
+    "have_common_values",
     "product",
     "range_values",
 ]
@@ -190,13 +192,14 @@ def _axis(field: FieldInfo) -> Any:
     log = bool(extra.get("log", False))
     shape = TypeAdapter(element).json_schema()
     forms = [shape, {"type": "array", "items": shape, "minItems": 1}]
+    text = "; ".join(filter(None, [field.description, condition_text(field)]))
     if field.annotation in (int, float):
         forms.append(_range_schema(log))
     return Annotated[
         tuple[element, ...],
         WrapValidator(partial(_axis_of, kind=field.annotation, log=log)),
-        WithJsonSchema({"anyOf": forms, "description": field.description or ""}),
-        Field(description=field.description),
+        WithJsonSchema({"anyOf": forms, "description": text}),
+        Field(description=text),
     ]
 
 
@@ -281,10 +284,33 @@ class MethodRequest(Section):
             point: key -> value.
         """
         given = base.model_dump(exclude_unset=True)
-        for one, other in (("steps", "epochs"), ("epochs", "steps")):
-            if one in point:
-                given.pop(other, None)
-        return TrainingConfig(**{**given, **point})
+        if point.get("steps"):
+            given.pop("epochs", None)
+        if "epochs" in point:
+            given.pop("steps", None)
+        made = {**given, **point}
+        # Crossed with several optimisers, momentum acts where there is one; alone it is a mistake.
+        if made.get("optimizer", base.optimizer) != "sgd" and "sgd" in self.training.axes().get(
+            "optimizer", ()
+        ):
+            made.pop("momentum", None)
+        return TrainingConfig(**made)
+
+
+def have_common_values(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two axes, each a list or a `Range`, have a value in common.
+
+    Args:
+        one: an axis.
+        other: an axis.
+    """
+    if isinstance(one, Range) and isinstance(other, Range):
+        return one[0] <= other[1] and other[0] <= one[1]
+    if isinstance(other, Range):
+        one, other = other, one
+    if isinstance(one, Range):
+        return any(one[0] <= value <= one[1] for value in other)
+    return not set(one).isdisjoint(other)
 
 
 def product(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -23,9 +23,11 @@ from clsweep.errors import StoreError
 from clsweep.folders import Place
 from clsweep.inputs import refuse_mixture
 from clsweep.methods import METHODS
+from clsweep.same_work import of_its_study
 from clsweep.schema import Record
 from clsweep.search import validation_point
 from clsweep.store import Store
+from clsweep.switches import idle_keys
 
 if TYPE_CHECKING:
     import optuna
@@ -55,7 +57,7 @@ def export_optuna(directory: Place, file: Path) -> dict[str, int]:
     if file.exists():
         raise StoreError(f"{file} exists already", next_step="choose another name")
     store = Store(directory)
-    records = store.load()
+    records = of_its_study(store)
     if not records:
         raise StoreError(
             "there is no record to export",
@@ -143,8 +145,9 @@ def _storage(file: Path) -> optuna.storages.BaseStorage:
 
 
 def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every number of a configuration that changes anything."""
     training = {f"training.{key}": value for key, value in config["training"].items()}
-    return {**config["hyper"], **training}
+    return {k: v for k, v in {**config["hyper"], **training}.items() if k not in idle_keys(config)}
 
 
 def _distributions(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -153,8 +156,8 @@ def _distributions(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {}
     numbers = [_numbers(config) for config in configs]
     found = {}
-    for key in numbers[0]:
-        values = [one.get(key) for one in numbers]
+    for key in dict.fromkeys(key for one in numbers for key in one):
+        values = [one[key] for one in numbers if key in one]
         if any(value != values[0] for value in values):
             found[key] = _distribution(configs[0]["method"], key, values)
     return found
@@ -199,8 +202,8 @@ def _trial(
         values=[math.fsum(axis) / len(sound) for axis in zip(*sound, strict=True)]
         if is_whole
         else None,
-        params={key: numbers[key] for key in spans},
-        distributions=dict(spans),
+        params={key: numbers[key] for key in spans if key in numbers},
+        distributions={key: span for key, span in spans.items() if key in numbers},
         user_attrs={
             "config_id": records[0]["config"]["config_id"],
             "seeds": list(seeds),

@@ -177,6 +177,7 @@ def _fingerprints(directory: Place) -> dict[str, str]:
 def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], list[str]]:
     """The records that the study asks for, under its labels, and what was left out."""
     from clsweep.catalog import benchmark_sizes
+    from clsweep.same_work import names_of
     from clsweep.search import expected
     from clsweep.study import stored_study
 
@@ -184,6 +185,8 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
         study = stored_study(directory / "study.toml")
     except ClsweepError as error:
         return records, [_all_are_shown("its study cannot be read", error)]
+    n_stored = len(records)
+    records = names_of(study, (record["config"] for record in records)).records(records)
     done = {r["trial"]["trial_id"] for r in records}
     labels = {c.id: c.label for c in expected(study, records, done)}
     asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
@@ -201,6 +204,11 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
             next_step="run the study first",
         )
     notes = []
+    if len(records) < n_stored:
+        notes.append(
+            f"{n_stored - len(records):,} trials in the folder repeat others: they differ in "
+            "numbers alone that other numbers switch off. They are counted once."
+        )
     if len(kept) < len(asked):
         notes.append(
             f"{len(kept):,} of the study's {len(asked):,} trials have finished; "

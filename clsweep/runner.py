@@ -22,6 +22,7 @@ from clsweep.losses import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.progress import Progress
 from clsweep.records import record_of
 from clsweep.run_summary import Summary
+from clsweep.same_work import names_in
 from clsweep.schedule import Schedule
 from clsweep.search import Search
 from clsweep.store import Store
@@ -149,14 +150,17 @@ class _Driver:
         self.stage_folder = stage_folder
         self.began = time.perf_counter()
         store.check_tables()
-        statuses = store.statuses()
-        again = stopping.overturned(study.search, store, statuses)
+        self.names = names_in(study, store)
+        stored = store.statuses()
+        statuses = self.names.statuses(stored)
+        again = {self.names.trial(k) for k in stopping.overturned(study.search, store, stored)}
         again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
         done = statuses.keys() - again
         self.configurations = configurations(study)
         self.search: Search | None = None
         if study.search.kind != "grid":
-            self.search = Search(study, store.load("validation"), done)
+            records = self.names.records(store.load("validation"))
+            self.search = Search(study, records, done)
             self.configurations += self.search.known
             self.configurations += self.search.more()
         self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
@@ -167,7 +171,7 @@ class _Driver:
             self.plan.jobs[:] = self.search.barred(self.plan.jobs)
         for key in self.plan.stages_in_cache:
             cache.check(stage_folder, key)
-        self.had_records = {*statuses}
+        self.had_records = {*statuses, *stored}
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
@@ -288,7 +292,7 @@ class _Driver:
 
     def summary(self) -> Summary:
         """The numbers of the run, read from what was committed."""
-        statuses = self.store.statuses()
+        statuses = self.names.statuses(self.store.statuses())
         wanted = [
             stages.trial_id(c, seed) for c in self.configurations for seed in self.study.seeds
         ]

@@ -38,7 +38,7 @@ class Told(NamedTuple):
     """One finished configuration, as a sampler hears of it.
 
     Attributes:
-        point: where in the space.
+        point: where in the space; see `Space.acting`.
         values: mean (source, target) validation accuracy over the seeds; None if any seed failed,
             diverged or was stopped.
         stopped: whether a seed was stopped, and none failed or diverged.
@@ -149,7 +149,7 @@ def _trials(
     sound = [told.values for told in finished if told.values is not None]
     worst = tuple(map(min, zip(*sound, strict=True)))
     for told in finished:
-        given: dict[str, Any] = {"params": told.point, "distributions": dict(spans)}
+        given = _told(ask, spans, told.point)
         values = worst if told.diverged and worst else told.values
         if values is None:
             state = TrialState.PRUNED if told.stopped else TrialState.FAIL
@@ -162,10 +162,24 @@ def _trials(
         n_complete += 1
         trials.append(create_trial(state=TrialState.COMPLETE, values=values, **given))
     for point in pending:
-        trials.append(
-            create_trial(state=TrialState.RUNNING, params=point, distributions=dict(spans))
-        )
+        trials.append(create_trial(state=TrialState.RUNNING, **_told(ask, spans, point)))
     return trials
+
+
+def _told(ask: Ask, spans: Mapping[str, Any], point: Point) -> dict[str, Any]:
+    """A point as Optuna hears of it; numbers that change nothing there are not in the point.
+
+    TPE models what belongs together in groups. The Gaussian process and NSGA-II would leave a
+    number alone that one trial lacks: they get one value for all trials in which it is idle.
+    """
+    if ask.sampler in ("gp", "nsga2"):
+        idle = {key: span for key, span in spans.items() if key not in point}
+        point = point | {key: _first_value(span) for key, span in idle.items()}
+    return {"params": point, "distributions": {key: spans[key] for key in spans if key in point}}
+
+
+def _first_value(span: Any) -> Any:
+    return span.choices[0] if hasattr(span, "choices") else span.low
 
 
 def _sampler(ask: Ask) -> optuna.samplers.BaseSampler:

@@ -330,7 +330,7 @@ class Search:
             ask = Ask(settings.sampler, settings.seed, line.label, index, settings.trials)
             for attempt in range(_SUGGESTIONS + _DRAWS):
                 again = ask._replace(attempt=attempt)
-                point = (
+                point = line.space.acting(
                     suggestion(axes, again, finished, pending)
                     if attempt < _SUGGESTIONS
                     else draw(axes, again)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clsweep.study_errors import mistake
+from clsweep.switches import conditions
 
 __all__ = ["NetConfig", "ReportConfig", "Resources", "Section", "TrainingConfig"]
 
@@ -104,6 +105,11 @@ class NetConfig(Section):
     ] = ""
 
     @property
+    def is_module(self) -> bool:
+        """Whether the net is a module of torchvision's or of the user's own."""
+        return self.name in _MODULES
+
+    @property
     def norm_used(self) -> str:
         """The normalisation that the net has: 'none', 'batch' or 'group'."""
         if self.norm != "standard":
@@ -113,7 +119,7 @@ class NetConfig(Section):
     @property
     def used_keys(self) -> tuple[str, ...]:
         """The keys that mean something for a net of this name, and this normalisation."""
-        may_have_batch_norm = self.norm_used == "batch" or self.name in _MODULES
+        may_have_batch_norm = self.norm_used == "batch" or self.is_module
         keys = _USED_KEYS[self.name]
         return tuple(key for key in keys if key != "bn_mode" or may_have_batch_norm)
 
@@ -162,7 +168,15 @@ class TrainingConfig(Section):
     lr: Annotated[
         float, Field(gt=0, description="learning rate", json_schema_extra={"log": True})
     ] = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum (sgd)")] = 0.0
+    momentum: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="momentum",
+            json_schema_extra=conditions(where={"optimizer": "sgd"}),
+        ),
+    ] = 0.0
     weight_decay: Annotated[
         float, Field(ge=0, description="L2 decay of all weights", json_schema_extra={"log": True})
     ] = 0.0
@@ -181,9 +195,13 @@ class TrainingConfig(Section):
             "eighth of the image; examples that a method stores stay as they are"
         ),
     ] = "none"
-    reset: Annotated[bool, Field(description="start every task with a fresh optimiser state")] = (
-        True
-    )
+    reset: Annotated[
+        bool,
+        Field(
+            description="start every task with a fresh optimiser state",
+            json_schema_extra=conditions(unless={"optimizer": "sgd", "momentum": 0}),
+        ),
+    ] = True
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:

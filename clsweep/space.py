@@ -16,15 +16,16 @@ from pydantic_core import PydanticCustomError
 
 from clsweep.configurations import (
     Configuration,
-    configuration_at,
+    Table,
     corner,
     is_searched,
     searched_requests,
 )
 from clsweep.declarations import knob_keys, role_of, search_range
-from clsweep.grid import MethodRequest, Range
+from clsweep.grid import MethodRequest, Range, have_common_values
 from clsweep.methods import METHODS
 from clsweep.study_errors import mistake, mistake_at, mistake_below
+from clsweep.switches import idle, idle_keys
 
 if TYPE_CHECKING:
     from clsweep.search_settings import SearchConfig
@@ -97,13 +98,11 @@ class Space:
     """All numbers that a search chooses for one curve.
 
     Attributes:
-        study: the study.
-        request: the curve's table of the study file.
+        table: the curve's table of the study file.
         axes: the numbers, in declared order.
     """
 
-    study: Study
-    request: MethodRequest
+    table: Table
     axes: tuple[Axis, ...]
 
     def configuration(self, point: Mapping[str, Any]) -> Configuration:
@@ -112,24 +111,37 @@ class Space:
         Args:
             point: a value for every axis.
         """
-        return configuration_at(self.study, self.request, point)
+        return self.table.searched(point)
+
+    def acting(self, point: Mapping[str, Any]) -> Point:
+        """A point without the numbers that change nothing there: one per configuration.
+
+        Args:
+            point: a value for every axis, or for every one that changes something.
+        """
+        made = self.table.searched(point)
+        idle = self.table.idle_in(made)
+        numbers = _numbers(made.hyper.model_dump(), made.training.model_dump())
+        return {axis.key: numbers[axis.key] for axis in self.axes if axis.key not in idle}
 
     def point_of(self, config: Mapping[str, Any]) -> Point | None:
         """The point that a stored configuration lies at; None if it is not in the space.
 
         Args:
-            config: the 'config' part of a record.
+            config: the 'config' part of a record, under the name that the study has for it.
         """
-        if config["method"] != self.request.name:
+        if config["method"] != self.table.request.name:
             return None
-        numbers = {
-            **config["hyper"],
-            **{f"training.{k}": v for k, v in config["training"].items()},
-        }
-        point = {axis.key: numbers.get(axis.key) for axis in self.axes}
-        if not all(axis.holds(point[axis.key]) for axis in self.axes):
+        numbers = _numbers(config["hyper"], config["training"])
+        idle = idle_keys(config, self.table.context)
+        point = {axis.key: numbers.get(axis.key) for axis in self.axes if axis.key not in idle}
+        if not all(axis.holds(point[axis.key]) for axis in self.axes if axis.key in point):
             return None
         return point if self.configuration(point).id == config["config_id"] else None
+
+
+def _numbers(hyper: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    return {**hyper, **{f"training.{key}": value for key, value in training.items()}}
 
 
 def space_of(study: Study, request: MethodRequest) -> Space:
@@ -139,7 +151,8 @@ def space_of(study: Study, request: MethodRequest) -> Space:
         study: the study.
         request: one of its tables, which `configurations.is_searched`.
     """
-    numbers = METHODS[request.name].hyper.model_fields
+    numbers_of = METHODS[request.name].hyper
+    numbers = numbers_of.model_fields
     found = []
     for key, values in request.axes().items():
         bounds = {type(rule).__name__: rule for rule in numbers[key].metadata}
@@ -148,17 +161,20 @@ def space_of(study: Study, request: MethodRequest) -> Space:
         found.append(_axis(key, values, study.search.kind == "fill", lowest, highest))
     for key, values in request.training.axes().items():
         found.append(_axis(f"training.{key}", values, False, -math.inf, math.inf))
-    return Space(study, request, tuple(axis for axis in found if axis is not None))
+    table = Table(study, request)
+    never = idle(numbers_of, request.axes(), table.context)
+    return Space(table, tuple(axis for axis in found if axis and axis.key not in never))
 
 
 def opened_methods(
-    search: SearchConfig, methods: tuple[MethodRequest, ...]
+    search: SearchConfig, methods: tuple[MethodRequest, ...], context: Mapping[str, Any]
 ) -> tuple[MethodRequest, ...]:
     """The tables with the range of everything that they leave to the search.
 
     Args:
         search: the study's `[search]`.
         methods: the tables as the file has them; a grid's stay as they are.
+        context: what is around them, see `switches.around`.
 
     Raises:
         PydanticCustomError: one asks for what this kind of search cannot do.
@@ -166,13 +182,15 @@ def opened_methods(
     made = []
     for index, request in enumerate(methods):
         try:
-            made.append(_opened(search, request))
+            made.append(_opened(search, request, context))
         except PydanticCustomError as error:
             raise mistake_at(error, ("methods", index)) from None
     return tuple(made)
 
 
-def _opened(search: SearchConfig, request: MethodRequest) -> MethodRequest:
+def _opened(
+    search: SearchConfig, request: MethodRequest, context: Mapping[str, Any]
+) -> MethodRequest:
     if search.kind == "grid":
         _check_no_open_range(request)
         return request
@@ -185,6 +203,7 @@ def _opened(search: SearchConfig, request: MethodRequest) -> MethodRequest:
         wanted = set() if is_searched(request) else set(knobs[:1])
     elif search.nuisance:
         wanted |= {key for key, field in numbers.items() if role_of(field) == "nuisance"}
+        wanted -= idle(METHODS[request.name].hyper, request.axes(), context)
     ranges: dict[str, Any] = {}
     for key in wanted - request.model_fields_set:
         declared = search_range(numbers[key])
@@ -225,6 +244,13 @@ def check_spaces(study: Study) -> None:
     for index, request in enumerate(study.methods):
         if request not in searched:
             continue
+        if not space_of(study, request).axes:
+            raise mistake(
+                f"'{request.label}' searches numbers alone that others switch off",
+                expected="a number that changes something",
+                next_step=f"`clsweep methods {request.name}` says where each number acts",
+                at=("methods", index),
+            )
         for last in (False, True):
             try:
                 corner(study, request, last=last)
@@ -243,17 +269,7 @@ def _overlap(one: MethodRequest, other: MethodRequest) -> bool:
     pairs = [(values, other.axes()[key]) for key, values in one.axes().items()]
     trainings = one.training.axes(), other.training.axes()
     pairs += [(trainings[0][key], trainings[1][key]) for key in {*trainings[0]} & {*trainings[1]}]
-    return all(_meet(*pair) for pair in pairs)
-
-
-def _meet(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    if isinstance(one, Range) and isinstance(other, Range):
-        return one[0] <= other[1] and other[0] <= one[1]
-    if isinstance(other, Range):
-        one, other = other, one
-    if isinstance(one, Range):
-        return any(one[0] <= value <= one[1] for value in other)
-    return not set(one).isdisjoint(other)
+    return all(have_common_values(*pair) for pair in pairs)
 
 
 def _all_axes(request: MethodRequest) -> dict[str, tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from clsweep.configurations import identity
 from clsweep.methods import METHODS
 from clsweep.schema import trial_id_of
+from clsweep.switches import with_rest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -95,8 +96,11 @@ def statistics_key(
     entry = METHODS[configuration.method]
     if not entry.statistics:
         return ""
-    hyper = identity(configuration.hyper)
-    inputs = {name: hyper[name] for name in entry.statistics_read if name in hyper}
+    fields = entry.hyper.model_fields
+    read = {name: getattr(configuration.hyper, name) for name in entry.statistics_read}
+    # What they switch off among themselves; a weight of zero, say, does not change statistics.
+    alike = with_rest(entry.hyper, read)
+    inputs = {name: value for name, value in alike.items() if value != fields[name].default}
     inputs["source"] = source_key(study, configuration, seed, values)
     return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
 

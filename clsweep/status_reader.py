@@ -23,11 +23,14 @@ from clsweep.glance import FolderReader
 from clsweep.lock_state import LockState
 from clsweep.methods import METHODS
 from clsweep.remote_glance import RemoteReader
+from clsweep.same_work import names_of
 from clsweep.schema import STATUSES
 from clsweep.seen import Ended, Glance, Started
+from clsweep.settings import TrainingConfig
 from clsweep.stages import trial_id
 from clsweep.status import FORMAT, Curve, Error, Running, Status
 from clsweep.study import Configuration, Study, configurations, stored_study
+from clsweep.switches import switched_off
 
 __all__ = ["StatusReader", "in_words"]
 
@@ -76,6 +79,7 @@ class StatusReader:
         """
         seen = self._reader.look()
         stamp, study = self._stored_study()
+        seen = self._under_names(study, seen)
         asked = self._what_is_asked(study, stamp, seen.ended)
         return self._status(study, seen, asked, now)
 
@@ -94,6 +98,22 @@ class StatusReader:
             self._study = stamp, stored_study(path)
         return self._study
 
+    def _under_names(self, study: Study, seen: Glance) -> Glance:
+        """What was seen, trials under the names that the study has for them."""
+        asked = {configuration.id for configuration in configurations(study)}
+        others = {e.config_id: e for e in seen.ended.values() if e.config_id not in asked}
+        names = names_of(
+            study,
+            (
+                {"config_id": key, "method": end.method, **self._reader.config(key)}
+                for key, end in others.items()
+            ),
+        )
+        if not names:
+            return seen
+        kept = names.kept({key: end.status for key, end in seen.ended.items()})
+        return seen._replace(ended={name: seen.ended[key] for name, key in kept.items()})
+
     def _what_is_asked(self, study: Study, stamp: Stamp, ended: dict[str, Ended]) -> _Asked:
         is_grid = study.search.kind == "grid"
         known = self._asked
@@ -108,7 +128,8 @@ class StatusReader:
             from clsweep.store import Store
 
             records = Store(self.directory, only_looks=True).load(split="validation")
-            search = Search(study, records, ended.keys())
+            names = names_of(study, (record["config"] for record in records))
+            search = Search(study, names.records(records), ended.keys())
             if study.search.kind == "fill":
                 search.more()  # tells whether there is anything to come
             found = found + search.known
@@ -215,8 +236,9 @@ def in_words(
         is_knob = isinstance(extra, dict) and extra.get("role") == "knob"
         if field is None or is_knob or value != field.default:
             parts.append(f"{key} = {_number(value)}")
+    idle = switched_off(TrainingConfig, training)
     for key, value in training.items():
-        if key in usual and value != usual[key]:
+        if key in usual and value != usual[key] and key not in idle:
             parts.append(f"training.{key} = {_number(value)}")
     return ", ".join(parts)
 

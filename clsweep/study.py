@@ -37,6 +37,7 @@ from clsweep.settings import NetConfig, ReportConfig, Resources, Section, Traini
 from clsweep.space import check_spaces, opened_methods
 from clsweep.study_errors import as_toml, key_path, mistake, place, study_error
 from clsweep.study_files import file_text, leaves, toml_tables
+from clsweep.switches import around
 
 __all__ = [
     "Configuration",
@@ -127,7 +128,7 @@ class Study(Section):
         _check_scenarios(self.methods, self.benchmark.scenario)
         _check_norms(self.methods, self.net)
         # Written into the model itself: what is searched is part of what the study says.
-        self.__dict__["methods"] = opened_methods(self.search, self.methods)
+        self.__dict__["methods"] = opened_methods(self.search, self.methods, around(self))
         check_spaces(self)
         check_configurations(self)
         _check_augment(self)

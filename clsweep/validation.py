@@ -305,9 +305,10 @@ def read_validation(directory: Place) -> ValidationTable:
         StoreError: the results cannot be read, or are of different data under one name.
     """
     from clsweep.inputs import refuse_mixture
+    from clsweep.same_work import of_its_study
     from clsweep.store import Store
 
-    records = Store(directory).load(split=_SPLIT)
+    records = of_its_study(Store(directory), _SPLIT)
     refuse_mixture(records, str(directory))
     return validation_table(records)
 

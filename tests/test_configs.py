@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -10,9 +13,12 @@ import pytest
 from PIL import Image
 
 import clsweep
+from clsweep import stages
+from clsweep.configurations import _expanded, examples, study_identity
 from clsweep.forecast import fairness_notes
+from clsweep.methods import METHODS
 from clsweep.search import expected
-from clsweep.study import Study, load_study
+from clsweep.study import Study, load_study, stored_study
 from clsweep.study_files import tomllib
 from clsweep.wording import counted
 from tests.command_line import CommandLine
@@ -90,3 +96,28 @@ def test_a_network_that_shares_nothing_is_said(tmp_path: Path) -> None:
         path = tmp_path / f"{scenario}.toml"
         path.write_text(text.replace("SCENARIO", scenario))
         assert any(said in note for note in fairness_notes(load_study(path))) is is_said
+
+
+def test_identities_of_the_studies_that_ship_never_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Results that exist are found by them: configurations, and the stages that they start from. Of
+    # a method that computes something else the version is raised, which is left out here.
+    for name, entry in METHODS.items():
+        monkeypatch.setitem(METHODS, name, replace(entry, version=1))
+        monkeypatch.setattr(entry.hyper, "revision", 0)
+    _expanded.cache_clear()
+    released = Path(__file__).parent / "released_identities.json"
+    found = {str(path.relative_to(CONFIGS)): _identities(path) for path in SHIPPED}
+    _expanded.cache_clear()
+    assert found == json.loads(released.read_text("utf-8"))
+
+
+def _identities(path: Path) -> str:
+    study = stored_study(path)
+    lines = [study_identity(study)]
+    for configuration in examples(study):
+        keys = [
+            key_of(study, configuration, 1)
+            for key_of in (stages.source_key, stages.statistics_key, stages.finetuned_key)
+        ]
+        lines.append(" ".join((configuration.label, configuration.id, *keys)))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]

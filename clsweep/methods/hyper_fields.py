@@ -6,12 +6,17 @@ the documentation. This module imports neither torch nor ray.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from clsweep.switches import Situation, conditions
+
 __all__ = ["Hyper", "fixed", "knob", "nuisance", "widths"]
+
+Situations = Situation | Sequence[Situation]
 
 
 class Hyper(BaseModel):
@@ -76,15 +81,37 @@ def nuisance(
     log: bool,
     doc: str,
     at_least: float = 0,
+    where: Situation | None = None,
+    unless: Situations = (),
 ) -> Any:
-    """A value tuned for every method with the same budget; see `knob` for the arguments."""
+    """A value tuned for every method with the same budget.
+
+    Args:
+        default: see `knob`.
+        low: see `knob`.
+        high: see `knob`.
+        log: see `knob`.
+        doc: see `knob`.
+        at_least: see `knob`.
+        where: the only situation in which it changes anything, see `switches.conditions`.
+        unless: situations in which it changes nothing, see there.
+    """
     role: JsonDict = {"role": "nuisance", "low": low, "high": high, "log": log}
+    role |= conditions(where, unless)
     return Field(default, description=doc, ge=at_least, json_schema_extra=role)
 
 
-def fixed(default: Any, *, doc: str, at_least: float | None = None) -> Any:
-    """A value that is a stated caveat of the study, not searched."""
-    return Field(default, description=doc, ge=at_least, json_schema_extra={"role": "fixed"})
+def fixed(
+    default: Any,
+    *,
+    doc: str,
+    at_least: float | None = None,
+    where: Situation | None = None,
+    unless: Situations = (),
+) -> Any:
+    """A value that is a stated caveat of the study, not searched; see `nuisance` for arguments."""
+    role: JsonDict = {"role": "fixed", **conditions(where, unless)}
+    return Field(default, description=doc, ge=at_least, json_schema_extra=role)
 
 
 def widths(default: str, *, doc: str) -> Any:

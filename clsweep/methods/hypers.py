@@ -38,6 +38,12 @@ _FORM_DOC = (
     "'proximal' solves for it after the step and never diverges"
 )
 
+# At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
+_WITHOUT_LAM = {"lam": 0}
+_WITHOUT_C = {"c": 0}
+_WITHOUT_WEIGHT = {"weight": 0}
+_TWO_TASKS = {"benchmark.n_tasks": 2}
+
 
 class NoHyper(Hyper):
     """A method without numbers of its own."""
@@ -47,7 +53,7 @@ class L2Hyper(Hyper):
     """Numbers of `l2`."""
 
     lam: float = knob(1.0, 1e-4, 1e4, log=True, doc="λ, weight of the penalty (λ/2) Σ (θ−θ*)²")
-    form: Form = fixed("gradient", doc=_FORM_DOC)
+    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_LAM)
 
 
 class EwcHyper(Hyper):
@@ -58,18 +64,30 @@ class EwcHyper(Hyper):
         "separate",
         doc="'separate': one anchor per task (Kirkpatrick); "
         "'online': the latest optimum only (Huszár; Schwarz)",
+        unless=_WITHOUT_LAM,
     )
     gamma: float = fixed(
-        1.0, doc="γ in (0, 1], decay of old importances; 'online' only", at_least=1e-9
+        1.0,
+        doc="γ in (0, 1], decay of old importances",
+        at_least=1e-9,
+        where={"anchor": "online"},
+        unless=_WITHOUT_LAM,
     )
-    fisher: Fisher = fixed("exact", doc="estimator of the Fisher diagonal")
+    fisher: Fisher = fixed("exact", doc="estimator of the Fisher diagonal", unless=_WITHOUT_LAM)
     fisher_examples: int = fixed(
-        0, doc="training examples the Fisher is estimated on; 0 for all", at_least=0
+        0,
+        doc="training examples the Fisher is estimated on; 0 for all",
+        at_least=0,
+        unless=_WITHOUT_LAM,
     )
     fisher_batch: int = fixed(
-        128, doc="examples per squared gradient, for fisher = 'batched' only", at_least=1
+        128,
+        doc="examples per squared gradient",
+        at_least=1,
+        where={"fisher": "batched"},
+        unless=_WITHOUT_LAM,
     )
-    form: Form = fixed("gradient", doc=_FORM_DOC)
+    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_LAM)
 
 
 class MasHyper(Hyper):
@@ -77,9 +95,12 @@ class MasHyper(Hyper):
 
     lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ Ω (θ−θ*)²")
     omega_examples: int = fixed(
-        0, doc="training examples that Ω is estimated on; 0 for all", at_least=0
+        0,
+        doc="training examples that Ω is estimated on; 0 for all",
+        at_least=0,
+        unless=_WITHOUT_LAM,
     )
-    form: Form = fixed("gradient", doc=_FORM_DOC)
+    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_LAM)
 
 
 class SiHyper(Hyper):
@@ -87,13 +108,23 @@ class SiHyper(Hyper):
 
     c: float = knob(0.1, 1e-3, 1e5, log=True, doc="c, weight of the surrogate loss c Σ Ω (θ−θ*)²")
     xi: float = fixed(
-        0.1, doc="ξ, damping of the division by the squared displacement", at_least=1e-12
+        0.1,
+        doc="ξ, damping of the division by the squared displacement",
+        at_least=1e-12,
+        unless=_WITHOUT_C,
     )
     path_gradient: Literal["task", "total"] = fixed(
         "task",
         doc="gradient in the path integral: of the task's loss (paper) or of loss plus penalty",
+        # The proximal form adds no gradient. What is recorded on the last task serves no other,
+        # but decides, in the gradient form, how a step is rounded.
+        unless=(
+            _WITHOUT_C,
+            {"form": "proximal", "training.clip_value": 0},
+            {"form": "proximal", **_TWO_TASKS},
+        ),
     )
-    form: Form = fixed("gradient", doc=_FORM_DOC)
+    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_C)
 
 
 class LwfHyper(Hyper):
@@ -101,18 +132,31 @@ class LwfHyper(Hyper):
 
     lam: float = knob(1.0, 1e-2, 1e2, log=True, doc="λ_o, weight of the distillation terms")
     temperature: float = nuisance(
-        2.0, 1.0, 4.0, log=False, doc="T, temperature of both softmaxes", at_least=1e-3
+        2.0,
+        1.0,
+        4.0,
+        log=False,
+        doc="T, temperature of both softmaxes",
+        at_least=1e-3,
+        unless=_WITHOUT_LAM,
     )
-    t_squared: bool = fixed(False, doc="multiply the distillation by T² (Hinton), which LwF omits")
+    t_squared: bool = fixed(
+        False,
+        doc="multiply the distillation by T² (Hinton), which LwF omits",
+        unless=(_WITHOUT_LAM, {"temperature": 1}),
+    )
     weighting: Literal["sum", "average"] = fixed(
         "sum",
         doc="'sum': L + λ Σ KD over old heads; 'average': (L + λ k KD) / (1 + λ k), KD their mean "
         "and k the number of past tasks: 1 weighs all tasks alike (van de Ven)",
+        unless=_WITHOUT_LAM,
     )
     padded: bool = fixed(
         False,
-        doc="class-incremental: distil over all classes seen, with the target 0 for the new ones, "
-        "instead of the old classes alone",
+        doc="distil over all classes seen, with the target 0 for the new ones, instead of the old "
+        "classes alone",
+        where={"benchmark.scenario": "class"},
+        unless=_WITHOUT_LAM,
     )
 
 
@@ -135,27 +179,35 @@ class ResclHyper(Hyper):
         1e-3, 1e-6, 1.0, log=True, doc="λ, decay of the coefficients: λ ‖(α_s, α_t)‖₁"
     )
     lam_unit: Literal["sum", "channel"] = fixed(
-        "sum", doc="‖·‖₁ as the sum over all coefficients (paper), or as their mean"
+        "sum",
+        doc="‖·‖₁ as the sum over all coefficients (paper), or as their mean",
+        unless=_WITHOUT_LAM,
     )
     form: Form = fixed(
         "gradient",
         doc="how the decay of α acts: 'gradient' by its subgradient, 'proximal' by "
         "soft-thresholding after the step, which gives exact zeros",
+        unless=_WITHOUT_LAM,
     )
     decay: float = fixed(1e-4, doc="λ_dec, weight of ½ ‖θ_t‖² in the combination", at_least=0)
     temperature: float = nuisance(
         2.0, 1.0, 4.0, log=False, doc="T, temperature of all softmaxes", at_least=1e-3
     )
     t_squared: bool = fixed(
-        True, doc="multiply the distillations by T² (Hinton), which keeps the length of a step"
+        True,
+        doc="multiply the distillations by T² (Hinton), which keeps the length of a step",
+        unless={"temperature": 1},
     )
     statistics: Literal["target", "batch", "held"] = fixed(
         "target",
         doc="which batch norms of the combination train on the batch's statistics, to be set anew "
         "at the end: the 'target' network's, both networks' ('batch'), or none ('held')",
+        unless=({"net.norm": ("none", "group")}, {"net.bn_mode": "frozen"}),
     )
     old_heads: Literal["frozen", "trained"] = fixed(
-        "frozen", doc="whether the heads of old tasks, where each has its own, are trained along"
+        "frozen",
+        doc="whether the heads of old tasks are trained along",
+        where={"benchmark.scenario": "task"},
     )
 
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:
@@ -179,7 +231,9 @@ class ReplayHyper(Hyper):
         "'reservoir': a uniform sample of the whole stream, updated at every step",
     )
     average: bool = fixed(
-        False, doc="divide the sum of both losses by 1 + λ, so that the step size does not grow"
+        False,
+        doc="divide the sum of both losses by 1 + λ, so that the step size does not grow",
+        unless=_WITHOUT_WEIGHT,
     )
 
 
@@ -198,7 +252,9 @@ class AgemHyper(Hyper):
     memory_size: int = knob(
         500, 50, 5000, log=True, doc="stored examples in all, or per task", at_least=1
     )
-    per_task: bool = fixed(False, doc="memory_size counts the examples of one task (published)")
+    per_task: bool = fixed(
+        False, doc="memory_size counts the examples of one task (published)", unless=_TWO_TASKS
+    )
     fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
 
 
@@ -214,14 +270,31 @@ class DgrHyper(Hyper):
         "1 weighs all tasks alike",
     )
     targets: Literal["hard", "soft"] = fixed(
-        "soft", doc="labels of generated images: 'hard' classes, or 'soft' probabilities"
+        "soft",
+        doc="labels of generated images: 'hard' classes, or 'soft' probabilities",
+        unless=_WITHOUT_WEIGHT,
     )
     temperature: float = nuisance(
-        2.0, 1.0, 4.0, log=False, doc="T, temperature of soft targets", at_least=1e-3
+        2.0,
+        1.0,
+        4.0,
+        log=False,
+        doc="T, temperature of soft targets",
+        at_least=1e-3,
+        where={"targets": "soft"},
+        unless=_WITHOUT_WEIGHT,
     )
-    t_squared: bool = fixed(False, doc="multiply the distillation by T²; 'soft' targets only")
+    t_squared: bool = fixed(
+        False,
+        doc="multiply the distillation by T²",
+        where={"targets": "soft"},
+        unless=(_WITHOUT_WEIGHT, {"temperature": 1}),
+    )
     replay_batch: int = fixed(
-        0, doc="generated images per step; 0 for as many as the training batch", at_least=0
+        0,
+        doc="generated images per step; 0 for as many as the training batch",
+        at_least=0,
+        unless=_WITHOUT_WEIGHT,
     )
     generator_hidden: str = widths(
         "400-400", doc="units of the encoder's hidden layers; the decoder mirrors them"
@@ -246,11 +319,14 @@ class GemHyper(Hyper):
     memory_size: int = knob(
         500, 50, 5000, log=True, doc="stored examples in all, or per task", at_least=1
     )
-    per_task: bool = fixed(False, doc="memory_size counts the examples of one task (published)")
+    per_task: bool = fixed(
+        False, doc="memory_size counts the examples of one task (published)", unless=_TWO_TASKS
+    )
     fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
     ridge: float = fixed(1e-3, doc="ε, added to the diagonal of MMᵀ", at_least=0)
     ridge_unit: Literal["trace", "absolute"] = fixed(
-        "trace", doc="unit of ε: 'trace' for trace(MMᵀ)/t, 'absolute' for 1 (published)"
+        "trace",
+        doc="unit of ε: 'trace' for trace(MMᵀ)/t, 'absolute' for 1 (published)",
     )
 
     @property
@@ -260,6 +336,10 @@ class GemHyper(Hyper):
 
 
 _LOOK_AHEAD_DOC = "take the penalty's gradient where the optimiser's step on the task would lead"
+_REPLAY_BATCH_DOC = (
+    "generated images per step, rounded up to equally many of every past task; 0 for as many as "
+    "the training batch"
+)
 
 
 class GeneratedNetHyper(Hyper):
@@ -273,7 +353,7 @@ class GeneratedNetHyper(Hyper):
     task_embedding: int = fixed(96, doc="dimensions of a task's embedding", at_least=1)
     chunk_embedding: int = fixed(96, doc="dimensions of a chunk's embedding", at_least=1)
     chunk_size: int = fixed(42000, doc="parameters generated at once", at_least=1)
-    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC)
+    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC, unless={"beta": 0})
 
 
 class HnetHyper(GeneratedNetHyper):
@@ -281,8 +361,9 @@ class HnetHyper(GeneratedNetHyper):
 
     inference: Literal["entropy"] = fixed(
         "entropy",
-        doc="how the task of a test example is found where the scenario hides it: 'entropy' takes "
-        "the task whose network is surest",
+        doc="how the task of a test example is found: 'entropy' takes the task whose network is "
+        "surest",
+        where={"benchmark.scenario": ("domain", "class")},
     )
 
 
@@ -310,19 +391,15 @@ class ProtectedGeneratorHyper(Hyper):
     generator_chunk_size: int = fixed(
         50000, doc="parameters of a decoder generated at once", at_least=1
     )
-    replay_batch: int = fixed(
-        0,
-        doc="generated images per step, rounded up to equally many of every past task; "
-        "0 for as many as the training batch",
-        at_least=0,
-    )
-    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC)
+    replay_batch: int = fixed(0, doc=_REPLAY_BATCH_DOC, at_least=0)
+    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC, unless={"generator_beta": 0})
 
 
 class HnetTirHyper(ProtectedGeneratorHyper, GeneratedNetHyper):
     """Numbers of `hnet_tir`."""
 
     decoder: str = widths("50-150", doc="units of the decoders' hidden layers")
+    look_ahead: bool = fixed(False, doc=_LOOK_AHEAD_DOC, unless={"beta": 0, "generator_beta": 0})
 
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:
         """The hypernetwork, the generator, and the classifier of tasks."""
@@ -341,8 +418,15 @@ class HnetReplayHyper(ProtectedGeneratorHyper):
         doc="w in (1 − w) L_new + w T² L_replay, whatever the number of past tasks",
     )
     temperature: float = nuisance(
-        2.0, 1.0, 4.0, log=False, doc="T, temperature of the distillation", at_least=1e-3
+        2.0,
+        1.0,
+        4.0,
+        log=False,
+        doc="T, temperature of the distillation",
+        at_least=1e-3,
+        unless=_WITHOUT_WEIGHT,
     )
+    replay_batch: int = fixed(0, doc=_REPLAY_BATCH_DOC, at_least=0, unless=_WITHOUT_WEIGHT)
 
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:
         """The generator, then the classifier."""

@@ -1,0 +1,328 @@
+"""Conditions of the methods' numbers against what training does: none is wrong, none is missing.
+
+A declared condition says that a number changes nothing; then two values of it give the same bits.
+Where no condition is declared, two values have to differ in something that a trial is judged by.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import pytest
+import torch
+
+from clsweep import benchmarks, methods, nets
+from clsweep.catalog import PermutedBenchmark
+from clsweep.methods import METHODS
+from clsweep.sequences import (
+    LearntSequence,
+    SourceModel,
+    learn_joint,
+    learn_sequence,
+    learn_source,
+    measure_source,
+)
+from clsweep.settings import NetConfig, TrainingConfig
+from clsweep.switches import condition_text, switched_off, with_rest
+from clsweep.tasks import TaskSequence
+from clsweep.train import Diverged
+from clsweep.trees import n_elements
+from tests.methods.cases import SMALL_GENERATOR, SMALL_HNET, SMALL_VAE
+
+
+class World(NamedTuple):
+    """A study around a method.
+
+    Attributes:
+        scenario: of the benchmark.
+        n_tasks: of the benchmark.
+        net: 'mlp', which has no norm, or 'conv' with batch norms.
+        bn_mode: of the net.
+    """
+
+    scenario: str = "task"
+    n_tasks: int = 3
+    net: str = "mlp"
+    bn_mode: str = "batch"
+
+    @property
+    def config(self) -> NetConfig:
+        if self.net == "mlp":
+            return NetConfig(name="mlp", hidden=(6,))
+        shape = {"channels": (3,), "width": 6, "norm": "batch", "bn_mode": self.bn_mode}
+        return NetConfig(name="conv", **shape)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return {
+            "benchmark.scenario": self.scenario,
+            "benchmark.n_tasks": self.n_tasks,
+            "net.norm": self.config.norm_used,
+            "net.bn_mode": self.bn_mode,
+            **{f"training.{key}": value for key, value in TRAINING.model_dump().items()},
+        }
+
+
+# Small, and where every number does something visible in a few steps.
+BASES: dict[str, dict[str, Any]] = {
+    "l2": {"lam": 0.5},
+    "ewc": {"lam": 5.0},
+    "mas": {"lam": 0.5},
+    "si": {"c": 5.0},
+    "lwf": {},
+    "rescl": {"lam": 0.1},
+    "interpolate": {},
+    "replay": {"memory_size": 20},
+    "agem": {"memory_size": 12, "reference_batch": 4},
+    "gem": {"memory_size": 12, "margin": 0.0},
+    "dgr": SMALL_VAE,
+    "hnet": SMALL_HNET,
+    "hnet_tir": {**SMALL_HNET, **SMALL_GENERATOR},
+    "hnet_replay": SMALL_GENERATOR,
+}
+# Values beside those of the base; the first ones are what might switch something off.
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "lam": (0.0, 2.0),
+    "c": (0.0, 50.0),
+    "beta": (0.0, 0.05),
+    "weight": (0.0, 1.0, 0.7),
+    "generator_beta": (0.0, 0.5),
+    "margin": (0.0, 1.0),
+    "ridge": (0.0, 0.5),
+    "decay": (0.0, 0.3),
+    "gamma": (1.0, 0.4),
+    "xi": (5.0,),
+    "temperature": (1.0, 3.0),
+    "fisher_examples": (9, 0),
+    "fisher_batch": (3,),
+    "omega_examples": (9, 0),
+    "memory_size": (1, 30),
+    "reference_batch": (1, 3),
+    "replay_batch": (3, 0),
+    "task_embedding": (1, 4),
+    "chunk_embedding": (1, 4),
+    "chunk_size": (7, 5000),
+    "generator_task_embedding": (1, 4),
+    "generator_chunk_embedding": (1, 4),
+    "generator_chunk_size": (7, 5000),
+    "latent": (1, 2),
+    "hidden": ("3",),
+    "encoder": ("5",),
+    "decoder": ("5",),
+    "generator_hidden": ("3",),
+}
+TRAINING = TrainingConfig(optimizer="sgd", lr=0.1, batch_size=10, steps=4)
+NUMBERS = [
+    pytest.param(name, key, id=f"{name}-{key}")
+    for name, entry in METHODS.items()
+    for key in entry.hyper.model_fields
+]
+
+
+def values_of(name: str, key: str) -> list[Any]:
+    """Values of a number, that of the base first."""
+    field = METHODS[name].hyper.model_fields[key]
+    usual = BASES[name].get(key, field.default)
+    if field.annotation is bool:
+        others: tuple[Any, ...] = (False, True)
+    elif get_origin(field.annotation) is Literal:
+        others = get_args(field.annotation)
+    else:
+        others = OTHERS[key]
+    fits = [v for v in others if not any(v > getattr(m, "le", v) for m in field.metadata)]
+    return list(dict.fromkeys([usual, *fits]))
+
+
+@lru_cache(maxsize=16)
+def sequence_of(world: World) -> TaskSequence:
+    config = PermutedBenchmark(
+        n_tasks=world.n_tasks, scenario=world.scenario, examples_per_task=60
+    )
+    return benchmarks.build(config, None, 0)
+
+
+def net_of(world: World) -> nets.Net:
+    sequence = sequence_of(world)
+    return nets.build(world.config, sequence.input_shape, sequence.heads)
+
+
+@lru_cache(maxsize=16)
+def source_of(world: World) -> SourceModel:
+    return learn_source(net_of(world), sequence_of(world), TRAINING, 0)
+
+
+@cache
+def _outcome(name: str, hyper: Any, world: World) -> tuple[LearntSequence, int] | str:
+    """What came of a trial, and its parameters' number; how it diverged, if it did."""
+    sequence, method = sequence_of(world), methods.build(name, net_of(world))
+    try:
+        if method.joint:
+            learnt = learn_joint(method, sequence, TRAINING, hyper, 0)
+        elif not METHODS[name].starts_from_source:
+            learnt = learn_sequence(method, sequence, TRAINING, hyper, 0, None, {})
+        else:
+            source = source_of(world)
+            statistics = measure_source(method, sequence, source, hyper, 0)
+            learnt = learn_sequence(method, sequence, TRAINING, hyper, 0, source, statistics)
+    except Diverged as error:
+        return str(error)
+    return learnt, n_elements(learnt.params)
+
+
+def same(name: str, one: dict[str, Any], other: dict[str, Any], world: World) -> bool:
+    """Whether two trials agree in all that they are judged by, bit for bit.
+
+    A generator that is replayed no more is no part of it.
+    """
+    hyper = METHODS[name].hyper
+    a, b = (_outcome(name, hyper(**numbers), world) for numbers in (one, other))
+    if isinstance(a, str) or isinstance(b, str):
+        return a == b
+    facts = [
+        (learnt.rows, learnt.n_steps, learnt.carried, learnt.counters, n) for learnt, n in (a, b)
+    ]
+    params, others = a[0].params, b[0].params
+    names = [n for n in params if not n.startswith("generator.")]
+    return facts[0] == facts[1] and all(torch.equal(params[n], others[n]) for n in names)
+
+
+def worlds_of(name: str) -> list[World]:
+    """Studies that differ in what a condition may ask for; the first is the usual one."""
+    scenarios = METHODS[name].scenarios
+    worlds = [World(scenario) for scenario in scenarios] + [World(scenarios[0], 2)]
+    if name == "rescl":
+        worlds += [World(net="conv"), World(net="conv", bn_mode="frozen")]
+    return worlds
+
+
+def situations(name: str, key: str, *, everywhere: bool) -> Iterator[tuple[World, dict[str, Any]]]:
+    """Studies and numbers with which `key` is declared to be off.
+
+    One number is changed at a time: one that the declaration names, or any.
+    """
+    entry = METHODS[name]
+    base = {**entry.hyper().model_dump(), **BASES.get(name, {})}
+    extra = dict(entry.hyper.model_fields[key].json_schema_extra or {})
+    named = {k for asked in (extra.get("where", {}), *extra.get("unless", [])) for k in asked}
+    others = [k for k in entry.hyper.model_fields if k != key and (everywhere or k in named)]
+    changes: list[dict[str, Any]] = [{}]
+    changes += [{k: v} for k in others for v in values_of(name, k)[1:]]
+    # Both betas of HNET+TIR have to be zero.
+    changes += [{"beta": 0.0, "generator_beta": 0.0}] if name == "hnet_tir" else []
+    for world, change in itertools.product(worlds_of(name), changes):
+        numbers = {**base, **change}
+        if key in switched_off(entry.hyper, numbers, world.context):
+            yield world, numbers
+
+
+def _check_idle(name: str, key: str, *, everywhere: bool) -> None:
+    values = values_of(name, key)
+    for world, numbers in situations(name, key, everywhere=everywhere):
+        for value in values[1:]:
+            one, other = {**numbers, key: values[0]}, {**numbers, key: value}
+            assert same(name, one, other, world), (world, numbers, value)
+            at_rest = with_rest(METHODS[name].hyper, one, world.context)
+            assert same(name, one, at_rest, world), (world, one, at_rest)
+
+
+CONDITIONAL = [
+    pytest.param(name, key, id=f"{name}-{key}")
+    for name, entry in METHODS.items()
+    for key, field in entry.hyper.model_fields.items()
+    if condition_text(field)
+]
+
+
+@pytest.mark.parametrize(("name", "key"), CONDITIONAL)
+def test_a_number_that_is_switched_off_changes_no_bit(name: str, key: str) -> None:
+    _check_idle(name, key, everywhere=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "key"), CONDITIONAL)
+def test_a_number_that_is_switched_off_changes_no_bit_whatever_the_others_are(
+    name: str, key: str
+) -> None:
+    _check_idle(name, key, everywhere=True)
+
+
+# What may change nothing, and why no condition says so.
+SATURATED = {
+    ("hnet", "inference"): "has one value so far",
+}
+
+
+@pytest.mark.parametrize(("name", "key"), NUMBERS)
+def test_a_number_without_a_condition_changes_something(name: str, key: str) -> None:
+    hyper = METHODS[name].hyper
+    base, values = {**hyper().model_dump(), **BASES.get(name, {})}, values_of(name, key)
+    # What is learnt of the last task for the next serves nothing where there are two.
+    for world in (world for world in worlds_of(name) if world.n_tasks > 2):
+        at = base
+        if key in switched_off(hyper, at, world.context):
+            at = next(iter(_switched_on(name, key, base, world)), None)
+        if at is None or (name, key) in SATURATED:
+            continue
+        pairs = ({**at, key: values[0]}, *({**at, key: value} for value in values[1:]))
+        assert not all(same(name, pairs[0], other, world) for other in pairs[1:]), (world, at)
+
+
+# Values of one number at which another has nothing left to say, without being switched off: the
+# larger of two sizes decides no more, or a bound is reached in every step of so small a run.
+NO_SWITCH = {
+    ("replay", "replay_batch", "memory_size"): "more than are stored cannot be drawn",
+    ("agem", "reference_batch", "memory_size"): "more than are stored cannot be drawn",
+    ("agem", "fill", "memory_size"): "one slot is filled alike",
+    ("gem", "fill", "memory_size"): "one slot is filled alike",
+    # The generator learns, and may diverge, though nothing of it is used.
+    ("hnet_replay", "generator_beta", "weight"): "its trial may diverge",
+    ("hnet_replay", "generator_activation", "weight"): "its trial may diverge",
+    ("hnet_replay", "look_ahead", "weight"): "its trial may diverge",
+    ("gem", "ridge", "margin"): "every weight is at its bound",
+    ("gem", "ridge_unit", "margin"): "every weight is at its bound",
+    # Stored examples pass through the same batch norms, and fix the shape of what is multiplied.
+    ("replay", "replay_batch", "weight"): "rounding and batch norms depend on it",
+    ("replay", "fill", "weight"): "batch norms depend on it",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "key"), NUMBERS)
+def test_no_value_of_another_number_switches_a_number_off_without_saying_so(
+    name: str, key: str
+) -> None:
+    hyper = METHODS[name].hyper
+    base, values = {**hyper().model_dump(), **BASES.get(name, {})}, values_of(name, key)
+    for other in (k for k in hyper.model_fields if k != key):
+        for value in values_of(name, other):
+            starts = [
+                (world, at)
+                for world in worlds_of(name)
+                for at in _switched_on(name, key, {**base, other: value}, world, but=other)
+            ]
+            matters = (
+                not same(name, {**at, key: values[0]}, {**at, key: v}, world)
+                for world, at in starts
+                for v in values[1:]
+            )
+            excused = (name, key) in SATURATED or (name, key, other) in NO_SWITCH
+            assert not starts or excused or any(matters), f"{key} with {other} = {value}"
+
+
+def _switched_on(
+    name: str, key: str, numbers: dict[str, Any], world: World, but: str = ""
+) -> Iterator[dict[str, Any]]:
+    """The numbers, or where `key` is off, those with one other changed such that it acts."""
+    hyper = METHODS[name].hyper
+    if key not in switched_off(hyper, numbers, world.context):
+        yield numbers
+        return
+    for other in hyper.model_fields:
+        for value in values_of(name, other)[1:] if other not in (key, but) else ():
+            changed = {**numbers, other: value}
+            if key not in switched_off(hyper, changed, world.context):
+                yield changed
+                return
