@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from clsweep.folders import RemotePath, place_of
 from clsweep.printable import printable
 from clsweep.streams import as_json_text
 from clsweep.wording import command
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["COMMANDS", "show"]
 
@@ -163,7 +166,7 @@ def schema() -> None:
     print(as_json_text(Study.model_json_schema(), indent=2))
 
 
-def show(table: object) -> None:
+def show(table: RenderableType) -> None:
     """Print a table of rich's.
 
     Args:
@@ -171,9 +174,11 @@ def show(table: object) -> None:
     """
     from rich.console import Console
 
+    from clsweep.fitting import Fitted
+
     # In a pipe there is no width to fit, and a folded cell would break whoever reads the lines.
     console = Console() if sys.stdout.isatty() else Console(width=240)
-    console.print(table)
+    console.print(Fitted(table))
 
 
 # In the order in which the help lists them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -42,7 +43,8 @@ def status(
 
     reader = StatusReader(place_of(directory))
     seen = reader.read(time.time())
-    if watch is not None and not as_json and sys.stdout.isatty():
+    can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
+    if watch is not None and not as_json and can_redraw:
         seen = _redrawn(reader, seen, watch)
     else:
         _print_status(seen, as_json=as_json, as_line=watch is not None)
@@ -122,13 +124,14 @@ def _redrawn(reader: StatusReader, seen: Status, every: float) -> Status:
     """Look until the run ends, in place on the terminal; what was seen last."""
     from rich.live import Live
 
+    from clsweep.fitting import Fitted
     from clsweep.status_text import status_view
 
-    with Live(status_view(seen), auto_refresh=False) as live:
+    with Live(Fitted(status_view(seen)), auto_refresh=False) as live:
         while _goes_on(seen):
             time.sleep(every)
             seen = reader.read(time.time())
-            live.update(status_view(seen), refresh=True)
+            live.update(Fitted(status_view(seen)), refresh=True)
     return seen
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from clsweep.errors import StudyError, closest_name
 from clsweep.image_folders import FolderListing, Framing, folder_listing, survey
 from clsweep.pictures import DECODING, FIRST_DECODING, decoding_of
+from clsweep.surroundings import expanded
 
 __all__ = [
     "DATASETS",
@@ -113,7 +114,7 @@ def data_root(cli_value: str | None) -> Path | None:
         cli_value: what `--data-root` was given, if anything.
     """
     value = cli_value or os.environ.get("CLSWEEP_DATA", "")
-    return Path(value).expanduser() if value else None
+    return expanded(Path(value), "--data-root, or CLSWEEP_DATA") if value else None
 
 
 def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> DatasetSpec:
@@ -150,5 +151,5 @@ def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> 
 
 def folder_path(name: str, root: Path | None) -> Path:
     """Where the images of `folder:PATH` lie; see `dataset_spec` for the arguments."""
-    path = Path(name.removeprefix(FOLDER)).expanduser()
+    path = expanded(Path(name.removeprefix(FOLDER)), "[benchmark]")
     return path if root is None else root / path

@@ -27,6 +27,7 @@ from clsweep.dataset_specs import (
 from clsweep.errors import StudyError
 from clsweep.image_folders import Framing, folder_listing, framed, survey
 from clsweep.pictures import picture
+from clsweep.surroundings import expanded
 
 __all__ = ["Dataset", "load"]
 
@@ -96,7 +97,7 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     if name == "digits":
         return _digits()
     if name in _TORCHVISION:
-        return _torchvision(name, (root or DEFAULT_ROOT).expanduser())
+        return _torchvision(name, expanded(root or DEFAULT_ROOT))
     if name.startswith("folder:"):
         return _folder(folder_path(name, root), framing)
     dataset_spec(name, root)

@@ -19,6 +19,7 @@ from clsweep.connection import before_ray
 from clsweep.errors import ClsweepError
 from clsweep.findings import Finding, found_by, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
+from clsweep.surroundings import expanded, home
 from clsweep.wording import command
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def examined(
     yield from found_by("disk space", partial(machine_checks.disk_space, folders))
     yield from found_by("open files", machine_checks.open_files)
     yield from found_by("shared memory", machine_checks.shared_memory)
-    about_token = partial(machine_checks.token, os.environ, Path.home(), address)
+    about_token = partial(machine_checks.token, os.environ, home(), address)
     yield from found_by("token", about_token)
     yield from found_by("threads", partial(machine_checks.threads, os.environ))
     yield from found_by("data", partial(machine_checks.data, data_root))
@@ -93,7 +94,7 @@ def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Findin
 
     for note in data_notes(study, root):
         yield warn("data", note, "`docs/data.md`, or [benchmark] of the study")
-    place = (root or DEFAULT_ROOT).expanduser()
+    place = expanded(root or DEFAULT_ROOT)
     names = (study.benchmark.dataset, *getattr(study.benchmark, "target", ()))
     absent = [
         name
@@ -290,10 +291,15 @@ def _asked_apart(
     """
     told = [word for word in words if isinstance(word, str)]
     uris = [word.uri for word in words if isinstance(word, RemotePath)]
-    command = [sys.executable, "-m", module, *told, *(["-"] if uris else [])]
+    # Not by `-m`, which looks for modules in the current folder before all others.
+    ours = str(Path(__file__).parent.parent)
+    program = f"import sys; sys.path[:] = [*filter(None, sys.path), {ours!r}]; import runpy; "
+    program += f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-c", program, *told, *(["-"] if uris else [])]
     given = json.dumps(uris) if uris else None
+    as_text: dict[str, Any] = {"encoding": "utf-8", "errors": "replace"}
     try:
-        ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds)
+        ran = subprocess.run(command, input=given, capture_output=True, timeout=seconds, **as_text)
     except subprocess.TimeoutExpired:
         return f"takes more than {seconds:.0f} s"
     last = ran.stdout.strip().splitlines()[-1:]

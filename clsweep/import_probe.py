@@ -11,6 +11,8 @@ import sys
 import warnings
 from typing import Any
 
+from clsweep.surroundings import ensure_home
+
 __all__ = ["answer"]
 
 
@@ -74,6 +76,7 @@ def _torchvision() -> dict[str, Any]:
 
 
 def _ray() -> dict[str, Any]:
+    ensure_home()  # as a run does
     import ray
     import ray.tune
 

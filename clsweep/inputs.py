@@ -29,6 +29,7 @@ from clsweep.errors import StoreError, StudyError
 from clsweep.fingerprints import combined, file_hash, remembered, short
 from clsweep.net_files import weights_file
 from clsweep.printable import printable
+from clsweep.surroundings import expanded
 
 if TYPE_CHECKING:
     from clsweep.catalog import BenchmarkConfig
@@ -225,7 +226,7 @@ def _published_files(name: str, root: Path | None) -> tuple[Path, list[str]]:
         places = spec.submodule_search_locations if spec else None
         folder = Path(next(iter(places or ["."]))) / "datasets" / "data"
         return folder, ["digits.csv.gz"]
-    folder = (root or DEFAULT_ROOT).expanduser() / _FOLDERS[name]
+    folder = expanded(root or DEFAULT_ROOT) / _FOLDERS[name]
     if DATASET_FILES[name][0].endswith("/raw"):
         if all((folder / file).is_file() for file in _LEGACY):
             return folder, [*_LEGACY]

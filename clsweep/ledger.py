@@ -39,6 +39,7 @@ from clsweep.catalog import BENCHMARKS, own_draws
 from clsweep.disk import disk_errors, through_no_link
 from clsweep.errors import StoreError
 from clsweep.folders import Place, RemotePath, read_many
+from clsweep.surroundings import expanded
 
 __all__ = [
     "LEDGER",
@@ -205,7 +206,7 @@ def users_ledger() -> Path | None:
     """The file of the user's looks; None where there is no place for it, or none is wanted."""
     named = os.environ.get(LEDGER_VARIABLE)
     if named is not None:
-        return Path(named).expanduser() if named else None
+        return expanded(Path(named), LEDGER_VARIABLE) if named else None
     state = os.environ.get("XDG_STATE_HOME", "")
     # The specification of XDG asks that a relative path be ignored.
     if os.path.isabs(state):

@@ -16,7 +16,8 @@ from clsweep.errors import StoreError
 from clsweep.findings import Finding, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
 from clsweep.storage_probe import check_store, nearest_folder, storage_complaint
-from clsweep.wording import command
+from clsweep.surroundings import expanded, usable_cores
+from clsweep.wording import command, counted
 
 __all__ = [
     "data",
@@ -47,8 +48,9 @@ def python() -> Iterator[Finding]:
         itself = f"clsweep {version('clsweep')}"
     except PackageNotFoundError:
         itself = "clsweep from a folder, not installed"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield ok("python", f"{platform.python_version()}, {itself}, {cores} CPU cores")
+    of = os.cpu_count() or 1
+    cores = counted(usable_cores(), "CPU core") + (f" of {of}" if usable_cores() < of else "")
+    yield ok("python", f"{platform.python_version()}, {itself}, {cores}")
 
 
 def storage(folders: Mapping[str, Place]) -> Iterator[Finding]:
@@ -129,16 +131,19 @@ def shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
     yield warn("shared memory", text, mend) if small else ok("shared memory", text)
 
 
-def token(environment: Mapping[str, str], home: Path, address: str | None) -> Iterator[Finding]:
+def token(
+    environment: Mapping[str, str], home: Path | None, address: str | None
+) -> Iterator[Finding]:
     """The token by which Ray knows its own, without reading it.
 
     Args:
         environment: variables.
-        home: whose `.ray/auth_token` is Ray's default.
+        home: whose `.ray/auth_token` is Ray's default; None for a user without one.
         address: of a cluster, if one is to be joined.
     """
     mode = environment.get("RAY_AUTH_MODE", "")
-    path = Path(environment.get("RAY_AUTH_TOKEN_PATH", "") or home / ".ray" / "auth_token")
+    named = environment.get("RAY_AUTH_TOKEN_PATH", "")
+    path = Path(named) if named else home / ".ray" / "auth_token" if home else None
     if mode.lower() == "disabled":
         yield wrong(
             "token",
@@ -158,7 +163,8 @@ def token(environment: Mapping[str, str], home: Path, address: str | None) -> It
             if mode
             else "RAY_AUTH_MODE is not set; Ray on this machine asks for a token by itself",
         )
-    yield from _token_file(path, mode, bool(environment.get("RAY_AUTH_TOKEN")))
+    if path is not None:
+        yield from _token_file(path, mode, bool(environment.get("RAY_AUTH_TOKEN")))
 
 
 def _token_file(path: Path, mode: str, in_environment: bool) -> Iterator[Finding]:
@@ -205,7 +211,7 @@ def data(root: Path | None) -> Iterator[Finding]:
     Args:
         root: as given; None for the user's cache folder.
     """
-    place = (root or DEFAULT_ROOT).expanduser()
+    place = expanded(root or DEFAULT_ROOT)
     if root is not None and not place.is_dir():
         mend = "correct --data-root or CLSWEEP_DATA, or make the folder: data sets are then loaded"
         yield wrong("data", f"the data root {place} is no folder", mend)

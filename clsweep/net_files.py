@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError
+from clsweep.surroundings import expanded
 
 if TYPE_CHECKING:
     from clsweep.settings import NetConfig
@@ -25,7 +26,7 @@ def weights_file(config: NetConfig, root: Path | None) -> Path | None:
     """
     if not config.weights:
         return None
-    path = Path(config.weights).expanduser()
+    path = expanded(Path(config.weights), "[net] weights")
     path = path if root is None else root / path
     if path.is_file():
         return path

@@ -91,7 +91,11 @@ def run_on_ray(
     is_joined = address is not None or ray.is_initialized()
     if address is None:
         worker.probe(context)
-    with connected(address, resources, workers), inside or nullcontext():
+    is_custom = context.study.net.name == "custom"
+    with (
+        connected(address, resources, workers, imports_from_folder=is_custom),
+        inside or nullcontext(),
+    ):
         check_room(resources, ray.nodes())
         if is_joined:
             nodes = [node for node in ray.nodes() if places(resources, [node])]

@@ -9,12 +9,14 @@ fronts.csv                         the points of the figure, unrounded (`csv`)
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.disk import write_atomically
-from clsweep.errors import StudyError, closest_name
+from clsweep.errors import StoreError, StudyError, closest_name
 from clsweep.plain_tables import FORMULA_STARTS, csv_bytes, latex_bytes, plain_tables
 from clsweep.summary import tables
 
@@ -69,7 +71,16 @@ def write_outputs(
     Raises:
         StoreError: the disk refuses them.
     """
-    from clsweep import plots
+    # Without a home folder that it can write to, matplotlib warns that it uses another.
+    logging.getLogger("matplotlib").addFilter(_is_no_cache_warning)
+    try:
+        from clsweep import plots
+    except OSError as error:  # not even that other one
+        raise StoreError(
+            f"no figure can be drawn: {error}",
+            expected="a folder for matplotlib's cache that can be written",
+            next_step="`export MPLCONFIGDIR=FOLDER`",
+        ) from error
 
     endings = [name for name in formats if name in _FIGURES]
     written = plots.draw(data, folder / "front", endings) if endings else []
@@ -84,6 +95,10 @@ def write_outputs(
         write_atomically(folder / name, content)
         written.append(folder / name)
     return written
+
+
+def _is_no_cache_warning(record: logging.LogRecord) -> bool:
+    return not re.search("temporary cache directory|mkdir -p failed", record.getMessage())
 
 
 def _table_files(data: ReportData, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -22,6 +22,8 @@ __all__ = ["LineProgress", "LiveProgress", "Progress", "Tally", "progress_on"]
 
 Clock = Callable[[], float]
 _FAILURES_SHOWN = 4
+# Columns of a terminal that has room for the numbers beside the bar.
+_WIDE = 80
 
 
 @dataclass
@@ -221,8 +223,8 @@ class LiveProgress(Progress):
         from rich.live import Live
 
         super().__init__(clock)
-        console = Console(file=stream if stream is not None else sys.stderr)
-        self._live = Live(get_renderable=self.view, console=console, refresh_per_second=4)
+        self._console = Console(file=stream if stream is not None else sys.stderr)
+        self._live = Live(get_renderable=self.view, console=self._console, refresh_per_second=4)
 
     def end(self) -> None:
         """Leave the last view on the terminal."""
@@ -236,10 +238,16 @@ class LiveProgress(Progress):
         from rich.text import Text
 
         tally = self.tally
-        bar = ProgressBar(total=max(tally.n_total, 1), completed=tally.n_done, width=40)
-        head = Table.grid(padding=(0, 1))
-        head.add_row(bar, Text(_numbers(tally, self.clock())))
-        parts: list[RenderableType] = [head]
+        width = self._console.width
+        bar = ProgressBar(
+            total=max(tally.n_total, 1), completed=tally.n_done, width=min(40, width - 1)
+        )
+        numbers = Text(_numbers(tally, self.clock()))
+        parts: list[RenderableType] = [bar, numbers]
+        if width >= _WIDE:
+            head = Table.grid(padding=(0, 1))
+            head.add_row(bar, numbers)
+            parts = [head]
         running = ", ".join(f"{n} × {label}" for (label, _), n in tally.running.most_common(6))
         if running:
             parts.append(Text(f"running: {running}", style="dim", no_wrap=True))

@@ -29,6 +29,7 @@ from clsweep.conditions import seeds_text, training_text
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError, StudyError
+from clsweep.fitting import Fitted
 from clsweep.folders import Place, RemotePath
 from clsweep.information import UNKNOWN
 from clsweep.judgement import Judgement, judge, pairs_table
@@ -333,7 +334,7 @@ def _lost_while_printing(
 ) -> OSError | SystemExit | None:
     """Print; what hinders that has to wait until the files are written."""
     try:
-        console.print(*shown, sep="\n")
+        console.print(Fitted(*shown))
     except (OSError, SystemExit) as error:  # rich's answer to a reader that has gone
         return error
     return None

@@ -15,7 +15,7 @@ import pytest
 import ray
 from ray import cloudpickle
 
-from clsweep import on_ray, worker
+from clsweep import connection, on_ray, worker
 from clsweep.connection import connected
 from clsweep.errors import RunnerError
 from clsweep.losses import Losses
@@ -111,6 +111,55 @@ def test_a_ray_that_does_not_start_is_one_message(monkeypatch: pytest.MonkeyPatc
     )
     with refused, connected(None, Resources(), None):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "limit", "words"),
+    [
+        (
+            OSError(
+                "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes"
+            ),
+            65536,
+            "longer than the system allows(?s:.*)RAY_TMPDIR(?s:.*)next: `export RAY_TMPDIR=/tmp`",
+        ),
+        (OSError(24, "Too many open files"), 65536, "Too many(?s:.*)next: `ulimit -n 65536`"),
+        (Exception("the raylet has gone"), 64, "it may have 64,(?s:.*)next: `ulimit -n 65536`"),
+        (PermissionError(13, "denied", "/x"), 65536, "denied(?s:.*)where: /long(?s:.*)RAY_TMPDIR"),
+        (Exception("timed out"), 65536, "timed out(?s:.*)less busy(?s:.*)--inline"),
+        (Exception("timed out"), None, "timed out(?s:.*)less busy(?s:.*)--inline"),
+    ],
+)
+def test_the_way_out_fits_what_hinders_ray(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, limit: int | None, words: str
+) -> None:
+    def start(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(connection, "open_file_limit", lambda least: limit)
+    monkeypatch.setenv("RAY_TMPDIR", "/long")
+    refused = pytest.raises(RunnerError, match=f"does not start here: (?s:.*){words}")
+    with refused, connected(None, Resources(), None):
+        pass
+
+
+def test_ray_is_given_the_cores_of_the_container_and_the_path_of_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: given.append(options))
+    monkeypatch.setattr(connection, "usable_cores", lambda: 3)
+    for workers, own_net in ((None, False), (5, True)):
+        with connected(None, Resources(), workers, imports_from_folder=own_net):
+            pass
+    assert [options["num_cpus"] for options in given] == [3, 5]
+    monkeypatch.setattr(connection, "_check_reachable", lambda address: None)
+    for own_net in (False, True):
+        with connected("host:1", Resources(), None, imports_from_folder=own_net):
+            pass
+    # A study's own network may lie in the driver's folder, which a cluster then has to look in.
+    assert ["job_config" in options for options in given] == [True, True, True, False]
 
 
 def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:

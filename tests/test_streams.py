@@ -186,6 +186,14 @@ def test_a_terminal_of_another_time_shows_the_whole_report(finished: Path) -> No
     assert not (finished / "out" / "report.txt").read_text(encoding="utf-8").isascii()
 
 
+def test_a_user_without_a_home_folder_is_told_of_no_library_s_cache(finished: Path) -> None:
+    """Neither where the report is drawn, nor where a run looks for data."""
+    env = {"HOME": "/proc/none", "XDG_STATE_HOME": str(finished), "MPLCONFIGDIR": ""}
+    done = ran(finished, "report", "out", "--format", "svg", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (finished / "out" / "front.svg").exists()
+
+
 @pytest.mark.parametrize("close", [[1], [0, 1, 2]])
 def test_a_closed_stream_is_no_place_for_files(finished: Path, close: list[int]) -> None:
     """The next file to be opened would get its number, and with it what is printed."""
