@@ -489,8 +489,8 @@ def mixture(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if len(found) > 1:
             yield (
                 f"The folder mixes trials of different {kind} under the name '{label}' "
-                f"({_how_many(found)}): their accuracies are not comparable, and no sentence of "
-                "this report holds."
+                f"({_how_many(found)}): their accuracies cannot be compared, so that nothing in "
+                "this report can be relied on."
             )
         if unknown := n - sum(found.values()):
             yield (
