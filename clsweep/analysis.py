@@ -19,7 +19,8 @@ __all__ = ["ANALYSIS_VERSION", "Analysis", "analysis_changes", "analysis_of"]
 #   3  Student's t with Bonferroni, means on the logit scale; choices are in the intervals
 #      (crossfit.py); a margin at required targets, whose source accuracies are one family with
 #      the averages
-ANALYSIS_VERSION = 3
+#   4  the source end is the source model where the frozen trunk is none
+ANALYSIS_VERSION = 4
 
 # Rules by name, each as text; "statistics" is the version.
 Analysis = dict[str, str]
