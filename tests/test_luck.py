@@ -15,6 +15,7 @@ from scipy.stats import beta
 import clsweep
 from clsweep import plots
 from clsweep.luck import image_errors, luck_of, sizes_text
+from clsweep.page import page_bytes
 from clsweep.report import ReportData, build, report
 from tests.records import STUDY_TOML, make_record, write_study
 
@@ -102,6 +103,13 @@ def test_worst_and_best_seed_stand_beside_both_errors(tmp_path: Path) -> None:
     a = np.array([beta(91.5, 9.5).std(), beta(90.5, 10.5).std()])
     average = 100 * np.mean([np.hypot(np.hypot(a[i], a[1]), a[1]) / 3 for i in (0, 1)])
     assert f"ewc 90.0 90.3 0.1 {average:.1f} 2.1 3.0" in text_of(data)
+
+
+def test_the_page_shows_it_as_well(tmp_path: Path) -> None:
+    page = page_bytes(build(study(tmp_path, (90, 100), (80, 100)))).decode()
+    assert "Luck of seeds and of test images at the best average (%)" in page
+    assert "Test sets: 200 images of 2 source tasks (100 each), 100 of the target." in page
+    assert "Seeds differ in initial weights, batches and a method" in page
 
 
 def test_few_images_are_warned_of_and_many_are_not(tmp_path: Path) -> None:
