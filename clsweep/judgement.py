@@ -313,18 +313,22 @@ def _enclosing_pairs(
 
 
 def _enclosing_pair(plain: Difference, halved: Difference) -> Difference:
-    of_halves, agrees = halved.interval, halved.above == plain.above
-    if not agrees:
-        of_halves = replace(of_halves, low=-of_halves.high, high=-of_halves.low)
-    claim = plain.is_claim and halved.is_claim and agrees
-    return replace(plain, interval=_enclosing(plain.interval, of_halves), is_claim=claim)
+    of_halves = halved.interval
+    if halved.above != plain.above:
+        ends = (-of_halves.high, -of_halves.low)
+        of_halves = replace(of_halves, mean=-of_halves.mean, low=ends[0], high=ends[1])
+    enclosing = _enclosing(plain.interval, of_halves)
+    # Both have the same seeds: an interval that leaves out zero is a claim by both.
+    claim = plain.is_claim and enclosing.low > _ROUNDING
+    return replace(plain, interval=enclosing, is_claim=claim)
 
 
 def _enclosing(plain: Interval, halved: Interval) -> Interval:
-    """The plain one where either has no ends: such a pair is no claim by both."""
-    if "none" in (plain.kind, halved.kind):
+    """Around both; around a mean alone where halves are all equal and have no interval."""
+    if plain.kind == "none":
         return plain
-    return replace(plain, low=min(plain.low, halved.low), high=max(plain.high, halved.high))
+    low, high = (halved.mean,) * 2 if halved.kind == "none" else (halved.low, halved.high)
+    return replace(plain, low=min(plain.low, low), high=max(plain.high, high))
 
 
 def _interval(read: _Read, place: int) -> Interval | None:

@@ -17,7 +17,7 @@ from clsweep.comparison import Comparison, compare
 from clsweep.curves import picked_per_seed
 from clsweep.inference import ACCURACY, differences
 from clsweep.information import NOTHING_MORE, grouped_by_needs, task_identity_text
-from clsweep.judgement import judge, pairs_table
+from clsweep.judgement import _enclosing_pairs, judge, pairs_table
 from clsweep.page_figures import fronts_figure
 from clsweep.protocols import protocol_of
 from clsweep.report import build, tables
@@ -317,6 +317,31 @@ class TestPairs:
             found.append((plain.is_claim, made.is_claim))
         by_plain, by_both = np.sum(found, axis=0)
         assert by_both < by_plain
+
+    @pytest.mark.parametrize(
+        ("of_halves", "is_claim"),
+        [
+            ([0.02, 0.03, 0.02, 0.03, 0.02, 0.03], True),
+            # Equal with every seed, and so without an interval: ahead, equal, behind.
+            ([0.01] * 6, True),
+            ([0.0] * 6, False),
+            ([-0.01] * 6, False),
+            # Not told apart; and the other way round.
+            ([0.02, -0.03, 0.02, 0.03, -0.02, 0.03], False),
+            ([-0.02, -0.03, -0.02, -0.03, -0.02, -0.03], False),
+        ],
+    )
+    def test_a_claim_is_an_interval_that_leaves_out_zero(
+        self, of_halves: list[float], is_claim: bool
+    ) -> None:
+        base = np.full(6, 0.5)
+        ahead = base + np.array([0.04, 0.05, 0.04, 0.06, 0.05, 0.04])
+        (plain,) = differences("AB", np.array([ahead, base]), ACCURACY)
+        (halved,) = differences("AB", np.array([base + np.array(of_halves), base]), ACCURACY)
+        (made,) = _enclosing_pairs([plain], [halved])
+        assert (made.above, made.is_claim, made.interval.low > 0) == ("A", is_claim, is_claim)
+        assert made.interval.low <= min(np.mean(of_halves), plain.interval.low) + 1e-12
+        assert made.interval.high == plain.interval.high
 
     def test_no_points_no_pairs(self) -> None:
         made = judge(compare([make_record(status="failed")]))
