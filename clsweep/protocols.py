@@ -98,7 +98,7 @@ class Protocol:
         said = _RULES[self.kind].meaning.format(
             number=f"{self.number:g}", percent=f"{100 * self.number:g}"
         )
-        return said + (f", less {margin_text(self.margin)}" if self.margin else "")
+        return said + (f", by a margin of {margin_text(self.margin)}" if self.margin else "")
 
     @property
     def needs_source(self) -> bool:

@@ -178,7 +178,8 @@ class TestMargin:
         assert found.config_id == config_id
 
     def test_it_is_said(self) -> None:
-        assert protocol_of("required-2", 1.5).meaning.endswith("less 1.5 standard errors")
+        said = protocol_of("required-2", 1.5).meaning
+        assert said.endswith("by a margin of 1.5 standard errors")
         assert "standard error" not in protocol_of("required-2").meaning
         assert protocol_of("average", 1.0) == protocol_of("average")
         only = ValidationTable((0, 1, 2), 3, self.table().candidates[::2])
