@@ -233,12 +233,12 @@ def _trial_table(comparison: Comparison) -> Table:
     table = plain_table(
         "Trials",
         ["configu-\nrations", "trials", "failed", "diverged"]
-        + ["of configu-\nrations", "in seeds"] * diverges
+        + ["con-\nfigs", "seeds"] * diverges
         + ["stopped"] * stops
         + ["steps", "time"],
         "trials: one per configuration and seed; failed: with an error or out of memory; "
-        + "diverged: trials, of so many configurations, which none can choose, in so many "
-        "seeds; "
+        + "diverged: trials, of so many configurations (configs), which none can choose, in so "
+        "many seeds; "
         * diverges
         + "stopped: early, behind another configuration of the curve; " * stops
         + "steps, time: of all of them, shared stages apart",
