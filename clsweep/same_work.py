@@ -59,7 +59,7 @@ class Names:
         return trial_id if own is None else f"{own.id}-{seed}"
 
     def kept(self, stored: Mapping[str, str]) -> dict[str, str]:
-        """Name of a trial -> the stored trial that is kept: one that is ok, if any is.
+        """Name of a trial -> the stored trial that is kept: one that ended, if any did.
 
         Args:
             stored: trial id as it is stored -> status.
@@ -116,9 +116,10 @@ class Names:
             "config": {**record["config"], **numbers},
         }
 
-    def _rank(self, trial_id: str, status: str) -> tuple[bool, bool, str]:
-        """What is kept of several comes first."""
-        return status != "ok", self.trial(trial_id) != trial_id, trial_id
+    def _rank(self, trial_id: str, status: str) -> tuple[int, bool, str]:
+        """What is kept of several comes first: what ended, then what has the name already."""
+        order = {"ok": 0, "diverged": 1}.get(status, 2)
+        return order, self.trial(trial_id) != trial_id, trial_id
 
 
 def names_of(study: Study, configs: Iterable[Mapping[str, Any]]) -> Names:

@@ -23,7 +23,7 @@ from clsweep.glance import FolderReader
 from clsweep.lock_state import LockState
 from clsweep.methods import METHODS
 from clsweep.remote_glance import RemoteReader
-from clsweep.same_work import names_of
+from clsweep.same_work import Names, names_of
 from clsweep.schema import STATUSES
 from clsweep.seen import Ended, Glance, Started
 from clsweep.settings import TrainingConfig
@@ -66,6 +66,7 @@ class StatusReader:
         )
         self._study: tuple[Stamp, Study] | None = None
         self._asked: tuple[dict[str, Ended], Stamp, _Asked] | None = None
+        self._names: tuple[Study, set[str], Names] | None = None
 
     def read(self, now: float) -> Status:
         """How far it is.
@@ -102,13 +103,13 @@ class StatusReader:
         """What was seen, trials under the names that the study has for them."""
         asked = {configuration.id for configuration in configurations(study)}
         others = {e.config_id: e for e in seen.ended.values() if e.config_id not in asked}
-        names = names_of(
-            study,
-            (
+        if self._names is None or self._names[:2] != (study, {*others}):
+            configs = (
                 {"config_id": key, "method": end.method, **self._reader.config(key)}
                 for key, end in others.items()
-            ),
-        )
+            )
+            self._names = study, {*others}, names_of(study, configs)
+        names = self._names[2]
         if not names:
             return seen
         kept = names.kept({key: end.status for key, end in seen.ended.items()})

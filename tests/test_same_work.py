@@ -9,6 +9,7 @@ import pytest
 from clsweep import reading
 from clsweep.configurations import id_as_written
 from clsweep.methods import METHODS
+from clsweep.optuna_export import export_optuna
 from clsweep.records import record_of
 from clsweep.runner import run
 from clsweep.same_work import names_in, names_of, of_its_study
@@ -136,6 +137,12 @@ def test_a_failed_trial_counts_if_no_other_has_done_its_work(study: Study, tmp_p
     assert kept["trial"]["status"] == "ok"
     assert kept["config"]["config_id"] == OLD["exact", 128]
     assert kept["config"]["hyper"]["fisher_batch"] == 128
+    diverged = [
+        exact[0],
+        old_record(study, 0, "diverged", lam=1.0, form="proximal", fisher_batch=1),
+    ]
+    (kept,) = names_of(study, (r["config"] for r in diverged)).records(diverged)
+    assert kept["trial"]["status"] == "diverged", "it is an answer"
     statuses = {r["trial"]["trial_id"]: r["trial"]["status"] for r in exact}
     assert names.statuses(statuses) == {f"{OLD['exact', 128]}-0": "ok"}
 
@@ -147,6 +154,7 @@ def test_a_report_shows_and_counts_it_once(study: Study, tmp_path: Path) -> None
     assert any("2 trials in the folder repeat others" in note for note in found.notes)
     assert len(read_validation(folder).candidates) == 4
     assert len(of_its_study(Store(folder))) == 4
+    assert export_optuna(folder, tmp_path / "studies.log") == {"cond1: EWC": 4}
 
 
 def test_plan_and_status_count_it_once(
