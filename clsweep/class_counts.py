@@ -25,7 +25,8 @@ from clsweep.catalog import (
     split_sizes,
     task_rows,
 )
-from clsweep.dataset_specs import DEFAULT_ROOT, FOLDER, folder_listing, folder_path
+from clsweep.data_files import STORED, place_of_data
+from clsweep.dataset_specs import FOLDER, folder_listing, folder_path
 from clsweep.errors import StudyError
 from clsweep.idx_files import idx_file, read_idx
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_training", "class_names", "class_notes", "class_words", "digits_test_rows"]
 
-_IDX_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 # Below this chance that any class is missed, labels are not read.
 _DOUBT = 1e-6
 # Seeds whose class orders are looked at before a run; a run looks at each of its own.
@@ -240,8 +240,8 @@ def _labels(name: str, root: Path | None) -> NDArray[int64] | None:
     if name == "digits":
         labels = _digits_labels()
         return labels[~digits_test_rows(labels)]
-    if name in _IDX_FOLDERS:
-        raw = (root or DEFAULT_ROOT).expanduser() / _IDX_FOLDERS[name] / "raw"
+    if STORED[name].is_idx:
+        raw = place_of_data(root) / STORED[name].folder
         file = idx_file(raw, "train-labels-idx1-ubyte")
         try:
             return None if file is None else read_idx(file).astype(np.int64)

@@ -199,7 +199,7 @@ def plan(
     from clsweep import cache
     from clsweep.binding import check_binding
     from clsweep.catalog import benchmark_sizes
-    from clsweep.data_notes import data_notes
+    from clsweep.data_notes import data_notes, download_notes
     from clsweep.forecast import FinishedTrial, forecast
     from clsweep.inputs import inputs_of, with_values
     from clsweep.listings import plan_table, plan_text
@@ -227,12 +227,12 @@ def plan(
     finished = [FinishedTrial(**{key: row[key] for key in FinishedTrial._fields}) for row in rows]
     planned = forecast(
         loaded,
-        benchmark_sizes(loaded.benchmark, root),
+        benchmark_sizes(loaded.located_benchmark, root),
         finished,
         lambda key: cache.exists(stage_folder, key),
         expected(loaded, records, {trial.trial_id for trial in finished}),
         with_values(inputs),
-        data_notes(loaded, root),
+        [*download_notes(loaded, root), *data_notes(loaded, root)],
     )
     show(plan_table(planned))
     print()

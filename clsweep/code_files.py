@@ -11,6 +11,7 @@ import ast
 import hashlib
 import importlib
 import json
+import os
 import pkgutil
 import sys
 import sysconfig
@@ -20,7 +21,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["CodeFile", "code_files"]
+__all__ = ["CodeFile", "code_files", "factory_complaint"]
 
 # Their versions stand in every record.
 _KNOWN_PACKAGES = frozenset(
@@ -220,3 +221,63 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
         and isinstance(first.value.value, str)
     )
     return body[1:] if is_docstring else body
+
+
+# ------------------------------------------------------------------------- can it be imported
+
+
+def factory_complaint(factory: str) -> str:
+    """Why a factory cannot be imported, as far as it shows without running anything; else ''.
+
+    Args:
+        factory: 'package.module:callable'.
+    """
+    module, _, attribute = factory.partition(":")
+    importlib.invalidate_caches()
+    names = module.split(".")
+    spec: ModuleSpec | None = None
+    for n in range(1, len(names) + 1):
+        name = ".".join(names[:n])
+        spec = _spec(name)
+        if spec is None:
+            here = n == 1 and _spec_in(name, [os.curdir]) is not None
+            hint = "; it lies in the current folder, which is on the path with PYTHONPATH=."
+            return f"No module named '{name}'" + hint * here
+    path = _file_of(spec)
+    if spec is None or path is None or path.suffix != ".py":
+        return ""
+    try:
+        bound = _bound(ast.parse(path.read_bytes()).body)
+    except (SyntaxError, ValueError) as error:
+        return f"{path} is no Python: {error}"
+    if bound is None or attribute in bound or spec.submodule_search_locations is not None:
+        return ""
+    return f"module '{module}' has no attribute '{attribute}'"
+
+
+def _bound(body: list[ast.stmt]) -> set[str] | None:
+    """Names that a module's statements bind; None where that does not show."""
+    bound: set[str] = set()
+    for statement in body:
+        if isinstance(statement, ast.Raise):
+            return None
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(statement.name)
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+                bound |= names
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                bound.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                bound.add(node.id)
+            elif isinstance(node, ast.Call) and _writes_names(node):
+                return None
+    return None if bound & {"*", "__getattr__"} else bound
+
+
+def _writes_names(node: ast.Call) -> bool:
+    """Whether a call may bind names that nobody reads in the source."""
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    return name in ("globals", "vars", "exec", "setattr")

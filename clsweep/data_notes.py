@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from clsweep.catalog import TaskSize, benchmark_sizes, dataset_spec
 from clsweep.class_counts import class_notes
+from clsweep.data_files import STORED, missing_files, place_of_data
 
 if TYPE_CHECKING:
     from clsweep.grid import MethodRequest
     from clsweep.study import Study
 
-__all__ = ["data_notes"]
+__all__ = ["data_notes", "download_notes"]
 
 
 def data_notes(study: Study, root: Path | None) -> list[str]:
@@ -26,7 +27,7 @@ def data_notes(study: Study, root: Path | None) -> list[str]:
     Raises:
         StudyError: the data cannot be used.
     """
-    benchmark = study.benchmark
+    benchmark = study.located_benchmark
     notes = [
         note
         for name in benchmark.datasets
@@ -37,6 +38,21 @@ def data_notes(study: Study, root: Path | None) -> list[str]:
     for request in study.methods:
         notes += _memory_notes(request, sizes)
     return notes
+
+
+def download_notes(study: Study, root: Path | None) -> list[str]:
+    """What a run would have to download first.
+
+    Args:
+        study: the study.
+        root: the data root.
+    """
+    place = place_of_data(root)
+    return [
+        f"{name} is not in {place}: a run downloads {STORED[name].megabytes} MB to it"
+        for name in study.benchmark.datasets
+        if missing_files(name, root)
+    ]
 
 
 def _memory_notes(request: MethodRequest, sizes: Sequence[TaskSize]) -> Iterator[str]:

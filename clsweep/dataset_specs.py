@@ -123,6 +123,7 @@ def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> 
     Args:
         name: a key of `DATASETS`, or `folder:PATH`.
         root: the data root; a relative PATH is looked up there, or in the current folder if None.
+            What lies beside the study file comes before, see `Study.located_benchmark`.
         framing: how a folder's images come to one size.
 
     Raises:
@@ -139,7 +140,8 @@ def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> 
             next_step="`clsweep benchmarks` lists them; folder:PATH reads PATH/train/CLASS/*.png",
         )
     path = folder_path(name, root)
-    listing, found = folder_listing(path), survey(path, framing)
+    listing = folder_listing(path)
+    found = survey(path, framing, listing)
     return DatasetSpec(
         name,
         found.shape,

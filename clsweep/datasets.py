@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +18,23 @@ from torch import Tensor
 
 from clsweep.catalog import DATASETS
 from clsweep.class_counts import digits_test_rows
+from clsweep.data_files import (
+    LOCK,
+    STORED,
+    check_place,
+    is_there,
+    missing_files,
+    place_of_data,
+)
 from clsweep.dataset_specs import (
     AS_STORED,
-    DATASET_FILES,
-    DEFAULT_ROOT,
     dataset_spec,
     folder_path,
 )
 from clsweep.errors import StudyError
+from clsweep.idx_files import idx_file, read_idx
 from clsweep.image_folders import Framing, folder_listing, framed, survey
 from clsweep.pictures import picture
-from clsweep.surroundings import expanded
 
 __all__ = ["Dataset", "load"]
 
@@ -97,7 +104,7 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     if name == "digits":
         return _digits()
     if name in _TORCHVISION:
-        return _torchvision(name, expanded(root or DEFAULT_ROOT))
+        return _torchvision(name, place_of_data(root))
     if name.startswith("folder:"):
         return _folder(folder_path(name, root), framing)
     dataset_spec(name, root)
@@ -123,33 +130,51 @@ def _digits() -> Dataset:
 
 
 def _torchvision(name: str, root: Path) -> Dataset:
-    class_name, entries = _TORCHVISION[name], DATASET_FILES[name]
-    if _absent(entries, root):
+    class_name = _TORCHVISION[name]
+    if not is_there(name, root):
         try:
-            _download(class_name, entries, root)
+            _download(name, root)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise StudyError(
                 f"data set '{name}' is not in the data root and cannot be downloaded: {reason}",
-                expected=" and ".join(entries),
+                expected=" and ".join(missing_files(name, root)),
                 where=str(root),
                 next_step=_ROOT_ADVICE,
             ) from error
     try:
-        train = _part(class_name, root, True, download=False)
-        test = _part(class_name, root, False, download=False)
+        if _is_packed(name, root):
+            parts = [_idx_part(root / STORED[name].folder, part) for part in ("train", "t10k")]
+        else:
+            parts = [
+                _part(class_name, root, is_train, download=False) for is_train in (True, False)
+            ]
     except (AssertionError, EOFError, LookupError, OSError, RuntimeError, ValueError) as error:
         raise StudyError(
             f"data set '{name}' cannot be read: {type(error).__name__}: {error}",
-            expected=f"undamaged {' and '.join(entries)}",
+            expected=f"undamaged {', '.join(STORED[name].files)} in {STORED[name].folder}",
             where=str(root),
-            next_step="delete it to have it downloaded again",
+            next_step="put back undamaged files, or name another data root with --data-root or "
+            "CLSWEEP_DATA, to which the whole is downloaded; nothing was changed",
         ) from error
-    return _dataset(train, test, DATASETS[name].n_classes)
+    return _dataset(parts[0], parts[1], DATASETS[name].n_classes)
 
 
-def _absent(entries: tuple[str, ...], root: Path) -> bool:
-    return not all((root / entry).exists() for entry in entries)
+def _is_packed(name: str, root: Path) -> bool:
+    """Whether a file is there in its packed form alone, which torchvision does not read."""
+    stored = STORED[name]
+    is_whole = all((root / stored.folder / file).is_file() for file in stored.files)
+    packed = [root / stored.folder / f"{file}.gz" for file in stored.files]
+    return stored.is_idx and not is_whole and any(path.is_file() for path in packed)
+
+
+def _idx_part(folder: Path, part: str) -> _Part:
+    """One part of MNIST or a relative of it, unpacked in memory: the data root is only read."""
+    names = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+    images, labels = (read_idx(idx_file(folder, name) or folder / name) for name in names)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(f"images {images.shape} and labels {labels.shape} do not belong together")
+    return images[:, None], labels
 
 
 def _part(class_name: str, root: Path, is_train: bool, *, download: bool) -> _Part:
@@ -164,31 +189,65 @@ def _part(class_name: str, root: Path, is_train: bool, *, download: bool) -> _Pa
     return (images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)), labels
 
 
-def _download(class_name: str, entries: tuple[str, ...], root: Path) -> None:
+def _download(name: str, root: Path) -> None:
     """Download both parts beside their place and move them in whole.
 
     Many workers may start at once: one downloads, the others wait for the lock, and none ever
-    sees half a file.
+    sees half a file. What is there already stays.
     """
+    is_new = not root.exists()
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".download.lock").open("w", encoding="utf-8") as lock:
+    try:
+        with _alone(root):
+            if not missing_files(name, root):
+                return
+            check_place(name, root)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder:
+                beside = Path(folder)
+                _part(_TORCHVISION[name], beside, True, download=True)
+                _part(_TORCHVISION[name], beside, False, download=True)
+                for entry in beside.iterdir():
+                    _move(entry, root / entry.name)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # another worker has put something there
+                root.rmdir()
+        raise
+
+
+def _move(entry: Path, target: Path) -> None:
+    """Move a file or folder; of a folder that exists, what is new."""
+    if entry.is_dir() and target.is_dir():
+        for child in entry.iterdir():
+            _move(child, target / child.name)
+    elif not target.exists():
+        os.replace(entry, target)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Be the only one who downloads to a folder; nothing of the lock is left there."""
+    path = root / LOCK
+    while True:
+        lock = path.open("w", encoding="utf-8")
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _absent(entries, root):
-            return
-        beside = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
         try:
-            _part(class_name, beside, True, download=True)
-            _part(class_name, beside, False, download=True)
-            for entry in beside.iterdir():
-                os.replace(entry, root / entry.name)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                break
+        except FileNotFoundError:
+            pass  # whoever held it has removed it: what we hold is no longer the lock
+        lock.close()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
 
 
 def _folder(path: Path, framing: Framing) -> Dataset:
     """Every image of a folder; see `image_folders` for what is refused."""
     listing = folder_listing(path)
-    shape, _, shows_nothing = survey(path, framing)
+    shape, _, shows_nothing = survey(path, framing, listing)
     if shows_nothing:
         raise StudyError(
             "all images show exactly the same",

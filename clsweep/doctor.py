@@ -19,7 +19,7 @@ from clsweep.connection import before_ray
 from clsweep.errors import ClsweepError
 from clsweep.findings import Finding, found_by, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
-from clsweep.surroundings import expanded, home
+from clsweep.surroundings import home
 from clsweep.wording import command
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["examined"]
 
-_IMPORT_SECONDS, _CLUSTER_SECONDS = 300.0, 120.0
+_IMPORT_SECONDS, _STUDY_SECONDS, _CLUSTER_SECONDS = 300.0, 600.0, 120.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -89,26 +89,30 @@ def _study(path: Path | None, root: Path | None) -> tuple[Study | None, list[Fin
 
 
 def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Finding]:
+    from clsweep.data_files import STORED, missing_files, place_of_data
     from clsweep.data_notes import data_notes
-    from clsweep.dataset_specs import DATASET_FILES, DEFAULT_ROOT
 
     for note in data_notes(study, root):
         yield warn("data", note, "`docs/data.md`, or [benchmark] of the study")
-    place = expanded(root or DEFAULT_ROOT)
-    names = (study.benchmark.dataset, *getattr(study.benchmark, "target", ()))
-    absent = [
-        name
-        for name in names
-        if not all((place / entry).exists() for entry in DATASET_FILES.get(name, ()))
-    ]
+    place = place_of_data(root)
+    absent = [name for name in study.benchmark.datasets if missing_files(name, root)]
     if absent:
+        size = sum(STORED[name].megabytes for name in absent)
         yield warn(
             "study",
-            f"{path} needs {', '.join(absent)}, not in {place}; a run would download it",
+            f"{path} needs {', '.join(absent)}, not in {place}; a run would download it "
+            f"({size} MB)",
             "copy it there if runs have no way to the internet",
         )
+        return
+    said = _asked_apart("clsweep.study_probe", [str(path), str(root or "")], _STUDY_SECONDS)
+    if isinstance(said, str):
+        mend = f"`python -m clsweep.study_probe {path} {root or repr('')}` shows it"
+        yield wrong("study", f"loading the data and building the networks of {path} {said}", mend)
+    elif said["error"]:
+        yield wrong("study", said["error"], said["next"] or f"a run of {path} would end there")
     else:
-        yield ok("study", f"{path} is sound, and its data are here")
+        yield ok("study", f"{path} is sound: its data load, and its networks fit them")
 
 
 # --------------------------------------------------------------------------------- torch and Ray

@@ -124,7 +124,13 @@ def folder_listing(path: Path) -> FolderListing:
 
 def _class_files(part: Path) -> dict[str, tuple[Path, ...]]:
     if not part.is_dir():
-        raise StudyError(f"there is no folder '{part}'", expected=_LAYOUT, where="[benchmark]")
+        raise StudyError(
+            f"there is no folder '{part}'",
+            expected=_LAYOUT,
+            where="[benchmark]",
+            next_step="a relative PATH is looked up beside the study file, then below the data "
+            "root (--data-root DIR or CLSWEEP_DATA), or in the current folder where there is none",
+        )
     classes = sorted(p.name for p in part.iterdir() if p.is_dir() and p.name[0] != ".")
     if not classes:
         raise StudyError("no class folders", expected=_LAYOUT, where=str(part))
@@ -199,22 +205,25 @@ def _beside_notes(path: Path) -> Iterator[str]:
 # ------------------------------------------------------------------------------- what they hold
 
 
-def survey(path: Path, framing: Framing = _AS_STORED) -> FolderSurvey:
+def survey(
+    path: Path, framing: Framing = _AS_STORED, listing: FolderListing | None = None
+) -> FolderSurvey:
     """What a look at every image of a folder finds; no pixels are kept.
 
     Args:
         path: the folder.
         framing: how its images come to one size.
+        listing: its files, if they are known already.
 
     Raises:
         StudyError: images that cannot be read, all of them in one message; images of unequal
             size; or none that differ.
     """
-    listing = folder_listing(path)
-    files = [file for part in (listing.train, listing.test) for label in part for file in label]
+    listed = listing or folder_listing(path)
+    files = [file for part in (listed.train, listed.test) for label in part for file in label]
 
     def compute() -> list[Any]:
-        return list(_surveyed(path, framing, listing))
+        return list(_surveyed(path, framing, listed))
 
     try:
         key = f"survey {path.resolve()} {framing.resize} {framing.crop}"

@@ -8,7 +8,6 @@ code of the study.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,9 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.code_files import code_files
 from clsweep.dataset_specs import (
-    DATASET_FILES,
     DECODING,
-    DEFAULT_ROOT,
     FIRST_DECODING,
     FOLDER,
     decoding_of,
@@ -27,9 +24,10 @@ from clsweep.dataset_specs import (
 )
 from clsweep.errors import StoreError, StudyError
 from clsweep.fingerprints import combined, file_hash, remembered, short
+from clsweep.idx_files import idx_file
 from clsweep.net_files import weights_file
 from clsweep.printable import printable
-from clsweep.surroundings import expanded
+from clsweep.published_files import PUBLISHED, content_hash, is_published, published_files
 
 if TYPE_CHECKING:
     from clsweep.catalog import BenchmarkConfig
@@ -60,54 +58,6 @@ __all__ = [
 KINDS = ("data", "weights", "code")
 # Raised when a fingerprint is computed in another way, so that none is remembered.
 _VERSION = 1
-# MD5 of the published files: those that torchvision checks, and of what they unpack to.
-_PUBLISHED: Mapping[str, Mapping[str, str]] = {
-    "digits": {"digits.csv.gz": "9b335364a7bfd63947c7480a5bd51f2d"},
-    "mnist": {
-        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    },
-    "fashion_mnist": {
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
-    "kmnist": {
-        "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
-        "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
-        "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
-        "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
-    },
-    "cifar10": {
-        "data_batch_1": "c99cafc152244af753f735de768cd75f",
-        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-        "data_batch_4": "634d18415352ddfa80567beed471001a",
-        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-        "test_batch": "40351d587109b95175f43aff81a1287e",
-    },
-    "cifar100": {
-        "train": "16019d7e3df5f24257cddd939b257f8d",
-        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-    },
-    "svhn": {
-        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-    },
-}
-_FOLDERS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "FashionMNIST",
-    "kmnist": "KMNIST",
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "svhn": ".",
-}
-# What torchvision reads instead of the files in MNIST/raw where an old release has left it.
-_LEGACY = ("processed/training.pt", "processed/test.pt")
 _MOST_NAMED = 4
 _MEND = "put back what has changed, or choose another folder with `--out`; nothing was deleted"
 
@@ -146,20 +96,39 @@ def inputs_of(study: Study, root: Path | None) -> Inputs:
     Raises:
         StudyError: a folder of images, or a file of weights, is not there or cannot be read.
     """
-    return data_inputs(study.benchmark, root) + net_inputs(study.net, root)
+    data = data_inputs(study.benchmark, root, study.located_benchmark)
+    return data + net_inputs(study.net, root, study.located_net)
 
 
-def data_inputs(benchmark: BenchmarkConfig, root: Path | None) -> Inputs:
-    """The data sets of a benchmark; see `inputs_of`."""
-    names = (benchmark.dataset, *getattr(benchmark, "target", ()))
-    return tuple(_guarded(f"data {name}", partial(_data, name, root)) for name in names)
+def data_inputs(
+    benchmark: BenchmarkConfig, root: Path | None, located: BenchmarkConfig | None = None
+) -> Inputs:
+    """The data sets of a benchmark; see `inputs_of`.
+
+    Args:
+        benchmark: as the study names it.
+        root: the data root.
+        located: the same with full paths, see `Study.located_benchmark`.
+    """
+    places = (located or benchmark).datasets
+    return tuple(
+        _guarded(f"data {name}", partial(_data, name, place, root))
+        for name, place in zip(benchmark.datasets, places, strict=True)
+    )
 
 
-def net_inputs(net: NetConfig, root: Path | None) -> Inputs:
-    """Pretrained weights, or the code of a factory; see `inputs_of`."""
+def net_inputs(net: NetConfig, root: Path | None, located: NetConfig | None = None) -> Inputs:
+    """Pretrained weights, or the code of a factory; see `inputs_of`.
+
+    Args:
+        net: as the study names it.
+        root: the data root.
+        located: the same with full paths, see `Study.located_net`.
+    """
     found = []
     if net.weights:
-        found.append(_guarded(f"weights {net.weights}", partial(_weights, net, root)))
+        name = f"weights {net.weights}"
+        found.append(_guarded(name, partial(_weights, name, located or net, root)))
     if net.name == "custom":
         found.append(_guarded(f"code {net.factory}", partial(_code, net.factory)))
     return tuple(found)
@@ -198,65 +167,25 @@ def _guarded(name: str, make: Callable[[], Input]) -> Input:
         ) from error
 
 
-def _data(name: str, root: Path | None) -> Input:
+def _data(name: str, place: str, root: Path | None) -> Input:
     if name.startswith(FOLDER):
-        return _image_folder(name, folder_path(name, root))
-    label, folder, files = f"data {name}", *_published_files(name, root)
-    paths = {part: folder / part for part in files}
+        return _image_folder(name, folder_path(place, root))
+    label, folder, files = f"data {name}", *published_files(name, root)
+    # One that is there in its packed form alone counts as what it unpacks to.
+    paths = {part: idx_file(folder, part) or folder / part for part in files}
     if not all(path.is_file() for path in paths.values()):
         return Input(label, "", is_published=True, where=str(folder))
-    packed = [folder / file for file in _PUBLISHED[name] if (folder / file).is_file()]
+    packed = [folder / file for file in PUBLISHED[name] if (folder / file).is_file()]
     known = remembered(
         f"data {name} {folder.resolve()}",
         sorted({*paths.values(), *packed}),
         lambda: {
-            "parts": {part: file_hash(path) for part, path in paths.items()},
-            "is_published": _is_published(name, folder, paths),
+            "parts": {part: content_hash(part, path) for part, path in paths.items()},
+            "is_published": is_published(name, folder, paths),
         },
         _VERSION,
     )
     return _input(label, known["parts"], folder, is_published=known["is_published"])
-
-
-def _published_files(name: str, root: Path | None) -> tuple[Path, list[str]]:
-    """The folder of a data set, and the files in it that are read."""
-    names = [file.removesuffix(".gz") for file in _PUBLISHED[name]]
-    if name == "digits":
-        spec = importlib.util.find_spec("sklearn")
-        places = spec.submodule_search_locations if spec else None
-        folder = Path(next(iter(places or ["."]))) / "datasets" / "data"
-        return folder, ["digits.csv.gz"]
-    folder = expanded(root or DEFAULT_ROOT) / _FOLDERS[name]
-    if DATASET_FILES[name][0].endswith("/raw"):
-        if all((folder / file).is_file() for file in _LEGACY):
-            return folder, [*_LEGACY]
-        folder = folder / "raw"
-    return folder, names
-
-
-def _is_published(name: str, folder: Path, paths: Mapping[str, Path]) -> bool:
-    """Whether the files are those that everybody has; unpacked ones are compared with packed."""
-    known = _PUBLISHED[name]
-    if not paths.keys() <= {*known, *(file.removesuffix(".gz") for file in known)}:
-        return False
-    return all(
-        file_hash(folder / file, "md5") == digest
-        if file in paths
-        else _unpacks_to(folder / file, digest, paths[file.removesuffix(".gz")])
-        for file, digest in known.items()
-    )
-
-
-def _unpacks_to(packed: Path, digest: str, plain: Path) -> bool:
-    import gzip
-
-    if not packed.is_file() or file_hash(packed, "md5") != digest:
-        return False
-    with gzip.open(packed) as unpacked, plain.open("rb") as file:
-        while chunk := unpacked.read(1 << 20):
-            if file.read(len(chunk)) != chunk:
-                return False
-        return not file.read(1)
 
 
 def _image_folder(name: str, path: Path) -> Input:
@@ -280,11 +209,11 @@ def _image_folder(name: str, path: Path) -> Input:
     return _input(f"data {name}", known["parts"], path, decoding=known["decoding"])
 
 
-def _weights(net: NetConfig, root: Path | None) -> Input:
+def _weights(name: str, net: NetConfig, root: Path | None) -> Input:
     path = weights_file(net, root)
     assert path is not None
     known = remembered(f"weights {path.resolve()}", [path], lambda: file_hash(path), _VERSION)
-    return _input(f"weights {net.weights}", {path.name: known}, path)
+    return _input(name, {path.name: known}, path)
 
 
 def _code(factory: str) -> Input:

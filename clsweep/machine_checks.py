@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from clsweep.dataset_specs import DATASET_FILES, DEFAULT_ROOT
-from clsweep.errors import StoreError
+from clsweep.data_files import STORED, is_there, place_of_data
+from clsweep.errors import StoreError, StudyError
 from clsweep.findings import Finding, ok, warn, wrong
 from clsweep.folders import Place, RemotePath
 from clsweep.storage_probe import check_store, nearest_folder, storage_complaint
-from clsweep.surroundings import expanded, usable_cores
+from clsweep.surroundings import usable_cores
 from clsweep.wording import command, counted
 
 __all__ = [
@@ -211,16 +211,17 @@ def data(root: Path | None) -> Iterator[Finding]:
     Args:
         root: as given; None for the user's cache folder.
     """
-    place = expanded(root or DEFAULT_ROOT)
+    place = place_of_data(root)
     if root is not None and not place.is_dir():
         mend = "correct --data-root or CLSWEEP_DATA, or make the folder: data sets are then loaded"
         yield wrong("data", f"the data root {place} is no folder", mend)
         return
-    names = [
-        name
-        for name, entries in DATASET_FILES.items()
-        if all((place / entry).exists() for entry in entries)
-    ]
+    names = []
+    for name in STORED:
+        try:
+            names += [name] if is_there(name, root) else []
+        except StudyError as error:
+            yield warn("data", error.found, error.next_step)
     found = ", ".join(["digits (built in)", *names])
     yield ok("data", f"{found}; in {place}" if names else f"{found}; none in {place}")
 

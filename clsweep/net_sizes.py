@@ -17,6 +17,19 @@ __all__ = ["check_image", "benchmark_shape"]
 _LENET_SIDE = 12
 # Every halving rounds up; 2×2 values are left to average, and to normalise a single image by.
 _HALVINGS = {"resnet32": 2, "resnet18": 3}
+# Shorter side below which a model of torchvision pools everything away, by the start of its name;
+# families that are not listed take images of any size, or are not known here.
+_TORCHVISION = {
+    "alexnet": 63,
+    "convnext": 32,
+    "densenet": 29,
+    "googlenet": 15,
+    "inception_v3": 75,
+    "squeezenet1_0": 21,
+    "squeezenet1_1": 17,
+    "vgg": 32,
+}
+_VIT, _VIT_SIDE = "vit_", 224
 
 
 def check_image(config: NetConfig, shape: tuple[int, int, int]) -> None:
@@ -39,6 +52,8 @@ def check_image(config: NetConfig, shape: tuple[int, int, int]) -> None:
             expected=f"fewer channels entries, or {larger}",
             where="[net] channels",
         )
+    if config.name == "torchvision":
+        _check_torchvision(config.model, shape)
     least = {"lenet": _LENET_SIDE} | {name: 2**n + 1 for name, n in _HALVINGS.items()}
     if side < least.get(config.name, 1):
         raise StudyError(
@@ -46,6 +61,23 @@ def check_image(config: NetConfig, shape: tuple[int, int, int]) -> None:
             expected=f"at least {least[config.name]}x{least[config.name]} pixels, or another net",
             where=where,
             next_step=larger,
+        )
+
+
+def _check_torchvision(model: str, shape: tuple[int, int, int]) -> None:
+    _, height, width = shape
+    found = next((n for name, n in _TORCHVISION.items() if model.startswith(name)), 1)
+    expected = f"at least {found}x{found} pixels"
+    fits = min(height, width) >= found
+    if model.startswith(_VIT):
+        expected, fits = f"{_VIT_SIDE}x{_VIT_SIDE} pixels", height == width == _VIT_SIDE
+    if not fits:
+        raise StudyError(
+            f"images of {height}x{width} pixels do not fit torchvision's '{model}'",
+            expected=f"{expected}, or another model",
+            where="[net] model",
+            next_step="images of another size: [benchmark] pad adds a border of zeros; resize is "
+            "for folder:PATH",
         )
 
 

@@ -99,8 +99,8 @@ class NetConfig(Section):
     weights: Annotated[
         str,
         Field(
-            description="file with the model's pretrained state dict, below the data root; '' to "
-            "draw them; rename a file that changes (torchvision)"
+            description="file with the model's pretrained state dict, beside the study file or "
+            "below the data root; '' to draw them; rename a file that changes (torchvision)"
         ),
     ] = ""
 

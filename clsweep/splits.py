@@ -32,7 +32,7 @@ def split_sizes(config: BenchmarkConfig, counts: Sequence[int], task: int) -> tu
         task: index of the task, for the message.
 
     Raises:
-        StudyError: fewer images are left for training than asked for.
+        StudyError: fewer images are left for training than asked for, or none validates.
     """
     n = sum(counts)
     if config.split == "stratified":
@@ -47,6 +47,13 @@ def split_sizes(config: BenchmarkConfig, counts: Sequence[int], task: int) -> tu
             expected=f"at least {max(1, config.examples_per_task)}",
             where="[benchmark] examples_per_task",
             next_step="lower examples_per_task or validation_fraction",
+        )
+    if not n_validation:
+        raise StudyError(
+            f"task {task + 1} has one image of each class, and so none for validation: no "
+            "configuration can be chosen",
+            expected="two images or more of a class",
+            where="[benchmark] dataset",
         )
     return config.examples_per_task or n_left, n_validation
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from clsweep.callback_settings import CallbacksConfig
 from clsweep.catalog import AnyBenchmark, BenchmarkConfig, benchmark_sizes
@@ -25,11 +33,13 @@ from clsweep.configurations import (
     resolved_toml,
     study_identity,
 )
+from clsweep.data_files import is_there
+from clsweep.dataset_specs import FOLDER
 from clsweep.errors import StudyError
 from clsweep.folders import Place
 from clsweep.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest
 from clsweep.methods import METHODS
-from clsweep.net_files import weights_file
+from clsweep.net_files import check_factory, weights_file
 from clsweep.net_sizes import benchmark_shape, check_image
 from clsweep.printable import is_printable
 from clsweep.search_settings import SearchConfig
@@ -98,8 +108,17 @@ Seeds = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Where a study's file lies; no part of what it says, and so of no comparison."""
+
+    folder: Path | None = field(default=None, compare=False)
+
+
 class Study(Section):
     """Everything one TOML file asks for. Frozen; equal files give equal studies."""
+
+    _origin: _Origin = PrivateAttr(default=_Origin())
 
     name: Annotated[
         str,
@@ -122,6 +141,33 @@ class Study(Section):
         Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
     ]
 
+    @property
+    def located_benchmark(self) -> BenchmarkConfig:
+        """The benchmark, with full paths of the folders that lie beside the study file.
+
+        For finding data only: names and hashes are those of `benchmark`.
+        """
+        names = [
+            FOLDER + self._beside(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else name
+            for name in self.benchmark.datasets
+        ]
+        found: dict[str, Any] = {"dataset": names[0]}
+        found |= {"target": tuple(names[1:])} if names[1:] else {}
+        return self.benchmark.model_copy(update=found)
+
+    @property
+    def located_net(self) -> NetConfig:
+        """The network, with the full path of weights that lie beside the study file."""
+        weights = self.net.weights and self._beside(self.net.weights)
+        return self.net.model_copy(update={"weights": weights})
+
+    def _beside(self, path: str) -> str:
+        """The full path of what lies beside the study file; else the path as it is written."""
+        folder = self._origin.folder
+        if folder is None or not (folder / path).exists():
+            return path
+        return str(folder / path)
+
     @model_validator(mode="after")
     def _check(self) -> Study:
         _check_labels(self.methods)
@@ -140,14 +186,15 @@ def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
     """The study in a TOML file.
 
     Args:
-        path: the file.
-        data_root: where data sets lie; looked at for `folder:` data sets only.
+        path: the file; relative paths in it are looked up beside it first.
+        data_root: where data sets lie.
 
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
     root = None if data_root is None else Path(data_root)
-    return parse_study(file_text(Path(path)), str(path), root)
+    text = file_text(Path(path))
+    return _checked(text, str(path), root, _Origin(Path(path).absolute().parent))
 
 
 def stored_study(path: Place) -> Study:
@@ -168,12 +215,17 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
     Args:
         text: the TOML text.
         where: its file, for messages.
-        data_root: where data sets lie; looked at for `folder:` data sets only.
+        data_root: where data sets lie.
 
     Raises:
         StudyError: anything in it is wrong.
     """
+    return _checked(text, where, data_root, _Origin())
+
+
+def _checked(text: str, where: str, data_root: Path | None, origin: _Origin) -> Study:
     study, raw = _parsed(text, where)
+    study._origin = origin
     _check_sizes(study, raw, where, data_root)
     return study
 
@@ -276,11 +328,15 @@ def _check_choosing(study: Study) -> None:
 
 
 def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
+    benchmark = study.located_benchmark
     try:
-        sizes = benchmark_sizes(study.benchmark, data_root)
-        check_image(study.net, benchmark_shape(study.benchmark, data_root))
-        weights_file(study.net, data_root)
-        class_notes(study.benchmark, data_root, study.seeds)
+        for name in benchmark.datasets:
+            is_there(name, data_root)
+        sizes = benchmark_sizes(benchmark, data_root)
+        check_image(study.net, benchmark_shape(benchmark, data_root))
+        weights_file(study.located_net, data_root)
+        check_factory(study.net)
+        class_notes(benchmark, data_root, study.seeds)
     except StudyError as error:
         raise _in_file(error, where) from None
     _check_classes(study.benchmark, [size.n_classes for size in sizes], where)

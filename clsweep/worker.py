@@ -229,16 +229,16 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
         seed: only matters for benchmarks drawn per seed.
     """
     _forget_changed(context)
-    sequence = benchmarks.build(context.study.benchmark, context.data_root, seed)
+    sequence = benchmarks.build(context.study.located_benchmark, context.data_root, seed)
     return sequence.to(torch.device(context.device))
 
 
 def _net(context: Context, sequence: TaskSequence) -> nets.Net:
     study, root = context.study, context.data_root
-    net = nets.build(study.net, sequence.input_shape, sequence.heads, root)
+    net = nets.build(study.located_net, sequence.input_shape, sequence.heads, root)
     _check_inputs(context, _inputs(context))
     if study.net.weights:  # read anew for every job
-        _check_inputs(context, net_inputs(study.net, root))
+        _check_inputs(context, net_inputs(study.net, root, study.located_net))
     return net
 
 

@@ -104,6 +104,13 @@ def test_a_class_without_a_training_example_is_named_by_plan_and_run(cli: Comman
     assert not Path("results").exists()
 
 
+def test_a_task_without_any_validation_example_is_refused(cli: CommandLine) -> None:
+    folder(Path("pets"), ant=1, bee=1, cat=1, dog=1)
+    path = study(ONE_EACH + '\nsplit = "stratified"')
+    for command in (["plan"], ["run", "--inline"]):
+        cli(*command, path).is_mistake("task 1 has one image of each class", "can be chosen")
+
+
 def test_building_refuses_it_too(tmp_path: Path) -> None:
     name = folder(tmp_path / "pets", ant=1, bee=1, cat=1, dog=1)
     with pytest.raises(StudyError, match=r"task 1 has no training example of class '(ant|bee)'"):

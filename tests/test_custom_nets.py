@@ -8,6 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from clsweep.code_files import factory_complaint
+from clsweep.errors import StudyError
+from clsweep.study import parse_study
 from tests.command_line import CommandLine, Ran, tiny_study
 
 
@@ -183,3 +186,94 @@ def test_a_mended_net_may_use_the_folder_of_the_failed_start(
 ) -> None:
     assert _run_net(cli, tmp_path, "user_nets:godo").code == 2
     assert _run_net(cli, tmp_path, "user_nets:good").code == 0
+
+
+# ----------------------------------------------------------------- seen without importing anything
+
+MODULE = """\
+import torch
+from torch import nn
+
+1 / 0  # an import would fail
+
+
+def factory(input_shape, n_outputs):
+    return nn.Linear(1, n_outputs)
+
+
+try:
+    import numpy as fast
+except ImportError:
+    fast = None
+other, *more = factory, 1
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package `seen_nets` with a module `deep`, which must not be imported."""
+    file = tmp_path / "seen_nets" / "deep.py"
+    file.parent.mkdir()
+    (file.parent / "__init__.py").write_text("from .deep import factory as short\n")
+    file.write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("factory", "complaint"),
+    [
+        ("seen_nets.deep:factory", ""),
+        ("seen_nets.deep:other", ""),
+        ("seen_nets.deep:more", ""),
+        ("seen_nets.deep:fast", ""),
+        ("seen_nets:short", ""),
+        ("torch.nn:Linear", ""),
+        ("seen_nets.deep:factry", "module 'seen_nets.deep' has no attribute 'factry'"),
+        ("seen_nets.deep:input_shape", "has no attribute 'input_shape'"),
+        ("seen_nets.shallow:factory", "No module named 'seen_nets.shallow'"),
+        ("never_seen.deep:factory", "No module named 'never_seen'"),
+    ],
+)
+def test_a_factory_is_looked_for_without_importing_it(
+    module: Path, factory: str, complaint: str
+) -> None:
+    found = factory_complaint(factory)
+    assert found.endswith(complaint)
+    assert bool(found) == bool(complaint)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_known"),
+    [
+        ("def broken(:", False),
+        ("from torch.nn import *", True),
+        ("globals()['late'] = factory", True),
+        ("def __getattr__(name): return factory", True),
+        ("late = factory", True),
+        ("early = factory", False),
+    ],
+)
+def test_what_does_not_show_is_not_refused(module: Path, more: str, is_known: bool) -> None:
+    module.write_text(f"{MODULE}\n{more}\n")
+    assert (factory_complaint("seen_nets.deep:late") == "") == is_known
+
+
+def test_plan_refuses_a_factory_that_is_not_there(module: Path) -> None:
+    text = 'name = "x"\n[benchmark]\nname = "split"\n[net]\nname = "custom"\nfactory = "{}"\n'
+    text += '[[methods]]\nname = "finetune"\n'
+    assert parse_study(text.format("seen_nets.deep:factory")).net.name == "custom"
+    words = r"(?s)'seen_nets.deep:net' cannot be imported: .*no attribute 'net'.*\[net\] factory"
+    with pytest.raises(StudyError, match=words):
+        parse_study(text.format("seen_nets.deep:net"))
+
+
+def test_a_module_in_the_current_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
+    (tmp_path / "only_here.py").write_text("factory = None\n")
+    assert "it lies in the current folder" in factory_complaint("only_here:factory")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert factory_complaint("only_here:factory") == ""

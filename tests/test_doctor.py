@@ -21,6 +21,7 @@ from clsweep import doctor, findings, folders, machine_checks, storage_probe
 from clsweep.cluster_probe import _visit
 from clsweep.findings import Finding, found_by, wrong
 from clsweep.folders import RemotePath, place_of
+from clsweep.study_probe import answer
 from tests.command_line import CommandLine, tiny_study
 from tests.object_stores import Denying, ObjectStore, object_store
 
@@ -50,6 +51,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     answers: dict[str, Any] = {
         "clsweep.import_probe": json.loads(json.dumps(HEALTHY)),
         "clsweep.cluster_probe": None,
+        "clsweep.study_probe": {"error": "", "next": ""},
     }
     monkeypatch.setattr(doctor, "_asked_apart", lambda module, words, seconds: answers[module])
     monkeypatch.setattr(doctor, "_refusal", lambda address: "")
@@ -428,13 +430,18 @@ def test_data(cli: CommandLine, said: dict[str, Any], tmp_path: Path) -> None:
     ran = cli("doctor", "--data-root", "nowhere")
     assert ran.code == 1
     assert "the data root nowhere is no folder" in _at(ran.out, "data")
-    (tmp_path / "data" / "MNIST" / "raw").mkdir(parents=True)
-    (tmp_path / "data" / "train_32x32.mat").write_text("one half of SVHN")
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        file = tmp_path / "data" / "MNIST" / "raw" / f"{name}-ubyte.gz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     path = tiny_study(tmp_path)
     path.write_text(path.read_text().replace('name = "split"', 'name = "split"\ndataset = "svhn"'))
     ran = cli("doctor", "--data-root", "data", path)
     assert "digits (built in), mnist; in data" in _at(ran.out, "data")
-    assert "needs svhn, not in data; a run would download it" in _at(ran.out, "study")
+    (tmp_path / "data" / "train_32x32.mat").write_text("one half of SVHN")
+    half = "data set 'svhn' is incomplete: test_32x32.mat missing"
+    assert half in _at(cli("doctor", "--data-root", "data").out, "data")
+    assert "needs svhn, not in data; a run would download it (246 MB)" in _at(ran.out, "study")
 
 
 def test_a_study_with_a_mistake(cli: CommandLine, said: dict[str, Any], tmp_path: Path) -> None:
@@ -635,3 +642,42 @@ def test_files_of_the_current_folder_are_not_taken_for_libraries(
     monkeypatch.chdir(tmp_path)
     said = doctor._asked_apart("clsweep.cluster_probe", ["127.0.0.1:1"], 60)
     assert "the wrong file" not in str(said)
+
+
+# --------------------------------------------------------- what a run does before its first trial
+
+
+def test_what_a_run_would_end_with_is_found(
+    cli: CommandLine, said: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tiny_study(tmp_path)
+    assert "is sound: its data load" in _at(cli("doctor", path).out, "study")
+    said["clsweep.study_probe"] = {"error": "the net is too deep", "next": "less of it"}
+    ran = cli("doctor", path)
+    assert ran.code == 1
+    assert "the net is too deep" in _at(ran.out, "study")
+    assert "less of it" in _at(ran.out, "study")
+    said["clsweep.study_probe"] = "ends the process: SIGKILL"
+    assert "building the networks of study.toml ends the process" in _at(
+        cli("doctor", path.name).out, "study"
+    )
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        ("hidden = [4]", ""),
+        ('name = "torchvision"\nmodel = "vgg11"', "8x8 pixels do not fit torchvision's 'vgg11'"),
+        ('name = "custom"\nfactory = "torch.nn:Identity"', "torch.nn:Identity"),
+    ],
+)
+def test_the_program_that_tries_a_study(net: str, words: str, tmp_path: Path) -> None:
+    path = tiny_study(tmp_path)
+    text = path.read_text()
+    start = text.index("[net]")
+    path.write_text(text[:start] + f"[net]\n{net}\n" + text[text.index("\n[", start) + 1 :])
+    before = sorted(tmp_path.rglob("*"))
+    error = answer(path, None)["error"]
+    assert words in error
+    assert bool(words) == bool(error)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -25,6 +25,7 @@ from clsweep.catalog import SplitBenchmark
 from clsweep.configurations import configurations
 from clsweep.errors import StoreError
 from clsweep.inputs import inputs_of, unlike, values_of, with_values
+from clsweep.published_files import PUBLISHED
 from clsweep.report import build
 from clsweep.store import Store
 from clsweep.study import load_study
@@ -368,16 +369,16 @@ class TestOldFolders:
     def test_files_that_are_read_differently_now_do_not_go_on(self, cli, pets, monkeypatch):
         run(cli, pets, *from_data("a"))
         self.age(Path("results/pets"))
-        monkeypatch.setattr(inputs, "DECODING", 2)
-        monkeypatch.setattr(inputs, "decoding_of", lambda file: 2 if file.stem == "3" else 1)
+        monkeypatch.setattr(inputs, "DECODING", 3)
+        monkeypatch.setattr(inputs, "decoding_of", lambda file: 3 if file.stem == "3" else 1)
         run(cli, pets, *from_data("a")).is_mistake("read as other pixels", "data 'folder:pets'")
 
     def test_another_reading_of_other_files_changes_nothing(self, cli, pets, monkeypatch):
         run(cli, pets, *from_data("a"))
-        monkeypatch.setattr(inputs, "DECODING", 2)
-        assert run(cli, pets, *from_data("a")).code == 0
         monkeypatch.setattr(inputs, "DECODING", 3)
-        monkeypatch.setattr(inputs, "decoding_of", lambda file: 3 if file.stem == "3" else 1)
+        assert run(cli, pets, *from_data("a")).code == 0
+        monkeypatch.setattr(inputs, "DECODING", 4)
+        monkeypatch.setattr(inputs, "decoding_of", lambda file: 4 if file.stem == "3" else 1)
         run(cli, pets, *from_data("a")).is_mistake("data 'folder:pets'", "changed: test/c0")
 
 
@@ -423,7 +424,7 @@ class TestStandardData:
             packed = path.with_name(f"{path.name}.gz")
             packed.write_bytes(gzip.compress(path.read_bytes()))
             known[packed.name] = hashlib.md5(packed.read_bytes()).hexdigest()
-        monkeypatch.setattr(inputs, "_PUBLISHED", {"kmnist": known})
+        monkeypatch.setitem(PUBLISHED, "kmnist", known)
         (one,) = inputs.data_inputs(SplitBenchmark(dataset="kmnist"), tmp_path)
         assert one.is_published
         path = raw / "t10k-images-idx3-ubyte"

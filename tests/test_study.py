@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import BaseModel
+from ray import cloudpickle
 
+from clsweep import benchmarks
 from clsweep.catalog import BENCHMARKS
 from clsweep.configurations import canonical_json
 from clsweep.errors import StudyError
@@ -252,7 +255,7 @@ def _studies() -> dict[str, str]:
         + "training = { lr = { low = 0.01, high = 0.1, n = 3 }, epochs = [1, 2] }\n"
     )
     studies["conv"] = HEAD + '[net]\nname = "conv"\nchannels = [4]\nactivation = "tanh"\n' + EWC
-    studies["custom"] = HEAD + '[net]\nname = "custom"\nfactory = "a.b:c"\n' + EWC
+    studies["custom"] = HEAD + '[net]\nname = "custom"\nfactory = "torch.nn:Identity"\n' + EWC
     studies["linear"] = HEAD + "[net]\nhidden = []\n" + EWC
     return studies
 
@@ -353,3 +356,72 @@ def test_a_stored_study_needs_no_data(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="there is no folder 'gone/train'"):
         load_study(path)
     assert stored_study(path).benchmark.dataset == "folder:gone"
+
+
+# ------------------------------------------------------------------- paths beside the study file
+
+
+def _images(path: Path, grey: int) -> None:
+    """A folder of two classes; where it lies shows in its brightness."""
+    for part in ("train", "test"):
+        for c, label in enumerate(("a", "b")):
+            for i in range(8):
+                file = path / part / label / f"{i}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), grey + 10 * c + i).save(file)
+
+
+def _pets(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = 'name = "pets"\n[benchmark]\nname = "permuted"\ndataset = "folder:pets"\n'
+    path.write_text(text + '[[methods]]\nname = "finetune"\n', encoding="utf-8")
+    return path
+
+
+def _brightest(study: Study, root: Path | None) -> int:
+    sequence = benchmarks.build(study.located_benchmark, root, 0)
+    return int(sequence.tasks[0].train.images.max())
+
+
+def test_folders_are_looked_up_beside_the_study_file_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {name: tmp_path / name / "pets" for name in ("studies", "data", "here")}
+    for grey, path in zip((200, 100, 0), places.values(), strict=True):
+        _images(path, grey)
+    monkeypatch.chdir(tmp_path / "here")
+    file = _pets(tmp_path / "studies" / "pets.toml")
+    root = tmp_path / "data"
+    assert _brightest(load_study(file, root), root) == 217
+    assert _brightest(load_study("../studies/pets.toml", None), None) == 217
+    elsewhere = _pets(tmp_path / "elsewhere" / "pets.toml")
+    assert _brightest(load_study(elsewhere, root), root) == 117
+    assert _brightest(load_study(elsewhere, None), None) == 17
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match="beside the study file, then below the data root"):
+        load_study(elsewhere, None)
+
+
+def test_where_a_file_lies_is_no_part_of_what_it_says(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _images(tmp_path / name / "pets", 0)
+    one, two = (load_study(_pets(tmp_path / name / "pets.toml")) for name in ("one", "two"))
+    assert one == two
+    assert study_identity(one) == study_identity(two)
+    assert resolved_toml(one) == resolved_toml(two)
+    assert one.located_benchmark != two.located_benchmark
+    sent = cloudpickle.loads(cloudpickle.dumps(one))  # as Ray sends it to workers
+    assert sent.located_benchmark == one.located_benchmark
+
+
+def test_weights_are_looked_up_beside_the_study_file_first(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    text = 'name = "x"\n[benchmark]\nname = "split"\n[net]\nname = "torchvision"\n'
+    text += 'model = "resnet18"\nweights = "mine.pth"\n[[methods]]\nname = "finetune"\n'
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError, match="beside the study file"):
+        load_study(file, tmp_path / "data")
+    (tmp_path / "mine.pth").touch()
+    study = load_study(file, tmp_path / "data")
+    assert study.located_net.weights == str(tmp_path / "mine.pth")
+    assert study.net.weights == "mine.pth"

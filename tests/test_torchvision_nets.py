@@ -15,6 +15,7 @@ from clsweep import nets
 from clsweep.catalog import Heads
 from clsweep.draws import generator
 from clsweep.errors import StudyError
+from clsweep.net_sizes import check_image
 from clsweep.nets import Net
 from clsweep.norms import with_population
 from clsweep.settings import NetConfig
@@ -171,3 +172,37 @@ def test_a_model_has_to_be_named() -> None:
     with pytest.raises(ValueError, match="'torchvision' names no model"):
         NetConfig(name="torchvision")
     assert "bn_mode" in NetConfig(name="torchvision", model=SMALL).used_keys
+
+
+@pytest.mark.parametrize(
+    ("model", "least"),
+    [
+        ("alexnet", 63),
+        ("squeezenet1_0", 21),
+        ("squeezenet1_1", 17),
+        ("vgg11", 32),
+        ("vgg11_bn", 32),
+    ],
+)
+def test_plan_knows_how_small_an_image_may_be(model: str, least: int) -> None:
+    """On tensors without values, which cost nothing: the model itself at, and below, the side."""
+    with torch.device("meta"):
+        module = torchvision.models.get_model(model, weights=None, num_classes=3).train()
+    config = NetConfig(name="torchvision", model=model)
+    module(torch.empty(2, 3, least, least + 5, device="meta"))
+    check_image(config, (3, least, least + 5))
+    with pytest.raises(RuntimeError):
+        module(torch.empty(2, 3, least - 1, least + 5, device="meta"))
+    with pytest.raises(
+        StudyError, match=rf"do not fit torchvision's '{model}'.*\n.*{least}x{least}"
+    ):
+        check_image(config, (3, least - 1, least + 5))
+
+
+def test_a_vision_transformer_takes_one_size() -> None:
+    config = NetConfig(name="torchvision", model="vit_b_16")
+    check_image(config, (3, 224, 224))
+    for side in (28, 223, 256):
+        with pytest.raises(StudyError, match="224x224"):
+            check_image(config, (3, side, side))
+    check_image(NetConfig(name="torchvision", model="resnet18"), (3, 8, 8))
