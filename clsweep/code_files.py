@@ -233,6 +233,8 @@ def factory_complaint(factory: str) -> str:
         factory: 'package.module:callable'.
     """
     module, _, attribute = factory.partition(":")
+    if module in sys.modules:  # a notebook's has no file; what it holds shows when it is called
+        return ""
     importlib.invalidate_caches()
     names = module.split(".")
     spec: ModuleSpec | None = None
