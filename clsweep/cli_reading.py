@@ -156,7 +156,7 @@ def init(
         print(text, end="")
         return
     write_new(out, text)
-    print(f"wrote {printable(str(out))}; next: {command('clsweep plan', out)}")
+    print(f"wrote {printable(str(out), one_line=True)}; next: {command('clsweep plan', out)}")
 
 
 def schema() -> None:

@@ -90,7 +90,7 @@ def plan_text(plan: Forecast, n_seeds: int, out: Place) -> str:
     ]
     if plan.n_finetuned:
         stages.append(counted(plan.n_finetuned, "fine-tuned network"))
-    at = printable(str(out))
+    at = printable(str(out), one_line=True)
     lines = [
         f"{counted(n_configurations, 'configuration')} × {counted(n_seeds, 'seed')} = "
         f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {at}{bad}, {n_missing} to do",
@@ -148,7 +148,7 @@ def summary_text(summary: Summary, study: Path, folder: Place) -> str:
         trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
         lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
     if s.interrupted or s.terminated:
-        name = printable(str(study))
+        name = printable(str(study), one_line=True)
         lines.append(f"stopped early; the rest: the same command again, for {name}")
     lines.append(command("clsweep report", folder))
     return "\n".join(lines)

@@ -15,17 +15,21 @@ __all__ = ["UNFIT_NAME", "is_printable", "printable", "shortened"]
 _RANGES = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
 _MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _UNFIT = re.compile(f"[{_RANGES}{_MARKS}\ud800-\udfff]")
+_UNFIT_LINE = re.compile(f"[\\t\\n{_RANGES}{_MARKS}\ud800-\udfff]")
 UNFIT_NAME = rf"[{_RANGES}\t\n{_MARKS}]"
 _LONGEST = 1500
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, one_line: bool = False) -> str:
     """The text with everything that a terminal would obey, or hide, spelt out.
 
     Args:
         text: anything; line ends and tabs stay.
+        one_line: whether they are spelt out too, as in a path.
     """
-    return text if text.isprintable() else _UNFIT.sub(_spelt, text)
+    if text.isprintable():
+        return text
+    return (_UNFIT_LINE if one_line else _UNFIT).sub(_spelt, text)
 
 
 def is_printable(text: str) -> bool:

@@ -38,6 +38,7 @@ from clsweep.luck import ImageLuck, luck_notes, luck_of, shares_images
 from clsweep.methods import METHODS
 from clsweep.outputs import DEFAULT_FORMATS, write_outputs
 from clsweep.points import points_table
+from clsweep.printable import printable
 from clsweep.protocols import Protocol, protocol_of, standard_protocols
 from clsweep.reading import (
     Results,
@@ -325,7 +326,12 @@ def publish(
     if lost is not None:
         raise lost
     for path in written:
-        console.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
+        console.print(
+            f"wrote {printable(str(path), one_line=True)}",
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
     return data
 
 

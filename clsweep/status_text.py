@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clsweep.printable import printable
 from clsweep.wording import counted, duration
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _head(s: Status) -> list[str]:
     not_ok = "".join(f", {n} {word}" for n, word in ends if n)
     left = f", of which {s.n_left_behind} had begun in a run that ended" if s.n_left_behind else ""
     lines = [
-        f"study {s.study} in {s.folder}: {_state(s)}",
+        f"study {s.study} in {printable(s.folder, one_line=True)}: {_state(s)}",
         f"{s.n_done} of {at_most}{counted(s.n_trials, 'trial')} done: {s.n_ok} ok{not_ok}; "
         f"{s.n_running} running; {at_most}{s.n_to_come} to come{left}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import time
@@ -201,7 +202,8 @@ def _release() -> None:
     _finetuned.cache_clear()
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # whether the device works is asked next
+            torch.cuda.empty_cache()
 
 
 @lru_cache(maxsize=1)

@@ -126,6 +126,17 @@ def test_the_smallest_computation_tells_whether_a_device_works(
     assert not device_fails("cpu")
 
 
+def test_a_device_that_does_not_even_give_its_memory_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise RuntimeError(BROKEN[0])
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", broken)
+    worker._release()
+
+
 # ----- what becomes of a job
 
 

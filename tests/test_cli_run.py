@@ -312,6 +312,6 @@ def test_the_command_that_comes_next_is_quoted(
     tiny_study(tmp_path).rename(tmp_path / "my\tstudy.toml")
     ran = cli("run", "my\tstudy.toml", "--out", "my results; rm -rf $HOME")
     assert "\nclsweep report 'my results; rm -rf $HOME'\n" in ran.out
-    assert "for my\tstudy.toml" in ran.out
+    assert "for my\\x09study.toml" in ran.out
     ran = cli("init", "--out", tmp_path / "it's mine.toml")
     assert f"""next: clsweep plan '{tmp_path}/it'"'"'s mine.toml'""" in ran.out

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -287,6 +288,27 @@ def test_on_ray_a_broken_process_takes_no_other_job_along(tmp_path: Path, health
     assert accuracy_bytes(out) == healthy
     attempts = {row["label"]: row["attempts"] for row in trials(out).values()}
     assert attempts == {"sevens": 2, "fine-tuning": 1, "EWC": 1}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_on_ray_files_of_the_current_folder_are_not_taken_for_libraries(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds=1)
+    for name in ("torch", "numpy", "pandas", "queue", "random", "json", "ray", "clsweep"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name} of the folder')")
+    program = "import sys; sys.path[:] = sys.path[1:]; from clsweep.cli import main; "
+    program += "sys.exit(main(sys.argv[1:]))"  # as the installed command does
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", str(study), "--workers", "1", "--out", "o?#%20 ü"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": importing(), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 of 8 trials done" in done.stdout
+    assert done.stdout.endswith("clsweep report 'o?#%20 ü'\n")
 
 
 @pytest.mark.ray
