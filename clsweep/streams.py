@@ -171,6 +171,7 @@ def _guarded(stream: Any, number: int, made: list[_Stream]) -> _Stream:
         encoding="utf-8" if stream is None else stream.encoding,
         errors=_ERRORS,
         line_buffering=stream is None or stream.line_buffering,
+        write_through=stream is not None and stream.write_through,
     )
     guarded.is_closed = stream is None
     made.append(guarded)

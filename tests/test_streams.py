@@ -84,6 +84,24 @@ def test_streams_that_somebody_has_put_in_place_are_left(
         assert streams.excuse_lost_output() is None
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_stream_that_keeps_nothing_back_goes_on_so(
+    monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """As with PYTHONUNBUFFERED, for whoever reads a log while it grows."""
+    with open(os.devnull, "wb") as raw:
+        stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=at_once)
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "__stdout__", stream)
+        with streams.guarded_streams():
+            guarded: Any = sys.stdout
+            assert guarded is not stream
+            assert guarded.write_through == at_once
+        assert sys.stdout is stream
+        print("still open", flush=True)
+        monkeypatch.undo()
+
+
 class Outputs:
     """Runs commands in this process, with a standard output of the interpreter's own."""
 
