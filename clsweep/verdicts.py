@@ -300,8 +300,9 @@ def _difference(difference: Difference | None, factor: float, digits: int) -> st
     mark = "*" if difference.is_claim else " "
     mean = f"{round(factor * found.mean, digits) + 0.0:+.{digits}f}"
     # From end to end of what is possible an interval says nothing.
-    if found.kind == "none" or (found.low <= -1 and found.high >= 1):
-        return f"{mean} {mark}"
+    says_nothing = found.low <= -1 and found.high >= 1
+    if found.absence or says_nothing:
+        return f"{mean} ({found.absence or 'too few seeds'})"
     low, high = ends_text(found, factor, digits)
     return f"{mean} [{low}, {high}] {mark}"
 

@@ -22,6 +22,7 @@ from clsweep.page_figures import fronts_figure
 from clsweep.protocols import protocol_of
 from clsweep.report import build, tables
 from clsweep.scores import scores
+from clsweep.verdicts import _difference
 from tests.records import Record, make_record, make_study, split_rows, write_study
 
 Pair = tuple[float, float]
@@ -342,6 +343,22 @@ class TestPairs:
         assert (made.above, made.is_claim, made.interval.low > 0) == ("A", is_claim, is_claim)
         assert made.interval.low <= min(np.mean(of_halves), plain.interval.low) + 1e-12
         assert made.interval.high == plain.interval.high
+
+    @pytest.mark.parametrize(
+        ("ahead", "printed"),
+        [
+            ([0.6, 0.7], "+16.0 (too few seeds)"),
+            ([0.0, 1.0, 0.5], "+1.0 (too few seeds)"),
+            ([0.59] * 6, "+10.0 (seeds all equal)"),
+            ([0.6, 0.61, 0.62], "+12.0 [9.5, 14.5]  "),
+            ([0.6, 0.61, 0.62] * 2, "+12.0 [11.1, 12.9] *"),
+        ],
+    )
+    def test_a_difference_is_printed_with_its_interval_or_why_it_has_none(
+        self, ahead: list[float], printed: str
+    ) -> None:
+        (found,) = differences("AB", np.array([ahead, [0.49] * len(ahead)]), ACCURACY)
+        assert _difference(found, 100, 1) == printed
 
     def test_no_points_no_pairs(self) -> None:
         made = judge(compare([make_record(status="failed")]))
