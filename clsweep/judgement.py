@@ -160,7 +160,8 @@ def judge(
     labels = [curve.label for curve, _ in ready]
     areas = [q.normalised_S if corners is not None else c.hypervolumes for c, q in ready]
     of_areas = ACCURACY if corners is None else _NORMALISED
-    averages, *sources = _pairs(labels, read) if ready else [()]
+    nothing: list[tuple[Difference, ...]] = [()] * (1 + len(comparison.requirements))
+    averages, *sources = _pairs(labels, read) if ready else nothing
     n_seeds = len(comparison.seeds)
     alone = "cross-fitted" if n_seeds > 1 else "shared"
     return Judgement(

@@ -674,9 +674,19 @@ class TestOddStudies:
 
     def test_references_only(self, tmp_path: Path) -> None:
         directory = write(tmp_path, TOP + ENDS)
-        data = build(directory)
+        data = quietly(directory)
         assert data.comparison.curves == ()
         assert "96.0 ± 1.0" in printed(data)
+        assert pq.read_table(directory / "pairs.parquet").num_rows == 0
+
+    def test_fine_tuning_alone_has_finished(self, tmp_path: Path) -> None:
+        def edit(configuration: Configuration, seed: int, record: Record) -> Record:
+            return record if configuration.method == "finetune" else failed(record, "failed")
+
+        directory = write(tmp_path, edit=edit)
+        data = quietly(directory)
+        assert len(data.comparison.requirements) == 2
+        assert pq.read_table(directory / "pairs.parquet").num_rows == 0
 
     def test_one_curve_only(self, tmp_path: Path) -> None:
         directory = write(tmp_path, TOP + EWC)
