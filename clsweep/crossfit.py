@@ -15,7 +15,8 @@ configurations are close, and then the folds depend on each other: with twelve e
 and 20 seeds the 95 % interval of these values holds in 75 %, less than that of the plain ones. The
 values by halves, of which each is a mean over many choices, hold in 91 %. What is printed is the
 smallest interval that encloses that of the plain values and that of the values by halves; a claim
-is one by both. `docs/statistics.md` has its coverage; `benchmarks/coverage.py` simulates it.
+is one by both. `docs/statistics.md` has its coverage, `benchmarks/coverage_selection.py` the
+simulation.
 
 The halvings are all of ⌈n/2⌉ of up to nine seeds; of more seeds 120 that were drawn once.
 """
@@ -180,4 +181,6 @@ def _target_errors(d_PS: Array, n_P: NDArray[np.int64]) -> Array:
 
 
 def _first_best(scores_PH: Array) -> NDArray[np.int64]:
-    return np.asarray(np.where(np.isnan(scores_PH), -np.inf, scores_PH).argmax(axis=0))
+    """`protocols.first_best` by every halving; the first where no score is a number."""
+    sound_PH = np.where(np.isnan(scores_PH), -np.inf, scores_PH)
+    return np.asarray((sound_PH >= sound_PH.max(axis=0) - protocols.ROUNDING).argmax(axis=0))

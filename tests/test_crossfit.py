@@ -89,6 +89,17 @@ class TestAgainstBruteForce:
         parts = (table.of_seeds(half).of("EWC") for half in self.halves(n_seeds))
         assert found == [c.config_id for p in parts if (c := protocols.best_average(p))]
 
+    @pytest.mark.parametrize(("n_seeds", "seed"), [(3, 17), (5, 1), (6, 0), (12, 16)])
+    def test_equal_counts_tie_however_their_sums_round(self, n_seeds: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        counts = rng.integers(20, 125, n_seeds) / 125
+        drawn = [[rng.permutation(counts) for _ in range(2)] for _ in range(4)]
+        own = [candidate(str(k), *values_2S) for k, values_2S in enumerate(drawn)]
+        table = ValidationTable(tuple(range(n_seeds)), 2, tuple(own))
+        found = [own[i].config_id for i in halved_average(own)]
+        parts = (table.of_seeds(half).of("EWC") for half in self.halves(n_seeds))
+        assert found == [c.config_id for p in parts if (c := protocols.best_average(p))]
+
     @pytest.mark.parametrize("n_seeds", [2, 3, 5, 6])
     @pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
     @pytest.mark.parametrize("n_target", [0, 130])
