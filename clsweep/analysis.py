@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clsweep.settings import ReportConfig
+
 __all__ = ["ANALYSIS_VERSION", "Analysis", "analysis_changes", "analysis_of"]
 
 # Raise it with every change of what is chosen, of an interval or of a claim, that gives the same
@@ -19,7 +21,8 @@ __all__ = ["ANALYSIS_VERSION", "Analysis", "analysis_changes", "analysis_of"]
 #   3  Student's t with Bonferroni, means on the logit scale; choices are in the intervals
 #      (crossfit.py); a margin at required targets, whose source accuracies are one family with
 #      the averages
-#   4  the source end is the source model where the frozen trunk is none
+#   4  the source end is the source model where the frozen trunk is none; Bonferroni's K is the
+#      number of pairs of a family, also where a label reaches no required target
 ANALYSIS_VERSION = 4
 
 # Rules by name, each as text; "statistics" is the version.
@@ -39,7 +42,9 @@ def analysis_of(study: Mapping[str, Any], protocol: str) -> Analysis:
         protocol: the rule whose choices were asked for; empty for none in particular.
     """
     report = study.get("report")
-    rules = report if isinstance(report, dict) else {}
+    # A folder of before a rule was there means its default.
+    rules = {key: field.default for key, field in ReportConfig.model_fields.items()}
+    rules |= report if isinstance(report, dict) else {}
     return {
         _STATISTICS: str(ANALYSIS_VERSION),
         _PROTOCOL: protocol,

@@ -80,8 +80,6 @@ class Interval:
         n: seeds.
         kind: 'student' (for a difference, and a mean without upper bound), 'student-logit' (for a
             mean accuracy), or 'none', see `absence`.
-        lowest: the value of the seed that is worst.
-        highest: the value of the seed that is best.
     """
 
     mean: float
@@ -89,8 +87,6 @@ class Interval:
     high: float
     n: int
     kind: str
-    lowest: float
-    highest: float
 
     @property
     def absence(self) -> str:
@@ -226,8 +222,8 @@ def differences_of(
 ) -> tuple[tuple[Difference, ...], ...]:
     """Every pair of labels by each of several measures, with intervals that all hold at once.
 
-    Over the M measures that have a pair the correction is Bonferroni's too: K is M times the pairs
-    of a measure. A label with a NaN is left out of that measure alone.
+    All of them are one family: K is the number of pairs of all measures together. A label with a
+    NaN is left out of that measure alone.
 
     Args:
         labels: L of them.
@@ -237,17 +233,21 @@ def differences_of(
     Raises:
         ValueError: a value is out of bounds.
     """
-    n_measures = sum(int((~np.isnan(m_LS).any(axis=1)).sum() > 1) for m_LS in measures_MLS)
+    sound_M = [~np.isnan(m_LS).any(axis=1) for m_LS in measures_MLS]
+    n_together = sum(math.comb(int(sound_L.sum()), 2) for sound_L in sound_M)
     return tuple(
-        _of_measure(labels, m_LS, bounds, n_measures)
-        for m_LS, bounds in zip(measures_MLS, bounds_M, strict=True)
+        _of_measure(labels, m_LS, np.flatnonzero(sound_L).tolist(), bounds, n_together)
+        for m_LS, sound_L, bounds in zip(measures_MLS, sound_M, bounds_M, strict=True)
     )
 
 
 def _of_measure(
-    labels: Sequence[str], values_LS: Array, bounds: Bounds, n_measures: int
+    labels: Sequence[str],
+    values_LS: Array,
+    sound: Sequence[int],
+    bounds: Bounds,
+    n_together: int,
 ) -> tuple[Difference, ...]:
-    sound = [i for i in range(len(labels)) if not np.isnan(values_LS[i]).any()]
     pairs = list(combinations(sound, 2))
     if not pairs:
         return ()
@@ -255,7 +255,7 @@ def _of_measure(
     d_PS = np.array([values_LS[i] - values_LS[j] for i, j in pairs])
     widest = bounds[1] - bounds[0]
     found = []
-    halves_P = half_widths(d_PS, n_measures * len(pairs))
+    halves_P = half_widths(d_PS, n_together)
     for (i, j), d_S, half in zip(pairs, d_PS, halves_P, strict=True):
         if np.mean(d_S) < -_SAME:
             d_S, i, j = -d_S, j, i
@@ -325,9 +325,8 @@ def student_quantile(p: float, df: int) -> float:
 
 
 def _interval(values_S: Array, low: float, high: float, kind: str) -> Interval:
-    mean, n = float(np.mean(values_S)), len(values_S)
-    extremes = float(np.min(values_S)), float(np.max(values_S))
-    return Interval(mean, low, high, n, "none" if math.isnan(low) else kind, *extremes)
+    found = "none" if math.isnan(low) else kind
+    return Interval(float(np.mean(values_S)), low, high, len(values_S), found)
 
 
 def _errors(values_S: Array) -> Array:

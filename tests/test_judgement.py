@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -293,6 +294,9 @@ class TestPairs:
         made = judge(compare(short, drops=[0.05]))
         assert [len(pairs) for pairs in (made.average_pairs, *made.source_pairs)] == [3, 1]
         assert made.fronts[1].source_at == (None,)
+        rows = pq.read_table(pa.BufferReader(pairs_table(made))).to_pylist()
+        of_family = [row for row in rows if "hypervolume" not in row["measure"]]
+        assert [row["n_at_once"] for row in of_family] == [4] * 4
 
     def test_a_claim_is_one_by_all_seeds_and_by_halves(self) -> None:
         """A is ahead of B with every seed by its luckiest configuration, of twelve equal ones."""
