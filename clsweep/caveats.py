@@ -81,8 +81,9 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
     n = len(comparison.seeds)
     if n == 1:
         yield (
-            "One seed only: differences may be luck, and no error can be given. The seed has also "
-            "chosen the configurations; cross-fitting and choose_on take two seeds or more."
+            "One seed only: differences may be luck, and no error can be given."
+            + " The seed has also chosen the configurations; cross-fitting and choose_on take two "
+            "seeds or more." * (not comparison.choose_on)
         )
     elif 1 < n < fewest_seeds() and len(comparison.curves) > 1:
         yield seeds_text(n)

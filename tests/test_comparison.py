@@ -110,6 +110,12 @@ class TestSeeds:
         two = compare([trial(1.0, 0), trial(1.0, 1)])
         assert not any(note.startswith("One seed only") for note in caveats(two))
 
+    def test_one_seed_that_others_have_chosen_for_has_not_chosen(self):
+        records = [trial(lam, seed) for lam in (1.0, 2.0) for seed in range(3)]
+        (note,) = (n for n in caveats(compare(records, choose_on=[0, 1])) if "One seed" in n)
+        assert "no error can be given" in note
+        assert "has also chosen" not in note
+
 
 def study_of(*labels, n_values, n_seeds, diverges=lambda label, lam, seed: False):
     """Records whose accuracies depend on label, value and seed; some trials diverge."""

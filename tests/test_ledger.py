@@ -321,6 +321,18 @@ def test_a_change_of_allowed_drops_after_a_look_is_said(make: Callable[..., Path
     assert "allowed drops in points (was 1, 5, is 2.5)" in note
 
 
+def test_a_rule_that_the_file_did_not_name_had_its_default(make: Callable[..., Path]) -> None:
+    folder = make("a")
+    assert "margin" not in STUDY_TOML
+    quietly(folder)
+    toml = STUDY_TOML.replace("[report]", "[report]\nmargin = 1.0")
+    (folder / "study.toml").write_text(toml, encoding="utf-8")
+    assert changed(folder) == []
+    (folder / "study.toml").write_text(toml.replace("1.0\n", "0.0\n", 1), encoding="utf-8")
+    (note,) = changed(folder)
+    assert "margin in standard errors (was 1, is 0)" in note
+
+
 def test_a_protocol_that_is_asked_for_after_a_look_is_said(make: Callable[..., Path]) -> None:
     folder = make("a")
     assert changed(folder, "target") == []
