@@ -242,10 +242,12 @@ def _about_unlearnt(comparison: Comparison) -> Iterator[str]:
     ]
     if named:
         n_tasks = comparison.validation.n_tasks
+        # Nobody guesses right in 0 %: it stands where the number of classes is not known.
+        guessing = f"guessing {100 * chance:.3g} %, " if chance else ""
         yield (
-            f"The best average hardly learns the last task: {', '.join(named)} of it (guessing "
-            f"{100 * chance:.3g} %, fine-tuning {100 * learnt:.1f} %). An average over {n_tasks} "
-            "tasks rewards what keeps the earlier ones and learns nothing new; compare the source "
+            f"The best average hardly learns the last task: {', '.join(named)} of it "
+            f"({guessing}fine-tuning {100 * learnt:.1f} %). An average over {n_tasks} tasks "
+            "rewards what keeps the earlier ones and learns nothing new; compare the source "
             "accuracies at a required target accuracy."
         )
 

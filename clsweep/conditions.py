@@ -11,7 +11,7 @@ from clsweep.declarations import role_of
 from clsweep.methods import METHODS
 from clsweep.settings import TrainingConfig
 
-__all__ = ["seeds_text", "training_text"]
+__all__ = ["seeds_vary_text", "training_text"]
 
 # What is the same for all seeds where a benchmark draws nothing.
 _FIXED = {"split": "class order", "rotated": "angles", "pair": "order of the data sets"}
@@ -62,7 +62,7 @@ def training_text(
     return f"{'; '.join(filter(None, parts))}."
 
 
-def seeds_text(benchmark: Mapping[str, Any], n_seeds: int) -> str:
+def seeds_vary_text(benchmark: Mapping[str, Any], n_seeds: int) -> str:
     """What differs between the seeds and what does not, in a sentence; empty for one seed.
 
     Args:

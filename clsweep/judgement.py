@@ -124,6 +124,7 @@ class Judgement:
         average_pairs: by the best average accuracy.
         source_pairs: by the source accuracy at each requirement of the comparison; labels that
             do not reach it are left out.
+        drops: of the requirements, in the same order; accuracies in [0, 1].
         selection: how these two hold the choice: 'cross-fitted', 'other seeds', or 'shared' where
             one seed chooses and is read.
         crossfit: by 'average', and by the drop of each requirement in points: label to its

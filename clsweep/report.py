@@ -25,7 +25,7 @@ from rich.console import Console, RenderableType
 from clsweep.analysis import analysis_changes
 from clsweep.caveats import about_choices, caveats
 from clsweep.comparison import Comparison, compare
-from clsweep.conditions import seeds_text, training_text
+from clsweep.conditions import seeds_vary_text, training_text
 from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError, StudyError
@@ -219,7 +219,8 @@ def data_of(
     judgement = judge(comparison, scored)
     luck = luck_of(comparison, shares_images(benchmark))
     notes = (*notes, *luck_notes(luck, comparison, judgement.average_pairs))
-    is_searched = table_of(study, "search").get("kind", "grid") != "grid"
+    kinds = (table_of(results.study, "search").get("kind", "grid") for results in found)
+    is_searched = any(kind != "grid" for kind in kinds)
     choices = about_choices(comparison, choose_on_of(study), is_searched)
     return ReportData(
         comparison=comparison,
@@ -238,7 +239,7 @@ def data_of(
         shown=shown,
         training=training_text(comparison.curves, comparison.references, searched),
         luck=luck,
-        seeds_vary=seeds_text(benchmark, len(comparison.seeds)),
+        seeds_vary=seeds_vary_text(benchmark, len(comparison.seeds)),
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from clsweep.catalog import BENCHMARKS, DATASETS, own_draws
 from clsweep.cli import main
-from clsweep.conditions import seeds_text
+from clsweep.conditions import seeds_vary_text
 from clsweep.grid import REQUESTS, Range
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
@@ -251,7 +251,7 @@ def test_init_recommends_an_order_per_seed_where_claims_are_wanted(
         assert n == 1
     study = parse_study(written)
     assert own_draws(study.benchmark.model_dump())
-    text = seeds_text(study.benchmark.model_dump(), 6)
+    text = seeds_vary_text(study.benchmark.model_dump(), 6)
     assert "alone" not in text
 
 

@@ -110,6 +110,13 @@ class TestSeeds:
         two = compare([trial(1.0, 0), trial(1.0, 1)])
         assert not any(note.startswith("One seed only") for note in caveats(two))
 
+    @pytest.mark.parametrize(("chance", "said"), [(0.1, "(guessing 10 %, fine"), (0.0, "(fine")])
+    def test_what_guessing_gives_is_said_where_it_is_known(self, chance, said):
+        stable = trial(1.0, validation=(0.9, 0.12))
+        made = compare([finetune((0.3, 0.9)), stable], reference_point=(chance, chance))
+        (note,) = (n for n in caveats(made) if "hardly learns" in n)
+        assert f"{said}-tuning 90.0 %)" in note
+
     def test_one_seed_that_others_have_chosen_for_has_not_chosen(self):
         records = [trial(lam, seed) for lam in (1.0, 2.0) for seed in range(3)]
         (note,) = (n for n in caveats(compare(records, choose_on=[0, 1])) if "One seed" in n)

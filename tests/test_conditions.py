@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clsweep.catalog import BENCHMARKS
-from clsweep.conditions import seeds_text, training_text
+from clsweep.conditions import seeds_vary_text, training_text
 from clsweep.curves import Curve
 from clsweep.settings import TrainingConfig
 
@@ -140,8 +140,8 @@ def test_references_speak_where_there_is_no_curve() -> None:
 )
 def test_what_a_seed_varies_is_said(benchmark: dict[str, object], same: str, differs: str) -> None:
     written = BENCHMARKS[str(benchmark["name"])](**benchmark).model_dump()
-    text = seeds_text(written, 3)
+    text = seeds_vary_text(written, 3)
     assert same in text
     assert differs in text
     assert ("alone" in text) == (not differs)
-    assert seeds_text(written, 1) == ""
+    assert seeds_vary_text(written, 1) == ""

@@ -101,6 +101,15 @@ def test_a_protocol_chooses_in_each_study_as_alone(tmp_path: Path) -> None:
     assert chosen == alone != {}
 
 
+def test_a_search_is_said_whichever_study_it_is_of(tmp_path: Path) -> None:
+    searched = f'{STUDY_TOML}\n[search]\nkind = "optuna"\ntrials = 4\n'
+    first, second = folder(tmp_path, "a"), folder(tmp_path, "b", searched)
+    for together in ([first, second], [second, first]):
+        notes = build_together(together).notes
+        assert any(note.startswith("The search has asked for configurations") for note in notes)
+    assert not any(note.startswith("The search has asked") for note in build(first).notes)
+
+
 def test_seeds_choose_and_margins_hold_as_in_the_first_study(tmp_path: Path) -> None:
     toml = STUDY_TOML.replace("drops", "choose_on = [0]\nmargin = 2.0\ndrops")
     first, second = folder(tmp_path, "a", toml), folder(tmp_path, "b")
