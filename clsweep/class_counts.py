@@ -25,7 +25,7 @@ from clsweep.catalog import (
     split_sizes,
     task_rows,
 )
-from clsweep.data_files import STORED, place_of_data
+from clsweep.data_files import STORED, is_legacy, place_of_data
 from clsweep.dataset_specs import FOLDER, folder_listing, folder_path
 from clsweep.errors import StudyError
 from clsweep.idx_files import idx_file, read_idx
@@ -240,12 +240,12 @@ def _labels(name: str, root: Path | None) -> NDArray[int64] | None:
     if name == "digits":
         labels = _digits_labels()
         return labels[~digits_test_rows(labels)]
-    if STORED[name].is_idx:
+    if STORED[name].is_idx and not is_legacy(name, root):
         raw = place_of_data(root) / STORED[name].folder
         file = idx_file(raw, "train-labels-idx1-ubyte")
         try:
             return None if file is None else read_idx(file).astype(np.int64)
-        except (OSError, EOFError, ValueError):
+        except (OSError, ValueError):
             return None  # the run reads, and refuses, the damaged file itself
     return None
 

@@ -14,11 +14,22 @@ from clsweep.dataset_specs import DEFAULT_ROOT
 from clsweep.errors import StudyError
 from clsweep.surroundings import expanded
 
-__all__ = ["LOCK", "STORED", "Stored", "check_place", "is_there", "missing_files", "place_of_data"]
+__all__ = [
+    "LEGACY",
+    "LOCK",
+    "STORED",
+    "Stored",
+    "check_place",
+    "is_legacy",
+    "is_there",
+    "legacy_folder",
+    "missing_files",
+    "place_of_data",
+]
 
 LOCK = ".download.lock"
 # What old releases of torchvision wrote, and newer ones read instead of the files in raw/.
-_LEGACY = ("processed/training.pt", "processed/test.pt")
+LEGACY = ("processed/training.pt", "processed/test.pt")
 _IDX = tuple(
     f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
 )
@@ -71,6 +82,27 @@ def place_of_data(root: Path | None) -> Path:
     return expanded(root or DEFAULT_ROOT)
 
 
+def legacy_folder(name: str, root: Path | None) -> Path:
+    """Where `LEGACY` lies, if it is there.
+
+    Args:
+        name: a key of `STORED`.
+        root: the data root.
+    """
+    return (place_of_data(root) / STORED[name].folder).parent
+
+
+def is_legacy(name: str, root: Path | None) -> bool:
+    """Whether torchvision reads what an old release of it has left, whatever else is there.
+
+    Args:
+        name: a key of `STORED`.
+        root: the data root.
+    """
+    folder = legacy_folder(name, root)
+    return STORED[name].is_idx and all((folder / file).is_file() for file in LEGACY)
+
+
 def missing_files(name: str, root: Path | None) -> tuple[str, ...]:
     """The files of a data set that are not there, below the data root; none for built-in data.
 
@@ -81,9 +113,9 @@ def missing_files(name: str, root: Path | None) -> tuple[str, ...]:
     stored = STORED.get(name)
     if stored is None:
         return ()
-    folder = place_of_data(root) / stored.folder
-    if stored.is_idx and all((folder.parent / file).is_file() for file in _LEGACY):
+    if is_legacy(name, root):
         return ()
+    folder = place_of_data(root) / stored.folder
     return tuple(
         str(Path(stored.folder) / file)
         for file in stored.files

@@ -18,7 +18,6 @@ from clsweep.surroundings import expanded
 __all__ = [
     "DATASETS",
     "AS_STORED",
-    "DATASET_FILES",
     "DECODING",
     "DEFAULT_ROOT",
     "FIRST_DECODING",
@@ -34,15 +33,6 @@ __all__ = [
 ]
 
 FOLDER = "folder:"
-# What torchvision keeps in the data root.
-DATASET_FILES = {
-    "mnist": ("MNIST/raw",),
-    "fashion_mnist": ("FashionMNIST/raw",),
-    "kmnist": ("KMNIST/raw",),
-    "cifar10": ("cifar-10-batches-py",),
-    "cifar100": ("cifar-100-python",),
-    "svhn": ("train_32x32.mat", "test_32x32.mat"),
-}
 DEFAULT_ROOT = Path("~/.cache/clsweep/data")
 AS_STORED = Framing()
 

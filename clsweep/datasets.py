@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pickle
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -22,6 +23,7 @@ from clsweep.data_files import (
     LOCK,
     STORED,
     check_place,
+    is_legacy,
     is_there,
     missing_files,
     place_of_data,
@@ -49,6 +51,16 @@ _TORCHVISION = {
     "cifar100": "CIFAR100",
     "svhn": "SVHN",
 }
+# What torchvision, torch and numpy raise on damaged files.
+_UNREADABLE = (
+    AssertionError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 _ROOT_ADVICE = "copy it there, or name another data root with --data-root or CLSWEEP_DATA"
 
 
@@ -149,7 +161,7 @@ def _torchvision(name: str, root: Path) -> Dataset:
             parts = [
                 _part(class_name, root, is_train, download=False) for is_train in (True, False)
             ]
-    except (AssertionError, EOFError, LookupError, OSError, RuntimeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise StudyError(
             f"data set '{name}' cannot be read: {type(error).__name__}: {error}",
             expected=f"undamaged {', '.join(STORED[name].files)} in {STORED[name].folder}",
@@ -163,6 +175,8 @@ def _torchvision(name: str, root: Path) -> Dataset:
 def _is_packed(name: str, root: Path) -> bool:
     """Whether a file is there in its packed form alone, which torchvision does not read."""
     stored = STORED[name]
+    if is_legacy(name, root):
+        return False
     is_whole = all((root / stored.folder / file).is_file() for file in stored.files)
     packed = [root / stored.folder / f"{file}.gz" for file in stored.files]
     return stored.is_idx and not is_whole and any(path.is_file() for path in packed)

@@ -5,7 +5,9 @@ two zero bytes, a type (8: unsigned bytes), the number of axes, their sizes (big
 
 from __future__ import annotations
 
+import errno
 import gzip
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["idx_file", "read_idx"]
+__all__ = ["idx_file", "read_idx", "unpacked"]
 
 _UNSIGNED_BYTES = 8
 
@@ -28,6 +30,21 @@ def idx_file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
+def unpacked(path: Path) -> bytes:
+    """What a file packed with gzip holds.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be read, or is damaged; of the latter, gzip tells in three ways.
+    """
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise OSError(errno.EIO, f"damaged: {error}", str(path)) from error
+
+
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """The values of a file.
 
@@ -36,11 +53,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         ValueError: it is not of this format, or not whole.
-        OSError, EOFError: it cannot be read, or unpacked.
+        OSError: it cannot be read, or unpacked.
     """
     import numpy as np
 
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    data = unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     if len(data) < 4 or data[:3] != bytes((0, 0, _UNSIGNED_BYTES)):
         raise ValueError(f"{path.name} is no idx file of bytes")
     n_axes = data[3]

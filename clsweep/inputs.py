@@ -162,7 +162,7 @@ def _guarded(name: str, make: Callable[[], Input]) -> Input:
     except OSError as error:
         raise StudyError(
             f"{printable(name)} cannot be read: {error.strerror or error}",
-            expected="files that may be read",
+            expected="undamaged files that may be read",
             where=str(error.filename or ""),
         ) from error
 

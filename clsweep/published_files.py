@@ -8,8 +8,9 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from clsweep.data_files import STORED, place_of_data
+from clsweep.data_files import LEGACY, STORED, is_legacy, legacy_folder, place_of_data
 from clsweep.fingerprints import file_hash
+from clsweep.idx_files import unpacked
 
 __all__ = ["PUBLISHED", "content_hash", "is_published", "published_files"]
 
@@ -51,16 +52,6 @@ PUBLISHED: dict[str, Mapping[str, str]] = {
         "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
     },
 }
-_FOLDERS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "FashionMNIST",
-    "kmnist": "KMNIST",
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "svhn": ".",
-}
-# What torchvision reads instead of the files in MNIST/raw where an old release has left it.
-_LEGACY = ("processed/training.pt", "processed/test.pt")
 
 
 def published_files(name: str, root: Path | None) -> tuple[Path, list[str]]:
@@ -76,12 +67,9 @@ def published_files(name: str, root: Path | None) -> tuple[Path, list[str]]:
         places = spec.submodule_search_locations if spec else None
         folder = Path(next(iter(places or ["."]))) / "datasets" / "data"
         return folder, ["digits.csv.gz"]
-    folder = place_of_data(root) / _FOLDERS[name]
-    if STORED[name].is_idx:
-        if all((folder / file).is_file() for file in _LEGACY):
-            return folder, [*_LEGACY]
-        folder = folder / "raw"
-    return folder, names
+    if is_legacy(name, root):
+        return legacy_folder(name, root), [*LEGACY]
+    return place_of_data(root) / STORED[name].folder, names
 
 
 def is_published(name: str, folder: Path, paths: Mapping[str, Path]) -> bool:
@@ -110,10 +98,13 @@ def content_hash(name: str, path: Path, algorithm: str = "sha256") -> str:
         name: of the file, unpacked.
         path: the file, or its packed form.
         algorithm: of `hashlib`.
+
+    Raises:
+        OSError: it cannot be read, or unpacked.
     """
     if path.name == Path(name).name:
         return file_hash(path, algorithm)
-    return hashlib.new(algorithm, gzip.decompress(path.read_bytes())).hexdigest()
+    return hashlib.new(algorithm, unpacked(path), usedforsecurity=False).hexdigest()
 
 
 def _unpacks_to(packed: Path, digest: str, plain: Path) -> bool:
@@ -121,8 +112,8 @@ def _unpacks_to(packed: Path, digest: str, plain: Path) -> bool:
         return False
     if packed == plain:
         return True
-    with gzip.open(packed) as unpacked, plain.open("rb") as file:
-        while chunk := unpacked.read(1 << 20):
+    with gzip.open(packed) as content, plain.open("rb") as file:
+        while chunk := content.read(1 << 20):
             if file.read(len(chunk)) != chunk:
                 return False
         return not file.read(1)

@@ -84,14 +84,61 @@ def study_of(root: Path):
     return load_study(mnist_study(folder), root)
 
 
-def test_damaged_packed_files_are_named(tmp_path: Path) -> None:
-    write_mnist(tmp_path)
-    packed(tmp_path)
-    file = tmp_path / "MNIST/raw/train-labels-idx1-ubyte.gz"
-    file.write_bytes(file.read_bytes()[:-9])
+def cut(data: bytes) -> bytes:
+    return data[:-9]
+
+
+def overwritten(data: bytes) -> bytes:
+    return data[:40] + b"\xff" * 20 + data[60:]
+
+
+def no_gzip(data: bytes) -> bytes:
+    return b"\0" * len(data)
+
+
+@pytest.mark.parametrize("damage", [cut, overwritten, no_gzip])
+def test_damaged_packed_files_are_named(damage, cli: CommandLine, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_mnist(root)
+    study = mnist_study(tmp_path)
+    packed(root)
+    file = root / "MNIST/raw/train-labels-idx1-ubyte.gz"
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(StudyError, match="cannot be read") as caught:
-        load("mnist", tmp_path)
+        load("mnist", root)
     assert "delete" not in str(caught.value)
+    for command in ("plan", "run"):
+        ended = cli(command, study, "--data-root", root)
+        assert ended.code == 2
+        assert "data mnist cannot be read: damaged" in ended.err
+        assert str(file) in ended.err
+
+
+def test_what_is_read_is_what_is_fingerprinted(tmp_path: Path) -> None:
+    # An old release of torchvision has left its files, and the packed ones hold something else.
+    write_mnist(tmp_path)
+    before = load("mnist", tmp_path)
+    benchmark = study_of(tmp_path).benchmark
+    packed(tmp_path)
+    (tmp_path / "MNIST/processed").mkdir()
+    for name, images, labels in (
+        ("training", 255 - before.train_images[:, 0], before.train_labels),
+        ("test", 255 - before.test_images[:, 0], before.test_labels),
+    ):
+        torch.save((images, labels), tmp_path / f"MNIST/processed/{name}.pt")
+    load.cache_clear()
+    (found,) = data_inputs(benchmark, tmp_path)
+    assert [part for part, _ in found.parts] == ["processed/test.pt", "processed/training.pt"]
+    assert torch.equal(load("mnist", tmp_path).images, 255 - before.images)
+
+
+def test_a_damaged_file_of_an_old_release_is_named(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    (tmp_path / "MNIST/processed").mkdir()
+    for name in ("training", "test"):
+        (tmp_path / f"MNIST/processed/{name}.pt").write_bytes(b"damaged")
+    with pytest.raises(StudyError, match="'mnist' cannot be read"):
+        load("mnist", tmp_path)
 
 
 def test_labels_that_do_not_belong_to_the_images(tmp_path: Path) -> None:
