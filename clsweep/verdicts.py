@@ -171,8 +171,8 @@ def pair_table(data: ReportData) -> Table:
         "Pairs of methods: difference and 95 % interval, the same seeds of both",
         ["average\n(points)", "hypervolume"],
         f"* above with a 95 % interval; those of averages hold for all {_family(data)} at once, "
-        f"those of hypervolume for its {n_pairs} pairs ({_correction(n)})"
-        f"{_selection_text(data)}; hypervolume "
+        f"those of hypervolume for its {len(areas)} pairs ({_correction(n)})"
+        f"{_selection_text(data, 'intervals of averages')}; hypervolume "
         + ("between the references" if judgement.is_normalised else "beyond the point above")
         + ", of the points that "
         + ("other seeds pick" if data.comparison.choose_on else "each seed itself picks")
@@ -200,7 +200,8 @@ def source_pair_table(data: ReportData) -> Table:
         "Pairs of methods: source accuracy kept at a required target (points)",
         [f"target\n−{100 * drop:g}" for drop in judgement.drops],
         f"the choices of the table above; * above with a 95 % interval; all {_family(data)} hold "
-        f"at once{_selection_text(data)}; {NOTHING}: not reached by both{_left_out(len(pairs))}",
+        f"at once{_selection_text(data)}; {NOTHING}: one of the two does not reach it"
+        + _left_out(len(pairs)),
         with_choice=False,
     )
     for key in pairs[:_MOST_PAIRS]:
@@ -223,12 +224,12 @@ def _family(data: ReportData) -> str:
     return f"{n_average} pairs of averages and {n_source} of sources at a required target"
 
 
-def _selection_text(data: ReportData) -> str:
+def _selection_text(data: ReportData, intervals: str = "intervals") -> str:
     """How intervals hold the choice of the configurations."""
     if data.judgement.selection == "cross-fitted":
         return (
-            "; intervals enclose those of the chosen configurations and of choices by half of the "
-            "seeds, read on the other half"
+            f"; {intervals} enclose those of the chosen configurations and of choices by half of "
+            "the seeds, read on the other half"
         )
     if data.judgement.selection == "other seeds":
         return "; other seeds have chosen"

@@ -298,6 +298,23 @@ class TestPairs:
         of_family = [row for row in rows if "hypervolume" not in row["measure"]]
         assert [row["n_at_once"] for row in of_family] == [4] * 4
 
+    def test_captions_say_what_holds_the_choice_and_who_has_no_pair(self, tmp_path: Path) -> None:
+        records = make_study(("EWC", "SI", "replay"), n_values=5, n_seeds=3)
+        short = [
+            record
+            for record in records
+            if record["config"]["label"] != "SI" or record["config"]["hyper"]["c"] > 100
+        ]
+        data = build(write_study(tmp_path / "results", short))
+        console = Console(file=io.StringIO(), width=110, record=True)
+        console.print(*tables(data), sep="\n")
+        text = " ".join(console.export_text().split())
+        # Hypervolume is of what each seed picks, and encloses nothing else.
+        assert "for its 3 pairs (Student's t" in text
+        assert "; intervals of averages enclose those of the chosen" in text
+        assert "all 3 pairs of averages and 2 of sources at a required target hold" in text
+        assert "–: one of the two does not reach it" in text
+
     def test_a_claim_is_one_by_all_seeds_and_by_halves(self) -> None:
         """A is ahead of B with every seed by its luckiest configuration, of twelve equal ones."""
         rng = np.random.default_rng(0)
