@@ -256,7 +256,7 @@ def _forget_changed(context: Context) -> None:
     Raises:
         StoreError: it is code, which Python does not import twice.
     """
-    for one in inputs_of(context.study, context.data_root):
+    for one in _found(context):
         if _LOADED.get((one.name, one.where), one.fingerprint) == one.fingerprint:
             continue
         if one.name.startswith("code "):
@@ -275,7 +275,7 @@ def _inputs(context: Context) -> Inputs:
 
     After, since the driver has looked before: what changes in between is then noticed.
     """
-    found = inputs_of(context.study, context.data_root)
+    found = _found(context)
     nowhere = [one.name for one in found if one.name.startswith("code ") and not one.fingerprint]
     if nowhere:  # and yet it has been imported
         raise StudyError(
@@ -286,6 +286,21 @@ def _inputs(context: Context) -> Inputs:
         )
     _LOADED.update({(one.name, one.where): one.fingerprint for one in found})
     return found
+
+
+def _found(context: Context) -> Inputs:
+    """What is there for this process.
+
+    Raises:
+        StoreError: what the driver plans with is not there, or cannot be read: no trial is to
+            blame, and those on other nodes may go on in another run.
+    """
+    try:
+        return inputs_of(context.study, context.data_root)
+    except StudyError as error:
+        if context.inputs is None:  # there is no driver
+            raise
+        raise strangers([f"{socket.gethostname()}: {error.found}"]) from error
 
 
 def _check_inputs(context: Context, here: Sequence[Input]) -> None:

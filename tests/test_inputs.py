@@ -472,6 +472,28 @@ class TestWorkers:
             worker.probe(context)
         assert not (tmp_path / "st").exists()
 
+    @pytest.mark.parametrize("how", ["absent", "unreadable"])
+    def test_one_that_finds_no_data_marks_no_trial_as_failed(self, how, pets, tmp_path):
+        # A node that joined without the data would else take all trials, and fail them.
+        study = load_study(pets, tmp_path / "a")
+        planned = inputs_of(study, tmp_path / "a")
+        make_pets(tmp_path / "elsewhere", 21)
+        next((tmp_path / "elsewhere/pets/train/c0").iterdir()).write_bytes(b"half a file")
+        root = tmp_path / ("nowhere" if how == "absent" else "elsewhere")
+        out = tmp_path / "out"
+        context = worker.Context(
+            f"r4 {how}", study, out, tmp_path / "st", root, "cpu", inputs=planned
+        )
+        values = with_values(planned)
+        planned_jobs = stages.plan(study, configurations(study), set(), lambda key: False, values)
+        out.mkdir()
+        (out / "versions.json").touch()
+        outcome = worker.execute(context, planned_jobs.jobs[0])
+        assert outcome.status == "abort"
+        assert socket.gethostname() in outcome.message
+        assert ("no folder" if how == "absent" else "unreadable image") in outcome.message
+        assert not list(out.glob("records/*.json"))
+
     def test_an_edit_during_a_run_stops_it(self, pets, tmp_path):
         study = load_study(pets, tmp_path / "a")
         planned = inputs_of(study, tmp_path / "a")
