@@ -227,6 +227,8 @@ def _family(data: ReportData) -> str:
 def _selection_text(data: ReportData, intervals: str = "intervals") -> str:
     """How intervals hold the choice of the configurations."""
     if data.judgement.selection == "cross-fitted":
+        if len(data.comparison.seeds) == 2:
+            return "; two seeds have no interval"
         return (
             f"; {intervals} enclose those of the chosen configurations and of choices by half of "
             "the seeds, read on the other half"

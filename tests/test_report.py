@@ -222,6 +222,8 @@ class TestNumbers:
     def test_plain_and_cross_fitted_beside_each_other(self, text: str) -> None:
         rows = cells(text, "What choices owe to their seeds")
         assert rows["EWC"] == ["84.5 ± 0.5", "84.5 ± 0.5", "0 of 2"]
+        assert "two seeds have no interval" in " ".join(text.split())
+        assert "enclose" not in text
 
     def test_a_good_region_of_one_value_is_less_than_a_step(self, text: str) -> None:
         assert cells(text, "Fronts: 95")["EWC"][-1] == "< 1 step"
