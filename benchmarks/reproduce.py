@@ -223,7 +223,10 @@ def load_targets(reference: Path = REFERENCE) -> list[Target]:
 
 
 def load_notes(reference: Path = REFERENCE) -> dict[str, dict[str, Any]]:
-    """notes.toml: by study, 'about' and a table 'misses' from row to cause.
+    """notes.toml: by study, 'about', and what is to be said of some rows.
+
+    'misses' has the cause of a miss by row; 'earlier', by label, why its numbers are of an earlier
+    version of the method.
 
     Args:
         reference: the folder of the file.
@@ -397,6 +400,8 @@ def _section(
         lines.append(_line(outcome, outcome.verdict(row in misses)))
         if outcome.values and not outcome.is_met and row in misses:
             causes.append(f"- **{row}**: {' '.join(misses[row].split())}")
+    earlier = notes.get("earlier", {})
+    causes += [f"- **{label}**, run before a mend: {why}" for label, why in earlier.items()]
     return "\n".join(lines + [""] * bool(causes) + causes) + "\n"
 
 
