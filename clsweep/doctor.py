@@ -107,7 +107,7 @@ def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Findin
         return
     said = _asked_apart("clsweep.study_probe", [str(path), str(root or "")], _STUDY_SECONDS)
     if isinstance(said, str):
-        mend = f"`python -m clsweep.study_probe {path} {root or repr('')}` shows it"
+        mend = f"`{command('python -m clsweep.study_probe', path, root or '')}` shows it"
         yield wrong("study", f"loading the data and building the networks of {path} {said}", mend)
     elif said["error"]:
         yield wrong("study", said["error"], said["next"] or f"a run of {path} would end there")

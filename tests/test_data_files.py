@@ -273,3 +273,11 @@ def test_every_torchvision_data_set_has_its_files() -> None:
     assert {row[1] for row in torchvision.datasets.SVHN.split_list.values()} >= {
         *STORED["svhn"].files
     }
+
+
+def test_what_doctor_says_to_try_can_be_copied_to_a_shell(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    study = tiny_study(tmp_path).rename(tmp_path / "a study.toml")
+    ended = cli("doctor", study)
+    assert f"`python -m clsweep.study_probe '{study}' ''` shows it" in ended.out
