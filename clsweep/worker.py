@@ -254,9 +254,11 @@ def _forget_changed(context: Context) -> None:
     """Load again what has changed since this process loaded it for an earlier run.
 
     Raises:
-        StoreError: it is code, which Python does not import twice.
+        StoreError: it is code, which Python does not import twice; or it is not what the driver
+            plans with, of which loading it might say something else.
     """
-    for one in _found(context):
+    found = _found(context)
+    for one in found:
         if _LOADED.get((one.name, one.where), one.fingerprint) == one.fingerprint:
             continue
         if one.name.startswith("code "):
@@ -267,6 +269,7 @@ def _forget_changed(context: Context) -> None:
                 next_step="start a new process; in a notebook, restart the kernel",
             )
         benchmarks.forget()
+    _check_inputs(context, found)
 
 
 @lru_cache(maxsize=1)

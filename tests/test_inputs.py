@@ -494,6 +494,28 @@ class TestWorkers:
         assert ("no folder" if how == "absent" else "unreadable image") in outcome.message
         assert not list(out.glob("records/*.json"))
 
+    def test_one_that_does_not_find_the_code_marks_no_trial_as_failed(
+        self, pets, tmp_path, monkeypatch
+    ):
+        (tmp_path / "code").mkdir()
+        module = tmp_path / "code" / "nets_of_one_node.py"
+        module.write_text("def factory(input_shape, n_outputs):\n    raise NotImplementedError\n")
+        monkeypatch.syspath_prepend(tmp_path / "code")
+        net = 'name = "custom"\nfactory = "nets_of_one_node:factory"'
+        pets.write_text(PETS.replace("hidden = [4]", net))
+        study = load_study(pets, tmp_path / "a")
+        planned = inputs_of(study, tmp_path / "a")
+        module.unlink()
+        out, root = tmp_path / "out", tmp_path / "a"
+        context = worker.Context("r5", study, out, tmp_path / "st", root, "cpu", inputs=planned)
+        values = with_values(planned)
+        planned_jobs = stages.plan(study, configurations(study), set(), lambda key: False, values)
+        out.mkdir()
+        (out / "versions.json").touch()
+        outcome = worker.execute(context, planned_jobs.jobs[0])
+        assert outcome.status == "abort"
+        assert "code 'nets_of_one_node:factory': not found" in outcome.message
+
     def test_an_edit_during_a_run_stops_it(self, pets, tmp_path):
         study = load_study(pets, tmp_path / "a")
         planned = inputs_of(study, tmp_path / "a")
