@@ -15,7 +15,7 @@ from clsweep.nets import Net
 from clsweep.norms import with_population
 from clsweep.stopping import Watch
 from clsweep.tasks import Task, TaskSequence
-from clsweep.train import Looks, OptimiserState, Trained, train_phase
+from clsweep.train import Looks, OptimiserState, Trained, after_steps, train_phase
 from clsweep.trees import Params
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class Course:
         """The method after training on a task, not yet absorbed, and the accuracies."""
         steps = self.hyper.phase_steps(self.training.n_steps(len(task.train)))
         after = self._trained(self.method.phases, steps, state._replace(trace=None), task)
-        check_learnt(self.net, state.params, after.params, self.sequence, task.index)
+        with after_steps(after.n_steps):
+            check_learnt(self.net, state.params, after.params, self.sequence, task.index)
         return after, evaluate(self._predict, after.params, self.sequence, task.index)
 
     def absorbed(self, state: State, task: Task) -> Memory:
@@ -148,24 +149,25 @@ class Course:
             if phase.is_finetuning and finetuned is not None and task.index == 1:
                 run = Trained(finetuned.params, state.memory, None, finetuned.optimiser, 0)
             else:
-                run = train_phase(
-                    phase,
-                    state.params,
-                    state.memory,
-                    task.train,
-                    self.sequence.scale,
-                    hyper=self.hyper,
-                    training=self.training,
-                    seed=self.seed,
-                    task=task.index,
-                    n_steps=n_steps,
-                    trace=kind,
-                    optimiser=state.optimiser,
-                    net=self.net,
-                    looks=self._looks(task, n_steps, state.n_steps - begun)
-                    if phase is phases[-1]
-                    else None,
-                )
+                is_last = phase is phases[-1]
+                looks = self._looks(task, n_steps, state.n_steps - begun) if is_last else None
+                with after_steps(state.n_steps):
+                    run = train_phase(
+                        phase,
+                        state.params,
+                        state.memory,
+                        task.train,
+                        self.sequence.scale,
+                        hyper=self.hyper,
+                        training=self.training,
+                        seed=self.seed,
+                        task=task.index,
+                        n_steps=n_steps,
+                        trace=kind,
+                        optimiser=state.optimiser,
+                        net=self.net,
+                        looks=looks,
+                    )
             # A parameter that this phase did not train keeps the state it had.
             optimiser = {**state.optimiser, **run.optimiser}
             total = state.n_steps + run.n_steps

@@ -40,7 +40,7 @@ def check_learnt(
         before: its parameters when the task began.
         after: its parameters now.
         sequence: the tasks.
-        task: the task just learnt.
+        task: index of the task just learnt.
 
     Raises:
         Diverged: one of the two holds.
@@ -48,13 +48,13 @@ def check_learnt(
     weights = [value for name, value in after.items() if not is_statistic(name)]
     largest = max(float(value.abs().max()) for value in weights)
     if largest > 1e4:
-        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task}")
+        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task + 1}")
     now, then = (_training_loss(net, params, sequence, task) for params in (after, before))
     chance = math.log(max(2, sequence.tasks[task].n_classes))
     if not now < max(20 * chance, 2 * then):
         raise Diverged(
-            f"after task {task} its own training loss is {now:.3g}; it was {then:.3g} before, and "
-            f"chance costs {chance:.3g}"
+            f"after task {task + 1} its own training loss is {now:.3g}; it was {then:.3g} before, "
+            f"and chance costs {chance:.3g}"
         )
 
 

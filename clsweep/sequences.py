@@ -16,7 +16,7 @@ from clsweep.nets import Net
 from clsweep.norms import with_population
 from clsweep.stopping import Stopped, Watch
 from clsweep.tasks import TaskSequence, joined
-from clsweep.train import train_phase
+from clsweep.train import after_steps, train_phase
 from clsweep.trees import Params, tree_map
 
 if TYPE_CHECKING:
@@ -207,7 +207,8 @@ def learn_joint(
             net=method.net,
         )
         params, memory = run.params, run.memory
-    check_learnt(method.net, start, params, sequence, last)
+    with after_steps(n_steps):
+        check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)
     counters = method.counters(params, memory)
     return LearntSequence(params, rows, n_steps, carried(memory), counters)

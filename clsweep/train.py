@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,13 +38,39 @@ if TYPE_CHECKING:
     from clsweep.nets import Net
     from clsweep.study import TrainingConfig
 
-__all__ = ["Diverged", "Looks", "OptimiserState", "Trained", "train_phase"]
+__all__ = ["Diverged", "Looks", "OptimiserState", "Trained", "after_steps", "train_phase"]
 
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
 
 class Diverged(MethodError):
-    """Training left the range of usable numbers; a result of the configuration, not a defect."""
+    """Training left the range of usable numbers; a result of the configuration, not a defect.
+
+    Attributes:
+        n_steps: gradient steps up to the one where it was seen, of the phase that raises and, once
+            `after_steps` has added them, of those before it.
+    """
+
+    def __init__(self, found: str, n_steps: int = 0, *, next_step: str = "") -> None:
+        super().__init__(found, next_step=next_step)
+        self.n_steps = n_steps
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"n_steps": self.n_steps})
+
+
+@contextmanager
+def after_steps(n_steps: int) -> Iterator[None]:
+    """Add steps made before to those of whatever diverges inside.
+
+    Args:
+        n_steps: gradient steps that the trial had made.
+    """
+    try:
+        yield
+    except Diverged as error:
+        error.n_steps += n_steps
+        raise
 
 
 class Trained(NamedTuple):
@@ -161,7 +188,7 @@ def _closed(
     if survey is not None:
         held = with_population(survey, held, data, scale)
     closed, memory = phase.close(held, engine.memory, hyper, task)
-    _check_params(expected, closed, phase.name, task)
+    _check_params(expected, closed, phase.name, task, engine.n_steps)
     if net is not None and closed is not held and net.statistics:
         # What is trained next may be normalised by batches, and has to go on from here.
         if renewed:
@@ -205,7 +232,7 @@ class _Engine:
         if not phase.decays:
             training = training.model_copy(update={"weight_decay": 0.0})
         self.training, self.task, self.tracing = training, task, trace
-        self.trained = trained
+        self.trained, self.n_steps = trained, 0
         self.names, self.leaves = list(trained), list(trained.values())
         self.optimiser = made_optimiser(training, self.leaves)
         self._restore(optimiser)
@@ -257,6 +284,7 @@ class _Engine:
             if self.tracing:
                 self._extend_path(asked if self.tracing == "task" else grads)
             self.memory = phase.track(memory, batch, hyper, task)
+        self.n_steps += 1
         return loss.detach()
 
     def _descend(self, grads: Params) -> None:
@@ -336,12 +364,13 @@ class _Engine:
 def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:
     finite = torch.isfinite(losses)
     if not bool(finite.all()):
-        step = first_step + int((~finite).nonzero()[0])
-        value = float(losses[step - first_step])
-        raise Diverged(f"the loss became {value} in task {task + 1}, phase '{phase}', step {step}")
+        index = int((~finite).nonzero()[0])
+        step, value = first_step + index + 1, float(losses[index])
+        where = f"task {task + 1}, phase '{phase}', step {step}"
+        raise Diverged(f"the loss became {value} in {where}", step)
 
 
-def _check_params(before: Params, after: Params, phase: str, task: int) -> None:
+def _check_params(before: Params, after: Params, phase: str, task: int, n_steps: int) -> None:
     where = f"task {task + 1}, phase '{phase}'"
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())
@@ -353,4 +382,4 @@ def _check_params(before: Params, after: Params, phase: str, task: int) -> None:
                 f"{tuple(value.shape)} in {where}"
             )
     if not all_finite(after.values()):
-        raise Diverged(f"the parameters are no longer finite at the end of {where}")
+        raise Diverged(f"the parameters are no longer finite at the end of {where}", n_steps)

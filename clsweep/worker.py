@@ -131,6 +131,7 @@ def execute(context: Context, job: Job) -> Outcome:
     except BaseException as error:  # a row with its message; the other trials go on
         reraise_signal(error)
         status, message = _failure(context, job, error)
+        n_steps = error.n_steps if isinstance(error, Diverged) else 0
     if status in ("oom", "crowded"):
         _release()
     if status != "broken" and device_fails(context.device):
@@ -140,7 +141,7 @@ def execute(context: Context, job: Job) -> Outcome:
         if status == "crowded":
             attempts.forgive(context.out, job.key, context.run)
         elif status != "broken":  # such a start counts, as that of a process that died does
-            _commit_failure(context, job, status, message, seconds)
+            _commit_failure(context, job, status, message, seconds, n_steps)
     except StoreError as error:
         return Outcome("abort", str(error))
     return Outcome(status, message, wall_seconds=seconds)
@@ -432,7 +433,9 @@ def _learnt(
     return learn_sequence(method, sequence, training, hyper, seed, *start, watch)
 
 
-def _commit_failure(context: Context, job: Job, status: str, message: str, seconds: float) -> None:
+def _commit_failure(
+    context: Context, job: Job, status: str, message: str, seconds: float, n_steps: int
+) -> None:
     if job.kind != "trial":  # its outcome is that of the trials that need it
         attempts.forget(context.out, job.key)
         return
@@ -444,6 +447,7 @@ def _commit_failure(context: Context, job: Job, status: str, message: str, secon
         message=message,
         stages=job.needs,
         inputs=values_of(context.inputs or ()),
+        n_steps=n_steps,
         wall_seconds=seconds,
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from clsweep.methods.base import Batch, Memory, Phase, Pull
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
-from clsweep.train import Diverged, Trained, train_phase
+from clsweep.train import Diverged, Trained, after_steps, train_phase
 from clsweep.trees import Params
 
 N, SIZE, PER_EPOCH = 23, 5, 5  # the last batch of an epoch has three examples
@@ -384,8 +385,18 @@ def test_divergence_names_task_phase_and_step() -> None:
         return {"left": memory["left"] - 1}
 
     phase = Phase("probe", loss, track=track)
-    with pytest.raises(Diverged, match=r"loss became inf in task 2, phase 'probe', step 3"):
+    with pytest.raises(
+        Diverged, match=r"loss became inf in task 2, phase 'probe', step 4"
+    ) as raised:
         trained(phase=phase, memory={"left": torch.tensor(3)})
+    assert raised.value.n_steps == 4
+
+
+def test_what_diverges_knows_the_steps_of_all_phases_before_also_in_another_process() -> None:
+    with pytest.raises(Diverged) as raised, after_steps(100), after_steps(20):
+        raise Diverged("NaN", 3)
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert (str(again), again.n_steps, raised.value.n_steps) == ("NaN", 123, 123)
 
 
 def test_parameters_that_are_not_finite_at_the_end_diverged() -> None:
@@ -394,8 +405,11 @@ def test_parameters_that_are_not_finite_at_the_end_diverged() -> None:
     ) -> Params:
         return {n: g * float("inf") for n, g in grads.items()}
 
-    with pytest.raises(Diverged, match="no longer finite at the end of task 2, phase 'probe'"):
+    with pytest.raises(
+        Diverged, match="no longer finite at the end of task 2, phase 'probe'"
+    ) as raised:
         trained(phase=Phase("probe", plain_phase(NET).loss, steer=steer), n_steps=1)
+    assert raised.value.n_steps == 1
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

@@ -8,10 +8,12 @@ import math
 import pytest
 import torch
 
-from clsweep import benchmarks, methods, nets
+from clsweep import benchmarks, course, methods, nets
+from clsweep import sequences as learning
 from clsweep.catalog import SplitBenchmark
 from clsweep.draws import generator
 from clsweep.errors import MethodError
+from clsweep.evaluation import check_learnt
 from clsweep.methods import METHODS
 from clsweep.methods.base import Learnt, Memory
 from clsweep.sequences import (
@@ -24,7 +26,7 @@ from clsweep.sequences import (
 )
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import train_phase
+from clsweep.train import Diverged, train_phase
 from clsweep.trees import Params
 from tests.methods.cases import CASE_IDS, CASES, Case, test_ids_cover_all_methods
 
@@ -339,3 +341,33 @@ def test_what_is_carried_is_told_apart_by_kind(
     assert kept.total == sum(kept)
     examples = "source examples" in METHODS[case.name].uses
     assert (kept.data > 0) == examples
+
+
+@every_method
+def test_what_diverges_at_its_end_has_the_steps_of_one_that_ends(
+    case: Case, sequences: dict[str, TaskSequence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequence = sequences[METHODS[case.name].scenarios[0]]
+    whole, source = learnt(case, sequence).n_steps, source_of(sequence)
+
+    def judged(net: nets.Net, before: Params, after: Params, of: TaskSequence, task: int) -> None:
+        if task == len(of.tasks) - 1:
+            after = {name: value * 1e9 for name, value in after.items()}
+        check_learnt(net, before, after, of, task)
+
+    monkeypatch.setattr(course, "check_learnt", judged)
+    monkeypatch.setattr(learning, "check_learnt", judged)
+    last = f"by the end of task {len(sequence.tasks)}$"
+    with pytest.raises(Diverged, match=last) as raised:
+        learnt(case, sequence, source=source)
+    assert raised.value.n_steps == whole > 0
+
+
+def test_a_loss_beyond_chance_names_the_task_as_all_messages_do(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    sequence, net = sequences["domain"], net_for(sequences["domain"])
+    before = source_of(sequence).params
+    far = {name: value * 100 for name, value in before.items()}
+    with pytest.raises(Diverged, match="^after task 2 its own training loss is "):
+        check_learnt(net, before, {n: -v for n, v in far.items()}, sequence, 1)
