@@ -98,8 +98,8 @@ def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., slots.Sl
 
 @pytest.mark.parametrize("batch", [1, 7])
 def test_reservoir_is_uniform_over_the_stream(batch: int) -> None:
-    """Each of 40 items stays in 10 slots with probability 1/4."""
-    n, capacity, n_runs = 40, 10, 3000
+    """Each of 16 items stays in 4 slots with probability 1/4; one too few would make it 1/5."""
+    n, capacity, n_runs = 16, 4, 3000
     kept = torch.zeros(n)
     images = torch.arange(n, dtype=torch.uint8)[:, None, None, None]
     labels = torch.arange(n)
