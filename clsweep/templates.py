@@ -26,7 +26,8 @@ __all__ = ["benchmark_type", "study_template", "usual_methods", "write_new"]
 
 N_GRID_VALUES = 7
 _HEADER = """\
-# A study of clsweep. Every key stands here with its default: delete what you do not change.
+# A study of clsweep. Every key stands here, with its default unless the line says another one:
+# delete what you do not change. Knobs have the range that is worth searching.
 # `clsweep plan FILE` checks the file and says what it costs; `clsweep run FILE` runs it.
 """
 _AXIS_HELP = """\
@@ -199,7 +200,8 @@ def _section(
     for key, field in model.model_fields.items():
         value = values.get(key, _REQUIRED.get(key) if field.is_required() else field.default)
         in_use = used is None or key in used
-        lines += _key_lines(key, field, toml_value(value), commented=not in_use)
+        text = toml_value(value) + (_default_note(field, value) if in_use else "")
+        lines += _key_lines(key, field, text, commented=not in_use)
     return "\n".join(filter(None, lines)) + "\n"
 
 
@@ -212,13 +214,21 @@ def _method_table(method: str) -> str:
     lines += _key_lines("label", fields["label"], toml_value(entry.title))
     knobs = knob_keys(numbers)
     for key, field in numbers.items():
-        value = toml_value(_WRITTEN.get((method, key), field.default))
+        written = _WRITTEN.get((method, key), field.default)
+        value = toml_value(written) + _default_note(field, written)
         worth = search_range(field)
         if worth and key == knobs[0]:
             value = f"{{ low = {worth[0]:g}, high = {worth[1]:g}, n = {N_GRID_VALUES} }}"
         lines += _key_lines(key, field, value)
     lines += _key_lines("training", fields["training"], "{ lr = [0.03, 0.1] }", commented=True)
     return "\n".join(lines) + "\n"
+
+
+def _default_note(field: FieldInfo, value: Any) -> str:
+    """What stands behind a recommended value that is not the default."""
+    if field.is_required() or value == field.default:
+        return ""
+    return f"  # recommended; the default is {toml_value(field.default)}"
 
 
 def _key_lines(key: str, field: FieldInfo, value: str, *, commented: bool = False) -> list[str]:

@@ -255,6 +255,18 @@ def test_init_recommends_an_order_per_seed_where_claims_are_wanted(
     assert "alone" not in text
 
 
+def test_init_names_the_default_beside_what_it_recommends_instead(cli: CommandLine) -> None:
+    """A recommended line that is deleted makes another study, and so says of itself."""
+    text = cli("init", "--methods", "ewc").out
+    for line, default in (
+        ('split = "stratified"', '"random"'),
+        ('form = "proximal"', '"gradient"'),
+        ("epochs = 10", "1"),
+    ):
+        assert f"{line}  # recommended; the default is {default}\n" in text
+    assert text.count("# recommended; the default is") == 3
+
+
 def test_init_overwrites_nothing(cli: CommandLine) -> None:
     Path("there.toml").write_text("precious")
     cli("init", "--out", "there.toml").is_mistake("there.toml exists already", "another name")
