@@ -51,11 +51,25 @@ class SourceEnd:
     Attributes:
         label: its name in tables and figures.
         test_S2: per seed, the mean test accuracy on each source task right after it was learnt,
-            and that on the target before it was learnt (chance, where that was not evaluated).
+            and that on the target before it was learnt (NaN where that was not evaluated).
+        chance: of the target, in [0, 1]; 0 where it is not known.
     """
 
     label: str
     test_S2: NDArray[np.float64]
+    chance: float = 0.0
+
+    @property
+    def corner_S2(self) -> NDArray[np.float64]:
+        """`test_S2` with chance for what was not evaluated: a place to draw and to count from."""
+        return np.where(np.isnan(self.test_S2), self.chance, self.test_S2)
+
+    @property
+    def unmeasured(self) -> str:
+        """What readers must know of the target's accuracy; empty where it was measured."""
+        if not np.isnan(self.test_S2).any():
+            return ""
+        return "target: chance, not measured" if self.chance else "target: 0, not measured"
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,13 @@ class Comparison:
             if curve.diverged
         ]
         return f"diverged, not drawn: {', '.join(found)}" if found else ""
+
+    @property
+    def figure_notes(self) -> tuple[str, ...]:
+        """What figures say of what is not drawn, or drawn without having been measured."""
+        end = self.source_end
+        unmeasured = f"{end.label}, {end.unmeasured}" if end and end.unmeasured else ""
+        return tuple(filter(None, (self.not_drawn, unmeasured)))
 
     @property
     def emptiness(self) -> str:
@@ -187,8 +208,7 @@ def _source_end(
             if np.isnan(source_S).any():
                 return None
             label = "source model" if validation.n_tasks == 2 else "sources as learnt"
-            target_S = np.where(np.isnan(target_S), chance, target_S)
-            return SourceEnd(label, np.column_stack([source_S, target_S]))
+            return SourceEnd(label, np.column_stack([source_S, target_S]), chance)
     return None
 
 

@@ -386,7 +386,7 @@ def _corners(comparison: Comparison) -> tuple[Array | None, str]:
     if comparison.one_head and comparison.source_end is None:
         return None, "fine-tuning has no accuracies from before the last task"
     tuned, name = ends["finetune"], comparison.source_name
-    source = ends["frozen"] if comparison.source_end is None else comparison.source_end.test_S2
+    source = ends["frozen"] if comparison.source_end is None else comparison.source_end.corner_S2
     corners = np.column_stack([tuned[:, 0], source[:, 1], source[:, 0], tuned[:, 1]])
     if not ((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])).all():
         return None, f"fine-tuning and {name} do not span a rectangle with every seed"

@@ -65,8 +65,11 @@ def fronts_figure(data: ReportData) -> Figure:
     if comparison.source_end is not None:
         end = comparison.source_end
         source, target = (mean_text(end.test_S2[:, i]) for i in (0, 1))
-        text = f"<b>{end.label}</b><br>test: source {source} · target {target} %"
-        traces.append(_reference_trace(end.label, end.test_S2, SOURCE_END["marker"], text))
+        test = f"source {source} %, {end.unmeasured}"
+        if not end.unmeasured:
+            test = f"source {source} · target {target} %"
+        text = f"<b>{end.label}</b><br>test: {test}"
+        traces.append(_reference_trace(end.label, end.corner_S2, SOURCE_END["marker"], text))
     sources = "task 1" if data.n_tasks <= 2 else f"mean of tasks 1–{data.n_tasks - 1}"
     layout: Figure = {
         **LAYOUT,
@@ -79,8 +82,8 @@ def fronts_figure(data: ReportData) -> Figure:
     }
     if not any(curve.points for curve in comparison.all_curves):
         layout["annotations"] = [note(comparison.emptiness)]
-    elif comparison.not_drawn:
-        layout["annotations"] = [_below(comparison.not_drawn)]
+    elif comparison.figure_notes:
+        layout["annotations"] = [_below("; ".join(comparison.figure_notes))]
         layout["margin"]["b"] += 20
     return {"data": traces, "layout": layout}
 

@@ -148,7 +148,7 @@ def figure(data: ReportData, view: View) -> Figure:
             for xy in _percent([curve.points[curve.best]]):
                 _add_reference(axes, curve.label, xy, style, view)
     if comparison.source_end is not None:
-        xy = 100 * comparison.source_end.test_S2.mean(axis=0)
+        xy = 100 * comparison.source_end.corner_S2.mean(axis=0)
         _add_reference(axes, comparison.source_end.label, xy, SOURCE_END, view)
     if not any(curve.points for curve in comparison.all_curves):
         axes.text(
@@ -318,8 +318,7 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
         entries.append((Patch(color="0.85"), spread))
     elif n_seeds > 1:
         entries.append((Line2D([], [], color=GREY, lw=1), f"range over {n_seeds} seeds"))
-    if comparison.not_drawn:
-        entries.append((Line2D([], [], ls="none"), comparison.not_drawn))
+    entries += [(Line2D([], [], ls="none"), text) for text in comparison.figure_notes]
     if comparison.requirements:
         entries.append(
             (Line2D([], [], **_requirement_style()), "required target: points\nbelow fine-tuning")

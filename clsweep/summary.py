@@ -126,7 +126,9 @@ def _end_text(comparison: Comparison) -> str:
     if comparison.source_end is None:
         return ""
     what = "each source task right after it was learnt, by fine-tuning, and the target before"
-    return f"; {comparison.source_end.label}: {what}"
+    end = comparison.source_end
+    unmeasured = f" ({end.unmeasured})" if end.unmeasured else ""
+    return f"; {end.label}: {what}{unmeasured}"
 
 
 def _requirement_table(data: ReportData) -> Table:

@@ -257,7 +257,9 @@ def _front_caption(data: ReportData) -> str:
     said = f"best average: of validation's choice{_selection_text(data)}; "
     said += "nothing is interpolated between configurations; "
     if judgement.is_normalised:
+        end = data.comparison.source_end
         between = f"fine-tuning and {data.comparison.source_name}"
+        between += f" ({end.unmeasured})" if end and end.unmeasured else ""
         said += f"normalised: hypervolume between {between}, per seed; "
     else:
         said += f"hypervolume is not normalised ({judgement.remark}); "

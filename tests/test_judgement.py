@@ -115,12 +115,41 @@ class TestOneHead:
         # With a head per task the frozen trunk is the end, and here it spans nothing.
         assert not judge(compare([*tuned, *curve, *frozen])).is_normalised
 
-    def test_chance_stands_in_for_a_target_that_was_not_evaluated(self) -> None:
+    def test_chance_is_a_corner_for_a_target_that_was_not_evaluated(self) -> None:
         tuned = self.tuned(0, [(0, 0, 0.9), (1, 0, 0.4), (1, 1, 0.9)])
         records = [tuned, trial(1.0, 0, (0.6, 0.8))]
         made = compare(records, reference_point=(0.1, 0.25), one_head=True)
         assert made.source_end is not None
-        np.testing.assert_allclose(made.source_end.test_S2, [[0.9, 0.25]])
+        np.testing.assert_array_equal(made.source_end.test_S2, [[0.9, np.nan]])
+        np.testing.assert_allclose(made.source_end.corner_S2, [[0.9, 0.25]])
+        assert made.source_end.unmeasured == "target: chance, not measured"
+        made = compare(records, one_head=True)
+        assert made.source_end is not None
+        assert made.source_end.unmeasured == "target: 0, not measured"
+
+    def test_what_was_not_measured_is_printed_nowhere_as_a_number(self, tmp_path: Path) -> None:
+        said = "target: chance, not measured"
+        for is_measured in (True, False):
+            records = make_study(("EWC",), n_values=4)
+            for record in records:
+                before = [[0, 1, split, 2000, 10_000] for split in ("test", "validation")]
+                record["accuracy"] = [*record["accuracy"], *before * is_measured]
+            data = build(write_study(tmp_path / str(is_measured), records))
+            assert data.judgement.is_normalised
+            console = Console(file=io.StringIO(), width=200, record=True)
+            console.print(*tables(data), sep="\n")
+            text = " ".join(console.export_text().split())
+            number = r"\d+\.\d ± 0\.\d"
+            average, target = (number, r"20\.0 ± 0\.0") if is_measured else ("–", "–")
+            assert re.search(f"source model – {average} {number} {target} –", text)
+            page = fronts_figure(data)
+            (trace,) = (t for t in page["data"] if t["name"] == "source model")
+            notes = str(page["layout"].get("annotations", ""))
+            legend = plots.figure(data, plots.views(data)[0]).legends[0].get_texts()
+            drawn = " ".join(" ".join(entry.get_text().split()) for entry in legend)
+            for where in (text, str(trace["text"]), notes, drawn):
+                assert (said in where) is not is_measured
+            assert text.count(said) == (0 if is_measured else 2)
 
     def test_more_tasks_count_each_right_after_it_was_learnt(self) -> None:
         rows = [(0, 0, 0.9), (1, 0, 0.3), (1, 1, 0.7), (1, 2, 0.2)]
@@ -142,7 +171,7 @@ class TestOneHead:
         console.print(*tables(data), sep="\n")
         text = " ".join(console.export_text().split())
         assert "hypervolume between fine-tuning and the source model" in text
-        assert re.search(r"source model – 53\.\d ± 0\.\d 97\.\d ± 0\.\d 10\.0 ± 0\.0", text)
+        assert re.search(r"source model – – 97\.\d ± 0\.\d – –", text)
         names = [trace["name"] for trace in fronts_figure(data)["data"]]
         assert "source model" in names
         figure = plots.figure(data, plots.views(data)[0])

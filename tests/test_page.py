@@ -224,7 +224,9 @@ class TestOddStudies:
         absences = {curve["label"]: curve["absence"] for curve in page.values["curves"]}
         assert (absences["MAS"], absences["EWC"]) == ("diverged", "")
         (note,) = page.values["figures"]["fronts"]["layout"]["annotations"]
-        assert note["text"] == "diverged, not drawn: MAS 3 of 3"
+        assert note["text"] == (
+            "diverged, not drawn: MAS 3 of 3; source model, target: chance, not measured"
+        )
 
     def test_one_method_one_seed(self, tmp_path: Path) -> None:
         records = make_study(("EWC",), n_values=3, n_seeds=1, references=())
