@@ -141,12 +141,16 @@ def summary_text(summary: Summary, study: Path, folder: Place) -> str:
             "ends, are left, and a larger `trials` goes on from here"
         )
     if s.n_sources_trained or s.n_sources_reused:
-        saved = f", which saved {duration(s.seconds_saved)}" if s.seconds_saved >= 1 else ""
         trained, reused = s.n_sources_trained, s.n_sources_reused
-        lines.append(f"source models: {trained} trained, {reused} times reused{saved}")
+        lines.append(f"source models: {trained} trained, {reused} times reused")
     if s.n_finetuned_trained or s.n_finetuned_reused:
         trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
         lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
+    if s.seconds_saved >= 1:
+        lines.append(
+            f"saved by reuse: about {duration(s.seconds_saved)} of one worker's time (times "
+            "reused × median duration of such a training)"
+        )
     if s.interrupted or s.terminated:
         name = printable(str(study), one_line=True)
         lines.append(f"stopped early; the rest: the same command again, for {name}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
+from statistics import median_low
 from typing import NamedTuple
 
-__all__ = ["Summary"]
+__all__ = ["Summary", "seconds_spared"]
 
 
 class Summary(NamedTuple):
@@ -19,7 +22,8 @@ class Summary(NamedTuple):
         n_oom: trials of the study whose row says 'oom'.
         n_sources_trained: source models trained by this run.
         n_sources_reused: trials of this run that started from a source model trained for another.
-        seconds_saved: what training those, and the fine-tuned networks, again would have taken.
+        seconds_saved: what training those, and the fine-tuned networks, again would have taken
+            one worker, see `seconds_spared`.
         wall_seconds: duration of the run.
         interrupted: whether Ctrl-C stopped it.
         terminated: whether SIGTERM stopped it.
@@ -47,3 +51,23 @@ class Summary(NamedTuple):
     n_finetuned_reused: int = 0
     n_stopped: int = 0
     undrawn: tuple[str, ...] = ()
+
+
+def seconds_spared(
+    uses: Mapping[str, int], seconds: Mapping[str, float], alike: Mapping[str, str]
+) -> float:
+    """What training stages again for every further use would have taken one worker.
+
+    Each use counts the median duration of the stages that differ by the seed alone, since the
+    first stage of a process takes longer: whatever torch loads late, and a GPU's start, is in it.
+
+    Args:
+        uses: stage -> how often it was used instead of trained.
+        seconds: stage -> how long training it took; more stages than those used are welcome.
+        alike: stage -> a name that it shares with those that differ by the seed alone.
+    """
+    durations: defaultdict[str, list[float]] = defaultdict(list)
+    for key, value in seconds.items():
+        durations[alike[key]].append(value)
+    # Of two, the lower: the other one is more likely to hold what is done once per process.
+    return sum(n * median_low(durations[alike[key]]) for key, n in uses.items() if n > 0)

@@ -21,7 +21,7 @@ from clsweep.listeners import Audience, Listener
 from clsweep.losses import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.progress import Progress
 from clsweep.records import record_of
-from clsweep.run_summary import Summary
+from clsweep.run_summary import Summary, seconds_spared
 from clsweep.same_work import names_in
 from clsweep.schedule import Schedule
 from clsweep.search import Search
@@ -323,18 +323,23 @@ class _Driver:
     def _shared(self, kind: str) -> _Sharing:
         """What the trained networks of one kind of stage were used for in this run."""
         key_of = {"source": stages.source_key, "finetuned": stages.finetuned_key}[kind]
-        trained = {job.key for job in self.plan.jobs if job.kind == kind}
+        first = self.study.seeds[0]
+
+        def as_first(job: Job) -> str:
+            return key_of(self.study, self.by_id[job.config_id], first, self.values)
+
+        alike = {job.key: as_first(job) for job in self.plan.jobs if job.kind == kind}
+        trained = {*alike}
         left = {job.key for job in self.schedule.waiting}
         uses: Counter[str] = Counter()
         for job in self.plan.jobs:
             if job.kind == "trial" and job.key not in left:
                 own = self.by_id[job.config_id]
-                uses.update({key_of(self.study, own, job.seed, self.values)} & {*job.needs})
+                used = {key_of(self.study, own, job.seed, self.values)} & {*job.needs}
+                uses.update(used)
+                alike.update(dict.fromkeys(used, as_first(job)))
         there = [key for key in {*uses, *trained} if key and cache.exists(self.stage_folder, key)]
         spared = {key: uses[key] - (key in trained) for key in there}
-        seconds = sum(
-            n * float(cache.facts(self.stage_folder, key)["wall_seconds"])
-            for key, n in spared.items()
-            if n > 0
-        )
-        return _Sharing(len(trained.intersection(there)), sum(spared.values()), seconds)
+        seconds = {k: float(cache.facts(self.stage_folder, k)["wall_seconds"]) for k in there}
+        saved = seconds_spared(spared, seconds, alike)
+        return _Sharing(len(trained.intersection(there)), sum(spared.values()), saved)

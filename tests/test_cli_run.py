@@ -210,7 +210,7 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
         ({"n_stopped": 2}, 0, "2 trials stopped: behind another configuration"),
         ({"interrupted": True, "n_failed": 1}, 130, "stopped early"),
         ({"terminated": True}, 143, "the same command again, for study.toml"),
-        ({"seconds_saved": 61.0}, 0, "7 times reused, which saved 1 min 1 s"),
+        ({"seconds_saved": 61.0}, 0, "saved by reuse: about 1 min 1 s of one worker's time"),
     ],
 )
 def test_how_a_run_ends(
