@@ -34,6 +34,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
     return (
         *_about_seeds(comparison),
         *_about_diverged(comparison.all_curves),
+        *_about_other_seeds(comparison),
         *_about_unfinished(comparison.all_curves),
         *_about_stopped(comparison.all_curves),
         *_about_budgets(comparison.curves, searched),
@@ -93,9 +94,9 @@ def _about_seeds(comparison: Comparison) -> Iterator[str]:
         again = " `clsweep run --retry-failed` tries those again that failed."
         yield (
             f"Left out {seeds_of(comparison.left_out)}: more trials can be compared over "
-            f"{seeds_of(comparison.seeds)} alone. Of the trials left out without a result: {ends}."
-            + again
-            * (comparison.unanswered.keys() != {""})
+            f"{seeds_of(comparison.seeds)} alone."
+            + f" Of the trials left out without a result: {ends}." * bool(ends)
+            + again * bool(comparison.unanswered.keys() - {""})
         )
 
 
@@ -138,8 +139,24 @@ def _about_diverged(curves: Sequence[Curve]) -> Iterator[str]:
         )
 
 
+def _about_other_seeds(comparison: Comparison) -> Iterator[str]:
+    """What cannot be compared because its study asks for other seeds: running it adds nothing."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for curve in comparison.all_curves:
+        if curve.only_seeds:
+            by_seeds.setdefault(curve.only_seeds, []).append(curve.label)
+    wanted = seeds_of(sorted({*comparison.choose_on, *comparison.seeds}))
+    for seeds, labels in by_seeds.items():
+        yield (
+            f"{', '.join(labels)}: {seeds_of(seeds)} only, since the study asks for no more; the "
+            f"report is of {wanted}. Ask for the same seeds in the study file and run it again."
+        )
+
+
 def _about_unfinished(curves: Sequence[Curve]) -> Iterator[str]:
     for curve in curves:
+        if curve.only_seeds:
+            continue
         n_missing = curve.n_configs - len(curve.points) - len(curve.diverged)
         if n_missing:
             counts = {s: n for s, n in curve.n_by_status.items() if s not in ("ok", "diverged")}

@@ -7,7 +7,7 @@ Validation chooses, test is printed. Seeds are never pooled into one front. What
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,8 @@ class Comparison:
         choose_on: other seeds, whose validation accuracies choose; empty where `seeds` do.
         left_out: seeds with records on which too few trials have answered.
         unanswered: how many configurations have no answer with a seed that is left out, by what
-            became of their trials: 'failed', 'oom', or '' for no record.
+            became of their trials: 'failed', 'oom', or '' for no record; without those that
+            no study asks for.
         curves: labels that trace a curve, in the order of the study.
         references: labels that mark an end of the plot.
         requirements: one per allowed drop; empty without a fine-tuning reference.
@@ -148,6 +149,7 @@ def compare(
     choose_on: Collection[int] = (),
     margin: float = 0.0,
     one_head: bool = False,
+    asked: Mapping[str, Collection[int]] | None = None,
 ) -> Comparison:
     """Points, fronts and choices of all labels.
 
@@ -160,7 +162,9 @@ def compare(
             has finished, all choose and all are shown.
         margin: by which a choice must exceed a required target accuracy, in standard errors.
         one_head: whether all tasks share one head.
+        asked: label to the seeds that its study asks for; all where a label is not named.
     """
+    asked = asked or {}
     n_tasks = n_tasks_of(records)
     finished = common_seeds(records)
     choosing = tuple(seed for seed in finished if seed in choose_on)
@@ -174,7 +178,8 @@ def compare(
     order = [name for name in labels if name in by_label]
     order += sorted(set(by_label) - set(order))
     built = [
-        curve_of(name, by_label[name], seeds, n_tasks, reference_point, choosing) for name in order
+        curve_of(name, by_label[name], seeds, n_tasks, reference_point, choosing, asked.get(name))
+        for name in order
     ]
     curves = tuple(curve for curve in built if not curve.is_reference)
     references = tuple(curve for curve in built if curve.is_reference)
@@ -186,7 +191,7 @@ def compare(
         seeds=seeds,
         choose_on=choosing,
         left_out=left_out,
-        unanswered=_unanswered(records, left_out),
+        unanswered=_unanswered(records, left_out, names, asked),
         curves=curves,
         references=references,
         requirements=_requirements(curves, references, validation, drops, margin),
@@ -212,10 +217,20 @@ def _source_end(
     return None
 
 
-def _unanswered(records: Sequence[Record], left_out: Sequence[int]) -> dict[str, int]:
+def _unanswered(
+    records: Sequence[Record],
+    left_out: Sequence[int],
+    names: Mapping[str, str],
+    asked: Mapping[str, Collection[int]],
+) -> dict[str, int]:
     ended = {(r["trial"]["config_id"], r["trial"]["seed"]): r["trial"]["status"] for r in records}
     keys = {config_id for config_id, _ in ended}
-    counts = Counter(ended.get((key, seed), "") for key in keys for seed in left_out)
+    counts = Counter(
+        ended.get((key, seed), "")
+        for key in keys
+        for seed in left_out
+        if seed in asked.get(names[key], left_out)
+    )
     return {status: counts[status] for status in ("failed", "oom", "") if counts[status]}
 
 

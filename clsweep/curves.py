@@ -8,7 +8,7 @@ none, so that all means are over the same seeds, and over all of them. Arrays na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from clsweep.rows import final_counts
 from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Record
 from clsweep.switches import idle_keys
 from clsweep.validation import Candidate, Diverged, candidate_of, diverged_of, finished, sortable
+from clsweep.wording import seeds_of
 
 __all__ = ["BAND_QUANTILES", "Band", "Curve", "Point", "curve_of", "picked_per_seed"]
 
@@ -132,6 +133,8 @@ class Curve:
         diverged: configurations that diverged with a seed; none of them is a point.
         n_not_run: trials with the report's seeds that have no record, of the configurations
             that are neither points nor diverged.
+        only_seeds: the seeds that its study asks for, where some of the report's are not among
+            them, so that nothing of it can be a point; else empty.
     """
 
     label: str
@@ -151,6 +154,7 @@ class Curve:
     training: dict[str, frozenset[str]]
     diverged: tuple[Diverged, ...] = ()
     n_not_run: int = 0
+    only_seeds: tuple[int, ...] = ()
 
     @property
     def absence(self) -> str:
@@ -159,7 +163,8 @@ class Curve:
             return ""
         if len(self.diverged) == self.n_configs:
             return "diverged"
-        return "diverged or not finished" if self.diverged else "not finished"
+        missing = f"has {seeds_of(self.only_seeds)} only" if self.only_seeds else "not finished"
+        return f"diverged or {missing}" if self.diverged else missing
 
     @property
     def diverged_seeds(self) -> tuple[int, ...]:
@@ -183,6 +188,7 @@ def curve_of(
     n_tasks: int,
     reference_point: tuple[float, float],
     choose_on: tuple[int, ...] = (),
+    asked: Collection[int] | None = None,
 ) -> Curve:
     """Points, front and choice of one label.
 
@@ -193,7 +199,9 @@ def curve_of(
         n_tasks: length of the task sequence.
         reference_point: (source, target) from which hypervolume is counted.
         choose_on: other seeds, whose validation accuracies choose; empty where `seeds` do.
+        asked: the seeds that its study asks for; None for all.
     """
+    is_short = asked is not None and not {*choose_on, *seeds} <= set(asked)
     by_config: dict[str, dict[int, Record]] = {}
     for record in records:
         by_seed = by_config.setdefault(record["trial"]["config_id"], {})
@@ -235,6 +243,7 @@ def curve_of(
         training=_training(configs.values()),
         diverged=tuple(diverged),
         n_not_run=n_not_run,
+        only_seeds=tuple(sorted(asked or ())) if is_short else (),
     )
 
 

@@ -54,6 +54,8 @@ def fronts_figure(data: ReportData) -> Figure:
     looks = curve_looks(comparison.curves)
     for index, (curve, look) in enumerate(zip(comparison.curves, looks, strict=True)):
         # The page's script finds the label of a trace by its place.
+        if curve.only_seeds:
+            continue
         made = _curve_traces(curve, look, comparison.seeds)
         traces += [{**trace, "meta": index} for trace in made]
     styles = reference_styles(comparison.references)

@@ -299,10 +299,12 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
     comparison = data.comparison
     entries: list[tuple[Line2D | Patch, str]] = []
     for curve, look in zip(comparison.curves, curve_looks(comparison.curves), strict=True):
-        entries.append((Line2D([], [], **line_style(look)), curve.label))
+        if not curve.only_seeds:
+            entries.append((Line2D([], [], **line_style(look)), curve.label))
     styles = reference_styles(comparison.references)
     for curve, style in zip(comparison.references, styles, strict=True):
-        entries.append((Line2D([], [], **style), curve.label))
+        if not curve.only_seeds:
+            entries.append((Line2D([], [], **style), curve.label))
     if comparison.source_end is not None:
         entries.append((Line2D([], [], **SOURCE_END), comparison.source_end.label))
     dot: dict[str, Any] = {"marker": "o", "ls": "none", "color": GREY, "ms": 3.5, "mew": 0}

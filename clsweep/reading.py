@@ -42,6 +42,7 @@ __all__ = [
 
 DEFAULT_DROPS = (1.0, 5.0)
 DEFAULT_MARGIN = 1.0
+DEFAULT_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,16 @@ class Results:
     def labels(self) -> list[str]:
         """The order of the labels."""
         return _labels(self.study)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that the study asks for, and others with records; empty if not known."""
+        asked = self.study.get("seeds", DEFAULT_SEEDS) if self.study else None
+        if type(asked) is int:
+            asked = list(range(asked))
+        if not isinstance(asked, list) or not asked or not all(type(s) is int for s in asked):
+            return ()
+        return tuple(sorted({*asked, *(r["trial"]["seed"] for r in self.records)}))
 
     @property
     def benchmark(self) -> dict[str, Any]:

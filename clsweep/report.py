@@ -16,7 +16,7 @@ Neither torch nor ray is imported, and the data set is not needed.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -180,6 +180,7 @@ def data_of(
     notes: Sequence[str],
     rule: Protocol | None = None,
     tuned_on: Place | None = None,
+    asked_seeds: Mapping[str, Sequence[int]] | None = None,
 ) -> ReportData:
     """Everything a report says about records of one benchmark.
 
@@ -192,6 +193,7 @@ def data_of(
         notes: what is to be said besides what the comparison shows.
         rule: the protocol to show the choices of; None for none in particular.
         tuned_on: see `build`.
+        asked_seeds: label to the seeds that its study asks for; see `compare`.
 
     Raises:
         StoreError: the results in `tuned_on` cannot be read.
@@ -206,6 +208,7 @@ def data_of(
         choose_on=choose_on_of(study),
         margin=margin_of(study),
         one_head=benchmark.get("scenario") in ("domain", "class"),
+        asked=asked_seeds,
     )
     elsewhere = None if tuned_on is None else read_validation(tuned_on)
     n_tasks = comparison.validation.n_tasks

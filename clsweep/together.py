@@ -52,6 +52,12 @@ def build_together(
     for name, results in zip(names, found, strict=True):
         records += [_renamed(record, name) for record in results.records]
         labels += [f"{name}: {label}" for label in results.labels]
+    asked = {
+        f"{name}: {record['config']['label']}": results.seeds
+        for name, results in zip(names, found, strict=True)
+        for record in results.records
+        if results.seeds
+    }
     notes = [
         f"{name}: {note}"
         for name, results in zip(names, found, strict=True)
@@ -66,6 +72,7 @@ def build_together(
         notes=notes,
         rule=rule,
         tuned_on=tuned_on,
+        asked_seeds=asked,
     )
 
 

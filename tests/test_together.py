@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from clsweep import plots
 from clsweep.cli import main
 from clsweep.errors import StoreError
 from clsweep.ledger import LEDGER, looks
+from clsweep.page_figures import fronts_figure
 from clsweep.report import build
 from clsweep.together import build_together
 from tests.records import STUDY_TOML, make_study, write_study
@@ -39,6 +41,37 @@ def test_points_are_means_over_common_seeds(tmp_path: Path) -> None:
     data = build_together([folder(tmp_path, "a"), folder(tmp_path, "b", n_seeds=2)])
     assert data.comparison.seeds == (0, 1)
     assert data.comparison.left_out == (2,)
+
+
+@pytest.mark.parametrize("asked", ["1", "[0]"])
+def test_a_study_that_asks_for_fewer_seeds_is_not_called_unfinished(
+    tmp_path: Path, asked: str
+) -> None:
+    few = STUDY_TOML.replace('name = "synthetic"', 'name = "few"').replace(
+        "seeds = [0, 1, 2]", "seeds = [0]"
+    )
+    first, second = folder(tmp_path, "a"), folder(tmp_path, "b", few, n_seeds=1)
+    data = build_together([first, second])
+    assert data.comparison.seeds == (0, 1, 2)
+    curves = {curve.label: curve for curve in data.comparison.all_curves}
+    assert curves["few: EWC"].absence == "has seed 0 only"
+    (note,) = (note for note in data.notes if "few: EWC" in note and "asks for no more" in note)
+    assert "seed 0 only" in note
+    assert not any("not run" in note or "did not finish" in note for note in data.notes)
+    legend = plots.figure(data, plots.views(data)[0]).legends[0].get_texts()
+    assert not [entry for entry in legend if entry.get_text().startswith("few")]
+    assert not any(t["name"].startswith("few") for t in fronts_figure(data)["data"])
+
+
+def test_seeds_that_no_study_asks_for_are_not_counted_as_not_run(tmp_path: Path) -> None:
+    few = STUDY_TOML.replace('name = "synthetic"', 'name = "few"').replace(
+        "seeds = [0, 1, 2]", "seeds = [0]"
+    )
+    first = folder(tmp_path, "b", n_seeds=3)
+    records = make_study(("EWC", "MAS"), n_values=30, n_seeds=1)
+    data = build_together([first, write_study(tmp_path / "many", records, few)])
+    assert data.comparison.left_out == (1, 2)
+    assert not any("not run" in note for note in data.notes)
 
 
 def test_equal_names_are_told_apart_by_folder(tmp_path: Path) -> None:
