@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -28,6 +29,7 @@ __all__ = [
 
 _CROSSFIT = "cross-\nfitted"
 _MOST_PAIRS = 28
+_TOO_FEW = "too few seeds"
 _NO_STEP = "< 1 step"
 
 
@@ -176,6 +178,7 @@ def pair_table(data: ReportData) -> Table:
         + ("between the references" if judgement.is_normalised else "beyond the point above")
         + ", of the points that "
         + ("other seeds pick" if data.comparison.choose_on else "each seed itself picks")
+        + _no_interval_text([*judgement.average_pairs, *judgement.hypervolume_pairs])
         + _left_out(n_pairs),
         with_choice=False,
     )
@@ -201,6 +204,7 @@ def source_pair_table(data: ReportData) -> Table:
         [f"target\n−{100 * drop:g}" for drop in judgement.drops],
         f"the choices of the table above; * above with a 95 % interval; all {_family(data)} hold "
         f"at once{_selection_text(data)}; {NOTHING}: one of the two does not reach it"
+        + _no_interval_text([d for found in judgement.source_pairs for d in found])
         + _left_out(len(pairs)),
         with_choice=False,
     )
@@ -298,16 +302,30 @@ def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
     return f"[{low}, {high}]"
 
 
+def _no_interval(found: Interval) -> str:
+    """Why a table shows no interval of a difference; empty where it does."""
+    # From end to end of what is possible an interval says nothing.
+    return found.absence or _TOO_FEW * (found.low <= -1 and found.high >= 1)
+
+
+def _no_interval_text(pairs: Sequence[Difference]) -> str:
+    """What the reasons mean that stand in place of intervals."""
+    reasons = {_no_interval(d.interval) for d in pairs}
+    meanings = {
+        _TOO_FEW: "fewer than three, or the interval is as wide as all that is possible",
+        "seeds all equal": "they do not say how large the spread is",
+    }
+    return "".join(f"; {why}: {what}" for why, what in meanings.items() if why in reasons)
+
+
 def _difference(difference: Difference | None, factor: float, digits: int) -> str:
     if difference is None:
         return NOTHING
     found = difference.interval
     mark = "*" if difference.is_claim else " "
     mean = f"{round(factor * found.mean, digits) + 0.0:+.{digits}f}"
-    # From end to end of what is possible an interval says nothing.
-    says_nothing = found.low <= -1 and found.high >= 1
-    if found.absence or says_nothing:
-        return f"{mean} ({found.absence or 'too few seeds'})"
+    if reason := _no_interval(found):
+        return f"{mean} ({reason})"
     low, high = ends_text(found, factor, digits)
     return f"{mean} [{low}, {high}] {mark}"
 

@@ -23,7 +23,7 @@ from clsweep.page_figures import fronts_figure
 from clsweep.protocols import protocol_of
 from clsweep.report import build, tables
 from clsweep.scores import scores
-from clsweep.verdicts import _difference
+from clsweep.verdicts import _difference, _no_interval_text, pair_table, source_pair_table
 from tests.records import Record, make_record, make_study, split_rows, write_study
 
 Pair = tuple[float, float]
@@ -409,6 +409,18 @@ class TestPairs:
     ) -> None:
         (found,) = differences("AB", np.array([ahead, [0.49] * len(ahead)]), ACCURACY)
         assert _difference(found, 100, 1) == printed
+
+    def test_footnotes_say_what_stands_in_place_of_intervals(self, tmp_path: Path) -> None:
+        wide = differences("AB", np.array([[0.0, 1.0, 0.5], [0.49] * 3]), ACCURACY)
+        equal = differences("AB", np.array([[0.59] * 6, [0.49] * 6]), ACCURACY)
+        sound = differences("AB", np.array([[0.6, 0.61, 0.62], [0.49] * 3]), ACCURACY)
+        assert "as wide as all that is possible" in _no_interval_text(wide)
+        assert "seeds all equal: they do not say" in _no_interval_text([*equal, *sound])
+        assert "as wide" not in _no_interval_text([*equal, *sound])
+        assert _no_interval_text(sound) == ""
+        data = build(write_study(tmp_path / "two", make_study(("EWC", "MAS"), 4, n_seeds=2)))
+        for table in (pair_table(data), source_pair_table(data)):
+            assert "; too few seeds: fewer than three, or" in str(table.caption)
 
     def test_no_points_no_pairs(self) -> None:
         made = judge(compare([make_record(status="failed")]))
