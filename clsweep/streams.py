@@ -74,6 +74,16 @@ class _Stream(io.TextIOWrapper):
         with self._noticed():
             super().flush()
 
+    def close(self) -> None:
+        """Write what is left; the interpreter's own stream, over the same bytes, closes them.
+
+        A library may keep this stream until the process ends (Ray's colorama does), so that it has
+        to answer as long.
+        """
+        if not self.closed:
+            with contextlib.suppress(OSError):
+                self.flush()
+
     @contextmanager
     def _noticed(self) -> Iterator[None]:
         try:
@@ -115,7 +125,6 @@ def guarded_streams() -> Iterator[None]:
                 _OUTPUTS.remove(stream)
             with contextlib.suppress(OSError):
                 stream.flush()
-            stream.detach()
 
 
 def lost_output() -> OSError | None:

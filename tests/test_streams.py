@@ -248,3 +248,24 @@ def test_a_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
     done = ran(tmp_path / "here", "run", "study.toml", preexec_fn=gone)
     assert done.returncode == 2
     said_once(done.stderr)
+
+
+def test_who_keeps_a_stream_can_ask_it_until_the_process_ends() -> None:
+    """Ray's colorama does, at exit."""
+    program = (
+        "import atexit, gc, sys\n"
+        "from clsweep.streams import guarded_streams\n"
+        "with guarded_streams():\n"
+        "    kept = sys.stdout\n"
+        "    atexit.register(lambda: (kept.isatty(), print('late', file=kept, flush=True)))\n"
+        "    print('within')\n"
+        "with guarded_streams():\n"
+        "    print('again')\n"
+        "gc.collect()\n"
+        "print('after')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.split() == ["within", "again", "after", "late"]
