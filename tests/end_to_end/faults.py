@@ -109,9 +109,12 @@ class Study:
 
 
 def importing(*folders: Path) -> str:
-    """PYTHONPATH for processes that need a test's own network."""
-    found = [*map(str, folders), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(found)
+    """PYTHONPATH for processes that need a test's own network.
+
+    An empty part would be the current folder, as Python reads it.
+    """
+    found = [*map(str, folders), str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.pathsep.join(filter(None, found))
 
 
 def run_undisturbed(folder: Path, **study: object) -> Path:
