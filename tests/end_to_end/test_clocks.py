@@ -39,7 +39,7 @@ DAY = 24 * 3600
 def test_a_clock_that_jumps_changes_nothing(executor: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     clock, out = tmp_path / "clock", tmp_path / "out"
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     environment = {
         **os.environ,
         "PYTHONPATH": path,
