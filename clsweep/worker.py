@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -113,41 +113,32 @@ def execute(context: Context, job: Job) -> Outcome:
         context: what all jobs share.
         job: the stage to compute, or the trial to run.
     """
-    if context.device == "cuda" and not torch.cuda.is_available():
-        return Outcome("abort", str(no_gpu()))
-    if blind := sight.blindness(context.token, context.out, context.stages):
-        return Outcome("abort", blind)
+    if hindrance := _hindrance(context):
+        return Outcome("abort", hindrance)
     began = time.perf_counter()
     try:
         attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
         prepare(context.device, context.n_threads, context.memory_fraction)
-        if job.kind == "trial":
-            return _run_trial(context, job)
-        _STAGES[job.kind](context, job)
-        attempts.forget(context.out, job.key)
-        return Outcome("ok", wall_seconds=time.perf_counter() - began)
+        return (_run_trial if job.kind == "trial" else _run_stage)(context, job)
     except (CacheError, StoreError) as error:
         return Outcome("abort", _reason(context, error))
     except BaseException as error:  # a row with its message; the other trials go on
         reraise_signal(error)
-        status, message = _failure(context, job, error)
+        status, message = _ended(context, job, error)
         n_steps = error.n_steps if isinstance(error, Diverged) else 0
-    if status in ("oom", "crowded"):
-        _release()
-    if status != "broken" and device_fails(context.device):
-        status = "broken"
-    seconds = time.perf_counter() - began
-    try:
-        if status == "crowded":
-            attempts.forgive(context.out, job.key, context.run)
-        elif status != "broken":  # such a start counts, as that of a process that died does
-            _commit_failure(context, job, status, message, seconds, n_steps)
-    except StoreError as error:
-        return Outcome("abort", str(error))
-    return Outcome(status, message, wall_seconds=seconds)
+    # Only from here on is the error gone, whose frames hold all that the job had in memory.
+    outcome = Outcome(status, message, wall_seconds=time.perf_counter() - began)
+    return _cleared_up(context, job, outcome, n_steps)
 
 
-def _failure(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
+def _hindrance(context: Context) -> str:
+    """Why no job can be done in this process; '' where they can."""
+    if context.device == "cuda" and not torch.cuda.is_available():
+        return str(no_gpu())
+    return sight.blindness(context.token, context.out, context.stages)
+
+
+def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
     """(status, message) of a job that raised."""
     if isinstance(error, Diverged):
         return "diverged", without_secrets(str(error))
@@ -160,6 +151,23 @@ def _failure(context: Context, job: Job, error: BaseException) -> tuple[str, str
     if breaks_process(error):
         return "broken", message
     return "failed" if job.kind == "trial" or is_expected else "doubtful", message
+
+
+def _cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> Outcome:
+    """The outcome of a job that raised, when its memory is free and its failure is on disk."""
+    if outcome.status in ("oom", "crowded"):
+        _release()
+    if outcome.status != "broken" and device_fails(context.device):
+        outcome = outcome._replace(status="broken")
+    status, message, _, seconds = outcome
+    try:
+        if status == "crowded":
+            attempts.forgive(context.out, job.key, context.run)
+        elif status != "broken":  # such a start counts, as that of a process that died does
+            _commit_failure(context, job, status, message, seconds, n_steps)
+    except StoreError as error:
+        return Outcome("abort", str(error))
+    return outcome
 
 
 def _with_place(error: BaseException) -> str:
@@ -315,14 +323,31 @@ def _check_inputs(context: Context, here: Sequence[Input]) -> None:
         raise strangers([f"{socket.gethostname()}: {text}" for text in differences])
 
 
+def _run_stage(context: Context, job: Job) -> Outcome:
+    began = time.perf_counter()
+    _STAGES[job.kind](context, job)
+    attempts.forget(context.out, job.key)
+    return Outcome("ok", wall_seconds=time.perf_counter() - began)
+
+
+def _commit_stage(
+    context: Context, job: Job, compute: Callable[[], tuple[Params, dict[str, Any]]]
+) -> None:
+    """Compute a stage, and put its tensors and facts into the cache with the time it took."""
+    began = time.perf_counter()
+    tensors, facts = compute()
+    seconds = time.perf_counter() - began
+    cache.commit(context.stages, job.key, tensors, {**facts, "wall_seconds": seconds})
+
+
 def _make_source(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
-    training = _configuration(context, job).training
-    began = time.perf_counter()
-    model = learn_source(_net(context, sequence), sequence, training, job.seed)
-    tensors, facts = stage_files.source_entry(model)
-    facts["wall_seconds"] = time.perf_counter() - began
-    cache.commit(context.stages, job.key, tensors, facts)
+    net, training = _net(context, sequence), _configuration(context, job).training
+    _commit_stage(
+        context,
+        job,
+        lambda: stage_files.source_entry(learn_source(net, sequence, training, job.seed)),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -334,13 +359,15 @@ def _source(context: Context, key: str) -> SourceModel:
 
 def _make_finetuned(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
-    training = _configuration(context, job).training
+    net, training = _net(context, sequence), _configuration(context, job).training
     source = _source(context, job.needs[0])
-    began = time.perf_counter()
-    model = finetune_source(_net(context, sequence), sequence, training, job.seed, source)
-    tensors, facts = stage_files.finetuned_entry(model)
-    facts["wall_seconds"] = time.perf_counter() - began
-    cache.commit(context.stages, job.key, tensors, facts)
+    _commit_stage(
+        context,
+        job,
+        lambda: stage_files.finetuned_entry(
+            finetune_source(net, sequence, training, job.seed, source)
+        ),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -354,10 +381,11 @@ def _make_statistics(context: Context, job: Job) -> None:
     configuration = _configuration(context, job)
     method = methods.build(configuration.method, _net(context, sequence))
     source = _source(context, job.needs[0])
-    began = time.perf_counter()
-    statistics = measure_source(method, sequence, source, configuration.hyper, job.seed)
-    facts = {"wall_seconds": time.perf_counter() - began}
-    cache.commit(context.stages, job.key, statistics, facts)
+    _commit_stage(
+        context,
+        job,
+        lambda: (measure_source(method, sequence, source, configuration.hyper, job.seed), {}),
+    )
 
 
 @lru_cache(maxsize=4)
