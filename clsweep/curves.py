@@ -97,13 +97,11 @@ class Band:
     Attributes:
         target: required target accuracies.
         low: the 10 % quantile over seeds, NaN where a seed that enters it does not reach them.
-        median: the median.
         high: the 90 % quantile.
     """
 
     target: Array
     low: Array
-    median: Array
     high: Array
 
 
@@ -358,6 +356,5 @@ def _band(points: Sequence[Point], n_seeds: int) -> Band | None:
         # Every point lacks an accuracy.
         return None
     levels = np.linspace(targets.min(), targets.max(), _BAND_LEVELS)
-    lowest, highest = BAND_QUANTILES
-    low, median, high = fronts.attainment(picked, levels, (lowest, 0.5, highest))
-    return Band(levels, low, median, high)
+    low, high = fronts.attainment(picked, levels, BAND_QUANTILES)
+    return Band(levels, low, high)

@@ -75,13 +75,11 @@ class GoodRegion:
     """Where the knob may lie.
 
     Attributes:
-        knob: its name.
         low: the smallest good value of the grid.
         high: the largest.
         at_edge: whether the region reaches an end of the grid, and may be wider.
     """
 
-    knob: str
     low: float
     high: float
     at_edge: bool
@@ -431,7 +429,7 @@ def _good_region(curve: Curve) -> GoodRegion | None:
     first, last = _run_around_best([best_at[value] for value in values])
     grid = [v for v in curve.grid.get(knob, ()) if isinstance(v, (int, float)) and v > 0]
     at_edge = values[first] <= min(grid) or values[last] >= max(grid)
-    return GoodRegion(knob, values[first], values[last], at_edge)
+    return GoodRegion(values[first], values[last], at_edge)
 
 
 def _primary_log_knob(curve: Curve) -> str | None:

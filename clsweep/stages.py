@@ -154,14 +154,12 @@ class Plan(NamedTuple):
         n_trials: trials of the study in all.
         n_done: trials that have a record.
         stages_in_cache: keys of needed stages that exist already.
-        n_source_uses: missing trials that start from a source model.
     """
 
     jobs: list[Job]
     n_trials: int
     n_done: int
     stages_in_cache: list[str]
-    n_source_uses: int
 
     @property
     def n_sources(self) -> int:
@@ -191,7 +189,7 @@ def plan(
     jobs: list[Job] = []
     planned: set[str] = set()
     cached: list[str] = []
-    n_done = n_source_uses = 0
+    n_done = 0
     for seed in study.seeds:
         for configuration in configurations:
             name = trial_id(configuration, seed)
@@ -208,11 +206,10 @@ def plan(
                     cached.append(stage.key)
                 else:
                     jobs.append(stage)
-            n_source_uses += bool(needs)
             label, asked = configuration.label, configuration.asked
             jobs.append(Job(name, "trial", label, configuration.id, seed, tuple(needs), asked))
     n_trials = len(study.seeds) * len(configurations)
-    return Plan(jobs, n_trials, n_done, cached, n_source_uses)
+    return Plan(jobs, n_trials, n_done, cached)
 
 
 def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:

@@ -11,7 +11,6 @@ __all__ = [
     "Params",
     "all_finite",
     "dot",
-    "n_bytes",
     "n_elements",
     "tree_map",
     "with_prefix",
@@ -45,11 +44,6 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 def n_elements(tree: Params) -> int:
     """Number of scalars in the tree."""
     return sum(value.numel() for value in tree.values())
-
-
-def n_bytes(tree: Params) -> int:
-    """Bytes that the tree's tensors occupy."""
-    return sum(value.numel() * value.element_size() for value in tree.values())
 
 
 def with_prefix(tree: Params, prefix: str) -> Params:

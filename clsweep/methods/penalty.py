@@ -1,4 +1,4 @@
-"""Quadratic penalties ½ w Σ_i ω_i (θ_i − θ*_i)²: value, written-down gradient, proximal step.
+"""Quadratic penalties ½ w Σ_i ω_i (θ_i − θ*_i)²: written-down gradient and proximal step.
 
 The gradient is not differentiated but written down: one subtraction and one fused multiply-add per
 tensor, instead of a graph through every parameter.
@@ -22,7 +22,6 @@ __all__ = [
     "merged_anchor",
     "no_anchor",
     "penalised_phase",
-    "penalty",
     "proximal",
     "with_penalty_gradient",
 ]
@@ -63,15 +62,6 @@ def merged_anchor(old: Anchor, omega: Params, star: Params) -> Anchor:
         share = torch.where(total[name] > 0, value / total[name], torch.ones_like(value))
         mean[name] = torch.lerp(old.star[name], star[name], share)
     return Anchor(total, mean)
-
-
-def penalty(params: Params, anchor: Anchor, weight: float) -> Tensor:
-    """½ w Σ ω (θ − θ*)² over the anchor's names, shape ()."""
-    terms = [
-        (omega * (params[name] - anchor.star[name]).square()).sum()
-        for name, omega in anchor.omega.items()
-    ]
-    return 0.5 * weight * torch.stack(terms).sum()
 
 
 def with_penalty_gradient(grads: Params, params: Params, pull: Pull) -> Params:

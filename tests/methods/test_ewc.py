@@ -13,7 +13,6 @@ from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.penalty import (
     Anchor,
     merged_anchor,
-    penalty,
     proximal,
     with_penalty_gradient,
 )
@@ -27,6 +26,15 @@ JOINT = (PRECISION_A * BEST_A + PRECISION_B * BEST_B) / (PRECISION_A + PRECISION
 
 def one(value: float) -> Params:
     return {"w": torch.tensor([value])}
+
+
+def penalty(params: Params, anchor: Anchor, weight: float) -> torch.Tensor:
+    """½ w Σ ω (θ − θ*)² over the anchor's names, shape ()."""
+    terms = [
+        (omega * (params[name] - anchor.star[name]).square()).sum()
+        for name, omega in anchor.omega.items()
+    ]
+    return 0.5 * weight * torch.stack(terms).sum()
 
 
 @pytest.mark.parametrize("form", ["gradient", "proximal"])
