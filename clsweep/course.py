@@ -14,7 +14,7 @@ from clsweep.methods.base import Learnt, Memory, Method, Phase, Trace
 from clsweep.nets import Net
 from clsweep.norms import with_population
 from clsweep.stopping import Watch
-from clsweep.tasks import Task, TaskSequence
+from clsweep.tasks import Scale, Task, TaskSequence
 from clsweep.train import Looks, OptimiserState, Trained, after_steps, train_phase
 from clsweep.trees import Params
 
@@ -61,6 +61,26 @@ def initial_params(net: Net, seed: int, device: torch.device) -> Params:
     return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
 
 
+def measured(
+    method: Method, net: Net, params: Params, task: Task, scale: Scale, hyper: Any, seed: int
+) -> Params:
+    """The method's statistics of a task's data under the network that has learnt it.
+
+    Args:
+        method: the method's hooks.
+        net: the network that it trains.
+        params: its parameters after the task.
+        task: the task.
+        scale: from uint8 to inputs.
+        hyper: the method's numbers.
+        seed: the trial's seed.
+    """
+    if not method.measure:
+        return {}
+    learnt = Learnt(task, scale, None, 0, generator(seed, "measure", task.index))
+    return method.measure(net, params, learnt, hyper)
+
+
 class State(NamedTuple):
     """Where a method stands between two phases.
 
@@ -96,20 +116,20 @@ class Course:
         self, source: SourceModel | None, statistics: Params
     ) -> tuple[State, list[AccuracyRow]]:
         """The method right after the first task, which it has absorbed, and the accuracies."""
-        method, task = self.method, self.sequence.tasks[0]
+        task = self.sequence.tasks[0]
         if source is None:
             drawn = initial_params(self.net, self.seed, task.train.labels.device)
             start = with_population(self.net, drawn, task.train, self.sequence.scale)
             rows = evaluate(self._predict, start, self.sequence, -1)
             # Trained without the statistics of the drawn network, which would else be held.
-            state = State(drawn, method.begin(start, self.hyper), None, {}, 0)
+            state = State(drawn, self._begun(start), None, {}, 0)
             state, new_rows = self.task(state, task)
-            return state._replace(memory=self.absorbed(state, task)), rows + new_rows
-        memory = method.begin(self._completed(source.trace.start), self.hyper)
+            return self.absorbed(state, task), rows + new_rows
+        memory = self._begun(self._completed(source.trace.start))
         params = self._completed(source.params)
         state = State(params, memory, source.trace, source.optimiser, 0)
         steps = self.hyper.first_steps(self.training.n_steps(len(task.train)))
-        state = self._trained(method.first_phases, steps, state, task)
+        state = self._trained(self.method.first_phases, steps, state, task)
         learnt = Learnt(
             task,
             self.sequence.scale,
@@ -117,8 +137,7 @@ class Course:
             source.n_steps * self.training.batch_size,
             generator(self.seed, "absorb", 0),
         )
-        memory = method.absorb(state.params, state.memory, statistics, learnt, self.hyper)
-        return state._replace(memory=memory), list(source.rows)
+        return self._absorbed(state, statistics, learnt), list(source.rows)
 
     def task(self, state: State, task: Task) -> tuple[State, list[AccuracyRow]]:
         """The method after training on a task, not yet absorbed, and the accuracies."""
@@ -128,23 +147,36 @@ class Course:
             check_learnt(self.net, state.params, after.params, self.sequence, task.index)
         return after, evaluate(self._predict, after.params, self.sequence, task.index)
 
-    def absorbed(self, state: State, task: Task) -> Memory:
-        """The memory after a task; nothing after the last one, which nobody would use."""
+    def absorbed(self, state: State, task: Task) -> State:
+        """The method after it has absorbed a task; not the last one, which nobody would use."""
         if task.index == len(self.sequence.tasks) - 1:
-            return state.memory
-        method, scale, hyper = self.method, self.sequence.scale, self.hyper
-        measured = Learnt(task, scale, None, 0, generator(self.seed, "measure", task.index))
-        statistics = method.measure(self.net, state.params, measured, hyper)
+            return state
+        scale = self.sequence.scale
+        statistics = measured(
+            self.method, self.net, state.params, task, scale, self.hyper, self.seed
+        )
         n_presented = self.training.n_steps(len(task.train)) * self.training.batch_size
         rng = generator(self.seed, "absorb", task.index)
         learnt = Learnt(task, scale, state.trace, n_presented, rng)
-        return method.absorb(state.params, state.memory, statistics, learnt, hyper)
+        return self._absorbed(state, statistics, learnt)
+
+    def _begun(self, start: Params) -> Memory:
+        begin = self.method.begin
+        return begin(start, self.hyper) if begin else {}
+
+    def _absorbed(self, state: State, statistics: Params, learnt: Learnt) -> State:
+        absorb = self.method.absorb
+        if not absorb:
+            return state
+        memory = absorb(state.params, state.memory, statistics, learnt, self.hyper)
+        return state._replace(memory=memory)
 
     def _trained(
         self, phases: tuple[Phase, ...], steps: tuple[int, ...], state: State, task: Task
     ) -> State:
         traces, finetuned, begun = self.method.traced, self.finetuned, state.n_steps
-        kind = ("total" if self.method.traces_total(self.hyper) else "task") if traces else ""
+        total = self.method.traces_total
+        kind = ("total" if total and total(self.hyper) else "task") if traces else ""
         for phase, n_steps in zip(phases, steps, strict=True):
             if phase.is_finetuning and finetuned is not None and task.index == 1:
                 run = Trained(finetuned.params, state.memory, None, finetuned.optimiser, 0)
@@ -170,8 +202,8 @@ class Course:
                     )
             # A parameter that this phase did not train keeps the state it had.
             optimiser = {**state.optimiser, **run.optimiser}
-            total = state.n_steps + run.n_steps
-            state = State(run.params, run.memory, run.trace, optimiser, total)
+            n_steps = state.n_steps + run.n_steps
+            state = State(run.params, run.memory, run.trace, optimiser, n_steps)
         return state
 
     def _looks(self, task: Task, n_steps: int, n_before: int) -> Looks | None:
@@ -196,4 +228,6 @@ class Course:
         return {**params, **{n: value for n, value in fresh.items() if n not in params}}
 
     def _predict(self, params: Params, x: Tensor, task: int) -> Tensor:
-        return self.method.predict(self.net, params, x, task, self.hyper)
+        if self.method.predict:
+            return self.method.predict(self.net, params, x, task, self.hyper)
+        return self.net.apply(params, x, task)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from clsweep.carried import Carried, carried
-from clsweep.course import Course, FinetunedModel, SourceModel, initial_params
-from clsweep.draws import generator
+from clsweep.course import Course, FinetunedModel, SourceModel, initial_params, measured
 from clsweep.evaluation import AccuracyRow, check_learnt, evaluate
-from clsweep.methods.base import Learnt, Method, Trace
+from clsweep.methods.base import Method, Trace
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.norms import with_population
@@ -98,8 +97,8 @@ def measure_source(
     method: Method, sequence: TaskSequence, source: SourceModel, hyper: Any, seed: int
 ) -> Params:
     """The method's statistics of the first task under the source model."""
-    learnt = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(seed, "measure", 0))
-    return method.measure(method.net, source.params, learnt, hyper)
+    task, scale = sequence.tasks[0], sequence.scale
+    return measured(method, method.net, source.params, task, scale, hyper, seed)
 
 
 def finetune_source(
@@ -164,7 +163,7 @@ def learn_sequence(
         Diverged: training left the range of usable numbers.
         MethodError: a hook broke its contract.
     """
-    net = method.network(method.net, hyper)
+    net = method.network(method.net, hyper) if method.network else method.net
     course = Course(method, net, sequence, training, hyper, seed, finetuned, watch)
     state, rows = course.first_task(source, statistics)
     stopped, n_lost = "", 0
@@ -174,10 +173,10 @@ def learn_sequence(
             rows += new_rows
             if watch is not None:
                 watch.after_task(rows, task.index)
-            state = state._replace(memory=course.absorbed(state, task))
+            state = course.absorbed(state, task)
     except Stopped as stop:
         stopped, n_lost = str(stop), stop.n_steps
-    counters = method.counters(state.params, state.memory)
+    counters = method.counters(state.params, state.memory) if method.counters else {}
     kept, n_steps = carried(state.memory), state.n_steps + n_lost
     return LearntSequence(state.params, rows, n_steps, kept, counters, stopped)
 
@@ -190,7 +189,7 @@ def learn_joint(
     start = initial_params(method.net, seed, union.labels.device)
     last = len(sequence.tasks) - 1
     n_steps = sum(training.n_steps(len(task.train)) for task in sequence.tasks)
-    params, memory = start, method.begin(start, hyper)
+    params, memory = start, method.begin(start, hyper) if method.begin else {}
     for phase in method.phases:
         run = train_phase(
             phase,
@@ -210,7 +209,7 @@ def learn_joint(
     with after_steps(n_steps):
         check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)
-    counters = method.counters(params, memory)
+    counters = method.counters(params, memory) if method.counters else {}
     return LearntSequence(params, rows, n_steps, carried(memory), counters)
 
 

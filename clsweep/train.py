@@ -13,15 +13,7 @@ from torch import Tensor
 from clsweep.batches import Order, Trainable, batches
 from clsweep.draws import generator
 from clsweep.errors import MethodError
-from clsweep.methods.base import (
-    Batch,
-    Memory,
-    Phase,
-    Trace,
-    keep_steered,
-    keep_trained,
-    no_projection,
-)
+from clsweep.methods.base import Batch, Memory, Phase, Trace
 from clsweep.methods.penalty import with_penalty_gradient
 from clsweep.norms import (
     has_statistics,
@@ -150,12 +142,13 @@ def train_phase(
         MethodError: a hook changed names or shapes of the parameters.
     """
     renewed = net is not None and _renews(phase, net, params)
-    note = phase.note(params, memory, hyper, task)
+    note = phase.note(params, memory, hyper, task) if phase.note else None
     if renewed:
         params = without_statistics(params)
+    opened = phase.open(params, memory, task) if phase.open else params
     trained = {
         name: value.detach().clone().requires_grad_()
-        for name, value in phase.open(params, memory, task).items()
+        for name, value in opened.items()
         if not is_statistic(name)
     }
     full, own = {**params, **trained}, trained.keys() - params.keys()
@@ -184,10 +177,12 @@ def _closed(
     if net is not None and renewed:
         held = with_population(net, held, data, scale)
     expected = {name: value for name, value in held.items() if name not in own}
-    survey = phase.survey(engine.memory, hyper, task)
+    survey = phase.survey(engine.memory, hyper, task) if phase.survey else None
     if survey is not None:
         held = with_population(survey, held, data, scale)
-    closed, memory = phase.close(held, engine.memory, hyper, task)
+    closed, memory = held, engine.memory
+    if phase.close:
+        closed, memory = phase.close(held, memory, hyper, task)
     _check_params(expected, closed, phase.name, task, engine.n_steps)
     if net is not None and closed is not held and net.statistics:
         # What is trained next may be normalised by batches, and has to go on from here.
@@ -208,6 +203,8 @@ def _drawn(
     phase: Phase, engine: _Engine, seed: int, epoch: int, n_batches: int
 ) -> dict[str, Tensor]:
     """What the phase draws for an epoch, with its memory as it is then."""
+    if not phase.draw:
+        return {}
     rng = generator(seed, "draw", phase.name, engine.task, epoch)
     size = engine.training.batch_size
     return phase.draw(rng, engine.memory, engine.hyper, n_batches, size)
@@ -239,13 +236,13 @@ class _Engine:
         self.is_plain = training.optimizer == "sgd" and not (
             training.momentum or training.weight_decay
         )
-        self.pull = phase.pull(memory, hyper)
-        self.foresees = phase.foresees(hyper)
+        self.pull = phase.pull(memory, hyper) if phase.pull else None
+        self.foresees = bool(phase.foresees and phase.foresees(hyper))
         # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
         # two thirds of the memory traffic of adding the penalty's gradient to g first, which
         # nobody asks to see then.
         self.rates: Params = {}
-        unseen = phase.steer is keep_steered and trace != "total" and not training.clip_value
+        unseen = phase.steer is None and trace != "total" and not training.clip_value
         if self.pull and self.is_plain and unseen:
             share = training.lr * self.pull.weight
             self.rates = {n: share * omega for n, omega in self.pull.omega.items()}
@@ -268,22 +265,23 @@ class _Engine:
             grads = asked
             if self.pull and not self.rates:
                 grads = with_penalty_gradient(asked, self.full, self.pull)
-            grads = phase.steer(grads, self.full, memory, batch, hyper, task)
-            if phase.project is not no_projection:
+            if phase.steer:
+                grads = phase.steer(grads, self.full, memory, batch, hyper, task)
+            if phase.project:
                 grads, memory = phase.project(grads, self.full, memory, batch, hyper, task)
-            if self.foresees:
+            if self.foresees and phase.foresee:
                 grads = phase.foresee(grads, self._ahead(grads), memory, batch, hyper, task)
             if self.training.clip_value:
                 grads = clipped(grads, self.training.clip_value)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
             self._descend(grads)
-            if phase.settle is not keep_trained:
+            if phase.settle:
                 settled = phase.settle(self.trained, memory, hyper, self.training.lr, task)
                 torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
             if self.tracing:
                 self._extend_path(asked if self.tracing == "task" else grads)
-            self.memory = phase.track(memory, batch, hyper, task)
+            self.memory = phase.track(memory, batch, hyper, task) if phase.track else memory
         self.n_steps += 1
         return loss.detach()
 

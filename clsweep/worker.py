@@ -200,7 +200,8 @@ def probe(context: Context) -> None:
     net = _net(context, sequence)
     for configuration in examples(context.study):
         method = methods.build(configuration.method, net)
-        method.network(net, configuration.hyper)
+        if method.network:
+            method.network(net, configuration.hyper)
         sizes = [len(task.train) for task in sequence.tasks]
         check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
 

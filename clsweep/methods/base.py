@@ -1,4 +1,4 @@
-"""What a method is: frozen dataclasses of pure functions, doing nothing by default.
+"""What a method is: frozen dataclasses of pure functions; a hook that does nothing is None.
 
 No argument is modified; no hook draws random numbers (they arrive as arguments), reads a tensor's
 value on the host, or branches on one (except `project`); shapes of memory never change after
@@ -27,9 +27,6 @@ __all__ = [
     "Phase",
     "Pull",
     "Trace",
-    "keep_steered",
-    "keep_trained",
-    "no_projection",
 ]
 
 Memory = dict[str, Any]
@@ -102,107 +99,22 @@ class Learnt(NamedTuple):
     rng: torch.Generator
 
 
-def _no_pull(memory: Memory, hyper: Any) -> Pull | None:
-    return None
-
-
-def _plain_open(params: Params, memory: Memory, task: int) -> Params:
-    return params
-
-
-def _no_note(params: Params, memory: Memory, hyper: Any, task: int) -> Note | None:
-    return None
-
-
-def keep_steered(
-    grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-) -> Params:
-    """The default `steer`: the gradient stands as it is."""
-    return grads
-
-
-def no_projection(
-    grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-) -> tuple[Params, Memory]:
-    """The default `project`: the gradient is followed as it is."""
-    return grads, memory
-
-
-def keep_trained(
-    trained: Params, memory: Memory, hyper: Any, step_size: float, task: int
-) -> Params:
-    """The default `settle`: the optimiser's step stands as it is."""
-    return trained
-
-
-def _no_draw(
-    rng: torch.Generator, memory: Memory, hyper: Any, n_steps: int, batch_size: int
-) -> dict[str, Tensor]:
-    return {}
-
-
-def _plain_track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
-    return memory
-
-
-def _plain_close(full: Params, memory: Memory, hyper: Any, task: int) -> tuple[Params, Memory]:
-    return full, memory
-
-
-def _no_survey(memory: Memory, hyper: Any, task: int) -> Net | None:
-    return None
-
-
-def _never(hyper: Any) -> bool:
-    return False
-
-
-def _plain_foresee(
-    grads: Params, ahead: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-) -> Params:
-    return grads
-
-
-def _no_counters(params: Params, memory: Memory) -> dict[str, float]:
-    return {}
-
-
-def _no_memory(params: Params, hyper: Any) -> Memory:
-    return {}
-
-
-def _same_network(net: Net, hyper: Any) -> Net:
-    return net
-
-
-def _plain_predict(net: Net, params: Params, x: Tensor, task: int, hyper: Any) -> Tensor:
-    return net.apply(params, x, task)
-
-
-def _no_statistics(net: Net, params: Params, learnt: Learnt, hyper: Any) -> Params:
-    return {}
-
-
-def _plain_absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: Any
-) -> Memory:
-    return memory
-
-
 @dataclass(frozen=True)
 class Phase:
     """One training run inside a method. `full` is every parameter, trained or held.
+
+    Every hook but `loss` may be None, for nothing to do.
 
     Attributes:
         name: what error messages call it.
         loss: (full, memory, batch, hyper, task) -> scalar, differentiated by the engine.
         open: (params, memory, task) -> the dict of tensors to train; the others are held, and
-            running statistics are never trained. Names that the network does not have are the
-            phase's own: `close` has to leave them out.
+            running statistics are never trained. None trains all. Names that the network does not
+            have are the phase's own: `close` has to leave them out.
         note: (params, memory, hyper, task) -> what the loss asks of inputs that training does not
-            change, such as a teacher's outputs, as (x) -> tensors [B, ...] by name; or None. It is
-            computed without gradient, for many batches at a time, and once per example where
-            inputs do not change from epoch to epoch; the rows arrive in the batch.
+            change, such as a teacher's outputs, as (x) -> tensors [B, ...] by name. It is computed
+            without gradient, for many batches at a time, and once per example where inputs do not
+            change from epoch to epoch; the rows arrive in the batch.
         pull: (memory, hyper) -> a quadratic penalty beside `loss`, or None; asked for once, before
             the first step. Its gradient is added before `steer`.
         steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
@@ -230,20 +142,20 @@ class Phase:
 
     name: str
     loss: Callable[[Params, Memory, Batch, Any, int], Tensor]
-    open: Callable[[Params, Memory, int], Params] = _plain_open
-    note: Callable[[Params, Memory, Any, int], Note | None] = _no_note
-    pull: Callable[[Memory, Any], Pull | None] = _no_pull
-    steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] = keep_steered
-    project: Callable[[Params, Params, Memory, Batch, Any, int], tuple[Params, Memory]] = (
-        no_projection
+    open: Callable[[Params, Memory, int], Params] | None = None
+    note: Callable[[Params, Memory, Any, int], Note] | None = None
+    pull: Callable[[Memory, Any], Pull | None] | None = None
+    steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] | None = None
+    project: Callable[[Params, Params, Memory, Batch, Any, int], tuple[Params, Memory]] | None = (
+        None
     )
-    foresees: Callable[[Any], bool] = _never
-    foresee: Callable[[Params, Params, Memory, Batch, Any, int], Params] = _plain_foresee
-    settle: Callable[[Params, Memory, Any, float, int], Params] = keep_trained
-    draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] = _no_draw
-    track: Callable[[Memory, Batch, Any, int], Memory] = _plain_track
-    survey: Callable[[Memory, Any, int], Net | None] = _no_survey
-    close: Callable[[Params, Memory, Any, int], tuple[Params, Memory]] = _plain_close
+    foresees: Callable[[Any], bool] | None = None
+    foresee: Callable[[Params, Params, Memory, Batch, Any, int], Params] | None = None
+    settle: Callable[[Params, Memory, Any, float, int], Params] | None = None
+    draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] | None = None
+    track: Callable[[Memory, Batch, Any, int], Memory] | None = None
+    survey: Callable[[Memory, Any, int], Net | None] | None = None
+    close: Callable[[Params, Memory, Any, int], tuple[Params, Memory]] | None = None
     is_finetuning: bool = False
     holds_statistics: bool = False
     decays: bool = True
@@ -278,12 +190,12 @@ class Method:
     net: Net
     phases: tuple[Phase, ...]
     first_phases: tuple[Phase, ...] = ()
-    network: Callable[[Net, Any], Net] = _same_network
-    predict: Callable[[Net, Params, Tensor, int, Any], Tensor] = _plain_predict
-    begin: Callable[[Params, Any], Memory] = _no_memory
-    measure: Callable[[Net, Params, Learnt, Any], Params] = _no_statistics
-    absorb: Callable[[Params, Memory, Params, Learnt, Any], Memory] = _plain_absorb
-    counters: Callable[[Params, Memory], dict[str, float]] = _no_counters
+    network: Callable[[Net, Any], Net] | None = None
+    predict: Callable[[Net, Params, Tensor, int, Any], Tensor] | None = None
+    begin: Callable[[Params, Any], Memory] | None = None
+    measure: Callable[[Net, Params, Learnt, Any], Params] | None = None
+    absorb: Callable[[Params, Memory, Params, Learnt, Any], Memory] | None = None
+    counters: Callable[[Params, Memory], dict[str, float]] | None = None
     traced: bool = False
-    traces_total: Callable[[Any], bool] = lambda hyper: False
+    traces_total: Callable[[Any], bool] | None = None
     joint: bool = False

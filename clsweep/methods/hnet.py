@@ -43,10 +43,12 @@ MAIN = "hypernet."
 def build(net: Net) -> Method:
     """HNET with the target `net`, its tasks inferred by entropy where they are hidden."""
     method = generated(net)
+    generate = method.network
+    assert generate
 
     def network(net: Net, hyper: HnetHyper) -> Net:
         _check_sizes(net)
-        return method.network(net, hyper)
+        return generate(net, hyper)
 
     return replace(method, network=network, predict=_predict)
 

@@ -44,9 +44,15 @@ TASKS = "task_classifier."
 def build(net: Net) -> Method:
     """HNET+TIR with the target `net`; its memory is what both hypernetworks generate."""
     targets, of_tasks = hnet.generated(net), _task_classifier(net)
+    generate, begin_targets, absorb_target = targets.network, targets.begin, targets.absorb
+    count = targets.counters
+    assert generate
+    assert begin_targets
+    assert absorb_target
+    assert count
 
     def network(net: Net, hyper: HnetTirHyper) -> Net:
-        generated = targets.network(net, hyper)
+        generated = generate(net, hyper)
 
         def init(rng: torch.Generator) -> Params:
             hypernet, generator = generated.init(rng), generator_of(net, hyper).init(rng)
@@ -55,13 +61,13 @@ def build(net: Net) -> Method:
         return generated._replace(init=init)
 
     def begin(params: Params, hyper: HnetTirHyper) -> Memory:
-        memory = targets.begin(params, hyper)
+        memory = begin_targets(params, hyper)
         return {**memory, "decoders": generator_of(net, hyper).empty(memory["weights"].device)}
 
     def absorb(
         params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: HnetTirHyper
     ) -> Memory:
-        weights = targets.absorb(params, memory, statistics, learnt, hyper)
+        weights = absorb_target(params, memory, statistics, learnt, hyper)
         n_past = learnt.task.index + 1
         stored = generator_of(net, hyper).absorbed(params, memory["decoders"], n_past)
         return {**weights, "decoders": stored}
@@ -72,7 +78,7 @@ def build(net: Net) -> Method:
         return logits_TBK[chosen, torch.arange(len(x), device=x.device)]
 
     def counters(params: Params, memory: Memory) -> dict[str, float]:
-        ratios = targets.counters(params, memory)
+        ratios = count(params, memory)
         return {**ratios, "decoder_compression_ratio": decoder_ratio(params, memory)}
 
     phases = (*targets.phases, generator_phase(net), _inference_phase(net, of_tasks))

@@ -27,7 +27,7 @@ from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import TaskSequence
 from clsweep.trees import Params
 from tests.methods.cases import CASE_IDS, CASES, Case
-from tests.methods.test_common import same, structure
+from tests.methods.test_common import after, begun, same, structure
 
 TRAINING = TrainingConfig(optimizer="sgd", lr=0.03, batch_size=16, steps=6)
 FITTING = [(case, name) for case, name in zip(CASES, CASE_IDS, strict=True) if case.batch_norm]
@@ -93,10 +93,10 @@ def test_memory_keeps_its_structure(
     method, hyper = methods.build(case.name, net), case.numbers()
     statistics = measure_source(method, sequence, source, hyper, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0))
-    fresh = method.network(net, hyper).init(generator(0, "init"))
+    fresh = (method.network(net, hyper) if method.network else net).init(generator(0, "init"))
     start, end = ({**fresh, **params} for params in (source.trace.start, source.params))
-    empty = method.begin(start, hyper)
-    memory = method.absorb(end, empty, statistics, data, hyper)
+    empty = begun(method, start, hyper)
+    memory = after(method, end, empty, statistics, data, hyper)
     assert structure(memory) == structure(empty)
 
 

@@ -15,7 +15,8 @@ from clsweep.draws import generator
 from clsweep.errors import MethodError
 from clsweep.evaluation import check_learnt
 from clsweep.methods import METHODS
-from clsweep.methods.base import Learnt, Memory
+from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.hypers import Hyper
 from clsweep.sequences import (
     LearntSequence,
     SourceModel,
@@ -74,7 +75,7 @@ def learnt(
 def completed(case: Case, sequence: TaskSequence, params: Params) -> Params:
     """The source model's parameters, and initial ones for what the method has beside them."""
     method = methods.build(case.name, net_for(sequence))
-    network = method.network(method.net, case.numbers())
+    network = method.network(method.net, case.numbers()) if method.network else method.net
     fresh = network.init(generator(0, "init"))
     return {**params, **{n: v for n, v in fresh.items() if n not in params}}
 
@@ -84,9 +85,20 @@ def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
     hyper = case.numbers()
     statistics = measure_source(method, sequence, source, hyper, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0))
-    empty = method.begin(completed(case, sequence, source.trace.start), hyper)
+    empty = begun(method, completed(case, sequence, source.trace.start), hyper)
     params = completed(case, sequence, source.params)
-    return method.absorb(params, empty, statistics, data, hyper)
+    return after(method, params, empty, statistics, data, hyper)
+
+
+def begun(method: Method, params: Params, hyper: Hyper) -> Memory:
+    return method.begin(params, hyper) if method.begin else {}
+
+
+def after(
+    method: Method, params: Params, memory: Memory, statistics: Params, data: Learnt, hyper: Hyper
+) -> Memory:
+    """The memory after a task."""
+    return method.absorb(params, memory, statistics, data, hyper) if method.absorb else memory
 
 
 def same(a: Params, b: Params) -> bool:
@@ -161,13 +173,13 @@ def test_memory_keeps_its_structure(
     sequence = sequences[scenario]
     method, hyper = methods.build(case.name, net_for(sequence)), case.numbers()
     source = source_of(sequence)
-    empty = method.begin(completed(case, sequence, source.trace.start), hyper)
+    empty = begun(method, completed(case, sequence, source.trace.start), hyper)
     memory = absorbed(case, sequence, source)
     assert structure(memory) == structure(empty)
     data = Learnt(sequence.tasks[1], sequence.scale, source.trace, 128, generator(0, "absorb", 1))
-    statistics = method.measure(method.net, source.params, data, hyper)
+    statistics = method.measure(method.net, source.params, data, hyper) if method.measure else {}
     params = completed(case, sequence, source.params)
-    again = method.absorb(params, memory, statistics, data, hyper)
+    again = after(method, params, memory, statistics, data, hyper)
     assert structure(again) == structure(empty)
 
 
