@@ -17,15 +17,18 @@ from clsweep.methods import METHODS
 from clsweep.methods.hypers import Hyper
 from clsweep.settings import TrainingConfig
 from clsweep.study_errors import mistake, mistake_below
-from clsweep.switches import around, switched_off, with_rest
+from clsweep.switches import switched_off, with_rest
 from clsweep.toml_text import toml_table
 
 if TYPE_CHECKING:
+    from clsweep.catalog import BenchmarkConfig
+    from clsweep.settings import NetConfig
     from clsweep.study import Study
 
 __all__ = [
     "Configuration",
     "Table",
+    "around",
     "canonical_json",
     "check_configurations",
     "configuration_asked",
@@ -97,7 +100,7 @@ class Table:
             request: one of its tables.
         """
         self.study, self.request = study, request
-        self.shared, self.context = _shared(study), around(study)
+        self.shared, self.context = _shared(study), around(study.net, study.benchmark)
         own = _axes_of(study, request)
         others = [
             _axes_of(study, other)
@@ -207,6 +210,22 @@ class Table:
         fields: Mapping[str, Any] = METHODS[self.request.name].hyper.model_fields
         name = key.removeprefix("training.")
         return (fields if name == key else TrainingConfig.model_fields)[name].default
+
+
+def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
+    """What conditions may ask of the study around a table: 'SECTION.KEY' -> value.
+
+    Args:
+        net: the study's `[net]`.
+        benchmark: its `[benchmark]`.
+    """
+    found = {
+        "benchmark.scenario": benchmark.scenario,
+        "benchmark.n_tasks": benchmark.n_tasks,
+        "net.bn_mode": net.bn_mode,
+    }
+    # What a module of torchvision's or of the user's has is not known before it is built.
+    return found if net.is_module else {**found, "net.norm": net.norm_used}
 
 
 def _axes_of(study: Study, request: MethodRequest) -> dict[str, tuple[Any, ...]]:

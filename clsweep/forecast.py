@@ -12,13 +12,14 @@ from pydantic.fields import FieldInfo
 
 from clsweep import stages
 from clsweep.catalog import TaskSize
+from clsweep.configurations import around
 from clsweep.declarations import MIN_DECADES, knob_keys, search_range
 from clsweep.information import task_identity_text
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS
 from clsweep.settings import TrainingConfig
 from clsweep.study import Configuration, MethodRequest, Study, configurations
-from clsweep.switches import around, condition_text, idle
+from clsweep.switches import condition_text, idle
 from clsweep.toml_text import toml_value
 
 __all__ = ["CurveForecast", "FinishedTrial", "Forecast", "fairness_notes", "forecast"]
@@ -229,7 +230,8 @@ def _knob_notes(request: MethodRequest) -> list[str]:
 
 def _idle_notes(study: Study) -> list[str]:
     """What the file asks for and other numbers switch off, and combinations that are left out."""
-    context, made = around(study), Counter(c.label for c in configurations(study))
+    context = around(study.net, study.benchmark)
+    made = Counter(c.label for c in configurations(study))
     notes = _idle_keys("benchmark", study.benchmark, study.benchmark.model_dump(), context)
     notes += _idle_keys("training", study.training, study.training.model_dump(), {})
     for request in study.methods:

@@ -174,17 +174,18 @@ def opened_methods(
     Args:
         search: the study's `[search]`.
         methods: the tables as the file has them; a grid's stay as they are.
-        context: what is around them, see `switches.around`.
+        context: what is around them, see `configurations.around`.
 
     Raises:
-        PydanticCustomError: one asks for what this kind of search cannot do.
+        PydanticCustomError: one asks for what this kind of search cannot do; the error's place
+            counts from the list of tables.
     """
     made = []
     for index, request in enumerate(methods):
         try:
             made.append(_opened(search, request, context))
         except PydanticCustomError as error:
-            raise mistake_at(error, ("methods", index)) from None
+            raise mistake_at(error, (index,)) from None
     return tuple(made)
 
 

@@ -18,7 +18,9 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -27,6 +29,7 @@ from clsweep.catalog import AnyBenchmark, BenchmarkConfig, benchmark_sizes
 from clsweep.class_counts import class_notes
 from clsweep.configurations import (
     Configuration,
+    around,
     check_configurations,
     configurations,
     examples,
@@ -47,7 +50,6 @@ from clsweep.settings import NetConfig, ReportConfig, Resources, Section, Traini
 from clsweep.space import check_spaces, opened_methods
 from clsweep.study_errors import as_toml, key_path, mistake, place, study_error
 from clsweep.study_files import file_text, leaves, toml_tables
-from clsweep.switches import around
 
 __all__ = [
     "Configuration",
@@ -168,13 +170,22 @@ class Study(Section):
             return path
         return str(folder / path)
 
+    @field_validator("methods")
+    @classmethod
+    def _opened(
+        cls, methods: tuple[AnyRequest, ...], info: ValidationInfo
+    ) -> tuple[MethodRequest, ...]:
+        """The tables with their ranges: what is searched is part of what the study says."""
+        if {*info.data} != {*cls.model_fields} - {"methods"}:
+            return methods  # another section is wrong, and that is told alone
+        net, benchmark = info.data["net"], info.data["benchmark"]
+        _check_labels(methods)
+        _check_scenarios(methods, benchmark.scenario)
+        _check_norms(methods, net)
+        return opened_methods(info.data["search"], methods, around(net, benchmark))
+
     @model_validator(mode="after")
     def _check(self) -> Study:
-        _check_labels(self.methods)
-        _check_scenarios(self.methods, self.benchmark.scenario)
-        _check_norms(self.methods, self.net)
-        # Written into the model itself: what is searched is part of what the study says.
-        self.__dict__["methods"] = opened_methods(self.search, self.methods, around(self))
         check_spaces(self)
         check_configurations(self)
         _check_augment(self)
@@ -262,14 +273,14 @@ def _check_labels(methods: tuple[MethodRequest, ...]) -> None:
             raise mistake(
                 f"the label {request.label!r} holds characters that drive a terminal",
                 expected="characters that can be seen",
-                at=("methods", index, "label"),
+                at=(index, "label"),
             )
         if request.label in first:
             raise mistake(
                 f"methods[{first[request.label]}] is labelled '{request.label}' as well",
                 expected="a different label for every [[methods]] table",
                 next_step='write label = "..." in this table',
-                at=("methods", index, "label"),
+                at=(index, "label"),
             )
         first[request.label] = index
 
@@ -281,7 +292,7 @@ def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
             raise mistake(
                 f"'{request.name}' is not defined for the scenario '{scenario}'",
                 expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
-                at=("methods", index, "name"),
+                at=(index, "name"),
             )
 
 
@@ -292,7 +303,7 @@ def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
                 f"'{request.name}' cannot generate the batch norms of the net '{net.name}': their "
                 "running statistics belong to a task",
                 expected="net.norm = 'group' or 'none'",
-                at=("methods", index, "name"),
+                at=(index, "name"),
             )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic.config import JsonDict
@@ -21,12 +21,8 @@ from pydantic.fields import FieldInfo
 
 from clsweep.toml_text import toml_value
 
-if TYPE_CHECKING:
-    from clsweep.study import Study
-
 __all__ = [
     "Situation",
-    "around",
     "condition_text",
     "conditions",
     "idle",
@@ -106,22 +102,6 @@ def condition_text(field: FieldInfo) -> str:
     return ", and ".join(parts)
 
 
-def around(study: Study) -> dict[str, Any]:
-    """What conditions may ask of the study: 'SECTION.KEY' -> value.
-
-    Args:
-        study: the study.
-    """
-    net, benchmark = study.net, study.benchmark
-    found = {
-        "benchmark.scenario": benchmark.scenario,
-        "benchmark.n_tasks": benchmark.n_tasks,
-        "net.bn_mode": net.bn_mode,
-    }
-    # What a module of torchvision's or of the user's has is not known before it is built.
-    return found if net.is_module else {**found, "net.norm": net.norm_used}
-
-
 def switched_off(
     model: type[BaseModel], values: Mapping[str, Any], context: Mapping[str, Any] | None = None
 ) -> frozenset[str]:
@@ -130,7 +110,7 @@ def switched_off(
     Args:
         model: the declaration of the table.
         values: key -> value.
-        context: see `around`; what is not known switches nothing off.
+        context: see `configurations.around`; what is not known switches nothing off.
     """
     known = {**(context or {}), **values}
     return frozenset(
@@ -149,7 +129,7 @@ def with_rest(
     Args:
         model: the declaration of the table.
         values: key -> value.
-        context: see `around`.
+        context: see `configurations.around`.
         rest: what a key counts as where it is switched off; its default where nothing is said.
     """
     off = switched_off(model, values, context)
@@ -173,7 +153,7 @@ def idle(
     Args:
         model: the declaration of the table.
         axes: key -> its values; for a range, values of it.
-        context: see `around`.
+        context: see `configurations.around`.
     """
     rules = {rule.key: rule for rule in _rules(model) if rule.key in axes}
     found = set()
@@ -198,7 +178,7 @@ def idle_keys(
 
     Args:
         config: the 'config' part of a record.
-        context: see `around`; without it, by the configuration's own numbers alone.
+        context: see `configurations.around`; without it, by the configuration's own numbers alone.
     """
     from clsweep.methods import METHODS
     from clsweep.settings import TrainingConfig

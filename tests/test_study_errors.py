@@ -463,6 +463,16 @@ def test_several_mistakes_are_named_at_once() -> None:
     assert message.endswith("look at these as well: methods[0].lamb, sed")
 
 
+def test_a_mistake_of_a_section_is_told_without_what_it_means_for_the_methods() -> None:
+    text = TOP + '[search]\nkind = "fill"\ntrial = 9\n' + EWC + "lam = [1, 2]\n"
+    with pytest.raises(StudyError) as caught:
+        parse_study(text)
+    assert "unknown key 'trial'" in str(caught.value)
+    assert "look at these as well" not in str(caught.value)
+    with pytest.raises(StudyError, match=r"(?s)and lam lists them.*methods\[0\]\.lam "):
+        parse_study(text.replace("trial = 9\n", ""), "st.toml")
+
+
 def test_only_the_first_five_further_mistakes_are_named() -> None:
     text = "".join(f"wrong{i} = 1\n" for i in range(9)) + TOP + FINETUNE
     with pytest.raises(StudyError) as caught:
