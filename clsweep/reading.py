@@ -189,7 +189,7 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
     """The records that the study asks for, under its labels, and what was left out."""
     from clsweep.catalog import benchmark_sizes
     from clsweep.same_work import names_of
-    from clsweep.search import expected
+    from clsweep.search import extent
     from clsweep.study import stored_study
 
     try:
@@ -199,8 +199,10 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
     n_stored = len(records)
     records = names_of(study, (record["config"] for record in records)).records(records)
     done = {r["trial"]["trial_id"] for r in records}
-    labels = {c.id: c.label for c in expected(study, records, done)}
+    known, n_to_come = extent(study, records, done)
+    labels = {c.id: c.label for c in known}
     asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
+    n_asked = len(asked) + sum(n_to_come.values()) * len(study.seeds)
     kept = [_labelled(r, labels) for r in records if r["trial"]["trial_id"] in asked]
     if not kept:
         try:
@@ -210,7 +212,7 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
                 return records, [_all_are_shown("its study cannot be expanded", error)]
         raise StoreError(
             "no trial that the study asks for has finished",
-            expected=f"some of its {len(asked):,} trials",
+            expected=f"some of its {n_asked:,} trials",
             where=str(directory),
             next_step="run the study first",
         )
@@ -220,9 +222,9 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
             f"{n_stored - len(records):,} trials in the folder repeat others: they differ in "
             "numbers alone that other numbers switch off. They are counted once."
         )
-    if len(kept) < len(asked):
+    if len(kept) < n_asked:
         notes.append(
-            f"{len(kept):,} of the study's {len(asked):,} trials have finished; "
+            f"{len(kept):,} of the study's {n_asked:,} trials have finished; "
             "`clsweep run` continues."
         )
     if len(kept) < len(records):

@@ -11,21 +11,22 @@ them have their results, so that the choice does not depend on the number of wor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep import fill, measures, stopping
 from clsweep.configurations import Configuration, configurations, searched_requests
 from clsweep.samplers import Ask, Told, draw, suggestion
 from clsweep.schema import Record
-from clsweep.space import Point, Space, space_of
+from clsweep.space import Point, Space, known_configurations, space_of
 from clsweep.stages import Job
 
 if TYPE_CHECKING:
     from clsweep.study import Study
 
-__all__ = ["Search", "expected", "validation_point"]
+__all__ = ["Extent", "Search", "expected", "extent", "validation_point"]
 
 _Propose = Callable[[int, list[Told], list[Point]], Point | None]
 
@@ -185,21 +186,6 @@ class Search:
             for job in jobs
         ]
 
-    def stand_ins(self) -> list[Configuration]:
-        """What is still to come, as configurations in the middle of each space: for a forecast."""
-        found = []
-        for line in self._lines:
-            point = {
-                axis.key: axis.choices[0]
-                if axis.choices
-                else axis.value_at((axis.place(axis.low) + axis.place(axis.high)) / 2)
-                for axis in line.space.axes
-            }
-            like = line.space.configuration(point)
-            n = self.n_to_come[line.label]
-            found += [replace(like, id=f"{like.id}+{index}") for index in range(n)]
-        return found
-
     # ------------------------------------------------------------------------- private pieces
 
     def _row_of(self, record: Record) -> _Row | None:
@@ -342,6 +328,40 @@ class Search:
         return propose
 
 
+class Extent(NamedTuple):
+    """How much a study asks for, as its records stand.
+
+    Attributes:
+        configurations: the study's own, those of its searches that have a record, and those that
+            `fill` asks for next.
+        n_to_come: label of a searched curve -> how many more may be asked for, at most.
+    """
+
+    configurations: list[Configuration]
+    n_to_come: dict[str, int]
+
+
+def extent(study: Study, records: Sequence[Record], done: Set[str]) -> Extent:
+    """How much a study asks for: told by the records' numbers, without a search of its own.
+
+    One question alone is left to the search: whether the fronts of `fill` are drawn, which ends
+    it before its budget is spent.
+
+    Args:
+        study: the study.
+        records: of the results folder, this study's or not.
+        done: ids of the trials among them that count as finished.
+    """
+    found = known_configurations(study, (record["config"] for record in records))
+    n_known, most = Counter(configuration.label for configuration in found), study.search.trials
+    labels = [request.label for request in searched_requests(study)]
+    n_to_come = {label: max(0, most - n_known[label]) for label in labels}
+    if study.search.kind != "fill" or not any(n_to_come.values()):
+        return Extent(found, n_to_come)
+    search = Search(study, records, done)
+    return Extent(found + search.more(), search.n_to_come)
+
+
 def expected(study: Study, records: Sequence[Record], done: Set[str]) -> list[Configuration]:
     """All configurations of a study: its own, those that were searched, stand-ins for the rest.
 
@@ -350,7 +370,21 @@ def expected(study: Study, records: Sequence[Record], done: Set[str]) -> list[Co
         records: of the results folder.
         done: ids of the trials that count as finished.
     """
-    search = Search(study, records, done)
-    if study.search.kind == "fill":
-        search.more()  # which costs nothing, and tells whether there is anything to come
-    return configurations(study) + search.known + search.stand_ins()
+    known, n_to_come = extent(study, records, done)
+    return known + _stand_ins(study, n_to_come)
+
+
+def _stand_ins(study: Study, n_to_come: Mapping[str, int]) -> list[Configuration]:
+    """What is still to come, as configurations in the middle of each space: for a forecast."""
+    found = []
+    for request in searched_requests(study):
+        space = space_of(study, request)
+        point = {
+            axis.key: axis.choices[0]
+            if axis.choices
+            else axis.value_at((axis.place(axis.low) + axis.place(axis.high)) / 2)
+            for axis in space.axes
+        }
+        like = space.configuration(point)
+        found += [replace(like, id=f"{like.id}+{i}") for i in range(n_to_come[request.label])]
+    return found

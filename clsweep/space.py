@@ -7,7 +7,7 @@ it to a range, a list or one value; so are its nuisance values if the file asks 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from clsweep.configurations import (
     Configuration,
     Table,
+    configurations,
     corner,
     is_searched,
     searched_requests,
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     from clsweep.search_settings import SearchConfig
     from clsweep.study import Study
 
-__all__ = ["Axis", "Point", "Space", "check_spaces", "opened_methods", "space_of"]
+__all__ = [
+    "Axis",
+    "Point",
+    "Space",
+    "check_spaces",
+    "known_configurations",
+    "opened_methods",
+    "space_of",
+]
 
 Point = dict[str, Any]
 
@@ -166,6 +175,28 @@ def space_of(study: Study, request: MethodRequest) -> Space:
     return Space(table, tuple(axis for axis in found if axis and axis.key not in never))
 
 
+def known_configurations(study: Study, stored: Iterable[Mapping[str, Any]]) -> list[Configuration]:
+    """The configurations of a study: its own, then the stored ones that lie in its spaces.
+
+    A search takes note of every result in its spaces, whoever has asked for it: what belongs to
+    the study is told by the numbers alone, and no search has to be repeated for it.
+
+    Args:
+        study: the study.
+        stored: the 'config' parts of records, this study's or not, under the names that the study
+            has for them.
+    """
+    found = {configuration.id: configuration for configuration in configurations(study)}
+    spaces = [space_of(study, request) for request in searched_requests(study)]
+    for config in {config["config_id"]: config for config in stored}.values():
+        for space in spaces if config["config_id"] not in found else ():
+            point = space.point_of(config)
+            if point is not None:
+                found[config["config_id"]] = space.configuration(point)
+                break
+    return [*found.values()]
+
+
 def opened_methods(
     search: SearchConfig, methods: tuple[MethodRequest, ...], context: Mapping[str, Any]
 ) -> tuple[MethodRequest, ...]:
@@ -241,24 +272,15 @@ def check_spaces(study: Study) -> None:
             expected="stop_checks of at least 1",
             at=("search", "stop_checks"),
         )
-    searched = searched_requests(study)
+    spaces = {request.label: space_of(study, request) for request in searched_requests(study)}
     for index, request in enumerate(study.methods):
-        if request not in searched:
-            continue
-        if not space_of(study, request).axes:
-            raise mistake(
-                f"'{request.label}' searches numbers alone that others switch off",
-                expected="a number that changes something",
-                next_step=f"`clsweep methods {request.name}` says where each number acts",
-                at=("methods", index),
-            )
-        for last in (False, True):
-            try:
-                corner(study, request, last=last)
-            except ValidationError as error:
-                raise mistake_below(error, ("methods", index)) from None
+        if request.label in spaces:
+            _check_space(study, index, spaces[request.label])
         for earlier in study.methods[:index]:
-            if earlier.name == request.name and _overlap(earlier, request):
+            own, other = spaces.get(request.label), spaces.get(earlier.label)
+            if earlier.name != request.name or not (own or other):
+                continue
+            if _overlap(_reach(study, earlier, other), _reach(study, request, own)):
                 raise mistake(
                     f"'{earlier.label}' and '{request.label}' search the same configurations",
                     expected="tables that differ in a number which is not searched",
@@ -266,11 +288,35 @@ def check_spaces(study: Study) -> None:
                 )
 
 
-def _overlap(one: MethodRequest, other: MethodRequest) -> bool:
-    pairs = [(values, other.axes()[key]) for key, values in one.axes().items()]
-    trainings = one.training.axes(), other.training.axes()
-    pairs += [(trainings[0][key], trainings[1][key]) for key in {*trainings[0]} & {*trainings[1]}]
-    return all(have_common_values(*pair) for pair in pairs)
+def _check_space(study: Study, index: int, space: Space) -> None:
+    request = study.methods[index]
+    if not space.axes:
+        raise mistake(
+            f"'{request.label}' searches numbers alone that others switch off",
+            expected="a number that changes something",
+            next_step=f"`clsweep methods {request.name}` says where each number acts",
+            at=("methods", index),
+        )
+    for last in (False, True):
+        try:
+            corner(study, request, last=last)
+        except ValidationError as error:
+            raise mistake_below(error, ("methods", index)) from None
+
+
+def _overlap(one: Mapping[str, tuple[Any, ...]], other: Mapping[str, tuple[Any, ...]]) -> bool:
+    return all(have_common_values(values, other[key]) for key, values in one.items())
+
+
+def _reach(study: Study, request: MethodRequest, space: Space | None) -> dict[str, Any]:
+    """All values that each number of a table may get: a front is followed beyond its range."""
+    usual = {f"training.{key}": (value,) for key, value in study.training.model_dump().items()}
+    ranges = {
+        axis.key: Range(axis.floor, axis.ceiling, axis.log)
+        for axis in (space.axes if space else ())
+        if not axis.choices
+    }
+    return {**usual, **_all_axes(request), **ranges}
 
 
 def _all_axes(request: MethodRequest) -> dict[str, tuple[Any, ...]]:

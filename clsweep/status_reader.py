@@ -125,16 +125,13 @@ class StatusReader:
     def _expanded(self, study: Study, ended: Mapping[str, Ended]) -> _Asked:
         found, to_add = configurations(study), {}
         if study.search.kind != "grid":
-            from clsweep.search import Search
+            from clsweep.search import extent
             from clsweep.store import Store
 
             records = Store(self.directory, only_looks=True).load(split="validation")
             names = names_of(study, (record["config"] for record in records))
-            search = Search(study, names.records(records), ended.keys())
-            if study.search.kind == "fill":
-                search.more()  # tells whether there is anything to come
-            found = found + search.known
-            to_add = {label: n * len(study.seeds) for label, n in search.n_to_come.items()}
+            found, n_to_come = extent(study, names.records(records), ended.keys())
+            to_add = {label: n * len(study.seeds) for label, n in n_to_come.items()}
         trials = {trial_id(c, seed): (c, seed) for c in found for seed in study.seeds}
         return _Asked(trials, to_add)
 

@@ -18,7 +18,7 @@ from clsweep.configurations import Configuration, configuration_asked, configura
 from clsweep.errors import StudyError
 from clsweep.forecast import fairness_notes
 from clsweep.samplers import Ask, Told, _trials, distributions, suggestion
-from clsweep.search import Search, expected, validation_point
+from clsweep.search import Search, expected, extent, validation_point
 from clsweep.space import space_of
 from clsweep.study import parse_study, resolved_toml
 from tests.searches import (
@@ -349,6 +349,73 @@ def test_a_sampler_listens_to_both_objectives(sampler: str) -> None:
     assert sum(misses[-20:]) / 20 < 0.15
 
 
+# ------------------------------------------------------------ what belongs to a study
+
+
+def strangers(records, rng: random.Random):
+    """Records that no search of the study asks for: of another id, method, number or training."""
+    made = copy.deepcopy(rng.sample(records, min(4, len(records))))
+    for one, name in zip(made, "abcd", strict=False):
+        one["trial"]["config_id"] = one["config"]["config_id"] = name * 16
+        one["trial"]["trial_id"] = f"{name * 16}-{one['trial']['seed']}"
+    for one, part, changed in zip(
+        made[1:],
+        ("method", "hyper", "training"),
+        ("unknown", {"lam": 1e30}, {"lr": 0.77}),
+        strict=False,
+    ):
+        own = one["config"][part]
+        one["config"][part] = changed if part == "method" else {**own, **changed}
+    return made
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["to their end", "stopping"])
+@pytest.mark.parametrize("search", KINDS.values(), ids=KINDS)
+def test_what_belongs_to_a_study_is_what_its_search_takes_note_of(
+    search: str, stops: bool
+) -> None:
+    """Told by numbers alone, it is what a search that is told of every record knows."""
+    study = searched(search + "\nstop_margin = 0.05" * stops)
+    whole, rng = work(study, workers=3), random.Random(search)
+    for _ in range(12):
+        # Killed, or with records lost; trials were stopped, or have failed.
+        stored = copy.deepcopy(rng.sample(whole, rng.randrange(len(whole) + 1)))
+        for one in rng.sample(stored, len(stored) // 4):
+            one["trial"]["status"], one["accuracy"] = rng.choice(["stopped", "failed", "oom"]), []
+        stored += strangers(stored, rng)
+        done = {r["trial"]["trial_id"] for r in stored if rng.random() < 0.8}
+        found = extent(study, stored, done)
+        asked = Search(study, stored, done)
+        if study.search.kind == "fill":
+            asked.more()
+        known = {c.id: c for c in configurations(study) + asked.known}
+        assert {c.id: c for c in found.configurations} == known
+        assert len(found.configurations) == len(known), "a configuration is counted twice"
+        assert found.n_to_come == asked.n_to_come
+        n_to_come = sum(found.n_to_come.values())
+        assert len(expected(study, stored, done)) == len(known) + n_to_come
+        assert not {name * 16 for name in "abcd"} & known.keys()
+
+
+def test_numbers_in_the_space_belong_to_it_whoever_has_asked_for_them() -> None:
+    # Of a study before it was edited: another sampler, other seeds, a value that is not rounded.
+    other = searched('kind = "optuna"\nsampler = "random"\nseed = 7\ntrials = 3', EWC, seeds=[5])
+    records = work(other)
+    plain = HEAD.format(seeds=2, search="").replace("[search]\n", "")
+    (odd,) = configurations(parse_study(plain + EWC.replace("{ low = 1, high = 1e8 }", "12.3456")))
+    records.append(record(odd, 0, smooth(odd, 0), 9))
+    study = searched(TPE, REFERENCES + EWC + 'label = "renamed"\n')
+    found = extent(study, records, set())
+    stored = {r["config"]["config_id"] for r in records}
+    assert {c.id for c in found.configurations if c.label == "renamed"} == stored
+    assert found.n_to_come == {"renamed": 13 - 4}
+
+
+def test_without_a_search_a_study_is_what_its_file_names() -> None:
+    plain = parse_study(HEAD.format(seeds=2, search="").replace("[search]\n", "") + REFERENCES)
+    assert extent(plain, work(searched(TPE, EWC), n_new=4), set()) == (configurations(plain), {})
+
+
 # ---------------------------------------------------------------------------- the study file
 
 
@@ -417,6 +484,18 @@ MISTAKES = {
         "'EWC' and 'again' search the same configurations",
         "methods[1]",
     ),
+    "a search for what another table names": (
+        'kind = "optuna"',
+        EWC + EWC.replace("{ low = 1, high = 1e8 }", "100.0") + 'label = "one value"\n',
+        "'EWC' and 'one value' search the same configurations",
+        "methods[1]",
+    ),
+    "fronts that meet beyond their ranges": (
+        'kind = "fill"',
+        EWC.replace("1e8", "100") + EWC.replace("low = 1,", "low = 1e3,") + 'label = "above"\n',
+        "'EWC' and 'above' search the same configurations",
+        "methods[1]",
+    ),
     "a range for words": (
         'kind = "optuna"',
         EWC.replace('"proximal"', "{ low = 1, high = 2 }"),
@@ -444,6 +523,14 @@ def test_mistakes_are_named(search: str, methods: str, found: str, where: str) -
         searched(search, methods)
     assert found in str(caught.value)
     assert where in str(caught.value)
+
+
+def test_tables_that_differ_in_the_training_of_one_alone_are_two_curves() -> None:
+    one = EWC.replace("{ low = 1, high = 1e8 }", "100.0") + 'label = "one value"\n'
+    for methods in (EWC + "training = { lr = 0.5 }\n" + one, one + EWC + "training.lr = 0.5\n"):
+        study = searched(TPE, methods)
+        found = [c.id for c in extent(study, work(study, n_new=6), set()).configurations]
+        assert len(set(found)) == len(found) > 2
 
 
 @pytest.mark.parametrize("kind", ["tpe", "fill"])
