@@ -37,7 +37,6 @@ import torch
 from clsweep import benchmarks, fronts, methods, nets, runner
 from clsweep.curves import Curve, curve_of
 from clsweep.evaluation import evaluate
-from clsweep.progress import Progress
 from clsweep.schema import Record
 from clsweep.search import Search
 from clsweep.sequences import learn_sequence, learn_source, measure_source
@@ -146,7 +145,6 @@ def searched(method: str, margin: float, given: argparse.Namespace) -> tuple[Stu
         inline=True,
         stages=given.out / where / "stages",  # source models are the same for all
         data_root=given.data_root,
-        progress=Progress(),
     )
     return study, Store(out).load()
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from clsweep import runner
-from clsweep.progress import Progress
 from clsweep.study import load_study
 
 STUDY = """\
@@ -47,7 +46,7 @@ def peak_bytes(n_tasks: int, data_root: Path | None) -> int:
         path, out = Path(folder) / "study.toml", Path(folder) / "out"
         path.write_text(STUDY.format(dataset=dataset, n_tasks=n_tasks), encoding="utf-8")
         study = load_study(path, data_root)
-        runner.run(study, out=out, workers=1, data_root=data_root, progress=Progress())
+        runner.run(study, out=out, workers=1, data_root=data_root)
         (row,) = pq.read_table(out / "trials.parquet").to_pylist()
     assert row["status"] == "ok", row["message"]
     return int(row["peak_memory_bytes"])

@@ -45,6 +45,7 @@ from typing import Any, NamedTuple
 
 from clsweep import runner
 from clsweep.progress import Progress
+from clsweep.stages import Job
 from clsweep.study import load_study
 
 STUDY = """\
@@ -87,11 +88,11 @@ class Watched(Progress):
         self.counts = {*counts}
         self.used: dict[int, Used] = {}
 
-    def finished(self, label: str, kind: str, *how: object) -> None:
+    def finished(self, job: Job, *how: object) -> None:
         """A job ended."""
-        super().finished(label, kind, *how)  # type: ignore[arg-type]
+        super().finished(job, *how)  # type: ignore[arg-type]
         n = self.tally.n_finished
-        if kind == "trial" and n in self.counts:
+        if job.kind == "trial" and n in self.counts:
             self.used[n] = Used(time.perf_counter(), time.process_time(), unique_bytes())
 
 
@@ -107,11 +108,11 @@ def drive(study: Path, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     n_trials = int(study.stem)
     cuts = [SETTLED + (n_trials - SETTLED) * tenth // 10 for tenth in range(11)]
-    progress = Watched(cuts)
-    summary = runner.run(load_study(study), out=out, workers=2, progress=progress)
+    watched = Watched(cuts)
+    summary = runner.run(load_study(study), out=out, workers=2, listeners=[watched])
     total = time.perf_counter() - began
     assert (summary.n_new, summary.n_failed) == (n_trials, 0), summary
-    used = [progress.used[cut] for cut in cuts]
+    used = [watched.used[cut] for cut in cuts]
     tenths = [
         ((then.at - now.at) / (b - a), (then.cpu - now.cpu) / (b - a))
         for (a, now), (b, then) in pairwise(zip(cuts, used, strict=True))
@@ -146,10 +147,10 @@ def drive_naps(study: Path, out: Path, n_slots: int) -> tuple[float, float]:
     cloudpickle.register_pickle_by_value(sys.modules[_nap.__module__])
     on_ray._run_job = _nap
     n_trials = int(study.stem)
-    progress = Watched([n_trials // 2, n_trials])
-    summary = runner.run(load_study(study), out=out, workers=n_slots, progress=progress)
+    watched = Watched([n_trials // 2, n_trials])
+    summary = runner.run(load_study(study), out=out, workers=n_slots, listeners=[watched])
     assert summary.n_failed == 0, summary
-    half, end = progress.used.values()
+    half, end = watched.used.values()
     n = n_trials - n_trials // 2
     return n / (end.at - half.at), (end.cpu - half.cpu) / n
 

@@ -29,7 +29,6 @@ import numpy as np
 
 from clsweep import fronts, measures, runner
 from clsweep.configurations import configurations
-from clsweep.progress import Progress
 from clsweep.schema import Record
 from clsweep.search import Search
 from clsweep.space import space_of
@@ -96,7 +95,7 @@ def run(study: Study, given: argparse.Namespace, name: str) -> list[Record]:
     """Run a study to its end in a folder of its own; source models are the same for all."""
     out = given.out / given.dataset / given.method / name
     root, stages = given.data_root, given.out / given.dataset / "stages"
-    runner.run(study, out=out, inline=True, stages=stages, data_root=root, progress=Progress())
+    runner.run(study, out=out, inline=True, stages=stages, data_root=root)
     return Store(out).load()
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from trial_overhead import STUDY
 
 from clsweep import runner
-from clsweep.progress import Progress
+from clsweep.listeners import Listener
+from clsweep.stages import Job
 from clsweep.study import load_study
 
 SERVER = """\
@@ -41,23 +42,22 @@ sys.stdin.read()
 """
 
 
-class Noted(Progress):
+class Noted(Listener):
     """Remembers when the first trial was handed out."""
 
     first_trial_at = 0.0
 
-    def started(self, label: str, kind: str) -> None:
+    def started(self, job: Job) -> None:
         """A job was handed out."""
-        super().started(label, kind)
-        if kind == "trial" and not self.first_trial_at:
+        if job.kind == "trial" and not self.first_trial_at:
             self.first_trial_at = time.perf_counter()
 
 
 def seconds_per_trial(study: Path, out: str, n_trials: int) -> float:
-    progress = Noted()
-    summary = runner.run(load_study(study), out=out, inline=True, progress=progress)
+    noted = Noted()
+    summary = runner.run(load_study(study), out=out, inline=True, listeners=[noted])
     assert (summary.n_new, summary.n_failed) == (n_trials, 0), summary
-    return (time.perf_counter() - progress.first_trial_at) / n_trials
+    return (time.perf_counter() - noted.first_trial_at) / n_trials
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from clsweep import runner
-from clsweep.progress import Progress
+from clsweep.listeners import Listener
+from clsweep.stages import Job
 from clsweep.study import load_study
 
 STUDY = """\
@@ -39,15 +40,14 @@ lam = {{ low = 1e-3, high = 1e3, n = {n} }}
 """
 
 
-class Noted(Progress):
+class Noted(Listener):
     """Remembers when the first trial was handed out."""
 
     first_trial_at = 0.0
 
-    def started(self, label: str, kind: str) -> None:
+    def started(self, job: Job) -> None:
         """A job was handed out."""
-        super().started(label, kind)
-        if kind == "trial" and not self.first_trial_at:
+        if job.kind == "trial" and not self.first_trial_at:
             self.first_trial_at = time.perf_counter()
 
 
@@ -58,14 +58,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.toml"
         path.write_text(STUDY.format(n=n_trials), encoding="utf-8")
-        progress = Noted()
+        noted = Noted()
         began = time.perf_counter()
         summary = runner.run(
-            load_study(path), out=Path(folder) / "out", workers=2, progress=progress
+            load_study(path), out=Path(folder) / "out", workers=2, listeners=[noted]
         )
         total = time.perf_counter() - began
     assert (summary.n_new, summary.n_failed) == (n_trials, 0), summary
-    start_up = progress.first_trial_at - began
+    start_up = noted.first_trial_at - began
     print(
         f"{n_trials} trials in {total:.1f} s: start-up {start_up:.1f} s, then "
         f"{(total - start_up) / n_trials:.3f} s per trial"

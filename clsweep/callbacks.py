@@ -30,10 +30,11 @@ from clsweep.redaction import without_secrets
 
 if TYPE_CHECKING:
     from clsweep.callback_settings import CallbacksConfig
+    from clsweep.configurations import Configuration
     from clsweep.folders import Place
     from clsweep.schema import Record
     from clsweep.stages import Job
-    from clsweep.study import Configuration, Study
+    from clsweep.study import Study
     from clsweep.worker import Outcome
 
 __all__ = ["Callbacks", "TrackedTrial", "tracked_trial"]
@@ -71,7 +72,7 @@ def tracked_trial(
         job: the trial.
         outcome: how it ended.
         configuration: with which numbers.
-        record: its record, of which the test rows are not read.
+        record: its record; its test rows, if it has them, are not read.
     """
     from clsweep.search import validation_point
 

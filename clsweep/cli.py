@@ -19,7 +19,7 @@ from clsweep.folders import Place, place_of
 from clsweep.streams import excuse_lost_output, guarded_streams, lost_output, output_refused
 
 if TYPE_CHECKING:
-    from clsweep.runner import Summary
+    from clsweep.run_summary import Summary
     from clsweep.study import Study
 
 __all__ = ["app", "main"]
@@ -175,8 +175,7 @@ def run(
             data_root=root,
             stages=place_of(stages) if stages else None,
             retry_failed=retry_failed,
-            progress=progress_on(sys.stderr, quiet=quiet),
-            listeners=[log] if log else [],
+            listeners=[progress_on(sys.stderr, quiet=quiet), *([log] if log else [])],
         )
         for warning in summary.warnings:
             print(f"warning: {warning}", file=sys.stderr)

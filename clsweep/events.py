@@ -21,11 +21,11 @@ from clsweep.listeners import Listener
 from clsweep.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from clsweep.folders import Place
-    from clsweep.runner import Summary
+    from clsweep.configurations import Configuration
+    from clsweep.listeners import RunStart
+    from clsweep.run_summary import Summary
     from clsweep.schema import Record
     from clsweep.stages import Job
-    from clsweep.study import Configuration, Study
     from clsweep.worker import Outcome
 
 __all__ = ["EventLog", "event_log"]
@@ -49,17 +49,15 @@ class EventLog(Listener):
         super().__init__()
         self._stream, self._clock = stream, clock
 
-    def begin(
-        self, study: Study, out: Place, n_trials: int, n_done: int, *, is_upper_limit: bool
-    ) -> None:
+    def begin(self, start: RunStart) -> None:
         """Write `begin`."""
         self._write(
             "begin",
-            study=study.name,
-            folder=str(out),
-            n_trials=n_trials,
-            is_upper_limit=is_upper_limit,
-            n_done=n_done,
+            study=start.study.name,
+            folder=str(start.out),
+            n_trials=start.n_trials,
+            is_upper_limit=start.is_upper_limit,
+            n_done=start.n_done,
         )
 
     def started(self, job: Job) -> None:

@@ -1,19 +1,40 @@
-"""Who is told what a run does, beside the display of its progress."""
+"""Who is told what a run does: the display of its progress, logs and trackers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from clsweep.configurations import Configuration
     from clsweep.folders import Place
-    from clsweep.runner import Summary
+    from clsweep.run_summary import Summary
     from clsweep.schema import Record
     from clsweep.stages import Job
-    from clsweep.study import Configuration, Study
+    from clsweep.study import Study
     from clsweep.worker import Outcome
 
-__all__ = ["Audience", "Listener"]
+__all__ = ["Audience", "Listener", "RunStart"]
+
+
+class RunStart(NamedTuple):
+    """The beginning of a run, which has the folder and knows what is to be done.
+
+    Attributes:
+        study: what is asked for.
+        out: the results folder.
+        n_trials: trials of the study; with a search at most.
+        n_done: those that are done already.
+        is_upper_limit: whether a search may end before it has asked for all of them.
+        has_work: whether any job is to be done.
+    """
+
+    study: Study
+    out: Place
+    n_trials: int
+    n_done: int
+    is_upper_limit: bool
+    has_work: bool
 
 
 class Listener:
@@ -29,17 +50,11 @@ class Listener:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def begin(
-        self, study: Study, out: Place, n_trials: int, n_done: int, *, is_upper_limit: bool
-    ) -> None:
-        """The run has the folder, and knows what is to be done.
+    def begin(self, start: RunStart) -> None:
+        """The run begins.
 
         Args:
-            study: what is asked for.
-            out: the results folder.
-            n_trials: trials of the study; with a search at most.
-            n_done: those that are done already.
-            is_upper_limit: whether a search may end before it has asked for all of them.
+            start: with what.
         """
 
     def started(self, job: Job) -> None:
@@ -62,8 +77,18 @@ class Listener:
             job: as it was started.
             outcome: how.
             configuration: the trial's; for a stage, that of one of the trials that need it.
-            record: reads the record of a trial.
+            record: gives the record of a trial, without its test rows; it is read once for all.
         """
+
+    def warned(self, sentence: str) -> None:
+        """Something beside the trials went wrong, and the run goes on.
+
+        Args:
+            sentence: what, and what that means.
+        """
+
+    def jobs_ended(self) -> None:
+        """No job runs any more, however that came; told only if there was work."""
 
     def end(self, summary: Summary) -> None:
         """The run is over, and the records are folded.
@@ -84,21 +109,16 @@ class Audience(Listener):
     """Passes on what it is told; a listener that raises is sent away, and the run goes on.
 
     Args:
-        listeners: to whom.
-        show: shows a warning at once.
+        listeners: to whom, in this order.
     """
 
-    def __init__(self, listeners: Sequence[Listener], show: Callable[[str], None]) -> None:
+    def __init__(self, listeners: Sequence[Listener]) -> None:
         super().__init__()
-        self._listeners, self._show = list(listeners), show
+        self._listeners = list(listeners)
 
-    def begin(
-        self, study: Study, out: Place, n_trials: int, n_done: int, *, is_upper_limit: bool
-    ) -> None:
+    def begin(self, start: RunStart) -> None:
         """See `Listener`."""
-        self._each(
-            lambda one: one.begin(study, out, n_trials, n_done, is_upper_limit=is_upper_limit)
-        )
+        self._each(lambda one: one.begin(start))
 
     def started(self, job: Job) -> None:
         """See `Listener`."""
@@ -114,6 +134,19 @@ class Audience(Listener):
         """See `Listener`."""
         self._each(lambda one: one.finished(job, outcome, configuration, record))
 
+    def warned(self, sentence: str) -> None:
+        """Have a warning shown at once, and keep it.
+
+        Args:
+            sentence: what is doubtful, and what that means.
+        """
+        self.warnings.append(sentence)
+        self._each(lambda one: one.warned(sentence))
+
+    def jobs_ended(self) -> None:
+        """See `Listener`."""
+        self._each(lambda one: one.jobs_ended())
+
     def end(self, summary: Summary) -> None:
         """See `Listener`."""
         self._each(lambda one: one.end(summary))
@@ -123,26 +156,20 @@ class Audience(Listener):
         self._each(lambda one: one.failed(message))
 
     def collect(self) -> None:
-        """Show what the listeners warn of, and keep it."""
+        """Pass on what the listeners warn of."""
         for one in self._listeners:
             while one.warnings:
-                self.warn(one.warnings.pop(0))
-
-    def warn(self, sentence: str) -> None:
-        """Show a warning at once, and keep it.
-
-        Args:
-            sentence: what is doubtful, and what that means.
-        """
-        self.warnings.append(sentence)
-        self._show(sentence)
+                self.warned(one.warnings.pop(0))
 
     def _each(self, tell: Callable[[Listener], None]) -> None:
+        gone = []
         for one in list(self._listeners):
             try:
                 tell(one)
             except Exception as error:  # whoever watches a sweep must not end it
                 self._listeners.remove(one)
                 reason = f"{type(error).__name__}: {error}"
-                self.warn(f"{one.name} is told no more, and the run goes on: {reason}")
+                gone.append(f"{one.name} is told no more, and the run goes on: {reason}")
+        for sentence in gone:
+            self.warned(sentence)
         self.collect()

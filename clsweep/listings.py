@@ -17,7 +17,7 @@ from clsweep.wording import command, counted, duration
 
 if TYPE_CHECKING:
     from clsweep.forecast import Forecast
-    from clsweep.runner import Summary
+    from clsweep.run_summary import Summary
 
 __all__ = [
     "benchmarks_table",

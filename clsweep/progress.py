@@ -11,12 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+from clsweep.listeners import Listener
 from clsweep.printable import printable
 from clsweep.wording import duration
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
+
+    from clsweep.configurations import Configuration
+    from clsweep.listeners import RunStart
+    from clsweep.schema import Record
+    from clsweep.stages import Job
+    from clsweep.worker import Outcome
 
 __all__ = ["LineProgress", "LiveProgress", "Progress", "Tally", "progress_on"]
 
@@ -73,81 +80,60 @@ class Tally:
         return (self.n_total - self.n_done) * (now - self.began_at) / self.n_finished
 
 
-class Progress:
-    """Counts what the runner reports and shows nothing; the base of those that do.
+class Progress(Listener):
+    """Counts what a run tells and shows nothing; the base of those that do.
 
     Args:
         clock: seconds, from any origin.
     """
 
+    name = "the display of the progress"
+
     def __init__(self, clock: Clock = time.monotonic) -> None:
+        super().__init__()
         self.clock = clock
         self.tally = Tally()
 
-    def begin(self, n_total: int, n_done: int) -> None:
-        """The run starts.
+    def begin(self, start: RunStart) -> None:
+        """Count from here; a run without work shows nothing."""
+        self.tally = Tally(n_total=start.n_trials, n_before=start.n_done, began_at=self.clock())
+        if start.has_work:
+            self._on_begin()
 
-        Args:
-            n_total: trials of the study.
-            n_done: trials that are done already.
-        """
-        self.tally = Tally(n_total=n_total, n_before=n_done, began_at=self.clock())
-        self._on_begin()
-
-    def started(self, label: str, kind: str) -> None:
-        """A job starts.
-
-        Args:
-            label: the curve, or what the stage is called.
-            kind: 'source', 'statistics', 'finetuned' or 'trial'.
-        """
-        self.tally.running[label, kind] += 1
+    def started(self, job: Job) -> None:
+        """Count a job among those that run."""
+        self.tally.running[job.label, job.kind] += 1
         self._on_start()
 
     def finished(
         self,
-        label: str,
-        kind: str,
-        status: str,
-        average_accuracy: float | None = None,
-        message: str = "",
+        job: Job,
+        outcome: Outcome,
+        configuration: Configuration,
+        record: Callable[[], Record],
     ) -> None:
-        """A job ends.
-
-        Args:
-            label: as it was started.
-            kind: as it was started.
-            status: one of `schema.STATUSES`.
-            average_accuracy: mean validation accuracy over the tasks, in [0, 1], where known.
-            message: what went wrong, if anything.
-        """
-        tally = self.tally
-        tally.running[label, kind] -= 1
-        if tally.running[label, kind] <= 0:
-            del tally.running[label, kind]
-        if kind == "trial":
+        """Count how a job ended, and keep the best accuracy of its label."""
+        tally, status, average = self.tally, outcome.status, outcome.average_accuracy
+        tally.running[job.label, job.kind] -= 1
+        if tally.running[job.label, job.kind] <= 0:
+            del tally.running[job.label, job.kind]
+        if job.kind == "trial":
             tally.n_finished += 1
             tally.n_failed += status not in ("ok", "stopped")
             tally.n_stopped += status == "stopped"
-        if average_accuracy is not None and math.isfinite(average_accuracy):
-            tally.best[label] = max(average_accuracy, tally.best.get(label, 0.0))
+        if math.isfinite(average):
+            tally.best[job.label] = max(average, tally.best.get(job.label, 0.0))
         if status not in ("ok", "stopped"):
-            failure = _one_line(f"{label} ({kind}): {status}" + (f": {message}" * bool(message)))
+            said = f": {outcome.message}" if outcome.message else ""
+            failure = _one_line(f"{job.label} ({job.kind}): {status}{said}")
             tally.failures.append(failure)
             self._on_failure(failure)
 
     def warned(self, sentence: str) -> None:
-        """Something beside the trials went wrong, and the run goes on.
-
-        Args:
-            sentence: what, and what that means.
-        """
+        """Show a warning among the failures."""
         warning = _one_line(f"warning: {sentence}")
         self.tally.failures.append(warning)
         self._on_failure(warning)
-
-    def end(self) -> None:
-        """The run is over, however it ended; a second call does nothing."""
 
     def _on_begin(self) -> None:
         """Show the start."""
@@ -178,7 +164,7 @@ class LineProgress(Progress):
         self._last = ""
         self._is_open = False
 
-    def end(self) -> None:
+    def jobs_ended(self) -> None:
         """Write the final numbers, if they are not the last line already."""
         if self._is_open:
             self._is_open = False
@@ -226,7 +212,7 @@ class LiveProgress(Progress):
         self._console = Console(file=stream if stream is not None else sys.stderr)
         self._live = Live(get_renderable=self.view, console=self._console, refresh_per_second=4)
 
-    def end(self) -> None:
+    def jobs_ended(self) -> None:
         """Leave the last view on the terminal."""
         self._live.stop()
 

@@ -6,34 +6,34 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep import attempts, cache, sight, stages, stopping
 from clsweep.callbacks import Callbacks
+from clsweep.configurations import configurations, resolved_toml, study_identity
 from clsweep.data_notes import data_notes
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.folders import Place, place_of
 from clsweep.inputs import Inputs, inputs_of, values_of, with_values
 from clsweep.interrupts import Terminated, terminable
-from clsweep.listeners import Audience, Listener
+from clsweep.listeners import Audience, Listener, RunStart
 from clsweep.losses import forgive_cut_short, left_on_disk, suspects_last
-from clsweep.progress import Progress
 from clsweep.records import record_of
 from clsweep.run_summary import Summary, seconds_spared
-from clsweep.same_work import names_in
+from clsweep.same_work import Names, names_in
 from clsweep.schedule import Schedule
 from clsweep.search import Search
 from clsweep.store import Store
-from clsweep.study import configurations, resolved_toml, study_identity
 
 if TYPE_CHECKING:
+    from clsweep.configurations import Configuration
     from clsweep.stages import Job, Plan
-    from clsweep.study import Configuration, Study
+    from clsweep.study import Study
     from clsweep.worker import Context, Outcome
 
-__all__ = ["Summary", "run"]
+__all__ = ["run"]
 
 
 def run(
@@ -46,7 +46,6 @@ def run(
     data_root: Path | str | None = None,
     stages: Place | str | None = None,
     retry_failed: bool = False,
-    progress: Progress | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Summary:
     """Run exactly the trials of a study that have no record yet.
@@ -62,8 +61,8 @@ def run(
         stages: stage cache, likewise, if it is to be shared by several studies; default
             `out`/stages.
         retry_failed: run trials again that failed, diverged or ran out of memory.
-        progress: told what happens; None to show nothing.
-        listeners: told as well.
+        listeners: told what happens, such as `progress.progress_on(sys.stderr)`; `()` to show
+            nothing.
 
     Raises:
         ClsweepError: the folder belongs to another study, the data are missing, the disk is full,
@@ -76,26 +75,26 @@ def run(
     folder = place_of(out).resolve()
     root = Path(data_root).resolve() if data_root else None
     stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
-    progress = progress or Progress()
     callbacks = Callbacks(study, folder, inline=inline)
-    audience = Audience([*listeners, callbacks], progress.warned)
+    audience = Audience([*listeners, callbacks])
     try:
         with Store(folder) as store:
             store.open_for_run(study_identity(study), resolved_toml(study), study.name)
             store.compact()  # what a killed run has left is read once, and then from the tables
             inputs = inputs_of(study, root)
             store.bind_inputs(inputs)
-            driver = _Driver(study, store, stage_folder, retry_failed, progress, audience, inputs)
-            has_work = bool(driver.plan.jobs)
-            for note in data_notes(study, root) if has_work else ():
-                audience.warn(note)
-            context = _context(study, folder, stage_folder, root, inputs) if has_work else None
+            began = time.perf_counter()
+            work = _work_left(study, store, stage_folder, inputs, retry=retry_failed)
+            driver = _Driver(study, store, stage_folder, audience, work)
+            for note in data_notes(study, root) if work.jobs else ():
+                audience.warned(note)
+            context = _context(study, folder, stage_folder, root, inputs) if work.jobs else None
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
             store.compact()
             if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
                 store.bind_inputs(inputs_of(study, root))
             audience.collect()
-            summary = driver.summary()
+            summary = driver.summary(began)
     except ClsweepError as error:
         audience.failed(str(error))
         raise
@@ -125,6 +124,60 @@ def _context(
 _RETRIED = ("failed", "diverged", "oom")
 
 
+class _Work(NamedTuple):
+    """What is stored, and what is left to do.
+
+    Attributes:
+        inputs: what trials are computed from.
+        names: of stored trials in the study.
+        configurations: those of the study; with a search, those that it has asked for.
+        search: what asks for more; None for a grid.
+        plan: jobs, and what is done.
+        jobs: those of the plan, in the order in which they are to start.
+        had_records: trials that have a record already, under both of their names.
+    """
+
+    inputs: Inputs
+    names: Names
+    configurations: list[Configuration]
+    search: Search | None
+    plan: Plan
+    jobs: list[Job]
+    had_records: frozenset[str]
+
+
+def _work_left(
+    study: Study, store: Store, stage_folder: Place, inputs: Inputs, *, retry: bool
+) -> _Work:
+    """Read what is stored and plan what is missing.
+
+    Raises:
+        StoreError: a table is damaged.
+        CacheError: a stage that will be used is damaged.
+    """
+    store.check_tables()
+    names = names_in(study, store)
+    stored = store.statuses()
+    statuses = names.statuses(stored)
+    again = {names.trial(key) for key in stopping.overturned(study.search, store, stored)}
+    again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
+    done = statuses.keys() - again
+    asked = configurations(study)
+    search: Search | None = None
+    if study.search.kind != "grid":
+        search = Search(study, names.records(store.load("validation")), done)
+        asked += [*search.known, *search.more()]
+    plan = stages.plan(
+        study, asked, done, partial(cache.exists, stage_folder), with_values(inputs)
+    )
+    if search:
+        plan.jobs[:] = search.barred(plan.jobs)
+    for key in plan.stages_in_cache:
+        cache.check(stage_folder, key)
+    jobs = suspects_last(store.directory, plan.jobs, retry=retry)
+    return _Work(inputs, names, asked, search, plan, jobs, frozenset({*statuses, *stored}))
+
+
 class _Sharing(NamedTuple):
     n_trained: int
     n_reused: int
@@ -135,48 +188,19 @@ class _Driver:
     """One run: the plan, what came of it, and the numbers for the summary."""
 
     def __init__(
-        self,
-        study: Study,
-        store: Store,
-        stage_folder: Place,
-        retry: bool,
-        progress: Progress,
-        audience: Audience,
-        inputs: Inputs,
+        self, study: Study, store: Store, stage_folder: Place, audience: Audience, work: _Work
     ) -> None:
-        self.inputs, self.values = inputs, with_values(inputs)
-        self.study, self.store, self.progress = study, store, progress
+        self.study, self.store, self.stage_folder = study, store, stage_folder
         self.audience = audience
-        self.stage_folder = stage_folder
-        self.began = time.perf_counter()
-        store.check_tables()
-        self.names = names_in(study, store)
-        stored = store.statuses()
-        statuses = self.names.statuses(stored)
-        again = {self.names.trial(k) for k in stopping.overturned(study.search, store, stored)}
-        again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
-        done = statuses.keys() - again
-        self.configurations = configurations(study)
-        self.search: Search | None = None
-        if study.search.kind != "grid":
-            records = self.names.records(store.load("validation"))
-            self.search = Search(study, records, done)
-            self.configurations += self.search.known
-            self.configurations += self.search.more()
-        self.by_id: dict[str, Configuration] = {c.id: c for c in self.configurations}
-        self.plan: Plan = stages.plan(
-            study, self.configurations, done, self._in_cache, self.values
-        )
-        if self.search:
-            self.plan.jobs[:] = self.search.barred(self.plan.jobs)
-        for key in self.plan.stages_in_cache:
-            cache.check(stage_folder, key)
-        self.had_records = {*statuses, *stored}
+        self.inputs, self.values = work.inputs, with_values(work.inputs)
+        self.names, self.search, self.plan = work.names, work.search, work.plan
+        self.configurations = work.configurations
+        self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
+        self.had_records = work.had_records
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
-        jobs = suspects_last(store.directory, self.plan.jobs, retry=retry)
-        self.schedule = Schedule(jobs, self._started, self._done, more)
+        self.schedule = Schedule(work.jobs, audience.started, self._done, more)
 
     def run(
         self,
@@ -189,13 +213,18 @@ class _Driver:
     ) -> None:
         """Work through the plan until the user stops it; without work no context imports torch."""
         n_to_come = self._n_to_come()
-        n_trials, n_done = self.plan.n_trials + n_to_come, self.plan.n_done
         self.audience.begin(
-            self.study, self.store.directory, n_trials, n_done, is_upper_limit=n_to_come > 0
+            RunStart(
+                self.study,
+                self.store.directory,
+                n_trials=self.plan.n_trials + n_to_come,
+                n_done=self.plan.n_done,
+                is_upper_limit=n_to_come > 0,
+                has_work=context is not None,
+            )
         )
         if context is None:
             return
-        self.progress.begin(n_trials, n_done)
         try:
             with terminable(), sight.shown(context.token, context.out, context.stages):
                 if inline:
@@ -222,13 +251,10 @@ class _Driver:
         except KeyboardInterrupt:
             self.interrupted = True
         finally:
-            self.progress.end()
+            self.audience.jobs_ended()
             forgive_cut_short(self.store.directory, self.schedule, context.run)
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
-
-    def _in_cache(self, key: str) -> bool:
-        return cache.exists(self.stage_folder, key)
 
     def _n_to_come(self) -> int:
         """Trials that a search may still ask for, at most."""
@@ -243,7 +269,8 @@ class _Driver:
         self.configurations += new
         self.by_id |= {c.id: c for c in new}
         planned = {job.key for job in self.plan.jobs}
-        grown = stages.plan(self.study, new, set(), self._in_cache, self.values)
+        in_cache = partial(cache.exists, self.stage_folder)
+        grown = stages.plan(self.study, new, set(), in_cache, self.values)
         for key in grown.stages_in_cache:
             if key not in planned:  # what this run has made needs no check
                 cache.check(self.stage_folder, key)
@@ -251,27 +278,16 @@ class _Driver:
         self.plan.jobs.extend(jobs)
         return jobs
 
-    def _started(self, job: Job) -> None:
-        self.progress.started(job.label, job.kind)
-        self.audience.started(job)
-
     def _done(self, job: Job, outcome: Outcome) -> None:
         if self.store.lost:
             self.schedule.abort_message = self.schedule.abort_message or self.store.lost
+        # Read when somebody asks for it, and once for all who do; none of them needs test rows.
+        record = lru_cache(maxsize=1)(partial(self.store.pending, job.key, "validation"))
         if job.kind == "trial":
             self.finished.add(job.key)
             self._ensure_record(job, outcome)
             if self.search:
-                self.search.told(self.store.pending(job.key, "validation"))
-        average = outcome.average_accuracy
-        self.progress.finished(
-            job.label,
-            job.kind,
-            outcome.status,
-            None if average != average else average,
-            outcome.message,
-        )
-        record = partial(self.store.pending, job.key)
+                self.search.told(record())
         self.audience.finished(job, outcome, self.by_id[job.config_id], record)
 
     def _ensure_record(self, job: Job, outcome: Outcome) -> None:
@@ -290,8 +306,12 @@ class _Driver:
             )
         )
 
-    def summary(self) -> Summary:
-        """The numbers of the run, read from what was committed."""
+    def summary(self, began: float) -> Summary:
+        """The numbers of the run, read from what was committed.
+
+        Args:
+            began: when, by `time.perf_counter`.
+        """
         statuses = self.names.statuses(self.store.statuses())
         wanted = [
             stages.trial_id(c, seed) for c in self.configurations for seed in self.study.seeds
@@ -310,7 +330,7 @@ class _Driver:
             n_sources_trained=sources.n_trained,
             n_sources_reused=sources.n_reused,
             seconds_saved=sources.seconds_saved + tuned.seconds_saved,
-            wall_seconds=time.perf_counter() - self.began,
+            wall_seconds=time.perf_counter() - began,
             interrupted=self.interrupted,
             terminated=self.terminated,
             warnings=(*self.store.warnings, *self.audience.warnings),

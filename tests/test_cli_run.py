@@ -12,6 +12,8 @@ import torchvision
 
 from clsweep import runner
 from clsweep.integrity import record_from_bytes
+from clsweep.progress import LineProgress
+from clsweep.run_summary import Summary
 from clsweep.schema import Record
 from clsweep.store import Store
 from clsweep.study import Study, load_study
@@ -216,7 +218,7 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
 def test_how_a_run_ends(
     cli: CommandLine, monkeypatch, tmp_path, changes: dict, code: int, word: str
 ) -> None:
-    summary = runner.Summary(5, 4, 3, 0, 0, 0, 1, 7, 0.0, 120.0, False, False, ("odd file",))
+    summary = Summary(5, 4, 3, 0, 0, 0, 1, 7, 0.0, 120.0, False, False, ("odd file",))
     monkeypatch.setattr(runner, "run", lambda study, **_: summary._replace(**changes))
     tiny_study(tmp_path)
     ran = cli("run", "study.toml")
@@ -236,15 +238,16 @@ def test_ctrl_c_outside_the_trials(cli: CommandLine, monkeypatch, tmp_path: Path
 def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> None:
     seen: dict[str, object] = {}
 
-    def run(study: Study, **options: object) -> runner.Summary:
+    def run(study: Study, **options: object) -> Summary:
         seen.update(options, study=study)
-        return runner.Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
+        return Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     path = tiny_study(tmp_path)
     assert cli("run", path).code == 0
-    seen.pop("progress")
+    (progress,) = seen.pop("listeners")
+    assert type(progress) is LineProgress
     assert seen.pop("study") == load_study(path)
     assert seen == {
         "out": Path("results/tiny"),
@@ -254,7 +257,6 @@ def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> Non
         "data_root": None,
         "stages": None,
         "retry_failed": False,
-        "listeners": [],
     }
     options = ["--address", "auto", "--workers", "3", "--out", "o", "--data-root", "d"]
     assert cli("run", path, *options, "--stages", "s", "--retry-failed", "-q").code == 0
@@ -283,9 +285,9 @@ def test_the_cluster_is_that_of_the_option_or_else_of_the_environment(
 ) -> None:
     seen: list[object] = []
 
-    def run(study: Study, **asked: object) -> runner.Summary:
+    def run(study: Study, **asked: object) -> Summary:
         seen.append(asked["address"])
-        return runner.Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
+        return Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setenv("RAY_ADDRESS", variable)
@@ -310,7 +312,7 @@ def test_report_of_no_folder(cli: CommandLine) -> None:
 def test_the_command_that_comes_next_is_quoted(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    summary = runner.Summary(1, 1, 1, 0, 0, 0, 1, 0, 0.0, 1.0, True, False, ())
+    summary = Summary(1, 1, 1, 0, 0, 0, 1, 0, 0.0, 1.0, True, False, ())
     monkeypatch.setattr(runner, "run", lambda study, **_: summary)
     tiny_study(tmp_path).rename(tmp_path / "my\tstudy.toml")
     ran = cli("run", "my\tstudy.toml", "--out", "my results; rm -rf $HOME")

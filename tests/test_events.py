@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from clsweep import runner
 from clsweep.events import EventLog, event_log
-from clsweep.listeners import Audience, Listener
+from clsweep.listeners import Audience, Listener, RunStart
 from clsweep.redaction import without_secrets
-from clsweep.runner import Summary
+from clsweep.run_summary import Summary
+from clsweep.schema import Record
 from clsweep.stages import Job
+from clsweep.store import Store
 from clsweep.study import configurations, load_study
 from clsweep.worker import Outcome
 from tests.command_line import CommandLine, tiny_study
@@ -49,7 +52,7 @@ def test_every_event_is_one_line_with_its_time(tmp_path: Path) -> None:
     ewc = configurations(study)[1]
     stream, now = io.StringIO(), datetime(2026, 1, 2, 3, 4, 5, 678_900, timezone.utc)
     log = EventLog(stream, lambda: now)
-    log.begin(study, Path("out"), 8, 2, is_upper_limit=True)
+    log.begin(RunStart(study, Path("out"), 8, 2, is_upper_limit=True, has_work=True))
     log.started(SOURCE)
     log.finished(SOURCE, Outcome("ok", wall_seconds=2.0), ewc, _no_record)
     log.started(TRIAL)
@@ -160,10 +163,12 @@ def test_a_log_that_cannot_be_written_is_named_at_once(cli: CommandLine, tmp_pat
 
 GONE = """\
 from clsweep.events import event_log
-from clsweep.listeners import Audience
+from clsweep.listeners import Audience, Listener
 from clsweep.stages import Job
+class Shown(Listener):
+    warned = staticmethod(print)
 with event_log("-") as log:
-    audience = Audience([log], print)
+    audience = Audience([log, Shown()])
     for _ in range(3):
         audience.started(Job("c-3", "trial", "EWC", "c", 3))
     print("the run goes on to its end")
@@ -185,6 +190,17 @@ def test_a_reader_that_goes_away_does_not_end_the_run() -> None:
 # --------------------------------------------------------------------------------- all listeners
 
 
+class Shown(Listener):
+    """Keeps the warnings that it is to show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: list[str] = []
+
+    def warned(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+
 class Deaf(Listener):
     """Raises the second time that it is told something."""
 
@@ -201,25 +217,75 @@ class Deaf(Listener):
 
 
 def test_a_listener_that_raises_is_sent_away() -> None:
-    shown: list[str] = []
-    deaf, stream = Deaf(), io.StringIO()
-    audience = Audience([deaf, EventLog(stream)], shown.append)
+    shown, deaf, stream = Shown(), Deaf(), io.StringIO()
+    audience = Audience([shown, deaf, EventLog(stream)])
     for _ in range(4):
         audience.started(TRIAL)
     assert deaf.heard == 2
-    assert shown == ["the deaf one is told no more, and the run goes on: OSError: no space"]
-    assert audience.warnings == shown
+    expected = ["the deaf one is told no more, and the run goes on: OSError: no space"]
+    assert audience.warnings == shown.sentences == expected
     assert len(_lines(stream.getvalue())) == 4
 
 
 def test_warnings_of_a_listener_are_shown_once() -> None:
-    shown: list[str] = []
-    listener = Listener()
-    audience = Audience([listener], shown.append)
+    shown, listener = Shown(), Listener()
+    audience = Audience([listener, shown])
     listener.warnings.append("the server is away")
     audience.end(SUMMARY)
     audience.end(SUMMARY)
-    assert shown == ["the server is away"]
+    assert shown.sentences == ["the server is away"]
+
+
+class Broken(Shown):
+    """Can show nothing."""
+
+    name = "the broken one"
+
+    def warned(self, sentence: str) -> None:
+        raise BrokenPipeError("gone")
+
+
+def test_who_cannot_show_a_warning_is_sent_away_and_the_others_show_both() -> None:
+    shown = Shown()
+    audience = Audience([Broken(), shown, Broken()])
+    audience.warned("the data are odd")
+    first, *others = shown.sentences
+    assert first == "the data are odd"
+    sent_away = "the broken one is told no more, and the run goes on: BrokenPipeError: gone"
+    assert others == [sent_away] * 2
+    assert audience.warnings == shown.sentences
+
+
+class Reader(Listener):
+    """Reads the record of every trial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[Record] = []
+
+    def finished(self, job: Job, outcome: Outcome, configuration: Any, record: Any) -> None:
+        if job.kind == "trial":
+            self.records.append(record())
+
+
+def test_a_record_is_read_once_for_all_and_without_its_test_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: list[str] = []
+    pending = Store.pending
+
+    def counted(store: Store, trial_id: str, split: str | None = None) -> Record:
+        read.append(trial_id)
+        return pending(store, trial_id, split)
+
+    monkeypatch.setattr(Store, "pending", counted)
+    one, other = Reader(), Reader()
+    study = load_study(tiny_study(tmp_path))
+    runner.run(study, out=tmp_path / "out", inline=True, listeners=[one, other])
+    assert sorted(read) == sorted(record["trial"]["trial_id"] for record in one.records)
+    assert len(read) == 2
+    assert one.records == other.records
+    assert {row[2] for record in one.records for row in record["accuracy"]} == {"validation"}
 
 
 # --------------------------------------------------------------------------------------- secrets

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import clsweep
-from clsweep.runner import Summary
+from clsweep.run_summary import Summary
 
 from .command_line import tiny_study
 

@@ -15,7 +15,8 @@ from clsweep import doctor, machine_checks
 from clsweep.callback_settings import CallbacksConfig
 from clsweep.events import EventLog
 from clsweep.findings import Finding, as_json, ok
-from clsweep.runner import Summary
+from clsweep.listeners import RunStart
+from clsweep.run_summary import Summary
 from clsweep.stages import Job
 from clsweep.status import Curve, Error, Running, Status
 from clsweep.study import configurations, load_study
@@ -51,7 +52,7 @@ def test_events(tmp_path: Path) -> None:
     stream = io.StringIO()
     log = EventLog(stream)
     job = Job("c-3", "trial", "EWC", "c", 3)
-    log.begin(study, tmp_path, 2, 0, is_upper_limit=False)
+    log.begin(RunStart(study, tmp_path, 2, 0, is_upper_limit=False, has_work=True))
     log.started(job)
     log.finished(job, Outcome("ok"), configurations(study)[1], dict)
     log.end(Summary(5, 4, 3, 0, 0, 0, 1, 7, 0.0, 120.0, False, False, ()))
