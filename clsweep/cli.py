@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -217,7 +217,9 @@ def plan(
     records = store.load("validation") if loaded.search.kind != "grid" else []
     names = names_in(loaded, store)
     records = names.records(records)
-    rows = [record["trial"] for record in records if stands(loaded.search, record["trial"])]
+    rows: list[Mapping[str, Any]] = [
+        record["trial"] for record in records if stands(loaded.search, record["trial"])
+    ]
     if loaded.search.kind == "grid":
         stored = names.rows(store.trials(*FinishedTrial._fields))
         rows = [row for row in stored if row["status"] != "stopped"]

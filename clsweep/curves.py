@@ -8,16 +8,16 @@ none, so that all means are over the same seeds, and over all of them. Arrays na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clsweep import fronts, measures, protocols
 from clsweep.rows import final_counts
-from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Record
+from clsweep.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS, STATUSES, Config, Record
 from clsweep.switches import idle_keys
 from clsweep.validation import Candidate, Diverged, candidate_of, diverged_of, finished, sortable
 from clsweep.wording import seeds_of
@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 BAND_QUANTILES = (0.1, 0.9)
 _BAND_LEVELS = 400
+# Fields of a trial, of which a point has the mean.
+_Measured = Literal["n_steps", "wall_seconds", "memory_bytes", "n_params"]
 _MEASURES = (
     "average_accuracy",
     "backward_transfer",
@@ -255,7 +257,7 @@ def _point(
     tests = [measures.accuracy_table(r["accuracy"], "test", n_tasks) for r in shown]
     records = [*choosing, *shown]
 
-    def mean_of(field: str) -> float:
+    def mean_of(field: _Measured) -> float:
         return float(np.mean([record["trial"][field] for record in records]))
 
     candidate = candidate_of(choosing or shown, label, n_tasks)
@@ -283,7 +285,7 @@ def _mean_counter(records: Sequence[Record], name: str) -> float:
     return float(np.mean([float(found.get(name, float("nan"))) for found in counters]))
 
 
-def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(config: Config) -> dict[str, Any]:
     """Every setting of a configuration that changes anything, by name, the knobs first."""
     idle = idle_keys(config)
     training = {k: v for k, v in config["training"].items() if f"training.{k}" not in idle}
@@ -291,7 +293,7 @@ def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config["knobs"], **hyper, **training}
 
 
-def _grid(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+def _grid(configs: Sequence[Config]) -> dict[str, tuple[Any, ...]]:
     """The settings that differ between the configurations, with their values in order."""
     settings = [_numbers(config) for config in configs]
     names = list(dict.fromkeys(name for one in settings for name in one))
@@ -304,7 +306,7 @@ def _grid(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     return grid
 
 
-def _training(configs: Iterable[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+def _training(configs: Iterable[Config]) -> dict[str, frozenset[str]]:
     values: dict[str, set[str]] = {}
     for config in configs:
         for name, value in config["training"].items():

@@ -31,6 +31,7 @@ from clsweep.published_files import PUBLISHED, content_hash, is_published, publi
 
 if TYPE_CHECKING:
     from clsweep.catalog import BenchmarkConfig
+    from clsweep.schema import Record
     from clsweep.settings import NetConfig
     from clsweep.study import Study
 
@@ -369,7 +370,7 @@ def unknown_text(inputs: Sequence[Input]) -> str:
     )
 
 
-def refuse_mixture(records: Iterable[Mapping[str, Any]], where: str) -> None:
+def refuse_mixture(records: Iterable[Record], where: str) -> None:
     """Refuse to choose among trials that are not comparable.
 
     Args:
@@ -391,7 +392,7 @@ def refuse_mixture(records: Iterable[Mapping[str, Any]], where: str) -> None:
             )
 
 
-def _counts(records: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, dict[str, int]]]:
+def _counts(records: Iterable[Record]) -> tuple[int, dict[str, dict[str, int]]]:
     """Number of records, and of those per name and fingerprint of an input."""
     n, counts = 0, dict[str, dict[str, int]]()
     for record in records:
@@ -406,7 +407,7 @@ def _how_many(found: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} with {short(value)}" for value, n in sorted(found.items()))
 
 
-def mixture(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def mixture(records: Iterable[Record]) -> Iterator[str]:
     """Sentences about what the trials of one folder were computed from, where they differ.
 
     Args:

@@ -66,7 +66,7 @@ def record_from_bytes(data: bytes, trial_id: str, where: str) -> Record:
         if hashlib.sha256(body).hexdigest().encode() != seal[len(_BEGIN) : -len(_END)]:
             raise bad_record("its checksum differs from the one written with it", where)
     try:
-        record = json.loads(body.decode())
+        record: Record = json.loads(body.decode())
         # Half of a pair of surrogates is JSON, and no text.
         if rb"\ud" in body or rb"\uD" in body:
             json.dumps(record, ensure_ascii=False).encode()
@@ -75,7 +75,7 @@ def record_from_bytes(data: bytes, trial_id: str, where: str) -> Record:
     check_record(record, where)
     if record["trial"]["trial_id"] != trial_id:
         raise bad_record(f"it is of trial {record['trial']['trial_id']}", where)
-    return dict(record)
+    return record
 
 
 def sealed_table(data: bytes) -> bytes:

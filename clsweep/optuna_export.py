@@ -24,7 +24,7 @@ from clsweep.folders import Place
 from clsweep.inputs import refuse_mixture
 from clsweep.methods import METHODS
 from clsweep.same_work import of_its_study
-from clsweep.schema import Record
+from clsweep.schema import Config, Record
 from clsweep.search import validation_point
 from clsweep.store import Store
 from clsweep.switches import idle_keys
@@ -144,13 +144,13 @@ def _storage(file: Path) -> optuna.storages.BaseStorage:
     return storages.JournalStorage(JournalFileBackend(str(file)))
 
 
-def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(config: Config) -> dict[str, Any]:
     """Every number of a configuration that changes anything."""
     training = {f"training.{key}": value for key, value in config["training"].items()}
     return {k: v for k, v in {**config["hyper"], **training}.items() if k not in idle_keys(config)}
 
 
-def _distributions(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _distributions(configs: Sequence[Config]) -> dict[str, Any]:
     """What differs between the configurations of a curve, and between which values."""
     if not configs:
         return {}

@@ -7,18 +7,33 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from clsweep.redaction import without_secrets
-from clsweep.schema import SCHEMA_VERSION
+from clsweep.schema import SCHEMA_VERSION, Record, Trial
 from clsweep.stages import trial_id
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from clsweep.study import Configuration
 
-__all__ = ["record_of", "versions"]
+__all__ = ["Measured", "record_of", "versions"]
 
 _PACKAGES = ("clsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
+
+
+class Measured(TypedDict, total=False):
+    """The fields of a trial that are measured while it runs; see `schema.Trial`."""
+
+    n_steps: int
+    wall_seconds: float
+    peak_memory_bytes: int
+    memory_bytes: int
+    n_params: int
+    device: str
+    attempts: int
+    counters: dict[str, float]
 
 
 @cache
@@ -42,8 +57,8 @@ def record_of(
     accuracy: list[tuple[int, int, str, int, int]] | None = None,
     stages: tuple[str, ...] = (),
     inputs: Mapping[str, str] | None = None,
-    **measured: Any,
-) -> dict[str, Any]:
+    **measured: Unpack[Measured],
+) -> Record:
     """A trial's record.
 
     Args:
@@ -54,10 +69,9 @@ def record_of(
         accuracy: rows (after_task, on_task, split, n_correct, n_total).
         stages: keys of the stages it started from.
         inputs: name to fingerprint of data, weights and code, see `inputs.values_of`.
-        measured: n_steps, wall_seconds, peak_memory_bytes, memory_bytes, n_params, device,
-            attempts, counters; zero or empty where not given.
+        measured: see `Measured`; zero or empty where not given.
     """
-    trial = {
+    trial: Trial = {
         "trial_id": trial_id(configuration, seed),
         "config_id": configuration.id,
         "label": configuration.label,
@@ -77,12 +91,11 @@ def record_of(
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "versions": {**versions(), **(inputs or {})},
         "counters": {},
+        **measured,
     }
-    unknown = measured.keys() - trial.keys()
-    assert not unknown, f"no such fields in a trial's record: {sorted(unknown)}"
     return {
         "schema": SCHEMA_VERSION,
-        "trial": {**trial, **measured},
+        "trial": trial,
         "config": {
             "config_id": configuration.id,
             "label": configuration.label,

@@ -7,13 +7,13 @@ whole tables at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clsweep.schema import trial_id_of
+from clsweep.schema import Record, trial_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +146,7 @@ def final_counts(
     return found
 
 
-def n_tasks_of(records: Iterable[Mapping[str, Any]]) -> int:
+def n_tasks_of(records: Iterable[Record]) -> int:
     """Length of the task sequence that the accuracy rows of the records tell of; 2 without rows.
 
     Args:

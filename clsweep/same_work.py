@@ -105,15 +105,15 @@ class Names:
         if own is None:
             return record
         trial_id = trial_id_of(own.id, record["trial"]["seed"])
-        numbers = {
-            "config_id": own.id,
-            "hyper": own.hyper.model_dump(mode="json"),
-            "training": own.training.model_dump(mode="json"),
-        }
         return {
             **record,
             "trial": {**record["trial"], "config_id": own.id, "trial_id": trial_id},
-            "config": {**record["config"], **numbers},
+            "config": {
+                **record["config"],
+                "config_id": own.id,
+                "hyper": own.hyper.model_dump(mode="json"),
+                "training": own.training.model_dump(mode="json"),
+            },
         }
 
     def _rank(self, trial_id: str, status: str) -> tuple[int, bool, str]:

@@ -1,6 +1,6 @@
 """What a trial's record holds: its fields, their types, and the version of both.
 
-A record is a plain dict, one per trial (configuration and seed):
+A `Record` is a plain dict, one per trial (configuration and seed):
 
     {"schema": 1, "trial": {...}, "config": {...},
      "accuracy": [[after_task, on_task, split, n_correct, n_total], ...]}
@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from clsweep.errors import StoreError
 from clsweep.printable import is_printable
@@ -32,8 +32,10 @@ __all__ = [
     "SPLITS",
     "STATUSES",
     "TRIAL_TYPES",
+    "Config",
     "NewerSchemaError",
     "Record",
+    "Trial",
     "bad_record",
     "check_date",
     "check_names",
@@ -45,7 +47,88 @@ __all__ = [
     "trial_id_of",
 ]
 
-Record = dict[str, Any]
+
+class Trial(TypedDict):
+    """One run of a configuration with one seed; its keys are those of `TRIAL_TYPES`.
+
+    Attributes:
+        trial_id: `CONFIG_ID-SEED`.
+        config_id: its configuration.
+        label: the curve.
+        method: the method.
+        seed: the seed.
+        status: one of `STATUSES`.
+        message: what went wrong, or ''.
+        n_steps: optimiser steps, at least 0.
+        wall_seconds: duration in seconds, at least 0.
+        peak_memory_bytes: of the process or the GPU, in bytes.
+        memory_bytes: what the method carries from task to task, in bytes.
+        n_params: numbers that the network learns.
+        device: on which it ran.
+        stages: keys of the stages that it used.
+        attempts: starts until it ended, this one included.
+        finished_at: when, by the clock of its machine, ISO 8601.
+        versions: package to version, and inputs to fingerprint.
+        counters: further numbers by name.
+    """
+
+    trial_id: str
+    config_id: str
+    label: str
+    method: str
+    seed: int
+    status: str
+    message: str
+    n_steps: int
+    wall_seconds: float
+    peak_memory_bytes: int
+    memory_bytes: int
+    n_params: int
+    device: str
+    stages: list[str]
+    attempts: int
+    finished_at: str
+    versions: dict[str, str]
+    counters: dict[str, float]
+
+
+class Config(TypedDict):
+    """What a trial computed; its keys are those of `CONFIG_TYPES`.
+
+    Attributes:
+        config_id: hash of all that follows and of the study's identity.
+        label: the curve.
+        method: the method.
+        hyper: the method's numbers.
+        training: how its tasks are trained.
+        knobs: the numbers that move along the front.
+        is_reference: whether it is a reference instead of a point of a front.
+    """
+
+    config_id: str
+    label: str
+    method: str
+    hyper: dict[str, Any]
+    training: dict[str, Any]
+    knobs: dict[str, float]
+    is_reference: bool
+
+
+class Record(TypedDict):
+    """All that is kept of one trial.
+
+    Attributes:
+        schema: version of these keys.
+        trial: the run.
+        config: what it computed.
+        accuracy: rows of `ACCURACY_COLUMNS`.
+    """
+
+    schema: int
+    trial: Trial
+    config: Config
+    accuracy: Sequence[list[Any]]
+
 
 SCHEMA_VERSION = 1
 # The accuracies of a trial are a table of tasks × tasks: more tasks than can be trained, and a
@@ -122,7 +205,7 @@ def normalized(record: Mapping[str, Any]) -> Record:
     except (TypeError, ValueError) as error:
         raise bad_record(f"a value is not plain JSON ({error})", "") from error
     check_record(plain)
-    plain["accuracy"].sort()
+    plain["accuracy"] = sorted(plain["accuracy"])
     return plain
 
 

@@ -131,7 +131,8 @@ def ended_of(record: Record, written_at: float) -> Ended:
         record: see `schema.py`.
         written_at: file time, seconds.
     """
-    return Ended._make([*(record["trial"][name] for name in _COLUMNS), written_at])
+    trial: Mapping[str, Any] = record["trial"]
+    return Ended._make([*(trial[name] for name in _COLUMNS), written_at])
 
 
 def folded_trials(table: pa.Table | None) -> dict[str, Ended]:

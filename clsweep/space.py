@@ -29,6 +29,7 @@ from clsweep.study_errors import mistake, mistake_at, mistake_below
 from clsweep.switches import idle, idle_keys
 
 if TYPE_CHECKING:
+    from clsweep.schema import Config
     from clsweep.search_settings import SearchConfig
     from clsweep.study import Study
 
@@ -133,7 +134,7 @@ class Space:
         numbers = _numbers(made.hyper.model_dump(), made.training.model_dump())
         return {axis.key: numbers[axis.key] for axis in self.axes if axis.key not in idle}
 
-    def point_of(self, config: Mapping[str, Any]) -> Point | None:
+    def point_of(self, config: Config) -> Point | None:
         """The point that a stored configuration lies at; None if it is not in the space.
 
         Args:

@@ -249,7 +249,8 @@ class Store:
             records, trials = found.pending, (found.tables or {}).get("trials")
         else:
             records, trials = self._pending(), self._table("trials", self._data("trials"))
-        pending = {p.trial_id: {f: p.record["trial"][f] for f in fields} for p in records}
+        known: dict[str, Mapping[str, Any]] = {p.trial_id: p.record["trial"] for p in records}
+        pending = {key: {f: trial[f] for f in fields} for key, trial in known.items()}
         folded = trials.select(fields).to_pylist() if trials else []
         return [*({row["trial_id"]: row for row in folded} | pending).values()]
 

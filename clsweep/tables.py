@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from clsweep.errors import StoreError
 from clsweep.integrity import TABLE_SEAL, broken_seal, sealed_table
@@ -17,7 +17,9 @@ from clsweep.rows import rows_by_trial
 from clsweep.schema import (
     SCHEMA_VERSION,
     TRIAL_TYPES,
+    Config,
     Record,
+    Trial,
     check_date,
     check_names,
     check_values,
@@ -43,7 +45,7 @@ __all__ = [
 TABLES = ("accuracy", "configs", "trials")
 
 _VERSION_KEY = b"clsweep_schema"
-_JSON_TRIAL_FIELDS = ("versions", "counters")
+_JSON_TRIAL_FIELDS: Final = ("versions", "counters")
 
 
 def merged_tables(
@@ -84,17 +86,15 @@ def records_of(tables: Mapping[str, pa.Table]) -> list[Record]:
     """The records that the tables were made of, sorted by configuration and seed."""
     configs = {row["config_id"]: _config_of(row) for row in tables["configs"].to_pylist()}
     rows = rows_by_trial(tables["accuracy"])
-    records = []
-    for trial in _trials_of(tables["trials"]):
-        records.append(
-            {
-                "schema": SCHEMA_VERSION,
-                "trial": trial,
-                "config": dict(configs[trial["config_id"]]),
-                "accuracy": rows.get(trial["trial_id"], []),
-            }
-        )
-    return records
+    return [
+        {
+            "schema": SCHEMA_VERSION,
+            "trial": trial,
+            "config": configs[trial["config_id"]].copy(),
+            "accuracy": rows.get(trial["trial_id"], []),
+        }
+        for trial in _trials_of(tables["trials"])
+    ]
 
 
 def of_split(accuracy: pa.Table, split: str) -> pa.Table:
@@ -245,24 +245,25 @@ def _kept_accuracy(accuracy: pa.Table, trial_ids: set[str]) -> pa.Table:
     return kept.replace_schema_metadata(None)
 
 
-def _trial_table(trials: list[dict[str, Any]]) -> pa.Table:
+def _trial_table(trials: list[Trial]) -> pa.Table:
     import pyarrow as pa
 
     schema = pa.schema(list(_columns("trials").items()))
     rows = [
-        {**trial, **{name: json.dumps(trial[name]) for name in _JSON_TRIAL_FIELDS}}
+        dict(trial) | {name: json.dumps(trial[name]) for name in _JSON_TRIAL_FIELDS}
         for trial in trials
     ]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _trials_of(table: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_pylist()
+def _trials_of(table: pa.Table) -> list[Trial]:
+    rows = table.to_pylist()
     for row in rows:
         row.update({name: _object(row[name], name) for name in _JSON_TRIAL_FIELDS})
         check_date(row["finished_at"], "trials.parquet")
         check_names(row["stages"], "stages", "trials.parquet")
-    return rows
+    trials: list[Trial] = rows
+    return trials
 
 
 def _object(text: str, name: str) -> dict[str, Any]:
@@ -283,13 +284,11 @@ def _names(knobs: list[Any]) -> list[str]:
     return knobs
 
 
-def _kept_trials(
-    tables: Mapping[str, pa.Table], fresh: Mapping[str, Record]
-) -> list[dict[str, Any]]:
+def _kept_trials(tables: Mapping[str, pa.Table], fresh: Mapping[str, Record]) -> list[Trial]:
     return [trial for trial in _trials_of(tables["trials"]) if trial["trial_id"] not in fresh]
 
 
-def _config_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def _config_of(row: Mapping[str, Any]) -> Config:
     return {
         "config_id": row["config_id"],
         "label": row["label"],
@@ -302,8 +301,8 @@ def _config_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dated_configs(
-    tables: Mapping[str, pa.Table], trials: list[dict[str, Any]]
-) -> list[tuple[str, dict[str, Any]]]:
+    tables: Mapping[str, pa.Table], trials: list[Trial]
+) -> list[tuple[str, Config]]:
     dates: dict[str, str] = {}
     for trial in trials:
         dates[trial["config_id"]] = max(dates.get(trial["config_id"], ""), trial["finished_at"])
@@ -311,10 +310,10 @@ def _dated_configs(
     return [(dates[c["config_id"]], c) for c in configs if c["config_id"] in dates]
 
 
-def _config_table(dated: list[tuple[str, dict[str, Any]]]) -> pa.Table:
+def _config_table(dated: list[tuple[str, Config]]) -> pa.Table:
     import pyarrow as pa
 
-    latest: dict[str, dict[str, Any]] = {}
+    latest: dict[str, Config] = {}
     for _, config in sorted(dated, key=lambda pair: (pair[0], json.dumps(pair[1]))):
         latest[config["config_id"]] = config
     configs = [latest[config_id] for config_id in sorted(latest)]
