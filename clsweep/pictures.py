@@ -40,7 +40,8 @@ __all__ = [
 # Raised when some files are read as other bytes than before; `decoding_of` says which, so that
 # results of files that were read differently are not mixed.
 # 1: alpha was dropped, orientation ignored. 2: what a viewer shows.
-FIRST_DECODING, DECODING = 1, 2
+FIRST_DECODING = 1
+DECODING = 2
 
 # MPO is opened as JPEG.
 _FORMATS = tuple("AVIF BMP DIB GIF JPEG JPEG2000 PCX PNG PPM QOI SGI TGA TIFF WEBP".split())

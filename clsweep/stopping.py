@@ -182,17 +182,18 @@ class Watch:
         shares: the points within the last task, as shares of its last phase: text -> share.
     """
 
-    def __init__(self, settings: SearchConfig, bars: str, n_tasks: int) -> None:
+    def __init__(self, bars: str, n_tasks: int, *, margin: float, n_checks: int) -> None:
         """Start before the trial does.
 
         Args:
-            settings: the study's `[search]`, which stops trials.
             bars: what the job carries, see `bars_of`.
             n_tasks: length of the sequence.
+            margin: by how much a trial may be behind in both accuracies, 0 to 1: `stop_margin`.
+            n_checks: how often it is looked at within the last task, at least 0: `stop_checks`.
         """
-        self.margin, self.n_tasks = settings.stop_margin, n_tasks
+        self.margin, self.n_tasks = margin, n_tasks
         self.counters: dict[str, float] = {}
-        shares = [i / (settings.stop_checks + 1) for i in range(1, settings.stop_checks + 1)]
+        shares = [i / (n_checks + 1) for i in range(1, n_checks + 1)]
         self.shares = {f"{share:.3g}": share for share in shares}
         self._bars = json.loads(bars or "{}")
 

@@ -394,6 +394,15 @@ def _statistics(context: Context, key: str) -> Params:
     return on_device(cache.load(context.stages, key).tensors, torch.device(context.device))
 
 
+def _watch(context: Context, job: Job, n_tasks: int) -> Watch | None:
+    """What may stop the trial; None where the study stops none, or did not ask for this one."""
+    settings = context.study.search
+    if not (settings.stops and job.asked):
+        return None
+    margin, n_checks = settings.stop_margin, settings.stop_checks
+    return Watch(job.bars, n_tasks, margin=margin, n_checks=n_checks)
+
+
 _STAGES: dict[str, Callable[[Context, Job], None]] = {
     "source": _make_source,
     "statistics": _make_statistics,
@@ -406,9 +415,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     sequence = _sequence(context, job.seed)
     method = methods.build(configuration.method, _net(context, sequence))
     began, began_cpu = time.perf_counter(), time.process_time()
-    settings = context.study.search
-    watched = settings.stops and bool(job.asked)
-    watch = Watch(settings, job.bars, len(sequence.tasks)) if watched else None
+    watch = _watch(context, job, len(sequence.tasks))
     learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
     seconds = time.perf_counter() - began
     cpu_seconds = time.process_time() - began_cpu

@@ -118,7 +118,10 @@ def trial(study: Study, job: stages.Job, configuration: Configuration, time: int
     """What a worker would commit, decided by what the job carries."""
     at = f"2026-01-01T{time // 3600:02d}:{time // 60 % 60:02d}:{time % 60:02d}.000+00:00"
     rows, status, message, counters = rows_after(0, (0.0, 0.95)), "ok", "", {}
-    watch = Watch(study.search, job.bars, N_TASKS) if study.search.stops and job.asked else None
+    margin, n_checks = study.search.stop_margin, study.search.stop_checks
+    watch = None
+    if study.search.stops and job.asked:
+        watch = Watch(job.bars, N_TASKS, margin=margin, n_checks=n_checks)
     try:
         for task in range(1, N_TASKS):
             for share, value in (watch.shares if watch and task == 3 else {}).items():
@@ -213,7 +216,8 @@ def test_the_lead_is_the_lesser_of_two_leads_over_the_best_yardstick(
 
 @pytest.mark.parametrize(("margin", "stops"), [(0.29, True), (0.3125, False), (0.35, False)])
 def test_what_is_behind_by_no_more_than_the_margin_goes_on(margin: float, stops: bool) -> None:
-    watch = Watch(searched(margin).search, bars_of({"x": {"task 2": (0.8125, 0.9)}}), N_TASKS)
+    bars = bars_of({"x": {"task 2": (0.8125, 0.9)}})
+    watch = Watch(bars, N_TASKS, margin=margin, n_checks=1)
     rows = rows_after(2, (0.5, 0.25))
     watch.after_task(rows_after(1, (0.0, 0.0)), 1)  # there is no yardstick at this point
     if not stops:
@@ -227,7 +231,7 @@ def test_what_is_behind_by_no_more_than_the_margin_goes_on(margin: float, stops:
 
 def test_neither_the_first_nor_the_last_task_ends_at_a_point() -> None:
     bars = bars_of({"x": {f"task {task}": (1.0, 1.0) for task in range(N_TASKS)}})
-    watch = Watch(searched(0.05).search, bars, N_TASKS)
+    watch = Watch(bars, N_TASKS, margin=0.05, n_checks=1)
     for task in (0, N_TASKS - 1):
         watch.after_task(rows_after(task, (0.0, 0.0)), task)
 
