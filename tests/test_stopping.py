@@ -466,7 +466,7 @@ def test_test_counts_reach_neither_yardsticks_nor_the_watch() -> None:
         ]
     assert bars(poisoned) == expected
     (text, *_) = filter(None, expected)
-    watch, rows = Watch(study.search, text, N_TASKS), rows_after(1, (0.9, 0.9))
+    watch, rows = Watch(text, N_TASKS, margin=0.1, n_checks=1), rows_after(1, (0.9, 0.9))
     hidden = [(*r[:3], Untouchable(), Untouchable()) if r[2] == "test" else r for r in rows]
     watch.after_task(hidden, 1)
     # The counterpart: validation counts do reach both.
