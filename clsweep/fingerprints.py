@@ -21,7 +21,8 @@ from clsweep.errors import ClsweepError
 __all__ = ["cache_file", "combined", "file_hash", "remembered", "short", "stamp_of"]
 
 _CHUNK = 1 << 20
-_DIGITS, _SHOWN = 24, 12
+_DIGITS = 24
+_SHOWN = 12
 _FORMAT = 1
 _MOST_ENTRIES = 64
 # A file that was written a moment ago may be written again with the same size and the same time.

@@ -577,7 +577,7 @@ def test_looking_changes_no_bit(case: Case, kind: str, sequences: dict[str, Task
     sequence = sequences["domain"]
     net = net_for(sequence) if kind == "plain" else batch_norm_net(sequence, "batch")
     n_tasks = len(sequence.tasks)
-    watch = Watch(searched(0.05).search, "", n_tasks)
+    watch = Watch("", n_tasks, margin=0.05, n_checks=1)
     plain, looked = (watched(case, sequence, net, w) for w in (None, watch))
     assert same(plain.params, looked.params)
     assert plain[1:] == looked[1:]
