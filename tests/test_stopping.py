@@ -590,7 +590,7 @@ def test_looking_changes_no_bit(case: Case, kind: str, sequences: dict[str, Task
     at = list(watch.shares)[-1]
     pair = tuple(watch.counters[f"validation_{x}_at_{at}"] for x in ("source", "target"))
     ahead = bars_of({"x": {f"last {at}": (pair[0] + 0.06, pair[1] + 0.06)}})
-    stopped = watched(case, sequence, net, Watch(searched(0.05).search, ahead, n_tasks))
+    stopped = watched(case, sequence, net, Watch(ahead, n_tasks, margin=0.05, n_checks=1))
     assert "on the last task" in stopped.stopped
     assert stopped.rows == [row for row in plain.rows if row[0] < n_tasks - 1]
     assert stopped.n_steps < plain.n_steps
@@ -638,8 +638,7 @@ def test_a_look_shows_what_training_that_ends_there_would_give(
 
 def test_points_within_the_last_task_are_evenly_spaced() -> None:
     for n in range(21):
-        settings = searched().search.model_copy(update={"stop_checks": n})
-        shares = list(Watch(settings, "", 2).shares.values())
+        shares = list(Watch("", 2, margin=0.1, n_checks=n).shares.values())
         assert len(shares) == n
         assert all(b - a == pytest.approx(1 / (n + 1)) for a, b in pairwise([0, *shares, 1]))
 
