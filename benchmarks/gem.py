@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsweep import benchmarks, methods, nets
+from clsweep import benchmarks, methods, nets, train
 from clsweep.course import initial_params
 from clsweep.draws import generator
 from clsweep.methods import gem
@@ -40,7 +40,6 @@ from clsweep.methods.task_gradients import Stored, task_gradients
 from clsweep.methods.terms import plain_phase
 from clsweep.study import configurations, load_study
 from clsweep.tasks import Task, TaskSequence
-from clsweep.train import Trained, train_phase
 from clsweep.trees import Params
 
 STUDY = Path(__file__).resolve().parents[1] / "configs" / "reproduce" / "gem_permutations.toml"
@@ -135,7 +134,7 @@ def looped(setting: Setting, params: Params, stored: Stored, task: Task) -> Seco
 
 def swept(
     setting: Setting, method: Method, params: Params, memory: Memory, task: Task
-) -> tuple[Trained, Seconds]:
+) -> tuple[train.State, Seconds]:
     """The task learnt by clsweep; where it stands then, and seconds of its parts."""
     clock = Clock()
     (phase,) = method.phases
@@ -144,15 +143,11 @@ def swept(
     gem.task_gradients = clock.timed("gradients", gem.task_gradients)
     gem.dual_weights = clock.timed("programme", gem.dual_weights)
     began = time.process_time()
-    run = train_phase(
+    run = train.train_phase(
         phase,
-        params,
-        memory,
+        train.State(params, memory),
         task.train,
-        setting.sequence.scale,
-        hyper=setting.hyper,
-        training=setting.training,
-        seed=0,
+        train.Setting(setting.net, setting.sequence.scale, setting.training, 0, setting.hyper),
         task=task.index,
         n_steps=setting.n_steps(task),
     )
@@ -237,7 +232,7 @@ def described(past: int, n_steps: int, projected: float, counted: float, found: 
 
 def compared(
     setting: Setting, method: Method, params: Params, memory: Memory, task: Task, n_rounds: int
-) -> tuple[Trained, Found]:
+) -> tuple[train.State, Found]:
     """A task learnt by both in turn: what clsweep makes of it, and all seconds."""
     stored = stored_examples(setting, memory)
     runs = []

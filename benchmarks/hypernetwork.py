@@ -30,7 +30,7 @@ from clsweep.draws import generator
 from clsweep.methods.base import Learnt
 from clsweep.study import configurations, load_study
 from clsweep.tasks import Examples, Scale, Task
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 
 STUDY = Path(__file__).resolve().parents[1] / "configs" / "reproduce" / "hypernetworks_task.toml"
 PAST = (0, 1, 4, 9)
@@ -59,7 +59,8 @@ class Steps:
             look_ahead: hyper.model_copy(update={"look_ahead": look_ahead})
             for look_ahead in (True, False)
         }
-        self.params = initial_params(self.method.network(net, hyper), 0, torch.device("cpu"))
+        self.network = self.method.network(net, hyper)
+        self.params = initial_params(self.network, 0, torch.device("cpu"))
         self.data = random_examples()
         self.memories = {n_past: self._memory(n_past, hyper) for n_past in PAST}
 
@@ -77,13 +78,9 @@ class Steps:
         began = time.process_time()
         train_phase(
             self.method.phases[0],
-            self.params,
-            self.memories[n_past],
+            State(self.params, self.memories[n_past]),
             self.data,
-            SCALE,
-            hyper=self.hypers[look_ahead],
-            training=self.training,
-            seed=0,
+            Setting(self.network, SCALE, self.training, 0, self.hypers[look_ahead]),
             task=n_past,
             n_steps=n_steps,
         )

@@ -26,7 +26,7 @@ from clsweep.methods.terms import plain_phase
 from clsweep.norms import with_population, without_statistics
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 
 N_IMAGES = 1024
 N_EPOCHS = 2
@@ -51,7 +51,7 @@ def loops(
         with_population(net, net.init(generator(seed, "init")), examples, scale) for seed in (0, 1)
     )
     # What comes once, at the end of a phase, is no part of a step.
-    combine = replace(methods.build("rescl", net).phases[1], survey=lambda *given: None)
+    combine = replace(methods.build("rescl", net).phases[1], survey=None)
     memory = {"source": source, "zero_share": torch.zeros(())}
     training = TrainingConfig(lr=0.01, batch_size=size, epochs=N_EPOCHS)
     n_steps = training.n_steps(N_IMAGES)
@@ -62,17 +62,14 @@ def loops(
     }
 
     def loop_of(phase: Any, params: Any, memory: Any, hyper: Any) -> Callable[[], None]:
-        # Without `net`, what the engine does once at the end of a phase is left out.
+        # Without statistics, what the engine does once at the end of a phase is left out.
+        bare = net._replace(statistics=frozenset())
         return lambda: (
             train_phase(
                 phase,
-                params,
-                memory,
+                State(params, memory),
                 examples,
-                scale,
-                hyper=hyper,
-                training=training,
-                seed=0,
+                Setting(bare, scale, training, 0, hyper),
                 task=1,
                 n_steps=n_steps,
             )

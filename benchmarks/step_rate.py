@@ -32,7 +32,7 @@ from clsweep.methods.penalty import Anchor
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 
 N_IMAGES = 10_000
 LR = 0.001
@@ -94,13 +94,9 @@ def clsweep_loop(
     def loop() -> None:
         train_phase(
             phase,
-            params,
-            memory,
+            State(params, memory),
             examples,
-            scale,
-            hyper=hyper,
-            training=training,
-            seed=0,
+            Setting(net, scale, training, 0, hyper),
             task=1,
             n_steps=n_steps,
         )

@@ -28,6 +28,11 @@ class Trainable(Protocol):
         """Labels in the numbering of the task's head, int64 [n]."""
         ...
 
+    @property
+    def task_of(self) -> Tensor | None:
+        """Task of each, int64 [n]; None where all are of one task."""
+        ...
+
     def __len__(self) -> int: ...
 
     def raw(self, index: Tensor) -> Tensor:
@@ -58,7 +63,6 @@ def batches(
     scale: Scale,
     order: Order,
     drawn: Callable[[int, int], dict[str, Tensor]],
-    task_of: Tensor | None,
     note: Note | None = None,
 ) -> Iterator[tuple[int, list[Batch]]]:
     """Chunks of prepared batches, each with the index of its first step.
@@ -68,7 +72,6 @@ def batches(
         scale: from uint8 images to inputs.
         order: which examples come when; only inputs are augmented, `Batch.raw` never is.
         drawn: (epoch, n_batches) -> the phase's draws for an epoch, asked for when it begins.
-        task_of: task of every example, for joint training.
         note: (inputs) -> what the phase notes of them.
     """
     device, size = data.labels.device, order.batch_size
@@ -83,7 +86,7 @@ def batches(
             rows = positions[start : start + rows_per_chunk].to(device)
             raw = data.raw(rows)
             x, y = scale(view(raw, start)), data.labels[rows]
-            tasks = None if task_of is None else task_of[rows]
+            tasks = None if data.task_of is None else data.task_of[rows]
             noted = notes.of(epoch, rows, x)
             chunk = []
             for a in range(0, len(rows), size):

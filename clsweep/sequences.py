@@ -15,7 +15,7 @@ from clsweep.nets import Net
 from clsweep.norms import with_population
 from clsweep.stopping import Stopped, Watch
 from clsweep.tasks import TaskSequence, joined
-from clsweep.train import after_steps, train_phase
+from clsweep.train import Setting, State, after_steps, train_phase
 from clsweep.trees import Params, tree_map
 
 if TYPE_CHECKING:
@@ -74,17 +74,12 @@ def learn_source(
     rows = evaluate(net.apply, start, sequence, -1)
     run = train_phase(
         plain_phase(net),
-        drawn,
-        {},
+        State(drawn, {}),
         data,
-        sequence.scale,
-        hyper=None,
-        training=training,
-        seed=seed,
+        Setting(net, sequence.scale, training, seed),
         task=0,
         n_steps=training.n_steps(len(data)),
         trace="task",
-        net=net,
     )
     assert run.trace is not None
     trace = Trace(start, run.trace.path)  # the start as methods' `begin` gets it
@@ -119,17 +114,11 @@ def finetune_source(
     task = sequence.tasks[1]
     run = train_phase(
         plain_phase(net),
-        source.params,
-        {},
+        State(source.params, {}, optimiser=source.optimiser),
         task.train,
-        sequence.scale,
-        hyper=None,
-        training=training,
-        seed=seed,
+        Setting(net, sequence.scale, training, seed),
         task=task.index,
         n_steps=training.n_steps(len(task.train)),
-        optimiser=source.optimiser,
-        net=net,
     )
     return FinetunedModel(run.params, run.optimiser, run.n_steps)
 
@@ -164,7 +153,8 @@ def learn_sequence(
         MethodError: a hook broke its contract.
     """
     net = method.network(method.net, hyper) if method.network else method.net
-    course = Course(method, net, sequence, training, hyper, seed, finetuned, watch)
+    setting = Setting(net, sequence.scale, training, seed, hyper)
+    course = Course(method, sequence, setting, finetuned, watch)
     state, rows = course.first_task(source, statistics)
     stopped, n_lost = "", 0
     try:
@@ -189,23 +179,11 @@ def learn_joint(
     start = initial_params(method.net, seed, union.labels.device)
     last = len(sequence.tasks) - 1
     n_steps = sum(training.n_steps(len(task.train)) for task in sequence.tasks)
-    params, memory = start, method.begin(start, hyper) if method.begin else {}
+    setting = Setting(method.net, sequence.scale, training, seed, hyper)
+    state = State(start, method.begin(start, hyper) if method.begin else {})
     for phase in method.phases:
-        run = train_phase(
-            phase,
-            params,
-            memory,
-            union,
-            sequence.scale,
-            hyper=hyper,
-            training=training,
-            seed=seed,
-            task=last,
-            n_steps=n_steps,
-            task_of=union.task_of,
-            net=method.net,
-        )
-        params, memory = run.params, run.memory
+        state = train_phase(phase, state, union, setting, task=last, n_steps=n_steps)
+    params, memory = state.params, state.memory
     with after_steps(n_steps):
         check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)

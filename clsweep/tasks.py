@@ -81,6 +81,11 @@ class Examples:
     labels: Tensor
     pixel_map: PixelMap | None = None
 
+    @property
+    def task_of(self) -> None:
+        """Nothing: all are of one task."""
+        return
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from clsweep.nets import Net
     from clsweep.study import TrainingConfig
 
-__all__ = ["Diverged", "Looks", "OptimiserState", "Trained", "after_steps", "train_phase"]
+__all__ = ["Diverged", "Looks", "OptimiserState", "Setting", "State", "after_steps", "train_phase"]
 
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
@@ -65,22 +64,40 @@ def after_steps(n_steps: int) -> Iterator[None]:
         raise
 
 
-class Trained(NamedTuple):
-    """What a phase returns.
+class State(NamedTuple):
+    """A method between two phases.
 
     Attributes:
-        params: every parameter of the network.
-        memory: as the phase's `track` left it.
-        trace: the path integral, if it was asked for.
-        optimiser: state to continue from, if the study does not reset it.
-        n_steps: gradient steps made.
+        params: every parameter that it trains.
+        memory: what it carries from task to task.
+        trace: path integral of the last phase, if it was asked for.
+        optimiser: state to continue from; empty for a new optimiser.
+        n_steps: gradient steps so far.
     """
 
     params: Params
     memory: Memory
-    trace: Trace | None
-    optimiser: OptimiserState
-    n_steps: int
+    trace: Trace | None = None
+    optimiser: OptimiserState = {}
+    n_steps: int = 0
+
+
+class Setting(NamedTuple):
+    """Settings that all phases of a trial share.
+
+    Attributes:
+        net: the network that is trained, whose batch norms the engine looks after.
+        scale: from uint8 images to inputs.
+        training: optimiser, learning rate, batch size.
+        seed: the trial's seed; fixes order of batches and all draws.
+        hyper: the method's numbers, passed to the hooks.
+    """
+
+    net: Net
+    scale: Scale
+    training: TrainingConfig
+    seed: int
+    hyper: Any = None
 
 
 class Looks(NamedTuple):
@@ -97,22 +114,15 @@ class Looks(NamedTuple):
 
 def train_phase(
     phase: Phase,
-    params: Params,
-    memory: Memory,
+    state: State,
     data: Trainable,
-    scale: Scale,
+    setting: Setting,
     *,
-    hyper: Any,
-    training: TrainingConfig,
-    seed: int,
     task: int,
     n_steps: int,
     trace: str = "",
-    optimiser: OptimiserState | None = None,
-    task_of: Tensor | None = None,
-    net: Net | None = None,
     looks: Looks | None = None,
-) -> Trained:
+) -> State:
     """Run one phase of a method on one task.
 
     Running statistics are never trained. Except where they are held (see `Net.bn_mode` and
@@ -121,62 +131,49 @@ def train_phase(
 
     Args:
         phase: the hooks.
-        params: the network's parameters before the phase; left as they are.
-        memory: the method's memory.
+        state: the method before the phase; left as it is. A parameter that the phase does not
+            train keeps its state of the optimiser.
         data: training examples.
-        scale: from uint8 images to inputs.
-        hyper: the method's numbers, passed to the hooks.
-        training: optimiser, learning rate, batch size.
-        seed: the trial's seed; fixes order of batches and all draws.
+        setting: what all phases of the trial share.
         task: the task's index.
         n_steps: gradient steps to make.
         trace: '' for no path integral, 'task' for one of the loss's gradient, 'total' for one of
             the gradient after `steer`.
-        optimiser: state to start from; None or empty for a new optimiser.
-        task_of: task of every example of `data`, for joint training.
-        net: the network whose batch norms the engine looks after; None if it has none.
         looks: what is shown while it runs.
 
     Raises:
         Diverged: a loss is NaN or infinite.
         MethodError: a hook changed names or shapes of the parameters.
     """
-    renewed = net is not None and _renews(phase, net, params)
-    note = phase.note(params, memory, hyper, task) if phase.note else None
+    scale, training, seed = setting.scale, setting.training, setting.seed
+    renewed = _renews(phase, setting.net, state.params)
+    note = phase.note(state.params, state.memory, setting.hyper, task) if phase.note else None
     if renewed:
-        params = without_statistics(params)
-    opened = phase.open(params, memory, task) if phase.open else params
-    trained = {
-        name: value.detach().clone().requires_grad_()
-        for name, value in opened.items()
-        if not is_statistic(name)
-    }
-    full, own = {**params, **trained}, trained.keys() - params.keys()
-    engine = _Engine(phase, trained, full, memory, hyper, training, task, trace, optimiser or {})
+        state = state._replace(params=without_statistics(state.params))
+    engine = _Engine(phase, state, setting, task, trace)
     order = Order(seed, task, training.batch_size, n_steps, training.augment)
-    drawn = partial(_drawn, phase, engine, seed)
-    for first_step, chunk in batches(data, scale, order, drawn, task_of, note):
-        losses = []
-        for step, batch in enumerate(chunk, first_step + 1):
-            losses.append(engine.step(batch))
-            if looks is not None and step in looks.at:
-                _check_losses(torch.stack(losses), first_step, phase.name, task)
-                looks.show(step, _closed(engine, own, net, renewed, data, scale)[0])
-        _check_losses(torch.stack(losses), first_step, phase.name, task)
-    closed, memory = _closed(engine, own, net, renewed, data, scale)
-    state = {k: v for k, v in engine.optimiser_state().items() if k.rpartition("/")[0] not in own}
-    return Trained(closed, memory, engine.trace(), state, n_steps)
+    with after_steps(state.n_steps):
+        for first_step, chunk in batches(data, scale, order, engine.drawn, note):
+            losses = []
+            for step, batch in enumerate(chunk, first_step + 1):
+                losses.append(engine.step(batch))
+                if looks is not None and step in looks.at:
+                    _check_losses(torch.stack(losses), first_step, phase.name, task)
+                    looks.show(step, _closed(engine, data, renewed)[0])
+            _check_losses(torch.stack(losses), first_step, phase.name, task)
+        closed, memory = _closed(engine, data, renewed)
+    optimiser = {**state.optimiser, **engine.optimiser_state()}
+    return State(closed, memory, engine.trace(), optimiser, state.n_steps + n_steps)
 
 
-def _closed(
-    engine: _Engine, own: Set[str], net: Net | None, renewed: bool, data: Trainable, scale: Scale
-) -> tuple[Params, Memory]:
-    """Parameters and memory of a phase that ends here; `own` are the phase's own parameters."""
-    phase, hyper, task = engine.phase, engine.hyper, engine.task
+def _closed(engine: _Engine, data: Trainable, renewed: bool) -> tuple[Params, Memory]:
+    """Parameters and memory of a phase that ends here."""
+    phase, task, (net, scale, *_) = engine.phase, engine.task, engine.setting
+    hyper = engine.setting.hyper
     held = {name: value.detach() for name, value in engine.full.items()}
-    if net is not None and renewed:
+    if renewed:
         held = with_population(net, held, data, scale)
-    expected = {name: value for name, value in held.items() if name not in own}
+    expected = {name: value for name, value in held.items() if name not in engine.own}
     survey = phase.survey(engine.memory, hyper, task) if phase.survey else None
     if survey is not None:
         held = with_population(survey, held, data, scale)
@@ -184,7 +181,7 @@ def _closed(
     if phase.close:
         closed, memory = phase.close(held, memory, hyper, task)
     _check_params(expected, closed, phase.name, task, engine.n_steps)
-    if net is not None and closed is not held and net.statistics:
+    if closed is not held and net.statistics:
         # What is trained next may be normalised by batches, and has to go on from here.
         if renewed:
             closed = with_population(net, closed, data, scale)
@@ -199,45 +196,33 @@ def _renews(phase: Phase, net: Net, params: Params) -> bool:
     return bool(net.statistics) and not (held and has_statistics(params, net.statistics))
 
 
-def _drawn(
-    phase: Phase, engine: _Engine, seed: int, epoch: int, n_batches: int
-) -> dict[str, Tensor]:
-    """What the phase draws for an epoch, with its memory as it is then."""
-    if not phase.draw:
-        return {}
-    rng = generator(seed, "draw", phase.name, engine.task, epoch)
-    size = engine.training.batch_size
-    return phase.draw(rng, engine.memory, engine.hyper, n_batches, size)
-
-
 class _Engine:
     """The state of one running phase; the one place where tensors are changed in place."""
 
     def __init__(
-        self,
-        phase: Phase,
-        trained: Params,
-        full: Params,
-        memory: Memory,
-        hyper: Any,
-        training: TrainingConfig,
-        task: int,
-        trace: str,
-        optimiser: OptimiserState,
+        self, phase: Phase, state: State, setting: Setting, task: int, trace: str
     ) -> None:
-        self.phase, self.full, self.memory, self.hyper = phase, full, memory, hyper
+        params, memory, training = state.params, state.memory, setting.training
+        opened = phase.open(params, memory, task) if phase.open else params
+        trained = {
+            name: value.detach().clone().requires_grad_()
+            for name, value in opened.items()
+            if not is_statistic(name)
+        }
+        self.phase, self.setting, self.task, self.tracing = phase, setting, task, trace
+        self.full, self.memory = {**params, **trained}, memory
+        self.own = trained.keys() - params.keys()  # the phase's own parameters
         if not phase.decays:
             training = training.model_copy(update={"weight_decay": 0.0})
-        self.training, self.task, self.tracing = training, task, trace
-        self.trained, self.n_steps = trained, 0
+        self.training, self.trained, self.n_steps = training, trained, 0
         self.names, self.leaves = list(trained), list(trained.values())
         self.optimiser = made_optimiser(training, self.leaves)
-        self._restore(optimiser)
+        self._restore(state.optimiser)
         self.is_plain = training.optimizer == "sgd" and not (
             training.momentum or training.weight_decay
         )
-        self.pull = phase.pull(memory, hyper) if phase.pull else None
-        self.foresees = bool(phase.foresees and phase.foresees(hyper))
+        self.pull = phase.pull(memory, setting.hyper) if phase.pull else None
+        self.foresees = bool(phase.foresees and phase.foresees(setting.hyper))
         # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
         # two thirds of the memory traffic of adding the penalty's gradient to g first, which
         # nobody asks to see then.
@@ -251,9 +236,17 @@ class _Engine:
             self.path = zeros_like(self.start)
             self.before = [value.detach().clone() for value in self.leaves]
 
+    def drawn(self, epoch: int, n_batches: int) -> dict[str, Tensor]:
+        """What the phase draws for an epoch, with its memory as it is then."""
+        phase, seed, hyper = self.phase, self.setting.seed, self.setting.hyper
+        if not phase.draw:
+            return {}
+        rng = generator(seed, "draw", phase.name, self.task, epoch)
+        return phase.draw(rng, self.memory, hyper, n_batches, self.training.batch_size)
+
     def step(self, batch: Batch) -> Tensor:
         """One gradient step; returns the loss, detached, shape ()."""
-        phase, memory, hyper, task = self.phase, self.memory, self.hyper, self.task
+        phase, memory, hyper, task = self.phase, self.memory, self.setting.hyper, self.task
         loss = phase.loss(self.full, memory, batch, hyper, task)
         found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
         with torch.no_grad():
@@ -338,14 +331,14 @@ class _Engine:
         return Trace(self.start, self.path) if self.tracing else None
 
     def optimiser_state(self) -> OptimiserState:
-        """What a study without reset continues from."""
+        """What a study without reset continues from; nothing of the phase's own parameters."""
         if self.training.reset:
             return {}
         return {
             f"{name}/{entry}": value.detach()
             for name, leaf in zip(self.names, self.leaves, strict=True)
             for entry, value in self.optimiser.state[leaf].items()
-            if isinstance(value, Tensor)
+            if isinstance(value, Tensor) and name not in self.own
         }
 
     def _restore(self, state: OptimiserState) -> None:

@@ -18,7 +18,7 @@ from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.study import parse_study
 from clsweep.tasks import Examples, Scale
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params
 
 N = 23
@@ -76,13 +76,9 @@ def seen(augment: str, name: str, seed: int = 0, task: int = 1, **options: Any) 
     training = TrainingConfig(augment=augment, **{"batch_size": 5, **options})
     train_phase(
         Phase(name, loss),
-        NET.init(generator(0, "init")),
-        {},
+        State(NET.init(generator(0, "init")), {}),
         DATA,
-        SCALE,
-        hyper=None,
-        training=training,
-        seed=seed,
+        Setting(NET, SCALE, training, seed),
         task=task,
         n_steps=training.n_steps(N),
     )

@@ -20,7 +20,7 @@ from clsweep.nets import Net, shared
 from clsweep.norms import has_statistics, is_statistic, with_population, without_statistics
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
-from clsweep.train import Trained, train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params
 
 N, SIZE = 23, 8
@@ -121,19 +121,14 @@ def start_of(net: Net) -> Params:
     }
 
 
-def run(net: Net, start: Params, data: Examples, phase: Phase | None = None) -> Trained:
+def run(net: Net, start: Params, data: Examples, phase: Phase | None = None) -> State:
     return train_phase(
         phase or plain_phase(net),
-        start,
-        {},
+        State(start, {}),
         data,
-        SCALE,
-        hyper=None,
-        training=TrainingConfig(lr=0.1, batch_size=SIZE),
-        seed=3,
+        Setting(net, SCALE, TrainingConfig(lr=0.1, batch_size=SIZE), 3),
         task=1,
         n_steps=6,
-        net=net,
     )
 
 

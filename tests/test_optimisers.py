@@ -17,7 +17,7 @@ from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale, TaskSequence
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_common import learnt, same
@@ -41,6 +41,7 @@ DATA = Examples(
     torch.randint(0, 2, (8,), generator=_RNG),
 )
 SCALE = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
+NET = nets.build(NetConfig(hidden=(6,)), (1, 2, 2), Heads("domain", (2, 2)))
 
 
 def transposed(grad: Tensor) -> Tensor:
@@ -81,9 +82,8 @@ class _Laid(torch.autograd.Function):
 
 def stepped(name: str, phase: Phase, start: Params = START, **changes: Any) -> Params:
     training = TrainingConfig(**{"lr": 0.1, "batch_size": 4, **OPTIMISERS[name], **changes})
-    return train_phase(
-        phase, start, {}, DATA, SCALE, hyper=None, training=training, seed=0, task=0, n_steps=4
-    ).params
+    setting = Setting(NET, SCALE, training, 0)
+    return train_phase(phase, State(start, {}), DATA, setting, task=0, n_steps=4).params
 
 
 def phase_of(loss: Any) -> Phase:
@@ -182,23 +182,20 @@ def test_a_head_that_comes_later_joins_the_state_of_the_others(name: str) -> Non
     training = TrainingConfig(lr=0.1, batch_size=4, reset=False, **OPTIMISERS[name])
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
     options = {k: v for k, v in OPTIMISERS[name].items() if k != "optimizer"}
-    params, state = net.init(generator(0, "init")), {}
-    leaves = {n: v.clone().requires_grad_() for n, v in params.items()}
+    state = State(net.init(generator(0, "init")), {})
+    leaves = {n: v.clone().requires_grad_() for n, v in state.params.items()}
     kind = kinds[OPTIMISERS[name]["optimizer"]]
     optimiser = kind(leaves.values(), lr=0.1, foreach=False, **options)
     for task in (0, 1):
-        given: dict[str, Any] = {"hyper": None, "training": training, "seed": 0, "n_steps": 2}
-        run = train_phase(
-            plain_phase(net), params, {}, DATA, SCALE, task=task, optimiser=state, **given
-        )
-        params, state = run.params, run.optimiser
+        setting = Setting(net, SCALE, training, 0)
+        state = train_phase(plain_phase(net), state, DATA, setting, task=task, n_steps=2)
         for rows in batches_of(task):
             optimiser.zero_grad()
             logits = net.apply(leaves, SCALE(DATA.raw(rows)), task)
             torch.nn.functional.cross_entropy(logits, DATA.labels[rows]).backward()
             optimiser.step()
     for n, leaf in leaves.items():
-        torch.testing.assert_close(params[n], leaf.detach(), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(state.params[n], leaf.detach(), atol=1e-6, rtol=1e-5)
 
 
 def batches_of(task: int) -> list[Tensor]:

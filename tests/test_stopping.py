@@ -605,23 +605,16 @@ def test_a_look_shows_what_training_that_ends_there_would_give(
     method = methods.build(name, net)
     hyper = next(case for case in CASES if case.name == name).numbers()
     start = learn_source(net, sequence, TRAINING, 0)
-    memory = method.begin(start.params, hyper)
+    state = train.State(start.params, method.begin(start.params, hyper) if method.begin else {})
+    setting = train.Setting(net, sequence.scale, TRAINING, 0, hyper)
     phase = method.phases[-1]
     if name == "rescl":
-        first = method.phases[0]
-        given = train.train_phase(
-            first, start.params, memory, task.train, sequence.scale, hyper=hyper,
-            training=TRAINING, seed=0, task=1, n_steps=8, net=net,
-        )  # fmt: skip
-        params, memory = given.params, given.memory
-    else:
-        params = start.params
+        state = train.train_phase(method.phases[0], state, task.train, setting, task=1, n_steps=8)
 
-    def run(n_steps: int, looks: train.Looks | None = None) -> train.Trained:
+    def run(n_steps: int, looks: train.Looks | None = None) -> train.State:
         return train.train_phase(
-            phase, params, memory, task.train, sequence.scale, hyper=hyper,
-            training=TRAINING, seed=0, task=1, n_steps=n_steps, net=net, looks=looks,
-        )  # fmt: skip
+            phase, state, task.train, setting, task=1, n_steps=n_steps, looks=looks
+        )
 
     seen: dict[int, Any] = {}
 

@@ -19,7 +19,7 @@ from clsweep.methods.base import Batch, Memory, Phase, Pull
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Examples, Scale
-from clsweep.train import Diverged, Trained, after_steps, train_phase
+from clsweep.train import Diverged, Setting, State, after_steps, train_phase
 from clsweep.trees import Params
 
 N, SIZE, PER_EPOCH = 23, 5, 5  # the last batch of an epoch has three examples
@@ -46,17 +46,16 @@ def trained(
     training: TrainingConfig | None = None,
     phase: Phase | None = None,
     memory: Memory | None = None,
+    seed: int = 3,
+    hyper: Any = None,
     **options: Any,
-) -> Trained:
-    given: dict[str, Any] = {"seed": 3, "task": 1, "hyper": None, "n_steps": 2 * PER_EPOCH}
+) -> State:
     return train_phase(
         phase or plain_phase(NET),
-        START,
-        {} if memory is None else memory,
+        State(START, {} if memory is None else memory),
         DATA,
-        SCALE,
-        training=training or config(),
-        **{**given, **options},
+        Setting(NET, SCALE, training or config(), seed, hyper),
+        **{"task": 1, "n_steps": 2 * PER_EPOCH, **options},
     )
 
 
@@ -140,19 +139,9 @@ def test_two_runs_without_reset_are_one(name: str) -> None:
     """The same epoch order is used for both halves, hence one batch of everything."""
     training = config(**OPTIMISERS[name], reset=False, batch_size=N)
     first = trained(training, n_steps=1)
-    second = train_phase(
-        plain_phase(NET),
-        first.params,
-        {},
-        DATA,
-        SCALE,
-        hyper=None,
-        training=training,
-        seed=3,
-        task=1,
-        n_steps=1,
-        optimiser=first.optimiser,
-    )
+    setting = Setting(NET, SCALE, training, 3)
+    second = train_phase(plain_phase(NET), first, DATA, setting, task=1, n_steps=1)
+    assert second.n_steps == 2
     assert_close(second.params, trained(training, n_steps=2).params)
 
 
@@ -390,6 +379,10 @@ def test_divergence_names_task_phase_and_step() -> None:
     ) as raised:
         trained(phase=phase, memory={"left": torch.tensor(3)})
     assert raised.value.n_steps == 4
+    later = State(START, {"left": torch.tensor(3)}, n_steps=100)
+    with pytest.raises(Diverged) as raised:
+        train_phase(phase, later, DATA, Setting(NET, SCALE, config(), 3), task=1, n_steps=5)
+    assert raised.value.n_steps == 104
 
 
 def test_what_diverges_knows_the_steps_of_all_phases_before_also_in_another_process() -> None:

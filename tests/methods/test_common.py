@@ -27,7 +27,7 @@ from clsweep.sequences import (
 )
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import Diverged, train_phase
+from clsweep.train import Diverged, Setting, State, train_phase
 from clsweep.trees import Params
 from tests.methods.cases import CASE_IDS, CASES, Case, test_ids_cover_all_methods
 
@@ -228,13 +228,9 @@ def pull(case: Case, sequence: TaskSequence, memory: Memory, params: Params) -> 
         hyper = case.numbers() if name == case.name else None
         run = train_phase(
             method.phases[0],
-            params,
-            memo,
+            State(params, memo),
             task.train,
-            sequence.scale,
-            hyper=hyper,
-            training=one_step,
-            seed=0,
+            Setting(net, sequence.scale, one_step, 0, hyper),
             task=1,
             n_steps=1,
         )

@@ -19,7 +19,7 @@ from clsweep.methods.hypers import HnetHyper
 from clsweep.sequences import LearntSequence, learn_sequence
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params, without_prefix
 
 SIZES = {"hidden": "6-5", "task_embedding": 4, "chunk_embedding": 3}
@@ -134,17 +134,15 @@ def test_old_networks_stay_under_a_huge_penalty_and_move_without(
     data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
     for beta in (0.0, 1e4):
         hyper = HnetHyper(beta=beta, chunk_size=400, **SIZES)
-        start = method.network(net, hyper).init(generator(0, "init"))
+        network = method.network(net, hyper)
+        start = network.init(generator(0, "init"))
         memory = method.absorb(start, method.begin(start, hyper), {}, data, hyper)
+        training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=20)
         end = train_phase(
             method.phases[0],
-            start,
-            memory,
+            State(start, memory),
             sequence.tasks[1].train,
-            sequence.scale,
-            hyper=hyper,
-            training=TrainingConfig(optimizer="adam", lr=0.003, batch_size=20),
-            seed=0,
+            Setting(network, sequence.scale, training, 0, hyper),
             task=1,
             n_steps=60,
         ).params

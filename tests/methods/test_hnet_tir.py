@@ -18,7 +18,7 @@ from clsweep.methods.protected_generator import DECODERS, Generator, generator_o
 from clsweep.sequences import learn_sequence
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params, without_prefix
 from tests.methods.cases import SMALL_GENERATOR, SMALL_HNET
 
@@ -216,16 +216,13 @@ def _inferred_correctly(
     """Share of test images of five tasks whose task the classifier knows after the last."""
     params = {f"{hnet_tir.TASKS}{n}": v for n, v in of_tasks.init(generator(0, "init")).items()}
     memory = {"decoders": made.empty(torch.device("cpu"))}
+    training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=30)
     for task in sequence.tasks:
         params = train_phase(
             phase,
-            params,
-            memory,
+            State(params, memory),
             task.train,
-            sequence.scale,
-            hyper=HYPER,
-            training=TrainingConfig(optimizer="adam", lr=0.003, batch_size=30),
-            seed=0,
+            Setting(of_tasks, sequence.scale, training, 0, HYPER),
             task=task.index,
             n_steps=150,
         ).params

@@ -17,7 +17,7 @@ from clsweep.methods.hypers import HnetReplayHyper, HnetTirHyper, ProtectedGener
 from clsweep.methods.protected_generator import DECODERS, ENCODER
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params, n_elements, without_prefix
 from clsweep.vae import pixels_of, vae_loss
 
@@ -184,15 +184,12 @@ def _trained(sequence: TaskSequence, hyper: ProtectedGeneratorHyper) -> tuple[Pa
     made = protected_generator.generator_of(net, hyper)
     before = made.init(generator(0, "init"))
     stored = made.absorbed(before, made.empty(torch.device("cpu")), 1)
+    training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=20)
     run = train_phase(
         protected_generator.generator_phase(net),
-        before,
-        {"decoders": stored},
+        State(before, {"decoders": stored}),
         sequence.tasks[1].train,
-        sequence.scale,
-        hyper=hyper,
-        training=TrainingConfig(optimizer="adam", lr=0.003, batch_size=20),
-        seed=0,
+        Setting(net, sequence.scale, training, 0, hyper),
         task=1,
         n_steps=60,
     )

@@ -14,7 +14,7 @@ from clsweep.methods.hypers import SiHyper
 from clsweep.methods.terms import plain_phase
 from clsweep.settings import NetConfig, TrainingConfig
 from clsweep.tasks import TaskSequence
-from clsweep.train import train_phase
+from clsweep.train import Setting, State, train_phase
 from clsweep.trees import Params
 
 
@@ -25,13 +25,9 @@ def path_error(sequence: TaskSequence, net: nets.Net, rate: float, n_steps: int)
     training = TrainingConfig(optimizer="sgd", lr=rate, batch_size=len(data), steps=n_steps)
     run = train_phase(
         plain_phase(net),
-        start,
-        {},
+        State(start, {}),
         data,
-        sequence.scale,
-        hyper=None,
-        training=training,
-        seed=0,
+        Setting(net, sequence.scale, training, 0),
         task=0,
         n_steps=n_steps,
         trace="task",
@@ -68,13 +64,9 @@ def test_path_is_gradient_times_actual_change(
     training = TrainingConfig(optimizer=optimizer, lr=0.01, batch_size=len(data), steps=1)
     run = train_phase(
         plain_phase(net),
-        start,
-        {},
+        State(start, {}),
         data,
-        sequence.scale,
-        hyper=None,
-        training=training,
-        seed=0,
+        Setting(net, sequence.scale, training, 0),
         task=0,
         n_steps=1,
         trace="task",
