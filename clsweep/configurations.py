@@ -23,7 +23,7 @@ from clsweep.toml_text import toml_table
 if TYPE_CHECKING:
     from clsweep.catalog import BenchmarkConfig
     from clsweep.settings import NetConfig
-    from clsweep.study import Study
+    from clsweep.study_tables import StudyTables
 
 __all__ = [
     "Configuration",
@@ -92,7 +92,7 @@ class Table:
     as they share no trial.
     """
 
-    def __init__(self, study: Study, request: MethodRequest) -> None:
+    def __init__(self, study: StudyTables, request: MethodRequest) -> None:
         """Compare the table with the others of its method.
 
         Args:
@@ -228,7 +228,7 @@ def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
     return found if net.is_module else {**found, "net.norm": net.norm_used}
 
 
-def _axes_of(study: Study, request: MethodRequest) -> dict[str, tuple[Any, ...]]:
+def _axes_of(study: StudyTables, request: MethodRequest) -> dict[str, tuple[Any, ...]]:
     """Every number of a table and every key of its training, with their values."""
     training = {key: (getattr(study.training, key),) for key in TrainingConfig.model_fields}
     return _numbers_of(request.axes(), {**training, **request.training.axes()})
@@ -258,7 +258,7 @@ def _id_of(
     return _digest(work)
 
 
-def id_as_written(study: Study, method: str, training: TrainingConfig, hyper: Hyper) -> str:
+def id_as_written(study: StudyTables, method: str, training: TrainingConfig, hyper: Hyper) -> str:
     """The identity of numbers as they stand, with what others switch off.
 
     Args:
@@ -270,7 +270,7 @@ def id_as_written(study: Study, method: str, training: TrainingConfig, hyper: Hy
     return _id_of(_shared(study), method, identity(training), hyper)
 
 
-def configurations(study: Study) -> list[Configuration]:
+def configurations(study: StudyTables) -> list[Configuration]:
     """All configurations that the file itself names; what a search will choose is not among them.
 
     Methods in file order, then training axes, then the method's own. Within a table the axes vary
@@ -292,7 +292,7 @@ def is_searched(request: MethodRequest) -> bool:
     return not METHODS[request.name].is_reference and any(len(values) > 1 for values in axes)
 
 
-def searched_requests(study: Study) -> list[MethodRequest]:
+def searched_requests(study: StudyTables) -> list[MethodRequest]:
     """The tables whose configurations a search chooses, in file order; none in a grid."""
     if study.search.kind == "grid":
         return []
@@ -300,7 +300,7 @@ def searched_requests(study: Study) -> list[MethodRequest]:
 
 
 def configuration_at(
-    study: Study, request: MethodRequest, point: Mapping[str, Any]
+    study: StudyTables, request: MethodRequest, point: Mapping[str, Any]
 ) -> Configuration:
     """The configuration that a search has chosen.
 
@@ -313,7 +313,7 @@ def configuration_at(
     return Table(study, request).searched(point)
 
 
-def configuration_asked(study: Study, asked: str) -> Configuration:
+def configuration_asked(study: StudyTables, asked: str) -> Configuration:
     """The configuration behind `Configuration.asked`.
 
     Args:
@@ -325,7 +325,7 @@ def configuration_asked(study: Study, asked: str) -> Configuration:
     return configuration_at(study, request, point)
 
 
-def examples(study: Study) -> list[Configuration]:
+def examples(study: StudyTables) -> list[Configuration]:
     """What a check has to look at: the grid, and both ends of everything that is searched.
 
     Args:
@@ -338,7 +338,7 @@ def examples(study: Study) -> list[Configuration]:
     ]
 
 
-def corner(study: Study, request: MethodRequest, *, last: bool) -> Configuration:
+def corner(study: StudyTables, request: MethodRequest, *, last: bool) -> Configuration:
     """The configuration at one end of everything that is searched.
 
     Args:
@@ -350,7 +350,7 @@ def corner(study: Study, request: MethodRequest, *, last: bool) -> Configuration
     return configuration_at(study, request, {key: v[-1 if last else 0] for key, v in axes.items()})
 
 
-def study_identity(study: Study) -> str:
+def study_identity(study: StudyTables) -> str:
     """Hash of benchmark, net and training: what a results folder is bound to, 16 hex digits.
 
     Args:
@@ -389,7 +389,7 @@ def canonical_json(value: Any) -> str:
     )
 
 
-def check_configurations(study: Study) -> None:
+def check_configurations(study: StudyTables) -> None:
     """That the grids expand, and no configuration is asked for twice.
 
     Args:
@@ -412,7 +412,7 @@ def check_configurations(study: Study) -> None:
         first[configuration.id] = index
 
 
-def resolved_toml(study: Study) -> str:
+def resolved_toml(study: StudyTables) -> str:
     """The study with every default written out, as TOML that parses back to an equal study.
 
     Args:
@@ -449,7 +449,7 @@ def resolved_toml(study: Study) -> str:
 
 
 @lru_cache(maxsize=8)
-def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
+def _expanded(study: StudyTables) -> tuple[tuple[int, Configuration], ...]:
     """(index of the [[methods]] table, configuration) of every configuration."""
     searched = searched_requests(study)
     found: list[tuple[int, Configuration]] = []
@@ -468,7 +468,7 @@ def _expanded(study: Study) -> tuple[tuple[int, Configuration], ...]:
     return tuple(found)
 
 
-def _shared(study: Study) -> dict[str, Any]:
+def _shared(study: StudyTables) -> dict[str, Any]:
     """What all configurations of a study have in common."""
     return {"benchmark": identity(study.benchmark), "net": identity(study.net)}
 

@@ -31,7 +31,7 @@ from clsweep.switches import idle, idle_keys
 if TYPE_CHECKING:
     from clsweep.schema import Config
     from clsweep.search_settings import SearchConfig
-    from clsweep.study import Study
+    from clsweep.study_tables import StudyTables
 
 __all__ = [
     "Axis",
@@ -154,7 +154,7 @@ def _numbers(hyper: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str,
     return {**hyper, **{f"training.{key}": value for key, value in training.items()}}
 
 
-def space_of(study: Study, request: MethodRequest) -> Space:
+def space_of(study: StudyTables, request: MethodRequest) -> Space:
     """The space of one curve of a study.
 
     Args:
@@ -176,7 +176,9 @@ def space_of(study: Study, request: MethodRequest) -> Space:
     return Space(table, tuple(axis for axis in found if axis and axis.key not in never))
 
 
-def known_configurations(study: Study, stored: Iterable[Mapping[str, Any]]) -> list[Configuration]:
+def known_configurations(
+    study: StudyTables, stored: Iterable[Mapping[str, Any]]
+) -> list[Configuration]:
     """The configurations of a study: its own, then the stored ones that lie in its spaces.
 
     A search takes note of every result in its spaces, whoever has asked for it: what belongs to
@@ -258,7 +260,7 @@ def _opened(
     return made
 
 
-def check_spaces(study: Study) -> None:
+def check_spaces(study: StudyTables) -> None:
     """That both ends of every range are sound, and no two searches can choose the same.
 
     Args:
@@ -289,7 +291,7 @@ def check_spaces(study: Study) -> None:
                 )
 
 
-def _check_space(study: Study, index: int, space: Space) -> None:
+def _check_space(study: StudyTables, index: int, space: Space) -> None:
     request = study.methods[index]
     if not space.axes:
         raise mistake(
@@ -309,7 +311,7 @@ def _overlap(one: Mapping[str, tuple[Any, ...]], other: Mapping[str, tuple[Any, 
     return all(have_common_values(values, other[key]) for key, values in one.items())
 
 
-def _reach(study: Study, request: MethodRequest, space: Space | None) -> dict[str, Any]:
+def _reach(study: StudyTables, request: MethodRequest, space: Space | None) -> dict[str, Any]:
     """All values that each number of a table may get: a front is followed beyond its range."""
     usual = {f"training.{key}": (value,) for key, value in study.training.model_dump().items()}
     ranges = {

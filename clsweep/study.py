@@ -7,25 +7,18 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
-    BeforeValidator,
-    Field,
-    PrivateAttr,
     ValidationError,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from clsweep.callback_settings import CallbacksConfig
-from clsweep.catalog import AnyBenchmark, BenchmarkConfig, benchmark_sizes
+from clsweep.catalog import BenchmarkConfig, benchmark_sizes
 from clsweep.class_counts import class_notes
 from clsweep.configurations import (
     Configuration,
@@ -37,7 +30,6 @@ from clsweep.configurations import (
     study_identity,
 )
 from clsweep.data_files import is_there
-from clsweep.dataset_specs import FOLDER
 from clsweep.errors import StudyError
 from clsweep.folders import Place
 from clsweep.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest
@@ -45,11 +37,11 @@ from clsweep.methods import METHODS
 from clsweep.net_files import check_factory, weights_file
 from clsweep.net_sizes import benchmark_shape, check_image
 from clsweep.printable import is_printable
-from clsweep.search_settings import SearchConfig
-from clsweep.settings import NetConfig, ReportConfig, Resources, Section, TrainingConfig
+from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
 from clsweep.space import check_spaces, opened_methods
 from clsweep.study_errors import as_toml, key_path, mistake, place, study_error
 from clsweep.study_files import file_text, leaves, toml_tables
+from clsweep.study_tables import Origin, StudyTables
 
 __all__ = [
     "Configuration",
@@ -67,108 +59,12 @@ __all__ = [
     "study_identity",
 ]
 
-MAX_SEEDS = 10_000
 # Of all ranges together: each is expanded before anything is known of how they combine.
 MAX_VALUES = 1_000_000
 
 
-def _seed_list(raw: Any) -> Any:
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        if not 1 <= raw <= MAX_SEEDS:
-            raise mistake(
-                f"seeds = {as_toml(raw)}",
-                expected=f"a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds",
-            )
-        return tuple(range(raw))
-    if not isinstance(raw, list | tuple):
-        raise mistake(
-            f"seeds = {as_toml(raw)}", expected="a whole number of seeds, or a list of seeds"
-        )
-    twice = [seed for seed, count in Counter(map(repr, raw)).items() if count > 1]
-    if twice:
-        raise mistake(f"the seed {twice[0]} is listed twice", expected="each seed once")
-    return tuple(raw)
-
-
-Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
-    Field(
-        min_length=1,
-        max_length=MAX_SEEDS,
-        description="how many seeds (3 means 0, 1, 2), or a list of them; "
-        "every configuration is trained once per seed",
-    ),
-    BeforeValidator(_seed_list),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
-                {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
-            ]
-        }
-    ),
-]
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where a study's file lies; no part of what it says, and so of no comparison."""
-
-    folder: Path | None = field(default=None, compare=False)
-
-
-class Study(Section):
+class Study(StudyTables):
     """Everything one TOML file asks for. Frozen; equal files give equal studies."""
-
-    _origin: _Origin = PrivateAttr(default=_Origin())
-
-    name: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
-            max_length=100,
-            description="letters, digits, '.', '_' and '-'; names the results folder",
-        ),
-    ]
-    seeds: Seeds = (0, 1, 2)
-    benchmark: Annotated[AnyBenchmark, Field(description="the sequence of tasks")]
-    net: NetConfig = NetConfig()
-    training: TrainingConfig = TrainingConfig()
-    resources: Resources = Resources()
-    report: ReportConfig = ReportConfig()
-    search: SearchConfig = SearchConfig()
-    callbacks: CallbacksConfig = CallbacksConfig()
-    methods: Annotated[
-        tuple[AnyRequest, ...],
-        Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
-    ]
-
-    @property
-    def located_benchmark(self) -> BenchmarkConfig:
-        """The benchmark, with full paths of the folders that lie beside the study file.
-
-        For finding data only: names and hashes are those of `benchmark`.
-        """
-        names = [
-            FOLDER + self._beside(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else name
-            for name in self.benchmark.datasets
-        ]
-        found: dict[str, Any] = {"dataset": names[0]}
-        found |= {"target": tuple(names[1:])} if names[1:] else {}
-        return self.benchmark.model_copy(update=found)
-
-    @property
-    def located_net(self) -> NetConfig:
-        """The network, with the full path of weights that lie beside the study file."""
-        weights = self.net.weights and self._beside(self.net.weights)
-        return self.net.model_copy(update={"weights": weights})
-
-    def _beside(self, path: str) -> str:
-        """The full path of what lies beside the study file; else the path as it is written."""
-        folder = self._origin.folder
-        if folder is None or not (folder / path).exists():
-            return path
-        return str(folder / path)
 
     @field_validator("methods")
     @classmethod
@@ -205,7 +101,7 @@ def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
     """
     root = None if data_root is None else Path(data_root)
     text = file_text(Path(path))
-    return _checked(text, str(path), root, _Origin(Path(path).absolute().parent))
+    return _checked(text, str(path), root, Origin(Path(path).absolute().parent))
 
 
 def stored_study(path: Place) -> Study:
@@ -231,10 +127,10 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
     Raises:
         StudyError: anything in it is wrong.
     """
-    return _checked(text, where, data_root, _Origin())
+    return _checked(text, where, data_root, Origin())
 
 
-def _checked(text: str, where: str, data_root: Path | None, origin: _Origin) -> Study:
+def _checked(text: str, where: str, data_root: Path | None, origin: Origin) -> Study:
     study, raw = _parsed(text, where)
     study._origin = origin
     _check_sizes(study, raw, where, data_root)
