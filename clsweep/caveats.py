@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from clsweep import fairness
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve
-from clsweep.declarations import MIN_DECADES, role_of, search_range
 from clsweep.inference import fewest_seeds, seeds_text
 from clsweep.methods import METHODS
 from clsweep.wording import counted, seeds_of
@@ -31,18 +31,22 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
         comparison: what the report says.
         searched: keys of [training] that a search has chosen, for every curve from one range.
     """
+    design = _design_of(comparison, searched)
     return (
-        *_about_seeds(comparison),
+        *_about_seeds(comparison, design),
         *_about_diverged(comparison.all_curves),
         *_about_other_seeds(comparison),
         *_about_unfinished(comparison.all_curves),
         *_about_stopped(comparison.all_curves),
-        *_about_budgets(comparison.curves, searched),
-        *_about_starts(comparison.curves),
+        *(remark.sentence for remark in fairness.budgets(design)),
+        *_about_steps(comparison.curves),
+        *(remark.sentence for remark in fairness.trainings(design)),
+        *(remark.sentence for remark in fairness.starts(design)),
         *_about_unknown(comparison.all_curves),
-        *_about_references(comparison),
+        *_about_fine_tuning(comparison),
+        *(remark.sentence for remark in fairness.references(design)),
         *_about_unlearnt(comparison),
-        *(note for curve in comparison.curves for note in _about_range(curve)),
+        *(remark.sentence for remark in fairness.ranges(design)),
         *(note for curve in comparison.curves for note in _about_ends(curve, comparison)),
         *(note for curve in comparison.curves for note in _about_edges(curve, comparison)),
     )
@@ -78,15 +82,15 @@ def number_text(value: Any) -> str:
     return f"{value:.4g}"
 
 
-def _about_seeds(comparison: Comparison) -> Iterator[str]:
+def _about_seeds(comparison: Comparison, design: fairness.Design) -> Iterator[str]:
     n = len(comparison.seeds)
-    if n == 1:
+    for remark in fairness.seeds(design):
         yield (
-            "One seed only: differences may be luck, and no error can be given."
+            remark.sentence
             + " The seed has also chosen the configurations; cross-fitting and choose_on take two "
             "seeds or more." * (not comparison.choose_on)
         )
-    elif 1 < n < fewest_seeds() and len(comparison.curves) > 1:
+    if 1 < n < fewest_seeds() and len(comparison.curves) > 1:
         yield seeds_text(n)
     if comparison.left_out:
         words = {"failed": "failed", "oom": "ran out of memory", "": "not run"}
@@ -181,36 +185,37 @@ def _about_stopped(curves: Sequence[Curve]) -> Iterator[str]:
         )
 
 
-def _about_budgets(curves: Sequence[Curve], searched: Collection[str]) -> Iterator[str]:
-    sizes = {curve.label: curve.n_configs for curve in curves}
-    if len(set(sizes.values())) > 1:
-        yield (
-            "Unequal numbers of configurations, and the best of more is better by luck alone: "
-            + ", ".join(f"{label} {n}" for label, n in sizes.items())
-            + "."
-        )
+def _design_of(comparison: Comparison, searched: Collection[str]) -> fairness.Design:
+    """The comparison of the curves; how references were trained is said with all training.
+
+    Lengths of training are left out: the steps of every trial were counted.
+    """
+    aside = {"epochs", "steps", *searched}
+    curves = comparison.curves
+    return fairness.Design(
+        n_seeds=len(comparison.seeds),
+        methods={curve.label: curve.method for curve in curves},
+        references=frozenset(curve.method for curve in comparison.references),
+        one_head=comparison.one_head,
+        n_configurations={curve.label: curve.n_configs for curve in curves},
+        values={curve.label: curve.grid for curve in curves},
+        trainings={
+            curve.label: {key: v for key, v in curve.training.items() if key not in aside}
+            for curve in curves
+        },
+    )
+
+
+def _about_steps(curves: Sequence[Curve]) -> Iterator[str]:
     steps = {c.label: [round(p.n_steps) for p in c.points] for c in curves if c.points}
     if len({n for values in steps.values() for n in values}) > 1:
         spans = (f"{label} {_span(values)}" for label, values in steps.items())
         yield f"Unequal steps of training per trial: {', '.join(spans)}."
-    names = sorted({name for curve in curves for name in curve.training})
-    for name in names:
-        values = {curve.training.get(name, frozenset()) for curve in curves}
-        if len(values) > 1 and name not in ("epochs", "steps", *searched):
-            found = (f"{c.label} {'/'.join(sorted(c.training.get(name, ())))}" for c in curves)
-            yield f"Training differs between methods in '{name}': {', '.join(found)}."
 
 
 def _span(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-
-def _about_starts(curves: Sequence[Curve]) -> Iterator[str]:
-    for curve in curves:
-        entry = METHODS.get(curve.method)
-        if entry is not None and entry.start_note:
-            yield f"{curve.label}: {entry.start_note}."
 
 
 def _about_unknown(curves: Sequence[Curve]) -> Iterator[str]:
@@ -232,19 +237,15 @@ def _about_unknown(curves: Sequence[Curve]) -> Iterator[str]:
             )
 
 
-def _about_references(comparison: Comparison) -> Iterator[str]:
-    if not comparison.requirements:
-        tuned = [curve for curve in comparison.references if curve.method == "finetune"]
-        advice = "" if tuned else ': add a method `name = "finetune"` to the study'
-        if any(curve.diverged for curve in tuned):
-            yield "Fine-tuning diverged, so there is no required target accuracy."
-        else:
-            yield f"No finished fine-tuning reference, so no required target accuracy{advice}."
-    methods = {curve.method for curve in comparison.references}
-    if "frozen" not in methods and not comparison.one_head:
-        yield "No frozen reference: nothing shows the source end of the fronts."
-    if "joint" not in methods:
-        yield "No joint reference: how far all methods are from their upper end is not shown."
+def _about_fine_tuning(comparison: Comparison) -> Iterator[str]:
+    """Why a reference that the study asks for requires no accuracy."""
+    tuned = [curve for curve in comparison.references if curve.method == "finetune"]
+    if comparison.requirements or not tuned:
+        return
+    if any(curve.diverged for curve in tuned):
+        yield "Fine-tuning diverged, so there is no required target accuracy."
+    else:
+        yield "No finished fine-tuning reference, so no required target accuracy."
 
 
 def _about_unlearnt(comparison: Comparison) -> Iterator[str]:
@@ -271,23 +272,6 @@ def _about_unlearnt(comparison: Comparison) -> Iterator[str]:
 
 def _target(curve: Curve) -> float:
     return float(curve.points[curve.best or 0].mean("test")[1])
-
-
-def _about_range(curve: Curve) -> Iterator[str]:
-    if curve.method not in METHODS:
-        return
-    for name, field in METHODS[curve.method].hyper.model_fields.items():
-        searched = search_range(field)
-        values = [v for v in curve.grid.get(name, ()) if isinstance(v, (int, float)) and v > 0]
-        if role_of(field) != "knob" or searched is None or not searched[2] or len(values) < 2:
-            continue
-        low, high, _ = searched
-        decades = math.log10(max(values) / min(values))
-        if decades < min(MIN_DECADES, math.log10(high / low)) - 1e-9:
-            yield (
-                f"{curve.label}: {name} covers {decades:.1f} decades of {low:g} to {high:g}; its "
-                "best value may lie outside."
-            )
 
 
 def _about_ends(curve: Curve, comparison: Comparison) -> Iterator[str]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from clsweep import stages
+from clsweep import fairness, stages
 from clsweep.catalog import TaskSize
 from clsweep.configurations import around
-from clsweep.declarations import MIN_DECADES, knob_keys, search_range
+from clsweep.declarations import knob_keys
 from clsweep.information import task_identity_text
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS
@@ -146,32 +146,50 @@ def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> lis
         study: the study.
         grid: its configurations, where a search adds to its own.
     """
-    notes = []
-    if len(study.seeds) == 1:
-        notes.append("one seed: no spread can be shown, and differences may be luck")
-    present = {request.name for request in study.methods}
-    if "finetune" not in present:
-        notes.append("no 'finetune': accuracy at a required target accuracy has no reference")
-    if "frozen" not in present and study.benchmark.scenario == "task":
-        notes.append("no 'frozen': nothing shows the source end of the fronts")
-    if "joint" not in present:
-        notes.append("no 'joint': nothing shows what is possible with all data at once")
+    design = _design_of(study, configurations(study) if grid is None else grid)
+    return [
+        *(remark.note for remark in fairness.seeds(design)),
+        *(remark.note for remark in fairness.references(design)),
+        *_sharing_notes(study),
+        *(note for request in study.methods for note in _knob_notes(request)),
+        *(remark.note for remark in fairness.ranges(design)),
+        *(remark.note for remark in fairness.starts(design)),
+        *_idle_notes(study),
+        *(remark.note for remark in fairness.trainings(design)),
+        *(remark.note for remark in fairness.budgets(design)),
+    ]
+
+
+def _design_of(study: Study, grid: list[Configuration]) -> fairness.Design:
+    """The comparison that a study asks for, references and their training included."""
+    several = {
+        request.label: {key: values for key, values in request.axes().items() if len(values) > 1}
+        for request in study.methods
+    }
+    return fairness.Design(
+        n_seeds=len(study.seeds),
+        methods={request.label: request.name for request in study.methods},
+        references=frozenset(r.name for r in study.methods if METHODS[r.name].is_reference),
+        one_head=study.benchmark.scenario != "task",
+        n_configurations=Counter(c.label for c in grid if not c.reference),
+        values=several,
+        trainings={r.label: _training_values(r, study.training) for r in study.methods},
+    )
+
+
+def _training_values(request: MethodRequest, usual: TrainingConfig) -> dict[str, frozenset[str]]:
+    found = request.trainings(usual)
+    keys = TrainingConfig.model_fields
+    return {key: frozenset(str(getattr(one, key)) for one in found) for key in keys}
+
+
+def _sharing_notes(study: Study) -> Iterator[str]:
     net = study.net
     if net.name == "mlp" and not net.hidden and study.benchmark.scenario == "task":
-        notes.append(
+        yield (
             "nothing is shared between the tasks: 'hidden' is empty and every task has a head of "
             "its own, so that no method can forget or differ from fine-tuning by its penalty"
         )
-    for request in study.methods:
-        notes += _knob_notes(request)
-        start_note = METHODS[request.name].start_note
-        notes += [f"{request.label}: {start_note}"] if start_note else []
-    return (
-        notes
-        + _idle_notes(study)
-        + _training_notes(study)
-        + _budget_notes(configurations(study) if grid is None else grid)
-    )
 
 
 def _search_text(study: Study) -> str:
@@ -204,28 +222,12 @@ def _search_text(study: Study) -> str:
     return "; ".join([*parts, "told validation accuracies only"])
 
 
-def _knob_notes(request: MethodRequest) -> list[str]:
-    fields = METHODS[request.name].hyper.model_fields
-    axes = request.axes()
-    ranges = {key: search_range(fields[key]) for key in knob_keys(fields)}
-    varied = [key for key in ranges if len(axes[key]) > 1]
-    if ranges and not varied:
-        names = " and ".join(f"'{key}'" for key in ranges)
-        return [f"{request.label}: one value of {names} is a point and not a front"]
-    notes = []
-    for key in varied:
-        low, high, log = ranges[key] or (0.0, 0.0, False)
-        positive = [value for value in axes[key] if value > 0]
-        if not log or not positive:
-            continue
-        decades = math.log10(max(positive) / min(positive))
-        enough = min(MIN_DECADES, math.log10(high / low))
-        if decades < enough - 1e-9:
-            notes.append(
-                f"{request.label}: {key} covers {decades:.1f} decades; its best value may lie "
-                f"outside ({low:g} to {high:g} is worth searching)"
-            )
-    return notes
+def _knob_notes(request: MethodRequest) -> Iterator[str]:
+    fields, axes = METHODS[request.name].hyper.model_fields, request.axes()
+    knobs = knob_keys(fields)
+    if knobs and not any(len(axes[key]) > 1 for key in knobs):
+        names = " and ".join(f"'{key}'" for key in knobs)
+        yield f"{request.label}: one value of {names} is a point and not a front"
 
 
 def _idle_notes(study: Study) -> list[str]:
@@ -273,39 +275,6 @@ def _idle_keys(
 def _idle_text(key: str, values: Sequence[Any], field: FieldInfo) -> str:
     written = toml_value(values[0] if len(values) == 1 else list(values))
     return f"{key} = {written} changes nothing here; it acts {condition_text(field)}"
-
-
-def _training_notes(study: Study) -> list[str]:
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for request in study.methods:
-        trainings = tuple(sorted(t.model_dump_json() for t in request.trainings(study.training)))
-        groups.setdefault(trainings, []).append(request.label)
-    if len(groups) == 1:
-        return []
-    listed = " | ".join(", ".join(labels) for labels in groups.values())
-    return [f"training settings differ between methods: {listed}", *_value_notes(study)]
-
-
-def _value_notes(study: Study) -> list[str]:
-    """The learning rates and lengths of training that methods do not share."""
-    notes = []
-    for key, words in (("lr", "learning rates"), ("epochs", "epochs"), ("steps", "steps")):
-        groups: dict[tuple[str, ...], list[str]] = {}
-        for request in study.methods:
-            values = {repr(getattr(t, key)) for t in request.trainings(study.training)}
-            groups.setdefault(tuple(sorted(values)), []).append(request.label)
-        if len(groups) > 1:
-            found = (f"{', '.join(g)} {'/'.join(values)}" for values, g in groups.items())
-            notes.append(f"{words} differ between methods: {' | '.join(found)}")
-    return notes
-
-
-def _budget_notes(grid: list[Configuration]) -> list[str]:
-    counts = Counter(c.label for c in grid if not c.reference)
-    if len(set(counts.values())) < 2:
-        return []
-    listed = ", ".join(f"{label} {n}" for label, n in counts.items())
-    return [f"numbers of configurations differ ({listed}): the best of more trials looks better"]
 
 
 def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[CurveForecast]:

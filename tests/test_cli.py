@@ -349,20 +349,20 @@ def test_plan_of_a_fresh_study(cli: CommandLine, tmp_path: Path) -> None:
     # Two steps for the source and for each of three trials, which start from it.
     assert "training steps: 8 to do, of 8 in all" in ran.out
     assert "no trial has finished yet, so no estimate" in ran.out
-    for note in ("one seed", "no 'joint'", "EWC: lam covers 1.0 decades"):
+    for note in ("one seed only", "no joint reference", "EWC: lam covers 1.0 decades"):
         assert f"note: {note}" in ran.out
-    assert "no 'finetune'" not in ran.out
+    assert "no fine-tuning reference" not in ran.out
     assert list(tmp_path.iterdir()) == [tmp_path / "study.toml"]
 
 
 def test_plan_notes_unequal_training_and_budgets(cli: CommandLine, tmp_path: Path) -> None:
     more = '[[methods]]\nname = "si"\nc = [0.1, 1]\ntraining = { lr = 0.5 }\n'
     ran = cli("plan", tiny_study(tmp_path, more=more))
-    assert "training settings differ between methods: fine-tuning, EWC | SI" in ran.out
-    assert "learning rates differ between methods: fine-tuning, EWC " in ran.out
+    assert "note: training differs between methods in 'lr': fine-tuning, EWC " in ran.out
     assert " | SI 0.5\n" in ran.out
-    assert "no 'frozen': nothing shows the source end of the fronts" in ran.out
-    assert "numbers of configurations differ (EWC 1, SI 2)" in ran.out
+    assert "note: no frozen reference: nothing shows the source end of the fronts" in ran.out
+    assert "note: unequal numbers of configurations" in ran.out
+    assert ": EWC 1, SI 2\n" in ran.out
     assert "EWC: one value of 'lam' is a point and not a front" in ran.out
     replay = '[[methods]]\nname = "replay"\nmemory_size = 9\n'
     ran = cli("plan", tiny_study(tmp_path, more=replay))

@@ -56,7 +56,7 @@ class TestRequirement:
     def test_there_is_none_without_fine_tuning(self):
         made = compare([trial(1.0), joint()], drops=[0.01])
         assert made.requirements == ()
-        notes = [note for note in caveats(made) if "No finished fine-tuning reference" in note]
+        notes = [note for note in caveats(made) if "No fine-tuning reference" in note]
         assert [note.endswith('name = "finetune"` to the study.') for note in notes] == [True]
 
     def test_a_fine_tuning_that_failed_is_not_asked_for_again(self):
@@ -314,7 +314,7 @@ def test_unequal_grids_steps_and_training_are_said():
     notes = caveats(compare([trial(1.0), trial(2.0), mas]))
     assert any("EWC 2, MAS 1" in note for note in notes)
     assert any("EWC 1,000, MAS 500" in note for note in notes)
-    assert any("in 'lr': EWC 0.1, MAS 0.01" in note for note in notes)
+    assert any("in 'lr': EWC 0.1 | MAS 0.01" in note for note in notes)
 
 
 @pytest.mark.parametrize(

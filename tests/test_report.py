@@ -418,12 +418,13 @@ NOTES = {
     "no fine-tuning": (
         TOP + EWC + '[[methods]]\nname = "joint"\n',
         unchanged,
-        "No finished fine-tuning reference",
+        "No fine-tuning reference, so no required target accuracy: add a method "
+        '`name = "finetune"` to the study.',
     ),
     "no joint": (
         TOP + EWC + '[[methods]]\nname = "finetune"\n',
         unchanged,
-        "No joint reference",
+        "No joint reference: nothing shows what is possible with all data at once.",
     ),
     "budgets": (
         STUDY + MAS.replace(", 1000.0", ""),
@@ -454,7 +455,7 @@ NOTES = {
         "task within each trial.",
     ),
     "no frozen": (STUDY.replace('"domain"', '"task"'), unchanged, "No frozen reference"),
-    "range": (STUDY, unchanged, "EWC: lam covers 3.0 decades of 1 to 1e+10; its best value may"),
+    "range": (STUDY, unchanged, "EWC: lam covers 3.0 decades; its best value may lie"),
     "target end": (
         STUDY.replace("[1.0, 10.0, 100.0, 1000.0]", "[100.0, 1000.0]"),
         unchanged,
