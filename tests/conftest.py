@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test writes into the ledger of whoever runs it; fixtures of modules keep none.
@@ -16,6 +18,7 @@ import torch
 from clsweep import benchmarks
 from clsweep.catalog import SplitBenchmark
 from clsweep.tasks import TaskSequence
+from tests.distribution import GroupScheduling, tell_groups
 
 # A shell ignores SIGINT in what it starts in the background, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,12 +34,29 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share tests out by file, so that a file's fixtures are made once; those with Ray in turn."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+_GROUPS = pytest.StashKey[TemporaryDirectory]()
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Say to a process of pytest-xdist where to write its groups."""
+    if _GROUPS not in node.config.stash:
+        node.config.stash[_GROUPS] = TemporaryDirectory(prefix="clsweep-tests-")
+    folder = Path(node.config.stash[_GROUPS].name)
+    node.workerinput["groups"] = str(folder / node.gateway.id)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the process that distributes know what belongs together."""
+    if hasattr(config, "workerinput"):
+        tell_groups(items, Path(config.workerinput["groups"]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Distribute by those groups."""
+    scheduler = GroupScheduling(config, log)
+    scheduler.folder = Path(config.stash[_GROUPS].name)
+    return scheduler
 
 
 @pytest.fixture(autouse=True, scope="session")
