@@ -1,4 +1,4 @@
-"""Which tests run in one process, and in which order: Ray's in turn, a file's together, long first.
+"""Which tests run in one process and in which order: Ray's in turn, files whole, long first.
 
 pytest-xdist groups tests by a suffix of their names, which pytest 9.2 no longer lets a plugin
 write; then every test is a group of its own and every fixture is made in every process. Here the

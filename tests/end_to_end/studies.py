@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow.parquet as pq
+import pytest
 
 from clsweep.cli import main
 
+ROOT = Path(__file__).parents[2]
 STUDY = """\
 name = "small"
 seeds = {seeds}
@@ -99,6 +105,74 @@ def start(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[
     )
 
 
+class Process(Protocol):
+    """What is used of a process that was started."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]: ...
+
+
+class Forked:
+    """`clsweep ARGUMENTS` as a process group of its own, with all imports done.
+
+    A copy of a process that has imported torch once, which takes longer than the studies here. For
+    what is killed or works beside others; how a command starts and ends is seen with `start`.
+    """
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(["clsweep.cli", "clsweep.runner", "clsweep.inline", "optuna"])
+
+    def __init__(self, *arguments: object, cwd: Path) -> None:
+        with _importing_the_package():
+            multiprocessing.forkserver.ensure_running()
+        self._outputs = [cwd / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")]
+        words = [str(argument) for argument in arguments]
+        given = (words, cwd, {**os.environ, "COLUMNS": "200"}, self._outputs)
+        self._process = self._context.Process(target=_forked, args=given)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it wrote to both outputs, after its end."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired("clsweep", timeout or 0.0)
+        out, err = (path.read_text(encoding="utf-8") for path in self._outputs)
+        return out, err
+
+
+@contextlib.contextmanager
+def _importing_the_package() -> Iterator[None]:
+    """Let a new Python process find the package that is under test."""
+    with pytest.MonkeyPatch.context() as patch:
+        parts = (str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, parts)))
+        yield
+
+
+def _forked(
+    words: list[str], cwd: Path, environment: Mapping[str, str], outputs: list[Path]
+) -> None:
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in zip((1, 2), outputs, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.exit(main(words))
+
+
 def clsweep(*arguments: object, expect: int = 0) -> str:
     """Run a command in this process; its output, after checking exit code and no tracebacks.
 
@@ -142,7 +216,7 @@ def _checked(code: int, out: str, err: str, expect: int) -> str:
     return out + err
 
 
-def wait_for(count: int, folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(count: int, folder: Path, process: Process) -> None:
     """Until at least `count` records lie in the results folder."""
     deadline = time.monotonic() + 240
     while len(list((folder / "records").glob("*.json"))) < count:

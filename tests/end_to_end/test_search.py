@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from .studies import (
+    Forked,
     accuracy_bytes,
     clsweep,
     clsweep_apart,
     committed,
-    start,
     trials,
     wait_for,
 )
@@ -121,10 +121,10 @@ def test_a_search_killed_in_the_middle_asks_for_what_it_would_have_asked_for(
     # Twice, so that the second run is itself one that continues.
     kept: dict[str, str] = {}
     for more in (6, 5):
-        process = start("run", path, "--inline", "--out", out, cwd=tmp_path)
+        process = Forked("run", path, "--inline", "--out", out, cwd=tmp_path)
         wait_for(len(kept) + more, out, process)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate(timeout=60)
         kept = committed(out)
     clsweep("run", path, "--inline", "--out", out, expect=1)
     after = trials(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from clsweep.status_reader import StatusReader
 from clsweep.stopping import LEAD
 
-from .studies import accuracy_bytes, clsweep, clsweep_apart, start, trials, wait_for
+from .studies import Forked, accuracy_bytes, clsweep, clsweep_apart, trials, wait_for
 
 STUDY = """\
 name = "stopping"
@@ -111,7 +112,7 @@ def test_on_ray_with_two_workers_the_same_is_stopped(
 def test_a_run_that_was_killed_stops_the_same(inline: tuple[Path, str], tmp_path: Path) -> None:
     out, path = tmp_path / "out", study(tmp_path, SMALL)
     for n in (9, 20):
-        process = start("run", path, "--inline", "--out", out, cwd=tmp_path)
+        process = Forked("run", path, "--inline", "--out", out, cwd=tmp_path)
         wait_for(n, out, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=60)
@@ -160,7 +161,7 @@ def test_a_changed_margin_runs_again_what_it_would_not_stop(
 ) -> None:
     out = tmp_path / "out"
     path = study(tmp_path, SMALL)
-    clsweep("run", path, "--inline", "--out", out)
+    shutil.copytree(inline[0], out)
     first = stopped(out)
     # A stopped trial is no failed one.
     printed = clsweep("run", path, "--inline", "--out", out, "--retry-failed")

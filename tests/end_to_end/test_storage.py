@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +21,18 @@ from clsweep.errors import StoreError
 from clsweep.folders import RemotePath
 from tests.object_stores import Denying, ObjectStore, object_store
 
-from .studies import accuracy_bytes, clsweep, clsweep_apart, start, trials, write_study
+from .studies import (
+    Forked,
+    Process,
+    accuracy_bytes,
+    clsweep,
+    clsweep_apart,
+    start,
+    trials,
+    write_study,
+)
 
-SLOW = {"seeds": 2, "lam": "1.0, 100.0", "steps": 150}
+SLOW = {"seeds": 2, "lam": "1.0, 100.0", "steps": 60}
 USER = "AKIAKEY:hunter%2F2secret@"
 
 
@@ -57,7 +65,7 @@ def records(server: ObjectStore, path: str) -> dict[str, str]:
     return {record["trial"]["trial_id"]: record["trial"]["finished_at"] for record in found}
 
 
-def wait_for(count: int, server: ObjectStore, path: str, process: subprocess.Popen[str]) -> None:
+def wait_for(count: int, server: ObjectStore, path: str, process: Process) -> None:
     deadline = time.monotonic() + 240
     while sum(key.endswith(".json") for key in server.keys(f"{path}/records")) < count:
         assert process.poll() is None, process.communicate()
@@ -231,9 +239,9 @@ def test_the_store_goes_away_and_comes_back(slow, tmp_path):
 
 
 def test_a_run_is_watched_from_elsewhere(server, tmp_path):
-    study = write_study(tmp_path, **{**SLOW, "steps": 3 * SLOW["steps"]})  # outlasts a look at it
+    study = write_study(tmp_path, **{**SLOW, "steps": 300})  # outlasts a look at it
     uri = server.uri("watched", user=USER)
-    process = start("run", study, "--inline", "--out", uri, cwd=tmp_path)
+    process = Forked("run", study, "--inline", "--out", uri, cwd=tmp_path)
     try:
         wait_for(1, server, "watched", process)
         seen = json.loads(clsweep("status", uri, "--json"))
@@ -242,7 +250,7 @@ def test_a_run_is_watched_from_elsewhere(server, tmp_path):
         assert seen["n_running"] <= 1 <= seen["n_done"] == seen["n_ok"] < 16
         assert seen["held_since"] <= seen["last_record_at"]
     finally:
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         process.communicate(timeout=240)
     n_done = len(records(server, "watched"))
     shown = clsweep("status", uri, "--watch", 60, expect=3)  # and ends at once
@@ -252,15 +260,15 @@ def test_a_run_is_watched_from_elsewhere(server, tmp_path):
 
 def test_a_second_driver_is_refused_and_told_who_the_first_is(server, tmp_path):
     study = write_study(tmp_path, **SLOW)
-    process = start("run", study, "--inline", "--out", server.uri("two"), cwd=tmp_path)
+    process = Forked("run", study, "--inline", "--out", server.uri("two"), cwd=tmp_path)
     try:
         wait_for(1, server, "two", process)
         printed = clsweep("run", study, "--inline", "--out", server.uri("two"), expect=2)
         assert f"another run is writing to this results folder: process {process.pid}" in printed
     finally:
-        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGINT)
         process.communicate(timeout=240)
-    assert process.returncode == 130
+    assert process.poll() == 130
     assert ".lock" not in server.keys("two")
 
 
