@@ -96,35 +96,43 @@ def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., slots.Sl
     assert memory.tasks.tolist() == [0] * 13 + [1] * 20 + [-1] * 7
 
 
-@pytest.mark.parametrize("batch", [1, 7])
+def streamed_in_parts(
+    capacity: int, images: torch.Tensor, labels: torch.Tensor, uniform: torch.Tensor, batch: int
+) -> slots.Slots:
+    """The reservoir after the whole stream, in batches of that many examples."""
+    memory = slots.empty(capacity, (1, 1, 1), torch.device("cpu"))
+    for part in torch.arange(len(labels)).split(batch):
+        memory = slots.streamed(memory, images[part], labels[part], 0, uniform[part])
+    return memory
+
+
+@pytest.mark.parametrize("batch", [1, 3])
 def test_reservoir_is_uniform_over_the_stream(batch: int) -> None:
-    """Each of 16 items stays in 4 slots with probability 1/4; one too few would make it 1/5."""
-    n, capacity, n_runs = 16, 4, 3000
-    kept = torch.zeros(n)
+    """Each of n items stays in M slots with probability M/n, over all draws that there are.
+
+    An item chooses among as many slots as items were seen: one number within each range stands
+    for all of it, and the draws of six items are few enough to go through them all.
+    """
+    n, capacity = 6, 3
     images = torch.arange(n, dtype=torch.uint8)[:, None, None, None]
     labels = torch.arange(n)
-    rng = generator(0, "reservoir")
-    for _ in range(n_runs):
-        memory = slots.empty(capacity, (1, 1, 1), torch.device("cpu"))
-        uniform = torch.rand(n, generator=rng, dtype=torch.float64)
-        for part in torch.arange(n).split(batch):
-            memory = slots.streamed(memory, images[part], labels[part], 0, uniform[part])
+    ranges = [torch.arange(seen, dtype=torch.float64).add(0.5) / seen for seen in range(1, n + 1)]
+    # What arrives while a slot is free takes it, whatever it draws.
+    draws = torch.cartesian_prod(*(part[:1] for part in ranges[:capacity]), *ranges[capacity:])
+    assert len(draws) == 4 * 5 * 6
+    kept = torch.zeros(n, dtype=torch.int64)
+    for uniform in draws:
+        memory = streamed_in_parts(capacity, images, labels, uniform, batch)
         assert memory.n_filled == capacity
         assert len(set(memory.labels.tolist())) == capacity
         kept[memory.labels] += 1
-    deviation = (kept / n_runs - capacity / n).abs()
-    assert deviation.max() < 4.5 * (0.25 * 0.75 / n_runs) ** 0.5
+    assert kept.tolist() == [len(draws) * capacity // n] * n
 
 
 def test_reservoir_in_batches_equals_one_at_a_time() -> None:
     images = torch.arange(60, dtype=torch.uint8)[:, None, None, None]
     uniform = torch.rand(60, generator=generator(3, "u"), dtype=torch.float64)
-    ends = []
-    for size in (1, 13):
-        memory = slots.empty(8, (1, 1, 1), torch.device("cpu"))
-        for part in torch.arange(60).split(size):
-            memory = slots.streamed(memory, images[part], part, 0, uniform[part])
-        ends.append(memory)
+    ends = [streamed_in_parts(8, images, torch.arange(60), uniform, size) for size in (1, 13)]
     assert torch.equal(ends[0].labels, ends[1].labels)
     assert torch.equal(ends[0].raw, ends[1].raw)
 
