@@ -176,9 +176,7 @@ def space_of(study: StudyTables, request: MethodRequest) -> Space:
     return Space(table, tuple(axis for axis in found if axis and axis.key not in never))
 
 
-def known_configurations(
-    study: StudyTables, stored: Iterable[Mapping[str, Any]]
-) -> list[Configuration]:
+def known_configurations(study: StudyTables, stored: Iterable[Config]) -> list[Configuration]:
     """The configurations of a study: its own, then the stored ones that lie in its spaces.
 
     A search takes note of every result in its spaces, whoever has asked for it: what belongs to
