@@ -24,7 +24,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsweep.cells import percent_text
+from clsweep.cells import percent_cell
 from clsweep.cli import main as clsweep
 from clsweep.inference import Difference
 from clsweep.report import ReportData, build
@@ -87,12 +87,12 @@ def _table(data: ReportData) -> str:
             continue
         average_S = curve.points[curve.best].measures["average_accuracy"]
         needs = " and ".join(data.uses.get(curve.label, ())) or "nothing more"
-        cells = [curve.label, needs, percent_text(average_S), f"{100 * average_S.min():.1f}"]
+        cells = [curve.label, needs, str(percent_cell(average_S)), f"{100 * average_S.min():.1f}"]
         for requirement in data.comparison.requirements:
             index = requirement.chosen.get(curve.label)
             none = "–" if curve.is_reference else "not reached"
             cells.append(
-                none if index is None else percent_text(curve.points[index].test_S2[:, 0])
+                none if index is None else str(percent_cell(curve.points[index].test_S2[:, 0]))
             )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -1,88 +1,169 @@
-"""The pieces of the terminal's tables: how a table looks, and how numbers become its cells.
+"""A table of a report as data, and how numbers become its cells.
 
+A table is made once and then rendered for the terminal, HTML, LaTeX and CSV (`plain_tables.py`).
 Accuracies are fractions everywhere else; here they become percent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from clsweep.measures import mean_and_error
 
 __all__ = [
     "NOTHING",
-    "bullet",
+    "Cell",
+    "Column",
+    "ReportTable",
+    "Section",
     "bytes_text",
     "count_text",
     "duration_text",
+    "mean_cell",
     "mean_of",
-    "mean_text",
-    "percent_text",
-    "plain_table",
+    "percent_cell",
+    "report_table",
 ]
 
 NOTHING = "–"
 
 
-def plain_table(title: str, columns: list[str], caption: str, with_choice: bool = True) -> Table:
-    """A table without rows: the method, what was chosen, and columns of numbers.
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table; `str` gives it as it is printed.
+
+    Attributes:
+        mean: the number, in the unit of its column; NaN where there is none.
+        error: its standard error; NaN where there is one seed.
+        digits: after the point, of both.
+        sign: whether a number above zero has a plus.
+        mark: printed behind it; a blank where other numbers of the column have one.
+    """
+
+    mean: float
+    error: float = math.nan
+    digits: int = 1
+    sign: bool = False
+    mark: str = ""
+
+    @property
+    def mean_text(self) -> str:
+        """The number without error and mark."""
+        if math.isnan(self.mean):
+            return NOTHING
+        # Adding zero turns a rounded "-0.0" into "0.0".
+        mean = round(self.mean, self.digits) + 0.0
+        return f"{mean:{'+' * self.sign}.{self.digits}f}"
+
+    @property
+    def error_text(self) -> str:
+        """The standard error; empty where there is none."""
+        if math.isnan(self.mean) or math.isnan(self.error):
+            return ""
+        return f"{self.error:.{self.digits}f}"
+
+    def __str__(self) -> str:
+        text = f"{self.mean_text} ± {self.error_text}" if self.error_text else self.mean_text
+        return f"{text} {self.mark}" if self.mark else text
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: its heading on one line.
+        heading: its heading as the terminal shows it, perhaps on several lines.
+        is_number: whether it is set to the right, and never folded.
+    """
+
+    name: str
+    heading: str
+    is_number: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of a table between two lines.
+
+    Attributes:
+        rows: one cell per column: a number, or a text.
+        heading: above the rows; empty for none.
+    """
+
+    rows: Sequence[Sequence[Cell | str]]
+    heading: str = ""
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """One table of a report.
+
+    Attributes:
+        title: above it.
+        caption: below it; may be empty.
+        columns: from left to right.
+        sections: from top to bottom; none is empty.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def slug(self) -> str:
+        """The title as part of a file's name."""
+        words = re.sub(r"\(.*?\)", "", self.title.lower())
+        return re.sub(r"[^a-z0-9]+", "_", words).strip("_") or "table"
+
+
+def report_table(
+    title: str,
+    columns: Iterable[str | Column],
+    caption: str,
+    sections: Iterable[Section],
+    with_choice: bool = True,
+) -> ReportTable:
+    """A table with the method, what was chosen, and columns of numbers.
 
     Args:
         title: above it.
-        columns: of numbers.
+        columns: of numbers; a heading whose lines are broken between words stands for its column.
         caption: below it.
+        sections: from top to bottom; what has neither rows nor a heading is left out.
         with_choice: whether it has the column of what was chosen.
     """
-    table = Table(
-        title=Text(title, style="bold"),
-        caption=Text(caption, style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        collapse_padding=True,
-        padding=(0, 1),
+    texts = ["method", "chosen"] if with_choice else ["method"]
+    numbers = (
+        Column(column.replace("\n", " "), column) if isinstance(column, str) else column
+        for column in columns
     )
-    table.add_column("method", overflow="fold")
-    if with_choice:
-        table.add_column("chosen", overflow="fold")
-    for column in columns:
-        # Numbers are never folded: a narrow terminal folds names instead.
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+    return ReportTable(
+        title=title,
+        caption=caption,
+        columns=(*(Column(text, text, is_number=False) for text in texts), *numbers),
+        sections=tuple(section for section in sections if section.rows or section.heading),
+    )
 
 
-def bullet(note: str) -> Table:
-    """A sentence whose further lines start under the first."""
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column()
-    # A label that is longer than the line would be cut.
-    grid.add_column(overflow="fold")
-    grid.add_row(Text("•"), Text(note))
-    return grid
+def percent_cell(values: NDArray[np.float64], sign: bool = False, mark: str = "") -> Cell:
+    """Mean and standard error of accuracies, in percent."""
+    return mean_cell(values, 100, 1, sign, mark)
 
 
-def percent_text(values: NDArray[np.float64], sign: bool = False) -> str:
-    """Mean ± standard error of accuracies, in percent."""
-    return mean_text(values, 100, 1, sign)
-
-
-def mean_text(values: NDArray[np.float64], factor: float, digits: int, sign: bool = False) -> str:
-    """Mean ± standard error; without the error where there is one seed."""
-    mean, error = (factor * number for number in mean_and_error(values))
-    if np.isnan(mean):
-        return NOTHING
-    # Adding zero turns a rounded "-0.0" into "0.0".
-    mean = round(mean, digits) + 0.0
-    text = f"{mean:+.{digits}f}" if sign else f"{mean:.{digits}f}"
-    return text if np.isnan(error) else f"{text} ± {error:.{digits}f}"
+def mean_cell(
+    values: NDArray[np.float64], factor: float, digits: int, sign: bool = False, mark: str = ""
+) -> Cell:
+    """Mean and standard error; without the error where there is one seed."""
+    mean, error = (float(factor * number) for number in mean_and_error(values))
+    return Cell(mean, error, digits, sign, mark)
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError, StudyError, closest_name
-from clsweep.plain_tables import FORMULA_STARTS, csv_bytes, latex_bytes, plain_tables
-from clsweep.summary import tables
+from clsweep.plain_tables import FORMULA_STARTS, csv_bytes, latex_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from clsweep.cells import ReportTable
     from clsweep.report import ReportData
 
 __all__ = ["DEFAULT_FORMATS", "FORMATS", "formats_of", "write_outputs"]
@@ -58,12 +58,17 @@ def formats_of(text: str) -> tuple[str, ...]:
 
 
 def write_outputs(
-    data: ReportData, points: pa.Table, folder: Path, formats: Sequence[str]
+    data: ReportData,
+    tables: Sequence[ReportTable],
+    points: pa.Table,
+    folder: Path,
+    formats: Sequence[str],
 ) -> list[Path]:
     """Write a report's files; returns them in order.
 
     Args:
         data: what `report.build` computed.
+        tables: its tables.
         points: the table of `fronts.parquet`.
         folder: where they go.
         formats: of `FORMATS`.
@@ -84,13 +89,13 @@ def write_outputs(
 
     endings = [name for name in formats if name in _FIGURES]
     written = plots.draw(data, folder / "front", endings) if endings else []
-    files = list(_table_files(data, formats))
+    files = list(_table_files(tables, formats))
     if "csv" in formats:
         files.append(("fronts.csv", _points_csv(points)))
     if "html" in formats:
         from clsweep.page import page_bytes
 
-        files.append(("report.html", page_bytes(data)))
+        files.append(("report.html", page_bytes(data, tables)))
     for name, content in files:
         write_atomically(folder / name, content)
         written.append(folder / name)
@@ -101,12 +106,13 @@ def _is_no_cache_warning(record: logging.LogRecord) -> bool:
     return not re.search("temporary cache directory|mkdir -p failed", record.getMessage())
 
 
-def _table_files(data: ReportData, formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    made = plain_tables(tables(data))
+def _table_files(
+    tables: Sequence[ReportTable], formats: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
     for name in formats:
         if name in _TABLES:
             ending, bytes_of = _TABLES[name]
-            for table in made:
+            for table in tables:
                 yield f"table_{table.slug}.{ending}", bytes_of(table)
 
 

@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep.caveats import axes_text
+from clsweep.cells import Column, ReportTable, Section
 from clsweep.comparison import Comparison
 from clsweep.curves import Curve, Point
 from clsweep.luck import sizes_text
 from clsweep.measures import mean_and_error
 from clsweep.page_figures import fronts_figure
 from clsweep.page_panels import matrices_figure, responses_figure
-from clsweep.plain_tables import PlainTable, plain_tables
+from clsweep.plain_tables import html_text
 from clsweep.protocols import assured_target, best_finetuned
 from clsweep.records import versions
-from clsweep.summary import tables
 
 if TYPE_CHECKING:
     from clsweep.report import ReportData
@@ -45,11 +45,12 @@ _POLICY = (
 _STEP = 0.05
 
 
-def page_bytes(data: ReportData) -> bytes:
+def page_bytes(data: ReportData, tables: Sequence[ReportTable]) -> bytes:
     """The whole page.
 
     Args:
         data: what `report.build` computed.
+        tables: its tables.
     """
     library, script = _library(), _asset("page.js")
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
@@ -62,7 +63,7 @@ def page_bytes(data: ReportData) -> bytes:
         "luck": html.escape(f"{data.seeds_vary} {sizes_text(data.luck)}".strip()),
         "findings": "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
         or "<li>Nothing was found to be unequal, missing or at the end of its grid.</li>",
-        "tables": "".join(_table(t, i) for i, t in enumerate(plain_tables(tables(data)))),
+        "tables": "".join(html_text(table, i) for i, table in enumerate(tables)),
         "failures": _failures(data),
         "studies": "".join(_study(name, text) for name, text in data.details.study_files),
         "versions": "".join(_version_rows(data)),
@@ -182,53 +183,21 @@ def _slider(data: ReportData) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------- HTML
 
 
-def _table(table: PlainTable, index: int) -> str:
-    """One table; those with heading rows inside cannot be sorted."""
-    width = len(table.columns)
-    is_flat = all(len(row) == width for row in table.rows)
-    head = "".join(
-        f'<th scope="col"{_side(number)}>{html.escape(name)}</th>'
-        for name, number in zip(table.columns, table.is_number, strict=True)
-    )
-    rows = []
-    for i, row in enumerate(table.rows):
-        start = ' class="start"' if i in table.starts else ""
-        if len(row) < width:
-            rows.append(f'<tr class="group"><th colspan="{width}">{html.escape(row[0])}</th></tr>')
-            continue
-        cells = zip(row, table.is_number, strict=True)
-        rows.append(
-            f"<tr{start}>"
-            + "".join(f"<td{_side(number)}>{html.escape(cell)}</td>" for cell, number in cells)
-            + "</tr>"
-        )
-    kind = ' class="sortable"' if is_flat else ""
-    return (
-        f'<figure class="table" id="table-{index}"><h3>{html.escape(table.title)}</h3>'
-        f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f"<figcaption>{html.escape(table.caption)}</figcaption></figure>"
-    )
-
-
-def _side(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
-
-
 def _failures(data: ReportData) -> str:
     """What trials said that failed or diverged, or nothing."""
     details = data.details
     if not details.failures:
         return ""
     left_out = details.n_failures_left_out
-    table = PlainTable(
+    rows = [(f.label, f.status, f"{f.n_trials:,}", f.message) for f in details.failures]
+    names = ("method", "status", "trials", "message")
+    table = ReportTable(
         title="Trials that failed or diverged",
         caption=f"and {left_out:,} further messages" if left_out else "",
-        columns=("method", "status", "trials", "message"),
-        rows=tuple((f.label, f.status, f"{f.n_trials:,}", f.message) for f in details.failures),
-        starts=frozenset(),
-        is_number=(False, False, True, False),
+        columns=tuple(Column(name, name, is_number=name == "trials") for name in names),
+        sections=(Section(rows),),
     )
-    return _table(table, len("failures"))
+    return html_text(table, len("failures"))
 
 
 def _study(name: str, text: str) -> str:

@@ -1,25 +1,21 @@
-"""The tables of a report as plain text cells, for HTML, LaTeX and CSV.
-
-They are read off the tables that the terminal shows, so that every output has the same numbers
-and a table that is added there is in all of them.
-"""
+"""A table of a report in every format: terminal, HTML, LaTeX and CSV."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from rich.console import RenderableType
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["FORMULA_STARTS", "PlainTable", "csv_bytes", "latex_bytes", "plain", "plain_tables"]
+from clsweep.cells import Cell, ReportTable
+
+__all__ = ["FORMULA_STARTS", "csv_bytes", "html_text", "latex_bytes", "rich_table"]
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_ERROR = " ± "
 # Of the characters that tables use, those that LaTeX wants to be spelt out.
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -47,67 +43,69 @@ _LATEX = {
 }
 
 
-@dataclass(frozen=True)
-class PlainTable:
-    """One table.
+def rich_table(table: ReportTable) -> Table:
+    """The table for a terminal; `fitting.Fitted` divides it where that is narrow."""
+    made = Table(
+        title=Text(table.title, style="bold"),
+        caption=Text(table.caption, style="dim"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+        padding=(0, 1),
+    )
+    for column in table.columns:
+        # Numbers are never folded: a narrow terminal folds names instead.
+        if column.is_number:
+            made.add_column(column.heading, justify="right", no_wrap=True)
+        else:
+            made.add_column(column.heading, overflow="fold")
+    for section in table.sections:
+        made.add_section()
+        if section.heading:
+            made.add_row(Text(section.heading, style="italic"))
+        for row in section.rows:
+            made.add_row(*(Text(str(cell)) for cell in row))
+    return made
 
-    Attributes:
-        title: above it.
-        caption: below it; may be empty.
-        columns: headings.
-        rows: cells as text; a row with one cell heads those that follow.
-        starts: indices of rows that a line is drawn above.
-        is_number: per column, whether it is set to the right.
-    """
 
-    title: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    starts: frozenset[int]
-    is_number: tuple[bool, ...]
-
-    @property
-    def slug(self) -> str:
-        """The title as part of a file's name."""
-        words = re.sub(r"\(.*?\)", "", self.title.lower())
-        return re.sub(r"[^a-z0-9]+", "_", words).strip("_") or "table"
-
-
-def plain_tables(shown: Iterable[RenderableType]) -> tuple[PlainTable, ...]:
-    """The titled tables among what `summary.tables` shows.
+def html_text(table: ReportTable, index: int) -> str:
+    """The table as a figure of HTML; one with headings inside cannot be sorted.
 
     Args:
-        shown: tables, and other things, which are left out.
+        table: what is written; every text of it is escaped.
+        index: part of the figure's id.
     """
-    return tuple(plain(one) for one in shown if isinstance(one, Table) and one.title)
-
-
-def plain(table: Table) -> PlainTable:
-    """One table of the terminal as plain text."""
-    columns = [[_text(cell) for cell in column.cells] for column in table.columns]
-    rows = [list(cells) for cells in zip(*columns, strict=True)]
-    starts = {i + 1 for i, row in enumerate(table.rows) if row.end_section and i + 1 < len(rows)}
-    for row in rows:
-        if row[0] and not any(row[1:]):
-            del row[1:]
-    return PlainTable(
-        title=_text(table.title),
-        caption=_text(table.caption),
-        columns=tuple(_heading(_text(column.header)) for column in table.columns),
-        rows=tuple(tuple(row) for row in rows),
-        starts=frozenset(starts),
-        is_number=tuple(column.justify == "right" for column in table.columns),
+    sides = [' class="number"' if column.is_number else "" for column in table.columns]
+    head = "".join(
+        f'<th scope="col"{side}>{html.escape(column.name)}</th>'
+        for column, side in zip(table.columns, sides, strict=True)
+    )
+    rows = []
+    for i, section in enumerate(table.sections):
+        start = ' class="start"' if i and not section.heading else ""
+        if section.heading:
+            spanning = f'<th colspan="{len(sides)}">{html.escape(section.heading)}</th>'
+            rows.append(f'<tr class="group">{spanning}</tr>')
+        for row in section.rows:
+            cells = "".join(
+                f"<td{side}>{html.escape(_plain(cell))}</td>"
+                for cell, side in zip(row, sides, strict=True)
+            )
+            rows.append(f"<tr{start}>{cells}</tr>")
+            start = ""
+    kind = "" if _has_headings(table) else ' class="sortable"'
+    return (
+        f'<figure class="table" id="table-{index}"><h3>{html.escape(table.title)}</h3>'
+        f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<figcaption>{html.escape(table.caption)}</figcaption></figure>"
     )
 
 
-def _heading(text: str) -> str:
-    """A heading on one line; what the terminal breaks within a word is joined again."""
-    return " ".join(text.replace("-\n", "").split())
-
-
-def csv_bytes(table: PlainTable) -> bytes:
-    """Comma-separated values; `mean ± error` becomes two columns, a heading row a column.
+def csv_bytes(table: ReportTable) -> bytes:
+    """Comma-separated values; a standard error has a column of its own, and so have headings.
 
     A spreadsheet computes what starts with `=`, `+`, `-` or `@`: in columns of text, an apostrophe
     before it keeps it text.
@@ -115,73 +113,81 @@ def csv_bytes(table: PlainTable) -> bytes:
     Args:
         table: what is written, without title and caption.
     """
-    width = len(table.columns)
+    rows = [row for section in table.sections for row in section.rows]
     with_error = [
-        any(len(row) == width and _ERROR in row[i] for row in table.rows) for i in range(width)
+        any(isinstance(cell, Cell) and cell.error_text for cell in cells)
+        for cells in (zip(*rows, strict=True) if rows else [()] * len(table.columns))
     ]
-    has_headings = any(len(row) < width for row in table.rows)
+    has_headings = _has_headings(table)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = ["group"] if has_headings else []
-    for name, split in zip(table.columns, with_error, strict=True):
-        names += [name, f"{name} error"] if split else [name]
+    for column, split in zip(table.columns, with_error, strict=True):
+        names += [column.name, f"{column.name} error"] if split else [column.name]
     writer.writerow(names)
-    group = ""
-    for row in table.rows:
-        if len(row) < width:
-            group = row[0]
-            continue
-        cells = [group] if has_headings else []
-        for cell, split, number in zip(row, with_error, table.is_number, strict=True):
-            mean, _, error = cell.partition(_ERROR)
-            cells += [mean, error] if split else [cell if number else _no_formula(cell)]
-        writer.writerow(cells)
+    for section in table.sections:
+        for row in section.rows:
+            cells = [section.heading] if has_headings else []
+            for cell, column, split in zip(row, table.columns, with_error, strict=True):
+                if split:
+                    cells += _mean_and_error(cell)
+                else:
+                    cells.append(_plain(cell) if column.is_number else _no_formula(_plain(cell)))
+            writer.writerow(cells)
     return out.getvalue().encode()
 
 
-def latex_bytes(table: PlainTable) -> bytes:
+def latex_bytes(table: ReportTable) -> bytes:
     r"""A `tabular` for the package booktabs, to be used with `\input`.
 
     Args:
         table: what is written; title and caption become comments.
     """
-    width = len(table.columns)
-    alignment = "".join("r" if number else "l" for number in table.is_number)
+    alignment = "".join("r" if column.is_number else "l" for column in table.columns)
     lines = [
-        *(f"% {line}" for line in _one_line(f"{table.title}; {table.caption}")),
+        f"% {' '.join(f'{table.title}; {table.caption}'.split())}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        _latex_row(table.columns),
+        _latex_row([column.name for column in table.columns]),
         r"\midrule",
     ]
-    for i, row in enumerate(table.rows):
-        if i in table.starts:
+    width = len(table.columns)
+    for i, section in enumerate(table.sections):
+        if i:
             lines.append(r"\midrule")
-        if len(row) < width:
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_latex(row[0])}}}}} \\")
-        else:
-            lines.append(_latex_row(row))
+        if section.heading:
+            heading = rf"\emph{{{_latex(section.heading)}}}"
+            lines.append(rf"\multicolumn{{{width}}}{{l}}{{{heading}}} \\")
+        lines += map(_latex_row, section.rows)
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(lines).encode()
+
+
+def _has_headings(table: ReportTable) -> bool:
+    return any(section.heading for section in table.sections)
+
+
+def _mean_and_error(cell: Cell | str) -> tuple[str, str]:
+    """Two cells of CSV; a mark goes with the error, or with the mean where there is none."""
+    if isinstance(cell, str):
+        return _plain(cell), ""
+    if cell.error_text:
+        return cell.mean_text, f"{cell.error_text} {cell.mark}".strip()
+    return _plain(cell), ""
+
+
+def _plain(cell: Cell | str) -> str:
+    # A blank at the end stands where other cells of the column have a mark.
+    return str(cell).rstrip()
 
 
 def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"
+def _latex_row(cells: Sequence[Cell | str]) -> str:
+    return " & ".join(_latex(str(cell)) for cell in cells) + r" \\"
 
 
 def _latex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
-
-
-def _one_line(text: str) -> list[str]:
-    return [" ".join(text.split())]
-
-
-def _text(cell: object) -> str:
-    if isinstance(cell, Text):
-        return cell.plain.strip()
-    return "" if cell is None else str(cell).strip()

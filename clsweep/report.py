@@ -52,12 +52,12 @@ from clsweep.reading import (
 )
 from clsweep.schema import Record
 from clsweep.scores import Score, picks_table, scores
-from clsweep.summary import tables
+from clsweep.summary import on_terminal, tables
 from clsweep.tables import parquet_bytes
 from clsweep.validation import read_validation
 from clsweep.wording import seeds_of
 
-__all__ = ["ReportData", "build", "data_of", "publish", "report", "rule_of", "tables"]
+__all__ = ["ReportData", "build", "data_of", "publish", "report", "rule_of"]
 
 _TEXT_WIDTH = 110
 
@@ -315,7 +315,8 @@ def publish(
         StoreError: the files cannot be written.
     """
     data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
-    shown = tables(data)
+    made = tables(data)
+    shown = on_terminal(data, made)
     lost = _lost_while_printing(console, shown)
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
     text.print(*shown, sep="\n")
@@ -326,7 +327,7 @@ def publish(
     scored = [score for rule in data.protocols for score in data.scores[rule.name]]
     write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
     write_atomically(folder / "pairs.parquet", pairs_table(data.judgement, data.luck.pairs))
-    written = write_outputs(data, points, folder, formats)
+    written = write_outputs(data, made, points, folder, formats)
     if lost is not None:
         raise lost
     for path in written:

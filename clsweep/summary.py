@@ -1,14 +1,13 @@
-"""The tables of a report for the terminal, drawn from what `comparison.py` computed.
+"""The tables of a report, made from what `comparison.py` computed, and what the terminal shows.
 
 Accuracies are fractions everywhere else; here they become percent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,21 +15,25 @@ from rich.text import Text
 from clsweep.caveats import axes_text
 from clsweep.cells import (
     NOTHING,
-    bullet,
+    Cell,
+    Column,
+    ReportTable,
+    Section,
     bytes_text,
     count_text,
     duration_text,
+    mean_cell,
     mean_of,
-    mean_text,
-    percent_text,
-    plain_table,
+    percent_cell,
+    report_table,
 )
-from clsweep.comparison import Comparison
+from clsweep.comparison import Comparison, Requirement
 from clsweep.curves import Curve, Point
 from clsweep.information import grouped_by_needs, task_identity_text
 from clsweep.ledger import shown_text
 from clsweep.luck import sizes_text
 from clsweep.measures import mean_and_error
+from clsweep.plain_tables import rich_table
 from clsweep.protocols import margin_text
 from clsweep.verdicts import (
     crossfit_table,
@@ -45,7 +48,7 @@ from clsweep.verdicts import (
 if TYPE_CHECKING:
     from clsweep.report import ReportData
 
-__all__ = ["tables"]
+__all__ = ["on_terminal", "tables"]
 
 _MISSED = "†"
 _ROUNDING = 1e-12
@@ -56,70 +59,97 @@ _TRANSFER = {
     "learning\naccuracy": "learning_accuracy",
 }
 
+Row = list[Cell | str]
 
-def tables(data: ReportData) -> list[RenderableType]:
-    """What the terminal shows: a heading, tables, and what to know before trusting them.
+
+def tables(data: ReportData) -> tuple[ReportTable, ...]:
+    """The tables of a report, in order.
 
     Args:
         data: what `report.build` computed.
     """
-    comparison = data.comparison
-    made = [_average_table(data)]
+    comparison, judgement = data.comparison, data.judgement
+    made = [] if data.protocol is None else [protocol_table(data, data.protocol)]
+    made.append(_average_table(data))
     if comparison.requirements:
         made.append(_requirement_table(data))
-    if data.protocol is not None:
-        made.insert(0, protocol_table(data, data.protocol))
     made.append(_luck_table(data))
     if comparison.curves:
-        made.append(front_table(data))
-    if data.judgement.average_pairs:
+        about = [front_table(data)]
+        if judgement.selection == "cross-fitted":
+            about.append(crossfit_table(data))
+        # A label alone, which has no pairs, has its fronts last.
+        made += about if judgement.average_pairs else reversed(about)
+    if judgement.average_pairs:
         made.append(pair_table(data))
-    if comparison.curves and data.judgement.selection == "cross-fitted":
-        made.insert(-1, crossfit_table(data))
-    if any(data.judgement.source_pairs):
+    if any(judgement.source_pairs):
         made.append(source_pair_table(data))
     if comparison.curves:
         made.append(regret_table(data))
     made += [_transfer_table(comparison), _trial_table(comparison)]
-    made += [_cost_table(data), _memory_table(data)]
+    return (*made, _cost_table(data), _memory_table(data))
+
+
+def on_terminal(data: ReportData, made: Iterable[ReportTable]) -> list[RenderableType]:
+    """What the terminal shows: a heading, tables, and what to know before trusting them.
+
+    Args:
+        data: what `report.build` computed.
+        made: its tables.
+    """
     shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]
     looks = shown_text(data.shown)
     shown.append(Text(f"Accuracies are test numbers throughout. {looks}".strip()))
     about = (data.training, data.seeds_vary, sizes_text(data.luck))
     shown += [Text(sentence) for sentence in about if sentence]
     for table in made:
-        shown += [Text(""), table]
+        shown += [Text(""), rich_table(table)]
     if data.notes:
         shown += [Text(""), Text("Before trusting these numbers", style="bold yellow")]
-        shown += [bullet(note) for note in data.notes]
+        shown += [_bullet(note) for note in data.notes]
     return shown
 
 
-def _average_table(data: ReportData) -> Table:
+def _bullet(note: str) -> Table:
+    """A sentence whose further lines start under the first."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    # A label that is longer than the line would be cut.
+    grid.add_column(overflow="fold")
+    grid.add_row(Text("•"), Text(note))
+    return grid
+
+
+def _average_table(data: ReportData) -> ReportTable:
+    def row(curve: Curve) -> Row:
+        if curve.best is None:
+            return _row(curve, None, [NOTHING] * 4)
+        point = curve.points[curve.best]
+        average = percent_cell(point.measures["average_accuracy"])
+        volume = NOTHING if curve.is_reference else mean_cell(curve.hypervolumes, 1, 3)
+        return _row(curve, point, [average, *_source_target(point), volume])
+
     source, target = (100 * value for value in data.comparison.reference_point)
-    table = plain_table(
+    curves, references = _curves_and_references(data.comparison, row)
+    return report_table(
         "Best average accuracy (ACC, %)",
         ["average", "source", "target", "hypervolume"],
         "hypervolume: area above the point "
         f"({source:.3g} %, {target:.3g} %)"
         + (", chance" if data.chance_is_known else "; chance is not known for this data")
         + _end_text(data.comparison),
+        [curves, Section([*references.rows, *_end_rows(data)])],
     )
-    for curve in _with_sections(table, data.comparison):
-        if curve.best is None:
-            _add(table, curve, None, [NOTHING] * 4)
-            continue
-        point = curve.points[curve.best]
-        volume = NOTHING if curve.is_reference else mean_text(curve.hypervolumes, 1, 3)
-        average = percent_text(point.measures["average_accuracy"])
-        _add(table, curve, point, [average, *_source_target(point), volume])
+
+
+def _end_rows(data: ReportData) -> Iterator[Row]:
+    """The source model, where it is known."""
     end = data.comparison.source_end
     if end is not None:
         source_S, target_S = end.test_S2.T
         average_S = ((data.n_tasks - 1) * source_S + target_S) / data.n_tasks
-        cells = [percent_text(values) for values in (average_S, source_S, target_S)]
-        table.add_row(Text(end.label), Text(NOTHING), *cells, NOTHING)
-    return table
+        cells = (percent_cell(values) for values in (average_S, source_S, target_S))
+        yield [end.label, NOTHING, *cells, NOTHING]
 
 
 def _end_text(comparison: Comparison) -> str:
@@ -131,9 +161,9 @@ def _end_text(comparison: Comparison) -> str:
     return f"; {end.label}: {what}{unmeasured}"
 
 
-def _requirement_table(data: ReportData) -> Table:
+def _requirement_table(data: ReportData) -> ReportTable:
     comparison, margin = data.comparison, data.comparison.margin
-    table = plain_table(
+    return report_table(
         "Source accuracy (%) at a required target accuracy",
         ["source", "worst\nseed", "target", "source, CI"],
         "required: fine-tuning's target accuracy less what is allowed; chosen among those that "
@@ -141,25 +171,31 @@ def _requirement_table(data: ReportData) -> Table:
         + (f" by a margin of {margin_text(margin)}" if margin else "")
         + f" ({_MISSED}: not on test data); worst seed, CI (95 % interval): of the source; "
         + _met_text(comparison),
+        [
+            Section(
+                list(_requirement_rows(data, place, requirement)),
+                f"target ≥ {100 * requirement.target:.1f} (−{100 * requirement.drop:.3g})",
+            )
+            for place, requirement in enumerate(comparison.requirements)
+        ],
     )
+
+
+def _requirement_rows(data: ReportData, place: int, requirement: Requirement) -> Iterator[Row]:
     qualities = {quality.label: quality for quality in data.judgement.fronts}
-    for place, requirement in enumerate(comparison.requirements):
-        table.add_section()
-        required = f"target ≥ {100 * requirement.target:.1f} (−{100 * requirement.drop:.3g})"
-        table.add_row(Text(required, style="italic"))
-        for curve in comparison.curves:
-            index = requirement.chosen[curve.label]
-            if index is None:
-                outcome = "not reached" if curve.points else NOTHING
-                _add(table, curve, None, [outcome, NOTHING, NOTHING, NOTHING])
-                continue
-            source, target = _source_target(curve.points[index])
-            missed = curve.points[index].mean("test")[1] < requirement.target - _ROUNDING
-            ends = interval_text(qualities[curve.label].source_at[place], 100, 1)
-            worst = _percent(curve.points[index].test_S2[:, 0].min())
-            cells = [source, worst, f"{target} {_MISSED if missed else ' '}", ends]
-            _add(table, curve, curve.points[index], cells)
-    return table
+    for curve in data.comparison.curves:
+        index = requirement.chosen[curve.label]
+        if index is None:
+            outcome = "not reached" if curve.points else NOTHING
+            yield _row(curve, None, [outcome, NOTHING, NOTHING, NOTHING])
+            continue
+        point = curve.points[index]
+        missed = point.mean("test")[1] < requirement.target - _ROUNDING
+        source = percent_cell(point.test_S2[:, 0])
+        worst = _percent(point.test_S2[:, 0].min())
+        target = percent_cell(point.test_S2[:, 1], mark=_MISSED if missed else " ")
+        ends = interval_text(qualities[curve.label].source_at[place], 100, 1)
+        yield _row(curve, point, [source, worst, target, ends])
 
 
 def _met_text(comparison: Comparison) -> str:
@@ -178,8 +214,15 @@ def _met_text(comparison: Comparison) -> str:
     return said + (f", without a margin {n_met('without_margin')}" if comparison.margin else "")
 
 
-def _luck_table(data: ReportData) -> Table:
-    table = plain_table(
+def _luck_table(data: ReportData) -> ReportTable:
+    def row(curve: Curve) -> Row:
+        if curve.best is None:
+            return [curve.label, *[NOTHING] * 6]
+        average_S = curve.points[curve.best].measures["average_accuracy"]
+        ends = (average_S.min(), average_S.max(), mean_and_error(average_S)[1])
+        return [curve.label, *map(_percent, (*ends, *data.luck.best[curve.label]))]
+
+    return report_table(
         "Luck of seeds and of test images at the best average (%)",
         [
             "worst\nseed",
@@ -193,129 +236,130 @@ def _luck_table(data: ReportData) -> Table:
         "standard error of its mean; images ±: what another draw of as many test images may "
         "change, at most (as if all seeds erred on the same images); of a difference between "
         "methods a part cancels, since they share the images",
+        _curves_and_references(data.comparison, row),
         with_choice=False,
     )
-    for curve in _with_sections(table, data.comparison):
+
+
+def _percent(value: float) -> Cell:
+    return Cell(float(100 * value))
+
+
+def _transfer_table(comparison: Comparison) -> ReportTable:
+    def row(curve: Curve) -> Row:
         if curve.best is None:
-            table.add_row(Text(curve.label), *[NOTHING] * 6)
-            continue
-        average_S = curve.points[curve.best].measures["average_accuracy"]
-        ends = (average_S.min(), average_S.max(), mean_and_error(average_S)[1])
-        table.add_row(
-            Text(curve.label), *map(_percent, ends), *map(_percent, data.luck.best[curve.label])
-        )
-    return table
+            return [curve.label, curve.absence or NOTHING, *[NOTHING] * (len(_TRANSFER) - 1)]
+        found = curve.points[curve.best].measures
+        cells = (percent_cell(found[n], sign="transfer" in n) for n in _TRANSFER.values())
+        return [curve.label, *cells]
 
-
-def _percent(value: float) -> str:
-    return NOTHING if np.isnan(value) else f"{100 * value:.1f}"
-
-
-def _transfer_table(comparison: Comparison) -> Table:
-    table = plain_table(
+    return report_table(
         "Transfer (BWT, FWT) and forgetting at the best average (points)",
-        list(_TRANSFER),
+        _TRANSFER,
         "learning accuracy (%): on each task right after it was learned",
+        _curves_and_references(comparison, row),
         with_choice=False,
     )
-    for curve in _with_sections(table, comparison):
-        cells = [curve.absence or NOTHING, *[NOTHING] * (len(_TRANSFER) - 1)]
-        if curve.best is not None:
-            found = curve.points[curve.best].measures
-            cells = [
-                percent_text(found[name], sign="transfer" in name) for name in _TRANSFER.values()
-            ]
-        table.add_row(Text(curve.label), *cells)
-    return table
 
 
-def _trial_table(comparison: Comparison) -> Table:
+def _trial_table(comparison: Comparison) -> ReportTable:
     stops = any(curve.n_by_status["stopped"] for curve in comparison.all_curves)
     diverges = any(curve.diverged for curve in comparison.all_curves)
-    table = plain_table(
+
+    def row(curve: Curve) -> Row:
+        n = curve.n_by_status
+        counts = [curve.n_configs, sum(n.values()), n["failed"] + n["oom"], n["diverged"]]
+        counts += [len(curve.diverged), len(curve.diverged_seeds)] * diverges
+        counts += [n["stopped"]] * stops
+        took = [count_text(curve.n_steps), duration_text(curve.wall_seconds)]
+        return [curve.label, *(f"{count:,}" for count in counts), *took]
+
+    return report_table(
         "Trials",
-        ["configu-\nrations", "trials", "failed", "diverged"]
-        + ["con-\nfigs", "seeds"] * diverges
-        + ["stopped"] * stops
-        + ["steps", "time"],
+        [
+            Column("configurations", "configu-\nrations"),
+            "trials",
+            "failed",
+            "diverged",
+            *(Column("configs", "con-\nfigs"), "seeds") * diverges,
+            *("stopped",) * stops,
+            "steps",
+            "time",
+        ],
         "trials: one per configuration and seed; failed: with an error or out of memory; "
         + "diverged: trials, of so many configurations (configs), which none can choose, in so "
         "many seeds; "
         * diverges
         + "stopped: early, behind another configuration of the curve; " * stops
         + "steps, time: of all of them, shared stages apart",
+        _curves_and_references(comparison, row),
         with_choice=False,
     )
-    for curve in _with_sections(table, comparison):
-        n = curve.n_by_status
-        counts = [curve.n_configs, sum(n.values()), n["failed"] + n["oom"], n["diverged"]]
-        counts += [len(curve.diverged), len(curve.diverged_seeds)] * diverges
-        counts += [n["stopped"]] * stops
-        cells = [*(f"{count:,}" for count in counts), count_text(curve.n_steps)]
-        table.add_row(Text(curve.label), *cells, duration_text(curve.wall_seconds))
-    return table
 
 
-def _cost_table(data: ReportData) -> Table:
+def _cost_table(data: ReportData) -> ReportTable:
+    def row(label: str, points: Sequence[Point]) -> Row:
+        return [
+            label,
+            count_text(mean_of(p.n_steps for p in points)),
+            duration_text(mean_of(p.wall_seconds for p in points)),
+            duration_text(mean_of(p.cpu_seconds for p in points)),
+            duration_text(mean_of(p.gpu_seconds for p in points)),
+        ]
+
     devices = {device for curve in data.comparison.all_curves for device in curve.devices}
-    table = plain_table(
+    return report_table(
         "What a finished trial took (means), by what the method needs",
         ["steps", "time", "CPU", "GPU"],
         f"time: by the clock, on {' and '.join(sorted(devices)) or 'an unknown device'}; CPU: "
         f"processor time; GPU: its share of one, times the time; {NOTHING} where there is none, "
         "or it was not recorded; compare methods of one group. "
         f"{task_identity_text(data.scenario)}",
+        _by_needs(data, row),
         with_choice=False,
     )
-    for curve, points in _by_needs(table, data):
-        table.add_row(
-            Text(curve.label),
-            count_text(mean_of(p.n_steps for p in points)),
-            duration_text(mean_of(p.wall_seconds for p in points)),
-            duration_text(mean_of(p.cpu_seconds for p in points)),
-            duration_text(mean_of(p.gpu_seconds for p in points)),
-        )
-    return table
 
 
-def _memory_table(data: ReportData) -> Table:
-    table = plain_table(
+def _memory_table(data: ReportData) -> ReportTable:
+    def row(label: str, points: Sequence[Point]) -> Row:
+        return [
+            label,
+            *(bytes_text(mean_of(p.carried[kind] for p in points)) for kind in range(3)),
+            bytes_text(mean_of(p.memory_bytes for p in points)),
+            count_text(mean_of(p.n_params for p in points)),
+        ]
+
+    return report_table(
         "What a method keeps (means), by what it needs",
         ["data", "importances", "models", "in all", "parameters"],
         "data: examples of earlier tasks; models: teachers, anchors, generators, generated "
         f"weights; {NOTHING} where they were not told apart; in all: carried from task to task; "
         "parameters: of the network that is evaluated",
+        _by_needs(data, row),
         with_choice=False,
     )
-    for curve, points in _by_needs(table, data):
-        table.add_row(
-            Text(curve.label),
-            *(bytes_text(mean_of(p.carried[kind] for p in points)) for kind in range(3)),
-            bytes_text(mean_of(p.memory_bytes for p in points)),
-            count_text(mean_of(p.n_params for p in points)),
-        )
-    return table
 
 
-def _by_needs(table: Table, data: ReportData) -> Iterator[tuple[Curve, tuple[Point, ...]]]:
-    """All labels and their points; methods of equal needs under one heading."""
-    for needs, curves in grouped_by_needs(data.comparison.all_curves, data.uses):
-        table.add_section()
-        table.add_row(Text(f"needs {needs}", style="italic"))
-        yield from ((curve, curve.points) for curve in curves)
+def _by_needs(data: ReportData, row: Callable[[str, Sequence[Point]], Row]) -> list[Section]:
+    """Rows of all labels and their points; methods of equal needs under one heading."""
+    return [
+        Section([row(curve.label, curve.points) for curve in curves], f"needs {needs}")
+        for needs, curves in grouped_by_needs(data.comparison.all_curves, data.uses)
+    ]
 
 
-def _with_sections(table: Table, comparison: Comparison) -> Iterator[Curve]:
-    """All labels, with a line between curves and references."""
-    yield from comparison.curves
-    table.add_section()
-    yield from comparison.references
+def _curves_and_references(
+    comparison: Comparison, row: Callable[[Curve], Row]
+) -> tuple[Section, Section]:
+    """Rows of all labels, with a line between curves and references."""
+    curves, references = comparison.curves, comparison.references
+    return Section([row(curve) for curve in curves]), Section([row(curve) for curve in references])
 
 
-def _add(table: Table, curve: Curve, point: Point | None, cells: list[str]) -> None:
+def _row(curve: Curve, point: Point | None, cells: Iterable[Cell | str]) -> Row:
     chosen = axes_text(point.axes) if point is not None else curve.absence or NOTHING
-    table.add_row(Text(curve.label), Text(chosen), *cells)
+    return [curve.label, chosen, *cells]
 
 
-def _source_target(point: Point) -> list[str]:
-    return [percent_text(point.test_S2[:, 0]), percent_text(point.test_S2[:, 1])]
+def _source_target(point: Point) -> tuple[Cell, Cell]:
+    return percent_cell(point.test_S2[:, 0]), percent_cell(point.test_S2[:, 1])

@@ -1,21 +1,28 @@
-"""Tables of the terminal that judge: what the protocols chose, and how sure a difference is."""
+"""Tables that judge: what the protocols chose, and how sure a difference is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from clsweep.caveats import axes_text
-from clsweep.cells import NOTHING, mean_of, percent_text, plain_table
+from clsweep.cells import (
+    NOTHING,
+    Cell,
+    Column,
+    ReportTable,
+    Section,
+    mean_of,
+    percent_cell,
+    report_table,
+)
 from clsweep.inference import Difference, Interval, ends_text, fewest_seeds
-from clsweep.judgement import GoodRegion
+from clsweep.judgement import FrontQuality, GoodRegion
 
 if TYPE_CHECKING:
     from clsweep.protocols import Protocol
     from clsweep.report import ReportData
+    from clsweep.scores import Score
 
 __all__ = [
     "crossfit_table",
@@ -27,13 +34,13 @@ __all__ = [
     "source_pair_table",
 ]
 
-_CROSSFIT = "cross-\nfitted"
+_CROSSFIT = Column("crossfitted", "cross-\nfitted")
 _MOST_PAIRS = 28
 _TOO_FEW = "too few seeds"
 _NO_STEP = "< 1 step"
 
 
-def protocol_table(data: ReportData, protocol: Protocol) -> Table:
+def protocol_table(data: ReportData, protocol: Protocol) -> ReportTable:
     """What one protocol chose for every label, with its test accuracies.
 
     Args:
@@ -41,126 +48,127 @@ def protocol_table(data: ReportData, protocol: Protocol) -> Table:
         protocol: one of `data.protocols`.
     """
     is_fitted = data.judgement.selection == "cross-fitted"
-    table = plain_table(
+    points = {curve.label: curve.points for curve in data.comparison.curves}
+
+    def row(score: Score) -> list[Cell | str]:
+        label, remark = score.pick.label, score.pick.remark
+        if score.index is None:
+            return [label, remark, *[NOTHING] * (4 + is_fitted)]
+        point = points[label][score.index]
+        fitted = percent_cell(score.crossfit.average_S) if score.crossfit else NOTHING
+        return [
+            label,
+            axes_text(point.axes) + (f" ({remark})" if remark else ""),
+            percent_cell(point.measures["average_accuracy"]),
+            *[fitted] * is_fitted,
+            percent_cell(point.test_S2[:, 0]),
+            percent_cell(point.test_S2[:, 1]),
+            _regret(score),
+        ]
+
+    return report_table(
         f"Chosen by '{protocol.name}' on validation data (test accuracies, %)",
         ["average", *[_CROSSFIT] * is_fitted, "source", "target", "regret"],
         f"{protocol.name}: {protocol.meaning}; "
         + "cross-fitted: the average of each seed under the choice of all others; " * is_fitted
         + "regret: points of average accuracy below the label's best on TEST data, the only "
         f"number for which test data choose{_shared_text(data)}",
+        [Section([row(score) for score in data.scores[protocol.name]])],
     )
-    points = {curve.label: curve.points for curve in data.comparison.curves}
-    for score in data.scores[protocol.name]:
-        label = score.pick.label
-        if score.index is None:
-            nothing = [NOTHING] * (4 + is_fitted)
-            table.add_row(Text(label), Text(score.pick.remark), *nothing)
-            continue
-        point = points[label][score.index]
-        remark = f" ({score.pick.remark})" if score.pick.remark else ""
-        table.add_row(
-            Text(label),
-            Text(axes_text(point.axes) + remark),
-            percent_text(point.measures["average_accuracy"]),
-            *[percent_text(score.crossfit.average_S) if score.crossfit else NOTHING] * is_fitted,
-            percent_text(point.test_S2[:, 0]),
-            percent_text(point.test_S2[:, 1]),
-            _regret(score.regret_S.tolist()),
-        )
-    return table
 
 
-def regret_table(data: ReportData) -> Table:
+def regret_table(data: ReportData) -> ReportTable:
     """The regret of every protocol for every label.
 
     Args:
         data: what `report.build` computed.
     """
     without_source = [p.name for p in data.protocols if not p.needs_source]
-    table = plain_table(
+    regrets = {
+        (protocol.name, score.pick.label): _regret(score)
+        for protocol in data.protocols
+        for score in data.scores[protocol.name]
+    }
+    rows = [
+        [curve.label, *(regrets.get((p.name, curve.label), NOTHING) for p in data.protocols)]
+        for curve in data.comparison.curves
+    ]
+    return report_table(
         "Regret of each protocol (points of average accuracy)",
-        [_stacked(protocol.name) for protocol in data.protocols],
+        # The terminal has the number below, so that seven columns fit.
+        [protocol.name.replace("-", "\n") for protocol in data.protocols],
         "below the label's best on TEST data, the only number for which test data choose"
         f"{_shared_text(data)}; {' and '.join(without_source)} need no data of earlier tasks; "
         f"{NOTHING}: chooses nothing; `--protocol NAME` shows the choices",
+        [Section(rows)],
         with_choice=False,
     )
-    for curve in data.comparison.curves:
-        cells = [NOTHING] * len(data.protocols)
-        for i, protocol in enumerate(data.protocols):
-            for score in data.scores[protocol.name]:
-                if score.pick.label == curve.label and score.index is not None:
-                    cells[i] = _regret(score.regret_S.tolist())
-        table.add_row(Text(curve.label), *cells)
-    return table
 
 
-def front_table(data: ReportData) -> Table:
+def front_table(data: ReportData) -> ReportTable:
     """Intervals of every front's measures, and the width of the good region.
 
     Args:
         data: what `report.build` computed.
     """
     judgement = data.judgement
-    area = "normalised" if judgement.is_normalised else "hypervolume"
     absence = {curve.label: curve.absence for curve in data.comparison.curves}
-    table = plain_table(
+
+    def row(quality: FrontQuality) -> list[Cell | str]:
+        average = absence[quality.label] or interval_text(quality.best_average, 100, 1)
+        volume = quality.normalised if judgement.is_normalised else quality.hypervolume
+        width = NOTHING if quality.region is None else _width(quality.region)
+        return [quality.label, average, interval_text(volume, 1, 3), width]
+
+    return report_table(
         "Fronts: 95 % intervals over seeds (%; hypervolume as a fraction)",
-        ["best average", area, "decades"],
+        ["best average", "normalised" if judgement.is_normalised else "hypervolume", "decades"],
         _front_caption(data),
+        [Section([row(quality) for quality in judgement.fronts])],
         with_choice=False,
     )
-    for quality in judgement.fronts:
-        volume = quality.normalised if judgement.is_normalised else quality.hypervolume
-        region = quality.region
-        width = NOTHING if region is None else _width(region)
-        average = absence[quality.label] or interval_text(quality.best_average, 100, 1)
-        table.add_row(Text(quality.label), average, interval_text(volume, 1, 3), width)
-    return table
 
 
-def crossfit_table(data: ReportData) -> Table:
+def crossfit_table(data: ReportData) -> ReportTable:
     """What choices owe to their seeds: plain and cross-fitted means beside each other.
 
     Args:
         data: what `report.build` computed.
     """
-    comparison, n = data.comparison, len(data.comparison.seeds)
+    n = len(data.comparison.seeds)
     rests = "; with two seeds, each choice rests on a single one" if n == 2 else ""
-    table = plain_table(
+    drops = [100 * requirement.drop for requirement in data.comparison.requirements]
+    groups = {"average": "average accuracy"}
+    groups |= {f"required-{drop:g}": f"source at target −{drop:g}" for drop in drops}
+    return report_table(
         "What choices owe to their seeds (test accuracies, %)",
         ["plain", _CROSSFIT, "other\nchoices"],
         "plain: all seeds choose and are read; cross-fitted: each seed is read under the choice "
         f"of all others, which is the method tuned with {n - 1} of {n} seeds, without the luck of "
         "the best; other choices: without one seed, another configuration is chosen, or none "
         f"({NOTHING}){rests}",
+        [Section(list(_crossfit_rows(data, name)), text) for name, text in groups.items()],
         with_choice=False,
     )
-    curves = {curve.label: curve for curve in comparison.curves}
-    groups = [("average accuracy", "average")]
-    groups += [(f"source at target −{100 * d:g}", f"required-{100 * d:g}") for d in _drops(data)]
-    for text, name in groups:
-        table.add_section()
-        table.add_row(Text(text, style="italic"))
-        for score in data.scores[name]:
-            label, fit = score.pick.label, score.crossfit
-            if score.index is None or fit is None:
-                table.add_row(Text(label), *[NOTHING] * 3)
-                continue
-            point = curves[label].points[score.index]
-            is_average = name == "average"
-            plain = point.measures["average_accuracy"] if is_average else point.test_S2[:, 0]
-            fitted = fit.average_S if is_average else fit.source_S
-            cells = [percent_text(plain), percent_text(fitted), f"{fit.n_other} of {n}"]
-            table.add_row(Text(label), *cells)
-    return table
 
 
-def _drops(data: ReportData) -> tuple[float, ...]:
-    return tuple(requirement.drop for requirement in data.comparison.requirements)
+def _crossfit_rows(data: ReportData, name: str) -> Iterator[list[Cell | str]]:
+    """What a protocol chose for each label, read plainly and cross-fitted."""
+    curves = {curve.label: curve for curve in data.comparison.curves}
+    for score in data.scores[name]:
+        label, fit = score.pick.label, score.crossfit
+        if score.index is None or fit is None:
+            yield [label, *[NOTHING] * 3]
+            continue
+        point = curves[label].points[score.index]
+        plain, fitted = point.test_S2[:, 0], fit.source_S
+        if name == "average":
+            plain, fitted = point.measures["average_accuracy"], fit.average_S
+        other = f"{fit.n_other} of {len(data.comparison.seeds)}"
+        yield [label, percent_cell(plain), percent_cell(fitted), other]
 
 
-def pair_table(data: ReportData) -> Table:
+def pair_table(data: ReportData) -> ReportTable:
     """Every pair of labels: which is above, by how much, how sure.
 
     Args:
@@ -169,7 +177,14 @@ def pair_table(data: ReportData) -> Table:
     judgement = data.judgement
     areas = {frozenset((d.above, d.below)): d for d in judgement.hypervolume_pairs}
     n, n_pairs = len(data.comparison.seeds), len(judgement.average_pairs)
-    table = plain_table(
+
+    def row(found: Difference) -> list[Cell | str]:
+        area = areas.get(frozenset((found.above, found.below)))
+        sign = 1 if area is None or area.above == found.above else -1
+        cells = (_difference(found, 100, 1), _difference(area, sign, 2))
+        return [f"{found.above} – {found.below}", *cells]
+
+    return report_table(
         "Pairs of methods: difference and 95 % interval, the same seeds of both",
         ["average\n(points)", "hypervolume"],
         f"* above with a 95 % interval; those of averages hold for all {_family(data)} at once, "
@@ -180,17 +195,12 @@ def pair_table(data: ReportData) -> Table:
         + ("other seeds pick" if data.comparison.choose_on else "each seed itself picks")
         + _no_interval_text([*judgement.average_pairs, *judgement.hypervolume_pairs])
         + _left_out(n_pairs),
+        [Section([row(found) for found in judgement.average_pairs[:_MOST_PAIRS]])],
         with_choice=False,
     )
-    for d in judgement.average_pairs[:_MOST_PAIRS]:
-        area = areas.get(frozenset((d.above, d.below)))
-        sign = 1 if area is None or area.above == d.above else -1
-        cells = [_difference(d, 100, 1), _difference(area, sign, 2)]
-        table.add_row(Text(f"{d.above} – {d.below}"), *cells)
-    return table
 
 
-def source_pair_table(data: ReportData) -> Table:
+def source_pair_table(data: ReportData) -> ReportTable:
     """Every pair of labels by the source accuracy that they keep at each required target.
 
     Args:
@@ -199,24 +209,26 @@ def source_pair_table(data: ReportData) -> Table:
     judgement = data.judgement
     by_drop = [{frozenset((d.above, d.below)): d for d in p} for p in judgement.source_pairs]
     pairs = list(dict.fromkeys(key for found in by_drop for key in found))
-    table = plain_table(
+
+    def row(key: frozenset[str]) -> list[Cell | str]:
+        first = next(found[key] for found in by_drop if key in found)
+        signs = [found[key].above == first.above if key in found else True for found in by_drop]
+        cells = (
+            _difference(found.get(key), 100 if sign else -100, 1)
+            for found, sign in zip(by_drop, signs, strict=True)
+        )
+        return [f"{first.above} – {first.below}", *cells]
+
+    return report_table(
         "Pairs of methods: source accuracy kept at a required target (points)",
         [f"target\n−{100 * drop:g}" for drop in judgement.drops],
         f"the choices of the table above; * above with a 95 % interval; all {_family(data)} hold "
         f"at once{_selection_text(data)}; {NOTHING}: one of the two does not reach it"
         + _no_interval_text([d for found in judgement.source_pairs for d in found])
         + _left_out(len(pairs)),
+        [Section([row(key) for key in pairs[:_MOST_PAIRS]])],
         with_choice=False,
     )
-    for key in pairs[:_MOST_PAIRS]:
-        first = next(found[key] for found in by_drop if key in found)
-        signs = [found[key].above == first.above if key in found else True for found in by_drop]
-        cells = [
-            _difference(found.get(key), 100 if sign else -100, 1)
-            for found, sign in zip(by_drop, signs, strict=True)
-        ]
-        table.add_row(Text(f"{first.above} – {first.below}"), *cells)
-    return table
 
 
 def _family(data: ReportData) -> str:
@@ -330,11 +342,7 @@ def _difference(difference: Difference | None, factor: float, digits: int) -> st
     return f"{mean} [{low}, {high}] {mark}"
 
 
-def _stacked(name: str) -> str:
-    """The name with its number below, so that seven columns fit."""
-    return name.replace("-", "\n")
-
-
-def _regret(regret_S: list[float]) -> str:
-    # Adding zero turns a rounded "-0.0" into "0.0".
-    return f"{round(100 * mean_of(regret_S), 1) + 0.0:.1f}" if regret_S else NOTHING
+def _regret(score: Score) -> Cell | str:
+    """In points; nothing where the protocol chose nothing."""
+    regret_S = score.regret_S.tolist()
+    return Cell(100 * mean_of(regret_S)) if score.index is not None and regret_S else NOTHING

@@ -8,20 +8,19 @@ import pytest
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from clsweep.cells import plain_table
+from clsweep.cells import Section, report_table
 from clsweep.fitting import Fitted
 from clsweep.listings import benchmarks_table, methods_table
+from clsweep.plain_tables import rich_table
 
 NAMES = ("EWC (separate anchors)", "fine-tuning", "joint")
 NUMBERS = ("82.4 ± 0.4", "83.1 ± 1.2", "-80.0 ± 0.3", "0.624 ± 0.01")
 
 
 def table() -> RenderableType:
-    made = plain_table("Best average", ["average", "source", "target", "hypervolume"], "a caption")
-    for name in NAMES:
-        made.add_row(Text(name), Text("lam=100, lr=0.1"), *NUMBERS)
-        made.add_section()
-    return made
+    columns = ["average", "source", "target", "hypervolume"]
+    sections = [Section([[name, "lam=100, lr=0.1", *NUMBERS]]) for name in NAMES]
+    return rich_table(report_table("Best average", columns, "a caption", sections))
 
 
 def shown(what: RenderableType, width: int) -> str:

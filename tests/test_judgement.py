@@ -21,8 +21,9 @@ from clsweep.information import NOTHING_MORE, grouped_by_needs, task_identity_te
 from clsweep.judgement import _enclosing_pairs, judge, pairs_table
 from clsweep.page_figures import fronts_figure
 from clsweep.protocols import protocol_of
-from clsweep.report import build, tables
+from clsweep.report import build
 from clsweep.scores import scores
+from clsweep.summary import on_terminal, tables
 from clsweep.verdicts import _difference, _no_interval_text, pair_table, source_pair_table
 from tests.records import Record, make_record, make_study, split_rows, write_study
 
@@ -137,7 +138,7 @@ class TestOneHead:
             data = build(write_study(tmp_path / str(is_measured), records))
             assert data.judgement.is_normalised
             console = Console(file=io.StringIO(), width=200, record=True)
-            console.print(*tables(data), sep="\n")
+            console.print(*on_terminal(data, tables(data)), sep="\n")
             text = " ".join(console.export_text().split())
             number = r"\d+\.\d ± 0\.\d"
             average, target = (number, r"20\.0 ± 0\.0") if is_measured else ("–", "–")
@@ -168,7 +169,7 @@ class TestOneHead:
         data = build(folder)
         assert data.judgement.is_normalised
         console = Console(file=io.StringIO(), width=110, record=True)
-        console.print(*tables(data), sep="\n")
+        console.print(*on_terminal(data, tables(data)), sep="\n")
         text = " ".join(console.export_text().split())
         assert "hypervolume between fine-tuning and the source model" in text
         assert re.search(r"source model – – 97\.\d ± 0\.\d – –", text)
@@ -337,7 +338,7 @@ class TestPairs:
         ]
         data = build(write_study(tmp_path / "results", short))
         console = Console(file=io.StringIO(), width=110, record=True)
-        console.print(*tables(data), sep="\n")
+        console.print(*on_terminal(data, tables(data)), sep="\n")
         text = " ".join(console.export_text().split())
         # Hypervolume is of what each seed picks, and encloses nothing else.
         assert "for its 3 pairs (Student's t" in text

@@ -17,6 +17,7 @@ from clsweep import plots
 from clsweep.luck import image_errors, luck_of, sizes_text
 from clsweep.page import page_bytes
 from clsweep.report import ReportData, build, report
+from clsweep.summary import on_terminal, tables
 from tests.records import STUDY_TOML, make_record, write_study
 
 SPLIT = STUDY_TOML.replace('"permuted"', '"split"').replace("n_tasks = 2", "n_tasks = 3")
@@ -84,7 +85,7 @@ def study(tmp_path: Path, of_a: tuple[int, int], of_b: tuple[int, int], toml: st
 
 def text_of(data: ReportData) -> str:
     out = Console(file=io.StringIO(), width=200, record=True)
-    out.print(*clsweep.report.tables(data), sep="\n")
+    out.print(*on_terminal(data, tables(data)), sep="\n")
     return " ".join(out.export_text().split())
 
 
@@ -106,7 +107,8 @@ def test_worst_and_best_seed_stand_beside_both_errors(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_it_as_well(tmp_path: Path) -> None:
-    page = page_bytes(build(study(tmp_path, (90, 100), (80, 100)))).decode()
+    data = build(study(tmp_path, (90, 100), (80, 100)))
+    page = page_bytes(data, tables(data)).decode()
     assert "Luck of seeds and of test images at the best average (%)" in page
     assert "Test sets: 200 images of 2 source tasks (100 each), 100 of the target." in page
     assert "Seeds differ in initial weights, batches and a method" in page

@@ -4,51 +4,102 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 
 import pytest
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
+from clsweep.cells import Cell, ReportTable, Section, report_table
 from clsweep.cli import main
 from clsweep.errors import StudyError
 from clsweep.outputs import FORMATS, formats_of
-from clsweep.plain_tables import csv_bytes, latex_bytes, plain
+from clsweep.plain_tables import csv_bytes, html_text, latex_bytes, rich_table
+from clsweep.report import ReportData, report
+from clsweep.verdicts import front_table
 from tests.records import make_study, write_study
 
 
-def small_table() -> Table:
-    table = Table(title=Text("Best (%)"), caption=Text("what it is"))
-    table.add_column("method")
-    table.add_column("mean\naccuracy", justify="right")
-    table.add_row(Text("target ≥ 90"))
-    table.add_row(Text("50 % & more_$x"), "81.5 ± 0.2")
-    table.add_section()
-    table.add_row(Text("EWC, λ"), "–")
-    return table
+def small_table() -> ReportTable:
+    rows = [
+        Section([["50 % & more_$x", Cell(81.46, 0.2)]], "target ≥ 90"),
+        Section([]),
+        Section([["EWC, λ", "–"], ["a ± b", Cell(7, 0.25, mark="†")]]),
+    ]
+    return report_table("Best (%)", ["mean\naccuracy"], "what it is", rows, with_choice=False)
 
 
-def test_plain_table_has_cells_headings_and_lines() -> None:
-    table = plain(small_table())
+def test_a_table_has_named_columns_and_no_empty_section() -> None:
+    table = small_table()
     assert (table.title, table.caption, table.slug) == ("Best (%)", "what it is", "best")
-    assert table.columns == ("method", "mean accuracy")
-    rows = (("target ≥ 90",), ("50 % & more_$x", "81.5 ± 0.2"), ("EWC, λ", "–"))
-    assert table.rows == rows
-    assert table.starts == {2}
-    assert table.is_number == (False, True)
+    assert [column.name for column in table.columns] == ["method", "mean accuracy"]
+    assert [column.heading for column in table.columns] == ["method", "mean\naccuracy"]
+    assert [column.is_number for column in table.columns] == [False, True]
+    assert [section.heading for section in table.sections] == ["target ≥ 90", ""]
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (Cell(81.46, 0.25), "81.5 ± 0.2"),
+        (Cell(81.46), "81.5"),
+        (Cell(0.4182, 0.023, digits=3), "0.418 ± 0.023"),
+        (Cell(2.7, 1.3, sign=True), "+2.7 ± 1.3"),
+        (Cell(-0.04), "0.0"),
+        (Cell(math.nan, 0.1), "–"),
+        (Cell(96.4, 0.6, mark="†"), "96.4 ± 0.6 †"),
+        (Cell(97.7, 0.5, mark=" "), "97.7 ± 0.5  "),
+    ],
+)
+def test_a_number_is_printed_with_its_error_and_mark(cell: Cell, text: str) -> None:
+    assert str(cell) == text
+
+
+def test_the_terminal_has_every_cell_and_lines_between_sections() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(rich_table(small_table()))
+    assert isinstance(console.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert lines == [
+        "Best (%)",
+        "mean",
+        "method accuracy",
+        "─" * 27,
+        "target ≥ 90",
+        "50 % & more_$x 81.5 ± 0.2",
+        "",
+        "EWC, λ –",
+        "a ± b 7.0 ± 0.2 †",
+        "what it is",
+    ]
+
+
+def test_html_escapes_every_cell_and_sorts_no_table_with_headings() -> None:
+    row: list[Cell | str] = ["<b>", Cell(1, 0.5)]
+    table = report_table("A & B", ["<i>"], "c", [Section([row])], with_choice=False)
+    text = html_text(table, 3)
+    assert text.startswith('<figure class="table" id="table-3"><h3>A &amp; B</h3>')
+    assert '<th scope="col" class="number">&lt;i&gt;</th>' in text
+    assert '<td>&lt;b&gt;</td><td class="number">1.0 ± 0.5</td>' in text
+    assert 'class="sortable"' in text
+    text = html_text(small_table(), 0)
+    assert 'class="sortable"' not in text
+    assert '<tr class="group"><th colspan="2">target ≥ 90</th></tr>' in text
+    assert '<tr class="start"><td>EWC, λ</td><td class="number">–</td></tr>' in text
 
 
 def test_csv_splits_mean_and_error_and_repeats_the_group() -> None:
-    rows = list(csv.reader(io.StringIO(csv_bytes(plain(small_table())).decode())))
+    rows = list(csv.reader(io.StringIO(csv_bytes(small_table()).decode())))
     assert rows == [
         ["group", "method", "mean accuracy", "mean accuracy error"],
         ["target ≥ 90", "50 % & more_$x", "81.5", "0.2"],
-        ["target ≥ 90", "EWC, λ", "–", ""],
+        ["", "EWC, λ", "–", ""],
+        ["", "a ± b", "7.0", "0.2 †"],
     ]
 
 
 def test_latex_spells_out_what_it_would_read_as_commands() -> None:
-    lines = latex_bytes(plain(small_table())).decode().splitlines()
+    lines = latex_bytes(small_table()).decode().splitlines()
     assert lines[1:] == [
         r"\begin{tabular}{lr}",
         r"\toprule",
@@ -58,6 +109,7 @@ def test_latex_spells_out_what_it_would_read_as_commands() -> None:
         r"50 \% \& more\_\$x & 81.5 $\pm$ 0.2 \\",
         r"\midrule",
         r"EWC, $\lambda$ & -- \\",
+        r"a $\pm$ b & 7.0 $\pm$ 0.2 \dag{} \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -100,3 +152,17 @@ def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
     assert main(["report", str(directory), "--out", str(out), "--format", "html"]) == 0
     always = {"report.txt", "fronts.parquet", "pairs.parquet", "protocols.parquet"}
     assert {p.name for p in out.iterdir()} == {"report.html", *always}
+
+
+def test_every_table_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(data: ReportData) -> ReportTable:
+        made.append(data)
+        return front_table(data)
+
+    monkeypatch.setattr("clsweep.summary.front_table", counted)
+    directory = write_study(tmp_path / "results", make_study(("EWC",), n_values=3))
+    report(directory, formats=("html", "latex", "csv"))
+    assert len(made) == 1
+    assert list(directory.glob("table_fronts_*.csv"))

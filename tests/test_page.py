@@ -13,7 +13,8 @@ import pytest
 
 from clsweep.cli import main
 from clsweep.page import page_bytes, page_values
-from clsweep.report import build
+from clsweep.report import ReportData, build
+from clsweep.summary import tables
 from tests.pages import Page
 from tests.records import Record, make_record, make_study, two_task_rows, write_study
 
@@ -24,6 +25,10 @@ HOSTILE = '<img src=x onerror="alert(1)">&amp;</script><script>alert(2)</script>
 def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     records = make_study(("EWC", "MAS"), n_values=5)
     return build(write_study(tmp_path_factory.mktemp("page") / "results", records))
+
+
+def page_of(data: ReportData) -> Page:
+    return Page(page_bytes(data, tables(data)))
 
 
 def test_every_protocol_can_be_picked(data: Any) -> None:
@@ -140,7 +145,7 @@ class TestValues:
 
 class TestFile:
     def test_nothing_is_fetched_and_only_named_scripts_run(self, data: Any) -> None:
-        content = page_bytes(data)
+        content = page_bytes(data, tables(data))
         page = Page(content)
         addresses = [a for _, attrs in page.tags for n, a in attrs.items() if n in ("src", "href")]
         assert [a for a in addresses if a and not a.startswith(("#", "data:"))] == []
@@ -154,7 +159,7 @@ class TestFile:
         assert len(content) < 6e6
 
     def test_texts_of_the_terminal_are_in_it(self, data: Any) -> None:
-        text = Page(page_bytes(data)).text
+        text = page_of(data).text
         for words in (*data.notes, data.title, "Best average accuracy (ACC, %)", "lam=1e+04"):
             assert words in text
         assert 'name = "synthetic"' in text
@@ -163,7 +168,7 @@ class TestFile:
     @pytest.mark.parametrize("where", ["label", "message", "study", "version"])
     def test_hostile_text_stays_text(self, where: str, tmp_path: Path) -> None:
         records = make_study(("EWC",), n_values=3)
-        clean = Page(page_bytes(build(write_study(tmp_path / "clean", records))))
+        clean = page_of(build(write_study(tmp_path / "clean", records)))
         toml = None
         if where == "label":
             records += [relabelled(r) for r in make_study(("MAS",), n_values=3, references=())]
@@ -176,7 +181,7 @@ class TestFile:
             toml = f'name = "{name}"\n# {HOSTILE}\n'
         folder = tmp_path / "results"
         write_study(folder, records, *([] if toml is None else [toml]))
-        page = Page(page_bytes(build(folder)))
+        page = page_of(build(folder))
         kinds = {"img", "script", "a", "style", "iframe"}
         found = [t for t, _ in page.tags if t in kinds]
         assert found == [t for t, _ in clean.tags if t in kinds]
@@ -206,7 +211,7 @@ def without_target(record: Record) -> Record:
 class TestOddStudies:
     def test_only_failed_trials(self, tmp_path: Path) -> None:
         records = [broken(r) for r in make_study(("EWC",), n_values=3)]
-        page = Page(page_bytes(build(write_study(tmp_path / "results", records))))
+        page = page_of(build(write_study(tmp_path / "results", records)))
         assert "no memory left" in page.text
         assert "Traceback" not in page.text
         for figure in page.values["figures"].values():
@@ -219,7 +224,7 @@ class TestOddStudies:
         for record in records:
             if record["trial"]["label"] == "MAS" and record["trial"]["seed"] == 1:
                 record["trial"]["status"], record["accuracy"] = "diverged", []
-        page = Page(page_bytes(build(write_study(tmp_path / "results", records))))
+        page = page_of(build(write_study(tmp_path / "results", records)))
         assert "MAS: 3 of 3 configurations diverged, in 1 seed" in page.text
         absences = {curve["label"]: curve["absence"] for curve in page.values["curves"]}
         assert (absences["MAS"], absences["EWC"]) == ("diverged", "")
@@ -234,13 +239,13 @@ class TestOddStudies:
         assert values["slider"]["marks"] == []
         assert values["slider"]["finetuning"] is None
         assert values["curves"][0]["points"][0]["source"][1] != values
-        page = Page(page_bytes(build(tmp_path / "results")))
+        page = page_of(build(tmp_path / "results"))
         assert "One seed only" in page.text
         assert page.values["curves"][0]["points"][0]["source"][1] is None
 
     def test_missing_rows_are_shown_as_nothing(self, tmp_path: Path) -> None:
         records = [without_target(r) for r in make_study(("EWC",), n_values=3)]
-        page = Page(page_bytes(build(write_study(tmp_path / "results", records))))
+        page = page_of(build(write_study(tmp_path / "results", records)))
         (point, *_) = page.values["curves"][0]["points"]
         assert point["target"][0] is None
         assert point["source"][0] is not None

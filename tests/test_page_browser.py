@@ -11,6 +11,7 @@ import pytest
 
 from clsweep.page import page_bytes
 from clsweep.report import ReportData, build
+from clsweep.summary import tables
 from tests.records import make_study, write_study
 from tests.test_page import HOSTILE, choices, relabelled
 
@@ -42,7 +43,7 @@ def browser(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Itera
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     opened.set_script_timeout(PATIENCE_SECONDS)
     page = tmp_path_factory.mktemp("browser") / "report.html"
-    page.write_bytes(page_bytes(data))
+    page.write_bytes(page_bytes(data, tables(data)))
     opened.get(page.as_uri())
     wait(opened, "return document.body?.dataset.ready === 'yes'")
     yield opened

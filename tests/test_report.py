@@ -20,9 +20,10 @@ from clsweep import load, plots
 from clsweep.configurations import Configuration, configurations
 from clsweep.ledger import LEDGER, add_look
 from clsweep.records import record_of
-from clsweep.report import ReportData, build, report, tables
+from clsweep.report import ReportData, build, report
 from clsweep.store import Store
 from clsweep.study import load_study
+from clsweep.summary import on_terminal, tables
 from tests.command_line import CommandLine
 from tests.records import CURVES, Record, make_record, make_study, split_rows, write_study
 
@@ -139,7 +140,7 @@ def failed(record: Record, status: str) -> Record:
 
 def printed(data: ReportData, width: int = 110) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(*tables(data), sep="\n")
+    console.print(*on_terminal(data, tables(data)), sep="\n")
     assert isinstance(console.file, io.StringIO)
     return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
 

@@ -16,9 +16,10 @@ import torch
 
 from clsweep import cache
 from clsweep.attempts import mark_attempt
+from clsweep.cells import Cell, ReportTable, Section, report_table
 from clsweep.disk import FolderLock, write_atomically
 from clsweep.errors import ClsweepError, StoreError, StudyError
-from clsweep.plain_tables import PlainTable, csv_bytes, latex_bytes
+from clsweep.plain_tables import csv_bytes, latex_bytes
 from clsweep.printable import is_printable, printable, shortened
 from clsweep.redaction import without_secrets
 from clsweep.schema import normalized
@@ -225,13 +226,13 @@ def test_printable_leaves_alone_what_can_be_seen() -> None:
 # ------------------------------------------------------------------------ tables for programs
 
 
-def table(*labels: str) -> PlainTable:
-    rows = tuple((label, "-1.0 ± 0.1") for label in labels)
-    return PlainTable("T", "c", ("method", "ACC"), rows, frozenset(), (False, True))
+def table(*labels: str) -> ReportTable:
+    section = Section([(label, Cell(-1.0, 0.1)) for label in labels])
+    return report_table("T", ["ACC"], "c", [section], with_choice=False)
 
 
 def test_no_cell_of_text_is_a_formula() -> None:
-    labels = ('=HYPERLINK("http://x")', "+1", "-2", "@SUM(A1)", "\tx", "a=b", "'=1")
+    labels = ('=HYPERLINK("http://x")', "+1", "-2 ± 1", "@SUM(A1)", "\tx", "a=b", "'=1")
     data = csv_bytes(table(*labels)).decode()
     rows = list(csv.reader(io.StringIO(data)))[1:]
     found = [row[0] for row in rows]
