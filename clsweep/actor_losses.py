@@ -9,6 +9,8 @@ from typing import Any
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution import tune_controller
 
+from clsweep.ray_internals import MEMORY_KILLS, differences
+
 __all__ = ["in_one_line", "losses_told"]
 
 
@@ -17,17 +19,17 @@ def losses_told(note: Callable[[Exception], None]) -> Iterator[None]:
     """Within the block, Tuners go on when Ray's memory monitor kills a worker, and say why.
 
     Tune raises out of `fit` at an OutOfMemoryError, which is no RayActorError, and with that ends
-    every other trial too. The class that does so is internal to Ray: without it the block changes
-    nothing, and a kill ends the segment.
+    every other trial too. The class that does so is internal to Ray: where it is not the one that
+    `ray_internals` names, which a run says at its beginning, the block changes nothing.
 
     Args:
         note: told the reason for a loss right before the searcher hears of the lost trial.
     """
-    module: Any = tune_controller
-    manager: Any = getattr(module, "RayActorManager", None)
-    if manager is None:
+    if differences(MEMORY_KILLS):
         yield
         return
+    module: Any = tune_controller
+    manager: Any = module.RayActorManager
 
     class Manager(manager):  # type: ignore[misc]
         def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:

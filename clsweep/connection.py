@@ -18,6 +18,7 @@ from typing import Any
 
 from clsweep.errors import RunnerError
 from clsweep.interrupts import Terminated
+from clsweep.ray_internals import WORKER_PATH, differences
 from clsweep.settings import Resources
 from clsweep.surroundings import ensure_home, home, open_file_limit, search_path, usable_cores
 
@@ -112,7 +113,8 @@ def connected(
     else:
         quiet["address"] = address
         _check_reachable(address)
-    if address is None or not imports_from_folder:
+    is_wanted = address is None or not imports_from_folder
+    if is_wanted and not differences(WORKER_PATH):
         quiet["job_config"] = JobConfig(_py_driver_sys_path=worker_path())
     try:
         with _same_sigterm():

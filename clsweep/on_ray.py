@@ -2,6 +2,15 @@
 
 Tune is used as an executor only. What is done is what has a record or a stage on disk; Ray's own
 experiment state is written to a scratch folder and never read.
+
+Why Tune, when it is no more than a queue here: sweeps are to be what users of Ray expect, Tune
+trials, one per job. And a loop over actors of our own would have to do what Tune does well:
+reserve what each trial asks for, also shares of a GPU, start workers before they are needed, give
+the worker of a trial that has ended to the next, clean up after one that died. Whatever Tune
+could decide is decided elsewhere, so that a run without Ray does the same: what comes next
+(`schedule`, `search`), when a trial is stopped (`stopping`), how often it is tried (`losses`),
+what is kept (`store`). Tune is known to this module, `trial_order`, `actor_losses` and
+`callbacks`; which of Ray's private parts they touch, `ray_internals` lists.
 """
 
 from __future__ import annotations
@@ -40,6 +49,7 @@ from clsweep.errors import ClsweepError
 from clsweep.losses import Committed, Losses
 from clsweep.node_probes import probe_data, probe_inputs, probe_nodes
 from clsweep.places import Place, check_room, only_on, places
+from clsweep.ray_internals import START_ORDER, differences
 from clsweep.schedule import Schedule
 from clsweep.settings import Resources
 from clsweep.stages import Job
@@ -118,7 +128,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: worker.Context, execute: 
         tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=NewestFirst(),
+            scheduler=None if differences(START_ORDER) else NewestFirst(),
             num_samples=-1,
             # How many run at the same time is up to the searcher, which knows the nodes.
             max_concurrent_trials=_SEGMENT,

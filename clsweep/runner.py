@@ -236,7 +236,10 @@ class _Driver:
 
                     before_ray()
                     from clsweep.on_ray import run_on_ray
+                    from clsweep.ray_internals import doubts
 
+                    for sentence in doubts():
+                        self.audience.warned(sentence)
                     left = partial(left_on_disk, self.store, self.stage_folder, self.had_records)
                     run_on_ray(
                         self.schedule,

@@ -157,12 +157,13 @@ def test_a_memory_kill_is_the_loss_of_one_worker_and_its_reason_is_told(
         def __init__(self) -> None:
             self.seen: list[Exception] = []
 
-        def _actor_task_failed(self, task: object, exception: Exception) -> None:
+        def _actor_task_failed(self, tracked_actor_task: object, exception: Exception) -> None:
             if isinstance(exception, OutOfMemoryError):
                 raise RuntimeError("Caught unexpected exception")
             self.seen.append(exception)
 
-        _actor_start_failed = _actor_task_failed
+        def _actor_start_failed(self, tracked_actor: object, exception: Exception) -> None:
+            self.seen.append(exception)
 
     monkeypatch.setattr(tune_controller, "RayActorManager", Manager)
     noted: list[Exception] = []
