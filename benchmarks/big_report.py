@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clsweep.configurations import configurations
+from clsweep.configurations import configurations, resolved_toml, study_identity
 from clsweep.records import record_of
 from clsweep.store import Store
-from clsweep.study import load_study, resolved_toml, study_identity
+from clsweep.study import load_study
 from clsweep.tables import TABLES, merged_tables, parquet_bytes
 
 STUDY = """\

@@ -32,13 +32,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clsweep import benchmarks, methods, nets, train
+from clsweep.configurations import configurations
 from clsweep.course import initial_params
 from clsweep.draws import generator
 from clsweep.methods import gem
 from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.task_gradients import Stored, task_gradients
 from clsweep.methods.terms import plain_phase
-from clsweep.study import configurations, load_study
+from clsweep.study import load_study
 from clsweep.tasks import Task, TaskSequence
 from clsweep.trees import Params
 

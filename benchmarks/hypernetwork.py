@@ -25,10 +25,11 @@ import torch
 
 from clsweep import methods, nets
 from clsweep.catalog import Heads
+from clsweep.configurations import configurations
 from clsweep.course import initial_params
 from clsweep.draws import generator
 from clsweep.methods.base import Learnt
-from clsweep.study import configurations, load_study
+from clsweep.study import load_study
 from clsweep.tasks import Examples, Scale, Task
 from clsweep.train import Setting, State, train_phase
 

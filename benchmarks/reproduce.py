@@ -36,6 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clsweep.cli import main as clsweep
+from clsweep.configurations import configurations
 from clsweep.measures import (
     Table,
     accuracy_table,
@@ -47,7 +48,7 @@ from clsweep.measures import (
     target_accuracy,
 )
 from clsweep.store import Store
-from clsweep.study import Study, configurations, load_study
+from clsweep.study import Study, load_study
 from clsweep.study_files import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]

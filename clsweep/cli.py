@@ -198,6 +198,7 @@ def plan(
     from clsweep import cache
     from clsweep.binding import check_binding
     from clsweep.catalog import benchmark_sizes
+    from clsweep.configurations import resolved_toml, study_identity
     from clsweep.data_notes import data_notes, download_notes
     from clsweep.forecast import FinishedTrial, forecast
     from clsweep.inputs import inputs_of, with_values
@@ -206,7 +207,6 @@ def plan(
     from clsweep.search import expected
     from clsweep.stopping import stands
     from clsweep.store import Store
-    from clsweep.study import resolved_toml, study_identity
 
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
     stage_folder = place_of(stages) if stages else folder / "stages"

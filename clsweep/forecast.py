@@ -12,13 +12,15 @@ from pydantic.fields import FieldInfo
 
 from clsweep import fairness, stages
 from clsweep.catalog import TaskSize
-from clsweep.configurations import around
+from clsweep.configurations import Configuration, around, configurations
 from clsweep.declarations import knob_keys
+from clsweep.grid import MethodRequest
 from clsweep.information import task_identity_text
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS
+from clsweep.schema import trial_id_of
 from clsweep.settings import TrainingConfig
-from clsweep.study import Configuration, MethodRequest, Study, configurations
+from clsweep.study import Study
 from clsweep.switches import condition_text, idle
 from clsweep.toml_text import toml_value
 
@@ -114,7 +116,7 @@ def forecast(
         about_data: what is doubtful about the data, see `data_notes`.
     """
     grid = configurations(study) if grid is None else grid
-    asked = {stages.trial_id(c, seed) for c in grid for seed in study.seeds}
+    asked = {trial_id_of(c.id, seed) for c in grid for seed in study.seeds}
     ours = [trial for trial in finished if trial.trial_id in asked]
     done = {trial.trial_id for trial in ours}
     missing = stages.plan(study, grid, done, in_cache, values)
@@ -281,7 +283,7 @@ def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[Cur
     lines = []
     for request in study.methods:
         own = [c for c in grid if c.label == request.label]
-        n_done = sum(stages.trial_id(c, seed) in done for c in own for seed in study.seeds)
+        n_done = sum(trial_id_of(c.id, seed) in done for c in own for seed in study.seeds)
         fields = METHODS[request.name].hyper.model_fields
         axes = {key: request.axes()[key] for key in knob_keys(fields)}
         knobs = {key: (min(v), max(v)) for key, v in axes.items() if len(v) > 1}

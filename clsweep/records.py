@@ -10,13 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypedDict
 
 from clsweep.redaction import without_secrets
-from clsweep.schema import SCHEMA_VERSION, Record, Trial
-from clsweep.stages import trial_id
+from clsweep.schema import SCHEMA_VERSION, Record, Trial, trial_id_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from clsweep.study import Configuration
+    from clsweep.configurations import Configuration
 
 __all__ = ["Measured", "record_of", "versions"]
 
@@ -72,7 +71,7 @@ def record_of(
         measured: see `Measured`; zero or empty where not given.
     """
     trial: Trial = {
-        "trial_id": trial_id(configuration, seed),
+        "trial_id": trial_id_of(configuration.id, seed),
         "config_id": configuration.id,
         "label": configuration.label,
         "method": configuration.method,

@@ -24,6 +24,7 @@ from clsweep.records import record_of
 from clsweep.run_summary import Summary, seconds_spared
 from clsweep.same_work import Names, names_in
 from clsweep.schedule import Schedule
+from clsweep.schema import trial_id_of
 from clsweep.search import Search
 from clsweep.store import Store
 
@@ -317,7 +318,7 @@ class _Driver:
         """
         statuses = self.names.statuses(self.store.statuses())
         wanted = [
-            stages.trial_id(c, seed) for c in self.configurations for seed in self.study.seeds
+            trial_id_of(c.id, seed) for c in self.configurations for seed in self.study.seeds
         ]
         here = [statuses[name] for name in wanted if name in statuses]
         # A worker may have committed a trial of which a stopped driver did not hear any more.

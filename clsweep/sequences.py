@@ -19,7 +19,7 @@ from clsweep.train import Setting, State, after_steps, train_phase
 from clsweep.trees import Params, tree_map
 
 if TYPE_CHECKING:
-    from clsweep.study import TrainingConfig
+    from clsweep.settings import TrainingConfig
 
 __all__ = [
     "average_accuracy",

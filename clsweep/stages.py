@@ -24,7 +24,8 @@ from clsweep.switches import with_rest
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from clsweep.study import Configuration, Study
+    from clsweep.configurations import Configuration
+    from clsweep.study import Study
 
 __all__ = [
     "Job",
@@ -35,7 +36,6 @@ __all__ = [
     "source_key",
     "stage_key",
     "statistics_key",
-    "trial_id",
 ]
 
 # Raised when the code of a stage changes what it computes.
@@ -116,11 +116,6 @@ def finetuned_key(
     return stage_key("finetuned", FINETUNED_VERSION, inputs)
 
 
-def trial_id(configuration: Configuration, seed: int) -> str:
-    """Name of one trial's record."""
-    return trial_id_of(configuration.id, seed)
-
-
 @dataclass(frozen=True)
 class Job:
     """One piece of work for one worker.
@@ -192,7 +187,7 @@ def plan(
     n_done = 0
     for seed in study.seeds:
         for configuration in configurations:
-            name = trial_id(configuration, seed)
+            name = trial_id_of(configuration.id, seed)
             if name in done:
                 n_done += 1
                 continue

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from clsweep.configurations import Configuration, configurations
 from clsweep.errors import StoreError
 from clsweep.folders import Place, RemotePath, Stamp
 from clsweep.glance import FolderReader
@@ -24,12 +25,11 @@ from clsweep.lock_state import LockState
 from clsweep.methods import METHODS
 from clsweep.remote_glance import RemoteReader
 from clsweep.same_work import Names, names_of
-from clsweep.schema import STATUSES
+from clsweep.schema import STATUSES, trial_id_of
 from clsweep.seen import Ended, Glance, Started
 from clsweep.settings import TrainingConfig
-from clsweep.stages import trial_id
 from clsweep.status import FORMAT, Curve, Error, Running, Status
-from clsweep.study import Configuration, Study, configurations, stored_study
+from clsweep.study import Study, stored_study
 from clsweep.switches import switched_off
 
 __all__ = ["StatusReader", "in_words"]
@@ -132,7 +132,7 @@ class StatusReader:
             names = names_of(study, (record["config"] for record in records))
             found, n_to_come = extent(study, names.records(records), ended.keys())
             to_add = {label: n * len(study.seeds) for label, n in n_to_come.items()}
-        trials = {trial_id(c, seed): (c, seed) for c in found for seed in study.seeds}
+        trials = {trial_id_of(c.id, seed): (c, seed) for c in found for seed in study.seeds}
         return _Asked(trials, to_add)
 
     def _status(self, study: Study, seen: Glance, asked: _Asked, now: float) -> Status:

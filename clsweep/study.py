@@ -21,13 +21,9 @@ from pydantic import (
 from clsweep.catalog import BenchmarkConfig, benchmark_sizes
 from clsweep.class_counts import class_notes
 from clsweep.configurations import (
-    Configuration,
     around,
     check_configurations,
-    configurations,
     examples,
-    resolved_toml,
-    study_identity,
 )
 from clsweep.data_files import is_there
 from clsweep.errors import StudyError
@@ -37,27 +33,13 @@ from clsweep.methods import METHODS
 from clsweep.net_files import check_factory, weights_file
 from clsweep.net_sizes import benchmark_shape, check_image
 from clsweep.printable import is_printable
-from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
+from clsweep.settings import NetConfig
 from clsweep.space import check_spaces, opened_methods
 from clsweep.study_errors import as_toml, key_path, mistake, place, study_error
 from clsweep.study_files import file_text, leaves, toml_tables
 from clsweep.study_tables import Origin, StudyTables
 
-__all__ = [
-    "Configuration",
-    "MethodRequest",
-    "NetConfig",
-    "ReportConfig",
-    "Resources",
-    "Study",
-    "TrainingConfig",
-    "configurations",
-    "load_study",
-    "parse_study",
-    "resolved_toml",
-    "stored_study",
-    "study_identity",
-]
+__all__ = ["Study", "load_study", "parse_study", "stored_study"]
 
 # Of all ranges together: each is expanded before anything is known of how they combine.
 MAX_VALUES = 1_000_000

@@ -27,7 +27,7 @@ from clsweep.trees import Params, all_finite, zeros_like
 
 if TYPE_CHECKING:
     from clsweep.nets import Net
-    from clsweep.study import TrainingConfig
+    from clsweep.settings import TrainingConfig
 
 __all__ = ["Diverged", "Looks", "OptimiserState", "Setting", "State", "after_steps", "train_phase"]
 

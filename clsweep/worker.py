@@ -17,7 +17,7 @@ import torch
 
 from clsweep import attempts, benchmarks, binding, cache, methods, nets, sight, stage_files, store
 from clsweep.breakage import breaks_process, device_fails, is_out_of_memory, reraise_signal
-from clsweep.configurations import configuration_asked, examples
+from clsweep.configurations import Configuration, configuration_asked, configurations, examples
 from clsweep.devices import device_name, no_gpu, peak_memory_bytes, prepare
 from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
 from clsweep.folders import Place
@@ -50,7 +50,7 @@ from clsweep.sequences import (
 )
 from clsweep.stages import Job, finetuned_key, source_key, statistics_key
 from clsweep.stopping import Watch
-from clsweep.study import Configuration, Study, configurations
+from clsweep.study import Study
 from clsweep.tasks import TaskSequence
 from clsweep.train import Diverged
 from clsweep.trees import Params, n_elements

@@ -9,9 +9,8 @@ from typing import Any
 
 from clsweep.configurations import Configuration, configurations
 from clsweep.records import record_of
-from clsweep.schema import Record
+from clsweep.schema import Record, trial_id_of
 from clsweep.search import Search
-from clsweep.stages import trial_id
 from clsweep.study import Study, parse_study
 
 HEAD = """\
@@ -90,7 +89,7 @@ def work(
     done = {r["trial"]["trial_id"] for r in kept}
     search = Search(study, kept, done)
     asked = configurations(study) + search.known + search.more()
-    waiting = [(c, s) for s in study.seeds for c in asked if trial_id(c, s) not in done]
+    waiting = [(c, s) for s in study.seeds for c in asked if trial_id_of(c.id, s) not in done]
     running: list[tuple[Configuration, int]] = []
     for _ in range(n_new):
         while waiting and len(running) < workers:

@@ -11,9 +11,10 @@ import torch
 
 from clsweep import attempts, breakage, worker
 from clsweep.breakage import breaks_process, device_fails, is_out_of_memory
+from clsweep.configurations import Configuration, configurations
 from clsweep.errors import StudyError
 from clsweep.stages import Job
-from clsweep.study import Configuration, Study, configurations, load_study
+from clsweep.study import Study, load_study
 from clsweep.train import Diverged
 from clsweep.worker import Context, Outcome
 from tests.end_to_end.studies import write_study

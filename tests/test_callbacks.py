@@ -14,12 +14,12 @@ import pytest
 
 from clsweep import callbacks
 from clsweep.callbacks import Callbacks, TrackedTrial, tracked_trial
-from clsweep.configurations import study_identity
+from clsweep.configurations import Configuration, configurations, resolved_toml, study_identity
 from clsweep.errors import RunnerError, StudyError
 from clsweep.methods import METHODS
 from clsweep.records import record_of
 from clsweep.stages import Job
-from clsweep.study import Configuration, Study, configurations, parse_study, resolved_toml
+from clsweep.study import Study, parse_study
 from clsweep.worker import Outcome
 from tests.command_line import TINY, CommandLine, tiny_study
 from tests.end_to_end.studies import clsweep_apart

@@ -15,10 +15,11 @@ import pytest
 from clsweep.catalog import BENCHMARKS, DATASETS, own_draws
 from clsweep.cli import main
 from clsweep.conditions import seeds_vary_text
+from clsweep.configurations import configurations
 from clsweep.grid import REQUESTS, Range
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, ReportConfig, Resources, TrainingConfig
-from clsweep.study import Study, configurations, load_study, parse_study
+from clsweep.study import Study, load_study, parse_study
 from clsweep.study_files import tomllib
 from tests.command_line import CommandLine, tiny_study
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from clsweep import runner
+from clsweep.configurations import configurations
 from clsweep.events import EventLog, event_log
 from clsweep.listeners import Audience, Listener, RunStart
 from clsweep.redaction import without_secrets
@@ -21,7 +22,7 @@ from clsweep.run_summary import Summary
 from clsweep.schema import Record
 from clsweep.stages import Job
 from clsweep.store import Store
-from clsweep.study import configurations, load_study
+from clsweep.study import load_study
 from clsweep.worker import Outcome
 from tests.command_line import CommandLine, tiny_study
 from tests.end_to_end.studies import clsweep_in_terminal

@@ -14,12 +14,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from clsweep import fronts
-from clsweep.configurations import configuration_asked
+from clsweep.configurations import configuration_asked, resolved_toml, study_identity
 from clsweep.errors import StoreError
 from clsweep.optuna_export import export_optuna
 from clsweep.search import Search
 from clsweep.store import Store
-from clsweep.study import resolved_toml, study_identity
 from tests.command_line import CommandLine
 from tests.searches import searched, smooth, work
 

@@ -13,6 +13,7 @@ import pytest
 from benchmarks import reproduce
 from benchmarks.reproduce import CONFIGS, REFERENCE, Target, load_notes, load_targets, stored_rows
 from clsweep.cli import main
+from clsweep.configurations import configurations
 from clsweep.measures import (
     accuracy_table,
     average_accuracy,
@@ -20,7 +21,7 @@ from clsweep.measures import (
     mean_and_error,
 )
 from clsweep.store import Store
-from clsweep.study import configurations, load_study
+from clsweep.study import load_study
 from tests.command_line import CommandLine, tiny_study
 
 STUDIES = sorted(path.stem for path in CONFIGS.glob("*.toml"))

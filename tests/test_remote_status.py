@@ -16,6 +16,7 @@ import pytest
 
 from clsweep import cli_watching, folders, leases
 from clsweep.attempts import mark_attempt
+from clsweep.configurations import configurations, resolved_toml, study_identity
 from clsweep.folders import RemotePath, place_of
 from clsweep.leases import LOCK, LeaseWatch
 from clsweep.records import record_of
@@ -23,7 +24,7 @@ from clsweep.remote_glance import RemoteReader
 from clsweep.status import Status
 from clsweep.status_reader import StatusReader
 from clsweep.store import Store, commit_record
-from clsweep.study import configurations, parse_study, resolved_toml, study_identity
+from clsweep.study import parse_study
 from tests.command_line import TINY, CommandLine
 from tests.object_stores import Denying, ObjectStore, object_store
 

@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 
 from clsweep import reading
-from clsweep.configurations import id_as_written
+from clsweep.configurations import configurations, id_as_written, resolved_toml, study_identity
 from clsweep.methods import METHODS
 from clsweep.optuna_export import export_optuna
 from clsweep.records import record_of
 from clsweep.runner import run
 from clsweep.same_work import names_in, names_of, of_its_study
-from clsweep.schema import Record
+from clsweep.schema import Record, trial_id_of
 from clsweep.search import Search
-from clsweep.stages import trial_id
 from clsweep.store import Store
-from clsweep.study import Study, configurations, parse_study, resolved_toml, study_identity
+from clsweep.study import Study, parse_study
 from clsweep.validation import read_validation
 from tests.command_line import CommandLine
 
@@ -258,7 +257,7 @@ def test_a_search_asks_for_no_work_twice(sampler: str) -> None:
         assert hyper.targets == "soft" or (hyper.temperature, hyper.t_squared) == (2.0, False)
     # And who starts from the records knows the same configurations.
     records = [record_of(c, 0, "failed") for c in made]
-    again = Search(study, records, {trial_id(c, 0) for c in made})
+    again = Search(study, records, {trial_id_of(c.id, 0) for c in made})
     assert {c.id for c in again.known} == {c.id for c in made}
 
 

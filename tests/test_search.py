@@ -14,13 +14,19 @@ import pytest
 from optuna.trial import TrialState
 
 from clsweep import reading
-from clsweep.configurations import Configuration, configuration_asked, configurations, examples
+from clsweep.configurations import (
+    Configuration,
+    configuration_asked,
+    configurations,
+    examples,
+    resolved_toml,
+)
 from clsweep.errors import StudyError
 from clsweep.forecast import fairness_notes
 from clsweep.samplers import Ask, Told, _trials, distributions, suggestion
 from clsweep.search import Search, expected, extent, validation_point
 from clsweep.space import space_of
-from clsweep.study import parse_study, resolved_toml
+from clsweep.study import parse_study
 from tests.searches import (
     EWC,
     HEAD,

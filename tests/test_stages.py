@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from clsweep import stages
-from clsweep.configurations import identity
-from clsweep.study import Study, configurations, parse_study
+from clsweep.configurations import configurations, identity
+from clsweep.study import Study, parse_study
 
 STUDY = """\
 name = "s"

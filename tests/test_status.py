@@ -16,11 +16,12 @@ import pytest
 
 from clsweep import glance, lock_state, status_reader
 from clsweep.attempts import attempts_path, mark_attempt
+from clsweep.configurations import configurations, resolved_toml, study_identity
 from clsweep.records import record_of
 from clsweep.status import Status
 from clsweep.status_reader import StatusReader, in_words
 from clsweep.store import Store, commit_record
-from clsweep.study import Study, configurations, parse_study, resolved_toml, study_identity
+from clsweep.study import Study, parse_study
 from tests.command_line import TINY, CommandLine
 from tests.end_to_end.studies import clsweep_in_terminal
 

@@ -17,7 +17,7 @@ import torch
 from optuna.trial import TrialState
 
 from clsweep import fill, methods, nets, stages, train
-from clsweep.configurations import Configuration, configurations
+from clsweep.configurations import Configuration, configurations, resolved_toml, study_identity
 from clsweep.errors import StudyError
 from clsweep.optuna_export import export_optuna
 from clsweep.records import record_of
@@ -38,7 +38,7 @@ from clsweep.stopping import (
     worst,
 )
 from clsweep.store import Store
-from clsweep.study import Study, parse_study, resolved_toml, study_identity
+from clsweep.study import Study, parse_study
 from clsweep.tasks import TaskSequence
 from clsweep.validation import validation_table
 from tests.methods.cases import CASE_IDS, CASES, Case

@@ -16,21 +16,18 @@ from ray import cloudpickle
 
 from clsweep import benchmarks
 from clsweep.catalog import BENCHMARKS
-from clsweep.configurations import canonical_json
+from clsweep.configurations import (
+    Configuration,
+    canonical_json,
+    configurations,
+    resolved_toml,
+    study_identity,
+)
 from clsweep.errors import StudyError
 from clsweep.grid import product, range_values
 from clsweep.methods import METHODS
 from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.study import (
-    Configuration,
-    Study,
-    configurations,
-    load_study,
-    parse_study,
-    resolved_toml,
-    stored_study,
-    study_identity,
-)
+from clsweep.study import Study, load_study, parse_study, stored_study
 from clsweep.toml_text import toml_table, toml_value
 
 HEAD = 'name = "s"\n[benchmark]\nname = "split"\n'

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from clsweep import stages
+from clsweep.configurations import configurations, resolved_toml
 from clsweep.curves import curve_of
 from clsweep.declarations import in_words
 from clsweep.forecast import fairness_notes
 from clsweep.methods import METHODS
 from clsweep.settings import TrainingConfig
-from clsweep.study import Study, configurations, parse_study, resolved_toml
+from clsweep.study import Study, parse_study
 from clsweep.switches import condition_text, idle, switched_off, with_rest
 from tests.command_line import CommandLine
 

@@ -13,13 +13,14 @@ import pytest
 
 from clsweep import doctor, machine_checks
 from clsweep.callback_settings import CallbacksConfig
+from clsweep.configurations import configurations
 from clsweep.events import EventLog
 from clsweep.findings import Finding, as_json, ok
 from clsweep.listeners import RunStart
 from clsweep.run_summary import Summary
 from clsweep.stages import Job
 from clsweep.status import Curve, Error, Running, Status
-from clsweep.study import configurations, load_study
+from clsweep.study import load_study
 from clsweep.worker import Outcome
 from tests.command_line import tiny_study
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clsweep.stages import trial_id
-from clsweep.study import configurations, load_study
+from clsweep.configurations import configurations
+from clsweep.schema import trial_id_of
+from clsweep.study import load_study
 from tests.ray_cluster import ROOT, RayCluster, RayNode
 
 from .studies import clsweep, committed, start, trials, write_study
@@ -81,7 +82,7 @@ class Study:
             + '[[methods]]\nname = "ewc"\nform = "proximal"\nlam = [1, 2, 4, 8, 16, 32]\n'
         )
         configs = {c.label: c for c in configurations(load_study(self.path, None))}
-        self.sevens = trial_id(configs["sevens"], 0)
+        self.sevens = trial_id_of(configs["sevens"].id, 0)
 
     def open_gate(self) -> Path:
         """Let the waiting trial go on; returns the study file."""

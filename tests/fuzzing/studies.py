@@ -14,7 +14,8 @@ from typing import Any
 
 from clsweep.catalog import BENCHMARKS
 from clsweep.cli import main
-from clsweep.study import configurations, load_study, parse_study, resolved_toml
+from clsweep.configurations import configurations, resolved_toml
+from clsweep.study import load_study, parse_study
 from clsweep.templates import study_template, usual_methods
 
 from .bytes_of import damaged
