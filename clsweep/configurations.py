@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from clsweep.grid import MethodRequest, Range, have_common_values, product
+from clsweep.grid import MethodRequest, Range, around, have_common_values, product
 from clsweep.methods import METHODS
 from clsweep.methods.hypers import Hyper
 from clsweep.settings import TrainingConfig
@@ -21,14 +21,11 @@ from clsweep.switches import switched_off, with_rest
 from clsweep.toml_text import toml_table
 
 if TYPE_CHECKING:
-    from clsweep.catalog import BenchmarkConfig
-    from clsweep.settings import NetConfig
     from clsweep.study_tables import StudyTables
 
 __all__ = [
     "Configuration",
     "Table",
-    "around",
     "canonical_json",
     "check_configurations",
     "configuration_asked",
@@ -210,22 +207,6 @@ class Table:
         fields: Mapping[str, Any] = METHODS[self.request.name].hyper.model_fields
         name = key.removeprefix("training.")
         return (fields if name == key else TrainingConfig.model_fields)[name].default
-
-
-def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
-    """What conditions may ask of the study around a table: 'SECTION.KEY' -> value.
-
-    Args:
-        net: the study's `[net]`.
-        benchmark: its `[benchmark]`.
-    """
-    found = {
-        "benchmark.scenario": benchmark.scenario,
-        "benchmark.n_tasks": benchmark.n_tasks,
-        "net.bn_mode": net.bn_mode,
-    }
-    # What a module of torchvision's or of the user's has is not known before it is built.
-    return found if net.is_module else {**found, "net.norm": net.norm_used}
 
 
 def _axes_of(study: StudyTables, request: MethodRequest) -> dict[str, tuple[Any, ...]]:

@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 
 from clsweep import fairness, stages
 from clsweep.catalog import TaskSize
-from clsweep.configurations import Configuration, around, configurations
+from clsweep.configurations import Configuration, configurations
 from clsweep.declarations import knob_keys
-from clsweep.grid import MethodRequest
+from clsweep.grid import MethodRequest, around
 from clsweep.information import task_identity_text
 from clsweep.methods import METHODS
 from clsweep.samplers import SAMPLERS

@@ -22,9 +22,12 @@ from pydantic.fields import FieldInfo
 
 from clsweep.errors import closest_name
 from clsweep.methods import METHODS, MethodEntry
-from clsweep.settings import Section, TrainingConfig
+from clsweep.settings import NetConfig, Section, TrainingConfig
 from clsweep.study_errors import as_toml, mistake
 from clsweep.switches import condition_text
+
+if TYPE_CHECKING:
+    from clsweep.catalog import BenchmarkConfig
 
 __all__ = [
     "MAX_RANGE_VALUES",
@@ -34,6 +37,7 @@ __all__ = [
     "Range",
     "TrainingAxes",
     "TrainingOverrides",
+    "around",
     "have_common_values",
     "product",
     "range_values",
@@ -295,6 +299,22 @@ class MethodRequest(Section):
         ):
             made.pop("momentum", None)
         return TrainingConfig(**made)
+
+
+def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
+    """What conditions may ask of the study around a table: 'SECTION.KEY' -> value.
+
+    Args:
+        net: the study's `[net]`.
+        benchmark: its `[benchmark]`.
+    """
+    found = {
+        "benchmark.scenario": benchmark.scenario,
+        "benchmark.n_tasks": benchmark.n_tasks,
+        "net.bn_mode": net.bn_mode,
+    }
+    # What a module of torchvision's or of the user's has is not known before it is built.
+    return found if net.is_module else {**found, "net.norm": net.norm_used}
 
 
 def have_common_values(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -206,7 +206,7 @@ def opened_methods(
     Args:
         search: the study's `[search]`.
         methods: the tables as the file has them; a grid's stay as they are.
-        context: what is around them, see `configurations.around`.
+        context: what is around them, see `grid.around`.
 
     Raises:
         PydanticCustomError: one asks for what this kind of search cannot do; the error's place

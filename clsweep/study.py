@@ -21,14 +21,13 @@ from pydantic import (
 from clsweep.catalog import BenchmarkConfig, benchmark_sizes
 from clsweep.class_counts import class_notes
 from clsweep.configurations import (
-    around,
     check_configurations,
     examples,
 )
 from clsweep.data_files import is_there
 from clsweep.errors import StudyError
 from clsweep.folders import Place
-from clsweep.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest
+from clsweep.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
 from clsweep.methods import METHODS
 from clsweep.net_files import check_factory, weights_file
 from clsweep.net_sizes import benchmark_shape, check_image

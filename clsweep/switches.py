@@ -110,7 +110,7 @@ def switched_off(
     Args:
         model: the declaration of the table.
         values: key -> value.
-        context: see `configurations.around`; what is not known switches nothing off.
+        context: see `grid.around`; what is not known switches nothing off.
     """
     known = {**(context or {}), **values}
     return frozenset(
@@ -129,7 +129,7 @@ def with_rest(
     Args:
         model: the declaration of the table.
         values: key -> value.
-        context: see `configurations.around`.
+        context: see `grid.around`.
         rest: what a key counts as where it is switched off; its default where nothing is said.
     """
     off = switched_off(model, values, context)
@@ -153,7 +153,7 @@ def idle(
     Args:
         model: the declaration of the table.
         axes: key -> its values; for a range, values of it.
-        context: see `configurations.around`.
+        context: see `grid.around`.
     """
     rules = {rule.key: rule for rule in _rules(model) if rule.key in axes}
     found = set()
@@ -178,7 +178,7 @@ def idle_keys(
 
     Args:
         config: the 'config' part of a record.
-        context: see `configurations.around`; without it, by the configuration's own numbers alone.
+        context: see `grid.around`; without it, by the configuration's own numbers alone.
     """
     from clsweep.methods import METHODS
     from clsweep.settings import TrainingConfig
