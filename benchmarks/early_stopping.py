@@ -196,13 +196,13 @@ def cost_of_a_look(method: str, given: argparse.Namespace, rounds: int = 7) -> f
     study = study_of(method, NEVER, given)
     sequence = benchmarks.build(study.benchmark, given.data_root, 0)
     net = nets.build(study.net, sequence.input_shape, sequence.heads)
-    built, hyper = methods.build(method, net), Search(study, [], set()).more()[0].hyper
+    built = methods.build(method, net, Search(study, [], set()).more()[0].hyper)
     source = learn_source(net, sequence, study.training, 0)
-    statistics = measure_source(built, sequence, source, hyper, 0)
+    statistics = measure_source(built, sequence, source, 0)
     last = len(sequence.tasks) - 1
 
     def trial() -> None:
-        learn_sequence(built, sequence, study.training, hyper, 0, source, statistics)
+        learn_sequence(built, sequence, study.training, 0, source, statistics)
 
     def look() -> None:
         evaluate(net.apply, source.params, sequence, last, ("validation",))

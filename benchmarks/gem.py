@@ -148,7 +148,7 @@ def swept(
         phase,
         train.State(params, memory),
         task.train,
-        train.Setting(setting.net, setting.sequence.scale, setting.training, 0, setting.hyper),
+        train.Setting(setting.net, setting.sequence.scale, setting.training, 0),
         task=task.index,
         n_steps=setting.n_steps(task),
     )
@@ -275,11 +275,11 @@ def main() -> None:
     torch.set_num_threads(1)
     setting = setting_of(options.data_root, options.memories)
     net, sequence = setting.net, setting.sequence
-    method = methods.build("gem", net)
+    method = methods.build("gem", net, setting.hyper)
     plain = replace(method, phases=(plain_phase(net),))
 
     params = initial_params(net, 0, sequence.tasks[0].train.labels.device)
-    memory = method.begin(params, setting.hyper)
+    memory = method.begin(params)
     total: Seconds = defaultdict(float)
     worst = 0.0
     for task in sequence.tasks:
@@ -294,7 +294,7 @@ def main() -> None:
                 total[name] += found[name]["step"]
         learnt = Learnt(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
         params = run.params
-        memory = method.absorb(params, run.memory, {}, learnt, setting.hyper)
+        memory = method.absorb(params, run.memory, {}, learnt)
     print(
         f"tasks 2 to {len(sequence.tasks)}: clsweep {total['clsweep']:.1f} s, loop "
         f"{total['loop']:.1f} s, x{total['loop'] / total['clsweep']:.2f}; largest difference of "

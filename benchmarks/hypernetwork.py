@@ -55,33 +55,34 @@ class Steps:
         (configuration,) = configurations(study)
         self.training, hyper = configuration.training, configuration.hyper
         net = nets.build(study.net, (1, 28, 28), Heads("task", (2,) * N_TASKS))
-        self.method = methods.build("hnet", net)
-        self.hypers = {
-            look_ahead: hyper.model_copy(update={"look_ahead": look_ahead})
+        self.methods = {
+            look_ahead: methods.build(
+                "hnet", net, hyper.model_copy(update={"look_ahead": look_ahead})
+            )
             for look_ahead in (True, False)
         }
-        self.network = self.method.network(net, hyper)
-        self.params = initial_params(self.network, 0, torch.device("cpu"))
+        self.params = initial_params(self.methods[True].net, 0, torch.device("cpu"))
         self.data = random_examples()
-        self.memories = {n_past: self._memory(n_past, hyper) for n_past in PAST}
+        self.memories = {n_past: self._memory(n_past) for n_past in PAST}
 
-    def _memory(self, n_past: int, hyper: Any) -> dict[str, Any]:
+    def _memory(self, n_past: int) -> dict[str, Any]:
         """What stands in the memory after `n_past` tasks."""
-        memory = self.method.begin(self.params, hyper)
+        method = self.methods[True]
+        memory = method.begin(self.params)
         if n_past == 0:
             return memory
         task = Task(n_past - 1, self.data, self.data, self.data, 2)
         learnt = Learnt(task, SCALE, None, 0, generator(0, "absorb"))
-        return self.method.absorb(self.params, memory, {}, learnt, hyper)
+        return method.absorb(self.params, memory, {}, learnt)
 
     def seconds(self, n_past: int, look_ahead: bool, n_steps: int) -> float:
         """Processor seconds per step."""
-        began = time.process_time()
+        method, began = self.methods[look_ahead], time.process_time()
         train_phase(
-            self.method.phases[0],
+            method.phases[0],
             State(self.params, self.memories[n_past]),
             self.data,
-            Setting(self.network, SCALE, self.training, 0, self.hypers[look_ahead]),
+            Setting(method.net, SCALE, self.training, 0),
             task=n_past,
             n_steps=n_steps,
         )

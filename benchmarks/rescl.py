@@ -51,17 +51,21 @@ def loops(
         with_population(net, net.init(generator(seed, "init")), examples, scale) for seed in (0, 1)
     )
     # What comes once, at the end of a phase, is no part of a step.
-    combine = replace(methods.build("rescl", net).phases[1], survey=None)
+    combine = {
+        kind: replace(
+            methods.build("rescl", net, ResclHyper(statistics=kind)).phases[1], survey=None
+        )
+        for kind in (["held", "target", "batch"] if net.statistics else ["held"])
+    }
     memory = {"source": source, "zero_share": torch.zeros(())}
     training = TrainingConfig(lr=0.01, batch_size=size, epochs=N_EPOCHS)
     n_steps = training.n_steps(N_IMAGES)
-    kinds = ["held", "target", "batch"] if net.statistics else ["held"]
     variants = {
-        "fine-tuning": (plain_phase(net), without_statistics(tuned), {}, None),
-        **{kind: (combine, tuned, memory, ResclHyper(statistics=kind)) for kind in kinds},
+        "fine-tuning": (plain_phase(net), without_statistics(tuned), {}),
+        **{kind: (phase, tuned, memory) for kind, phase in combine.items()},
     }
 
-    def loop_of(phase: Any, params: Any, memory: Any, hyper: Any) -> Callable[[], None]:
+    def loop_of(phase: Any, params: Any, memory: Any) -> Callable[[], None]:
         # Without statistics, what the engine does once at the end of a phase is left out.
         bare = net._replace(statistics=frozenset())
         return lambda: (
@@ -69,7 +73,7 @@ def loops(
                 phase,
                 State(params, memory),
                 examples,
-                Setting(bare, scale, training, 0, hyper),
+                Setting(bare, scale, training, 0),
                 task=1,
                 n_steps=n_steps,
             )

@@ -86,7 +86,7 @@ def clsweep_loop(
     params = net.init(generator(0, "init"))
     scale = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
     training = TrainingConfig(optimizer=optimizer, lr=LR, batch_size=size, steps=n_steps)
-    ewc, hyper = methods.build("ewc", net), EwcHyper(lam=1.0)
+    ewc = methods.build("ewc", net, EwcHyper(lam=1.0))
     ones = {name: torch.ones_like(value) for name, value in params.items()}
     memory = {"anchor": Anchor(ones, params)} if anchored else {}
     phase = ewc.phases[0] if anchored else plain_phase(net)
@@ -96,7 +96,7 @@ def clsweep_loop(
             phase,
             State(params, memory),
             examples,
-            Setting(net, scale, training, 0, hyper),
+            Setting(net, scale, training, 0),
             task=1,
             n_steps=n_steps,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,24 +58,20 @@ def initial_params(net: Net, seed: int, device: torch.device) -> Params:
     return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
 
 
-def measured(
-    method: Method, net: Net, params: Params, task: Task, scale: Scale, hyper: Any, seed: int
-) -> Params:
+def measured(method: Method, params: Params, task: Task, scale: Scale, seed: int) -> Params:
     """The method's statistics of a task's data under the network that has learnt it.
 
     Args:
         method: the method's hooks.
-        net: the network that it trains.
-        params: its parameters after the task.
+        params: of its network, after the task.
         task: the task.
         scale: from uint8 to inputs.
-        hyper: the method's numbers.
         seed: the trial's seed.
     """
     if not method.measure:
         return {}
     learnt = Learnt(task, scale, None, 0, generator(seed, "measure", task.index))
-    return method.measure(net, params, learnt, hyper)
+    return method.measure(params, learnt)
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ class Course:
         """The method right after the first task, which it has absorbed, and the accuracies."""
         task = self.sequence.tasks[0]
         if source is None:
-            net, scale, _, seed, _ = self.setting
+            net, scale, _, seed = self.setting
             drawn = initial_params(net, seed, task.train.labels.device)
             start = with_population(net, drawn, task.train, scale)
             rows = evaluate(self._predict, start, self.sequence, -1)
@@ -105,7 +101,7 @@ class Course:
         memory = self._begun(self._completed(source.trace.start))
         params = self._completed(source.params)
         state = State(params, memory, source.trace, source.optimiser)
-        steps = self.setting.hyper.first_steps(self.setting.training.n_steps(len(task.train)))
+        steps = self.method.hyper.first_steps(self.setting.training.n_steps(len(task.train)))
         state = self._trained(self.method.first_phases, steps, state, task)
         learnt = Learnt(
             task,
@@ -118,7 +114,7 @@ class Course:
 
     def task(self, state: State, task: Task) -> tuple[State, list[AccuracyRow]]:
         """The method after training on a task, not yet absorbed, and the accuracies."""
-        steps = self.setting.hyper.phase_steps(self.setting.training.n_steps(len(task.train)))
+        steps = self.method.hyper.phase_steps(self.setting.training.n_steps(len(task.train)))
         after = self._trained(self.method.phases, steps, state._replace(trace=None), task)
         with after_steps(after.n_steps):
             check_learnt(self.setting.net, state.params, after.params, self.sequence, task.index)
@@ -128,35 +124,27 @@ class Course:
         """The method after it has absorbed a task; not the last one, which nobody would use."""
         if task.index == len(self.sequence.tasks) - 1:
             return state
-        net, scale, _, seed, hyper = self.setting
-        statistics = measured(self.method, net, state.params, task, scale, hyper, seed)
-        n_presented = (
-            self.setting.training.n_steps(len(task.train)) * self.setting.training.batch_size
-        )
+        _, scale, training, seed = self.setting
+        statistics = measured(self.method, state.params, task, scale, seed)
+        n_presented = training.n_steps(len(task.train)) * training.batch_size
         rng = generator(seed, "absorb", task.index)
         learnt = Learnt(task, scale, state.trace, n_presented, rng)
         return self._absorbed(state, statistics, learnt)
 
     def _begun(self, start: Params) -> Memory:
         begin = self.method.begin
-        return begin(start, self.setting.hyper) if begin else {}
+        return begin(start) if begin else {}
 
     def _absorbed(self, state: State, statistics: Params, learnt: Learnt) -> State:
         absorb = self.method.absorb
         if not absorb:
             return state
-        memory = absorb(state.params, state.memory, statistics, learnt, self.setting.hyper)
-        return state._replace(memory=memory)
+        return state._replace(memory=absorb(state.params, state.memory, statistics, learnt))
 
     def _trained(
         self, phases: tuple[Phase, ...], steps: tuple[int, ...], state: State, task: Task
     ) -> State:
-        finetuned, begun, total = self.finetuned, state.n_steps, self.method.traces_total
-        kind = (
-            ("total" if total and total(self.setting.hyper) else "task")
-            if self.method.traced
-            else ""
-        )
+        finetuned, begun = self.finetuned, state.n_steps
         for phase, n_steps in zip(phases, steps, strict=True):
             if phase.is_finetuning and finetuned is not None and task.index == 1:
                 optimiser = {**state.optimiser, **finetuned.optimiser}
@@ -170,7 +158,7 @@ class Course:
                 self.setting,
                 task=task.index,
                 n_steps=n_steps,
-                trace=kind,
+                trace=self.method.trace,
                 looks=self._looks(task, n_steps, state.n_steps - begun) if is_last else None,
             )
         return state
@@ -190,13 +178,12 @@ class Course:
 
     def _completed(self, params: Params) -> Params:
         """The source model's parameters, and initial ones for what it lacks."""
-        if self.setting.net is self.method.net:
+        if not self.method.adds_params:
             return params
         device = next(iter(params.values())).device
         fresh = initial_params(self.setting.net, self.setting.seed, device)
         return {**params, **{n: value for n, value in fresh.items() if n not in params}}
 
     def _predict(self, params: Params, x: Tensor, task: int) -> Tensor:
-        if self.method.predict:
-            return self.method.predict(self.setting.net, params, x, task, self.setting.hyper)
-        return self.setting.net.apply(params, x, task)
+        predict = self.method.predict or self.method.net.apply
+        return predict(params, x, task)

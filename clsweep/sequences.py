@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -89,11 +89,10 @@ def learn_source(
 
 
 def measure_source(
-    method: Method, sequence: TaskSequence, source: SourceModel, hyper: Any, seed: int
+    method: Method, sequence: TaskSequence, source: SourceModel, seed: int
 ) -> Params:
     """The method's statistics of the first task under the source model."""
-    task, scale = sequence.tasks[0], sequence.scale
-    return measured(method, method.net, source.params, task, scale, hyper, seed)
+    return measured(method, source.params, sequence.tasks[0], sequence.scale, seed)
 
 
 def finetune_source(
@@ -127,7 +126,6 @@ def learn_sequence(
     method: Method,
     sequence: TaskSequence,
     training: TrainingConfig,
-    hyper: Any,
     seed: int,
     source: SourceModel | None,
     statistics: Params,
@@ -140,7 +138,6 @@ def learn_sequence(
         method: the method's hooks.
         sequence: the tasks.
         training: optimiser, learning rate, batch size, length.
-        hyper: the method's numbers.
         seed: the trial's seed.
         source: the shared model of the first task; None for methods that cannot start from it.
         statistics: the method's statistics of the first task.
@@ -152,8 +149,7 @@ def learn_sequence(
         Diverged: training left the range of usable numbers.
         MethodError: a hook broke its contract.
     """
-    net = method.network(method.net, hyper) if method.network else method.net
-    setting = Setting(net, sequence.scale, training, seed, hyper)
+    setting = Setting(method.net, sequence.scale, training, seed)
     course = Course(method, sequence, setting, finetuned, watch)
     state, rows = course.first_task(source, statistics)
     stopped, n_lost = "", 0
@@ -172,15 +168,15 @@ def learn_sequence(
 
 
 def learn_joint(
-    method: Method, sequence: TaskSequence, training: TrainingConfig, hyper: Any, seed: int
+    method: Method, sequence: TaskSequence, training: TrainingConfig, seed: int
 ) -> LearntSequence:
     """Train once on the union of all tasks, with as many steps as they would take in turn."""
     union = joined(sequence)
     start = initial_params(method.net, seed, union.labels.device)
     last = len(sequence.tasks) - 1
     n_steps = sum(training.n_steps(len(task.train)) for task in sequence.tasks)
-    setting = Setting(method.net, sequence.scale, training, seed, hyper)
-    state = State(start, method.begin(start, hyper) if method.begin else {})
+    setting = Setting(method.net, sequence.scale, training, seed)
+    state = State(start, method.begin(start) if method.begin else {})
     for phase in method.phases:
         state = train_phase(phase, state, union, setting, task=last, n_steps=n_steps)
     params, memory = state.params, state.memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -90,14 +90,12 @@ class Setting(NamedTuple):
         scale: from uint8 images to inputs.
         training: optimiser, learning rate, batch size.
         seed: the trial's seed; fixes order of batches and all draws.
-        hyper: the method's numbers, passed to the hooks.
     """
 
     net: Net
     scale: Scale
     training: TrainingConfig
     seed: int
-    hyper: Any = None
 
 
 class Looks(NamedTuple):
@@ -147,7 +145,7 @@ def train_phase(
     """
     scale, training, seed = setting.scale, setting.training, setting.seed
     renewed = _renews(phase, setting.net, state.params)
-    note = phase.note(state.params, state.memory, setting.hyper, task) if phase.note else None
+    note = phase.note(state.params, state.memory, task) if phase.note else None
     if renewed:
         state = state._replace(params=without_statistics(state.params))
     engine = _Engine(phase, state, setting, task, trace)
@@ -169,17 +167,15 @@ def train_phase(
 def _closed(engine: _Engine, data: Trainable, renewed: bool) -> tuple[Params, Memory]:
     """Parameters and memory of a phase that ends here."""
     phase, task, (net, scale, *_) = engine.phase, engine.task, engine.setting
-    hyper = engine.setting.hyper
     held = {name: value.detach() for name, value in engine.full.items()}
     if renewed:
         held = with_population(net, held, data, scale)
     expected = {name: value for name, value in held.items() if name not in engine.own}
-    survey = phase.survey(engine.memory, hyper, task) if phase.survey else None
-    if survey is not None:
-        held = with_population(survey, held, data, scale)
+    if phase.survey:
+        held = with_population(phase.survey(engine.memory, task), held, data, scale)
     closed, memory = held, engine.memory
     if phase.close:
-        closed, memory = phase.close(held, memory, hyper, task)
+        closed, memory = phase.close(held, memory, task)
     _check_params(expected, closed, phase.name, task, engine.n_steps)
     if closed is not held and net.statistics:
         # What is trained next may be normalised by batches, and has to go on from here.
@@ -221,8 +217,7 @@ class _Engine:
         self.is_plain = training.optimizer == "sgd" and not (
             training.momentum or training.weight_decay
         )
-        self.pull = phase.pull(memory, setting.hyper) if phase.pull else None
-        self.foresees = bool(phase.foresees and phase.foresees(setting.hyper))
+        self.pull = phase.pull(memory) if phase.pull else None
         # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
         # two thirds of the memory traffic of adding the penalty's gradient to g first, which
         # nobody asks to see then.
@@ -238,16 +233,16 @@ class _Engine:
 
     def drawn(self, epoch: int, n_batches: int) -> dict[str, Tensor]:
         """What the phase draws for an epoch, with its memory as it is then."""
-        phase, seed, hyper = self.phase, self.setting.seed, self.setting.hyper
+        phase = self.phase
         if not phase.draw:
             return {}
-        rng = generator(seed, "draw", phase.name, self.task, epoch)
-        return phase.draw(rng, self.memory, hyper, n_batches, self.training.batch_size)
+        rng = generator(self.setting.seed, "draw", phase.name, self.task, epoch)
+        return phase.draw(rng, self.memory, n_batches, self.training.batch_size)
 
     def step(self, batch: Batch) -> Tensor:
         """One gradient step; returns the loss, detached, shape ()."""
-        phase, memory, hyper, task = self.phase, self.memory, self.setting.hyper, self.task
-        loss = phase.loss(self.full, memory, batch, hyper, task)
+        phase, memory, task = self.phase, self.memory, self.task
+        loss = phase.loss(self.full, memory, batch, task)
         found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
         with torch.no_grad():
             asked = {
@@ -259,22 +254,22 @@ class _Engine:
             if self.pull and not self.rates:
                 grads = with_penalty_gradient(asked, self.full, self.pull)
             if phase.steer:
-                grads = phase.steer(grads, self.full, memory, batch, hyper, task)
+                grads = phase.steer(grads, self.full, memory, batch, task)
             if phase.project:
-                grads, memory = phase.project(grads, self.full, memory, batch, hyper, task)
-            if self.foresees and phase.foresee:
-                grads = phase.foresee(grads, self._ahead(grads), memory, batch, hyper, task)
+                grads, memory = phase.project(grads, self.full, memory, batch, task)
+            if phase.foresee:
+                grads = phase.foresee(grads, self._ahead(grads), memory, batch, task)
             if self.training.clip_value:
                 grads = clipped(grads, self.training.clip_value)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
             self._descend(grads)
             if phase.settle:
-                settled = phase.settle(self.trained, memory, hyper, self.training.lr, task)
+                settled = phase.settle(self.trained, memory, self.training.lr, task)
                 torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
             if self.tracing:
                 self._extend_path(asked if self.tracing == "task" else grads)
-            self.memory = phase.track(memory, batch, hyper, task) if phase.track else memory
+            self.memory = phase.track(memory, batch, task) if phase.track else memory
         self.n_steps += 1
         return loss.detach()
 

@@ -199,9 +199,7 @@ def probe(context: Context) -> None:
     sequence = _sequence(context, context.study.seeds[0])
     net = _net(context, sequence)
     for configuration in examples(context.study):
-        method = methods.build(configuration.method, net)
-        if method.network:
-            method.network(net, configuration.hyper)
+        method = methods.build(configuration.method, net, configuration.hyper)
         sizes = [len(task.train) for task in sequence.tasks]
         check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
 
@@ -380,12 +378,12 @@ def _finetuned(context: Context, key: str) -> FinetunedModel:
 def _make_statistics(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
     configuration = _configuration(context, job)
-    method = methods.build(configuration.method, _net(context, sequence))
+    method = methods.build(configuration.method, _net(context, sequence), configuration.hyper)
     source = _source(context, job.needs[0])
     _commit_stage(
         context,
         job,
-        lambda: (measure_source(method, sequence, source, configuration.hyper, job.seed), {}),
+        lambda: (measure_source(method, sequence, source, job.seed), {}),
     )
 
 
@@ -413,7 +411,7 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
     sequence = _sequence(context, job.seed)
-    method = methods.build(configuration.method, _net(context, sequence))
+    method = methods.build(configuration.method, _net(context, sequence), configuration.hyper)
     began, began_cpu = time.perf_counter(), time.process_time()
     watch = _watch(context, job, len(sequence.tasks))
     learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
@@ -454,11 +452,11 @@ def _learnt(
     method: Method,
     watch: Watch | None,
 ) -> LearntSequence:
-    training, hyper = configuration.training, configuration.hyper
+    training = configuration.training
     if method.joint:
-        return learn_joint(method, sequence, training, hyper, seed)
+        return learn_joint(method, sequence, training, seed)
     if not methods.entry_of(configuration.method).starts_from_source:
-        return learn_sequence(method, sequence, training, hyper, seed, None, {}, watch=watch)
+        return learn_sequence(method, sequence, training, seed, None, {}, watch=watch)
     values = with_values(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))
     key = statistics_key(context.study, configuration, seed, values)
@@ -466,7 +464,7 @@ def _learnt(
     key = finetuned_key(context.study, configuration, seed, values)
     finetuned = _finetuned(context, key) if key else None
     start = source, statistics, finetuned
-    return learn_sequence(method, sequence, training, hyper, seed, *start, watch)
+    return learn_sequence(method, sequence, training, seed, *start, watch)
 
 
 def _commit_failure(

@@ -69,7 +69,7 @@ def seen(augment: str, name: str, seed: int = 0, task: int = 1, **options: Any) 
     """Every batch of a phase of some method."""
     batches = []
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         batches.append(batch)
         return full["head.bias"].sum()
 

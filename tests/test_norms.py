@@ -325,7 +325,7 @@ def test_a_phase_may_hold_statistics_and_its_close_sees_them() -> None:
     old = with_population(net, start_of(net), OTHER, SCALE)
     loss, closed = plain_phase(net).loss, []
 
-    def close_phase(full: Params, memory: Any, hyper: Any, task: int) -> tuple[Params, Any]:
+    def close_phase(full: Params, memory: Any, task: int) -> tuple[Params, Any]:
         closed.append(full)
         return full, memory
 
@@ -341,7 +341,7 @@ def test_statistics_are_those_of_what_close_returns() -> None:
     net = built()
     start = start_of(net)
 
-    def doubled(full: Params, memory: Any, hyper: Any, task: int) -> tuple[Params, Any]:
+    def doubled(full: Params, memory: Any, task: int) -> tuple[Params, Any]:
         assert has_statistics(full, net.statistics)
         return {name: 2 * value for name, value in full.items()}, memory
 
@@ -352,7 +352,7 @@ def test_statistics_are_those_of_what_close_returns() -> None:
 
 def test_a_phase_that_loses_statistics_is_an_error() -> None:
     net = built()
-    close = lambda f, m, h, t: (without_statistics(f), m)  # noqa: E731
+    close = lambda f, m, t: (without_statistics(f), m)  # noqa: E731
     phase = Phase("train", plain_phase(net).loss, close=close, holds_statistics=True)
     old = with_population(net, start_of(net), DATA, SCALE)
     with pytest.raises(MethodError, match=r"norms\.0\.running_mean.* in task 2, phase 'train'"):

@@ -87,7 +87,7 @@ def stepped(name: str, phase: Phase, start: Params = START, **changes: Any) -> P
 
 
 def phase_of(loss: Any) -> Phase:
-    def of_full(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def of_full(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         return loss(full)
 
     return Phase("train", of_full)

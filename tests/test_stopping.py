@@ -556,12 +556,12 @@ def test_the_fill_search_takes_a_stopped_value_for_one_that_is_beaten() -> None:
 
 
 def watched(case: Case, sequence: TaskSequence, net: nets.Net, watch: Watch | None) -> Any:
-    method, hyper = methods.build(case.name, net), case.numbers()
+    method = methods.build(case.name, net, case.numbers())
     if not methods.METHODS[case.name].starts_from_source:
-        return learn_sequence(method, sequence, TRAINING, hyper, 0, None, {}, watch=watch)
+        return learn_sequence(method, sequence, TRAINING, 0, None, {}, watch=watch)
     source = learn_source(net, sequence, TRAINING, 0)
-    statistics = measure_source(method, sequence, source, hyper, 0)
-    return learn_sequence(method, sequence, TRAINING, hyper, 0, source, statistics, watch=watch)
+    statistics = measure_source(method, sequence, source, 0)
+    return learn_sequence(method, sequence, TRAINING, 0, source, statistics, watch=watch)
 
 
 LOOKED_AT = [
@@ -602,11 +602,11 @@ def test_a_look_shows_what_training_that_ends_there_would_give(
 ) -> None:
     sequence = sequences["task"]
     net, task = net_for(sequence), sequence.tasks[1]
-    method = methods.build(name, net)
     hyper = next(case for case in CASES if case.name == name).numbers()
+    method = methods.build(name, net, hyper)
     start = learn_source(net, sequence, TRAINING, 0)
-    state = train.State(start.params, method.begin(start.params, hyper) if method.begin else {})
-    setting = train.Setting(net, sequence.scale, TRAINING, 0, hyper)
+    state = train.State(start.params, method.begin(start.params) if method.begin else {})
+    setting = train.Setting(net, sequence.scale, TRAINING, 0)
     phase = method.phases[-1]
     if name == "rescl":
         state = train.train_phase(method.phases[0], state, task.train, setting, task=1, n_steps=8)

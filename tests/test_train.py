@@ -47,14 +47,13 @@ def trained(
     phase: Phase | None = None,
     memory: Memory | None = None,
     seed: int = 3,
-    hyper: Any = None,
     **options: Any,
 ) -> State:
     return train_phase(
         phase or plain_phase(NET),
         State(START, {} if memory is None else memory),
         DATA,
-        Setting(NET, SCALE, training or config(), seed, hyper),
+        Setting(NET, SCALE, training or config(), seed),
         **{"task": 1, "n_steps": 2 * PER_EPOCH, **options},
     )
 
@@ -179,9 +178,7 @@ def test_held_parameters_keep_every_bit() -> None:
 def test_what_steer_leaves_out_is_not_stepped(name: str) -> None:
     """Not even by weight decay or momentum."""
 
-    def steer(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-    ) -> Params:
+    def steer(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Params:
         return {n: g for n, g in grads.items() if n.startswith("head")}
 
     phase = Phase("part", plain_phase(NET).loss, steer=steer)
@@ -191,9 +188,7 @@ def test_what_steer_leaves_out_is_not_stepped(name: str) -> None:
 
 
 def test_the_total_path_uses_the_steered_gradient() -> None:
-    def steer(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-    ) -> Params:
+    def steer(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Params:
         return {n: -2 * g for n, g in grads.items()}
 
     phase = Phase("back", plain_phase(NET).loss, steer=steer)
@@ -215,14 +210,14 @@ PULL = Pull(
 @pytest.mark.parametrize("options", [*OPTIMISERS.values(), {"clip_value": 0.05}], ids=str)
 @pytest.mark.parametrize("trace", ["", "task", "total"])
 def test_a_pull_is_the_penalty_differentiated(options: dict[str, Any], trace: str) -> None:
-    def with_penalty(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def with_penalty(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         terms = [
             (omega * (full[n] - PULL.star[n]).square()).sum() for n, omega in PULL.omega.items()
         ]
-        loss = plain_phase(NET).loss(full, memory, batch, hyper, task)
+        loss = plain_phase(NET).loss(full, memory, batch, task)
         return loss + 0.5 * PULL.weight * torch.stack(terms).sum()
 
-    pulled = Phase("train", plain_phase(NET).loss, pull=lambda memory, hyper: PULL)
+    pulled = Phase("train", plain_phase(NET).loss, pull=lambda memory: PULL)
     found = trained(config(**options), pulled, trace=trace)
     expected = trained(config(**options), Phase("train", with_penalty), trace=trace)
     assert_close(found.params, expected.params)
@@ -234,10 +229,10 @@ def test_a_pull_is_the_penalty_differentiated(options: dict[str, Any], trace: st
 
 
 def test_a_pull_leaves_what_the_loss_does_not_reach() -> None:
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         return full["head.bias"].square().sum()
 
-    run = trained(phase=Phase("one", loss, pull=lambda memory, hyper: PULL))
+    run = trained(phase=Phase("one", loss, pull=lambda memory: PULL))
     held = {n: v for n, v in run.params.items() if n != "head.bias"}
     assert same(held, {n: START[n] for n in held})
     assert not torch.equal(run.params["head.bias"], START["head.bias"])
@@ -247,8 +242,8 @@ def test_a_pull_leaves_what_the_loss_does_not_reach() -> None:
 def test_notes_are_of_the_batchs_own_inputs_and_asked_for_once(augment: str, n_asked: int) -> None:
     asked: list[int] = []
 
-    def note(params: Params, memory: Memory, hyper: Any, task: int) -> Any:
-        assert (hyper, task) == ("h", 1)
+    def note(params: Params, memory: Memory, task: int) -> Any:
+        assert task == 1
         assert all(torch.equal(params[name], START[name]) for name in START)
 
         def sums(x: Tensor) -> dict[str, Tensor]:
@@ -258,13 +253,13 @@ def test_notes_are_of_the_batchs_own_inputs_and_asked_for_once(augment: str, n_a
 
         return sums
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         torch.testing.assert_close(batch.noted["sum"], batch.x.sum((1, 2, 3)))
         assert torch.equal(batch.noted["first"], batch.x[:, 0, 0])
-        return plain_phase(NET).loss(full, memory, batch, hyper, task)
+        return plain_phase(NET).loss(full, memory, batch, task)
 
     phase = replace(plain_phase(NET), loss=loss, note=note)
-    run = trained(config(augment=augment), phase=phase, hyper="h")
+    run = trained(config(augment=augment), phase=phase)
     assert sum(asked) == n_asked
     plain = trained(config(augment=augment))
     assert all(torch.equal(run.params[name], value) for name, value in plain.params.items())
@@ -274,11 +269,11 @@ def test_what_a_phase_opens_for_itself_has_to_be_closed() -> None:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return {**params, "own": torch.ones(3)}
 
-    def close(full: Params, memory: Memory, hyper: Any, task: int) -> tuple[Params, Memory]:
+    def close(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
         return {name: v for name, v in full.items() if name != "own"}, memory
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
-        return plain_phase(NET).loss(full, memory, batch, hyper, task) + full["own"].sum()
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        return plain_phase(NET).loss(full, memory, batch, task) + full["own"].sum()
 
     training = config(optimizer="adam", reset=False)
     tidy = replace(plain_phase(NET), loss=loss, open=opened, close=close)
@@ -303,59 +298,56 @@ def test_hooks_are_called_as_documented() -> None:
     plain = plain_phase(NET).loss
     drawn_in: list[Tensor] = []
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         rows = batches()[int(memory["step"])]
         assert torch.equal(batch.raw, DATA.raw(rows))
         assert torch.equal(batch.x, SCALE(batch.raw))
         assert torch.equal(batch.y, DATA.labels[rows])
         drawn_in.append(batch.draw["noise"])
-        calls.append(("loss", int(memory["step"]), hyper, task))
-        return plain(full, memory, batch, hyper, task)
+        calls.append(("loss", int(memory["step"]), task))
+        return plain(full, memory, batch, task)
 
-    def steer(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-    ) -> Params:
+    def steer(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Params:
         assert grads.keys() == full.keys() == START.keys()
-        calls.append(("steer", int(memory["step"]), hyper, task))
+        calls.append(("steer", int(memory["step"]), task))
         return grads
 
-    def settle(trained: Params, memory: Memory, hyper: Any, lr: float, task: int) -> Params:
-        calls.append(("settle", int(memory["step"]), hyper, lr, task))
+    def settle(trained: Params, memory: Memory, lr: float, task: int) -> Params:
+        calls.append(("settle", int(memory["step"]), lr, task))
         return {n: torch.full_like(v, 0.25) if "bias" in n else v for n, v in trained.items()}
 
-    def track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
-        calls.append(("track", int(memory["step"]), hyper, task))
+    def track(memory: Memory, batch: Batch, task: int) -> Memory:
+        calls.append(("track", int(memory["step"]), task))
         return {"step": memory["step"] + 1}
 
-    def draw(
-        rng: torch.Generator, memory: Memory, hyper: Any, n_steps: int, size: int
-    ) -> dict[str, Tensor]:
-        calls.append(("draw", int(memory["step"]), hyper, n_steps, size))
+    def draw(rng: torch.Generator, memory: Memory, n_steps: int, size: int) -> dict[str, Tensor]:
+        calls.append(("draw", int(memory["step"]), n_steps, size))
         return {"noise": torch.rand(n_steps, 2, generator=rng)}
 
-    def survey(memory: Memory, hyper: Any, task: int) -> None:
-        calls.append(("survey", int(memory["step"]), hyper, task))
+    def survey(memory: Memory, task: int) -> nets.Net:
+        calls.append(("survey", int(memory["step"]), task))
+        return NET
 
-    def close(full: Params, memory: Memory, hyper: Any, task: int) -> tuple[Params, Memory]:
+    def close(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
         assert not any(value.requires_grad for value in full.values())
-        calls.append(("close", int(memory["step"]), hyper, task))
+        calls.append(("close", int(memory["step"]), task))
         return {name: value + 1 for name, value in full.items()}, {"step": memory["step"] + 10}
 
     hooks = {"steer": steer, "settle": settle, "draw": draw, "track": track}
     phase = Phase("probe", loss, **hooks, survey=survey, close=close)
     # Every batch of an epoch is prepared before its first step, hence one draw per epoch.
-    run = trained(phase=phase, memory={"step": torch.tensor(0)}, hyper="h", n_steps=7)
+    run = trained(phase=phase, memory={"step": torch.tensor(0)}, n_steps=7)
     expected: list[tuple[Any, ...]] = []
     for step in range(7):
         if step in (0, PER_EPOCH):
-            expected.append(("draw", step, "h", min(PER_EPOCH, 7 - step), SIZE))
+            expected.append(("draw", step, min(PER_EPOCH, 7 - step), SIZE))
         expected += [
-            ("loss", step, "h", 1),
-            ("steer", step, "h", 1),
-            ("settle", step, "h", 0.1, 1),
-            ("track", step, "h", 1),
+            ("loss", step, 1),
+            ("steer", step, 1),
+            ("settle", step, 0.1, 1),
+            ("track", step, 1),
         ]
-    assert calls == [*expected, ("survey", 7, "h", 1), ("close", 7, "h", 1)]
+    assert calls == [*expected, ("survey", 7, 1), ("close", 7, 1)]
     assert int(run.memory["step"]) == 17
     assert all(bool((v == 1.25).all()) for n, v in run.params.items() if "bias" in n)
     # Row s of each epoch's draw, from the generator of that epoch.
@@ -366,11 +358,11 @@ def test_hooks_are_called_as_documented() -> None:
 
 
 def test_divergence_names_task_phase_and_step() -> None:
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
-        value = plain_phase(NET).loss(full, memory, batch, hyper, task)
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        value = plain_phase(NET).loss(full, memory, batch, task)
         return value / (memory["left"] > 0)  # infinite from the fourth step on
 
-    def track(memory: Memory, batch: Batch, hyper: Any, task: int) -> Memory:
+    def track(memory: Memory, batch: Batch, task: int) -> Memory:
         return {"left": memory["left"] - 1}
 
     phase = Phase("probe", loss, track=track)
@@ -393,9 +385,7 @@ def test_what_diverges_knows_the_steps_of_all_phases_before_also_in_another_proc
 
 
 def test_parameters_that_are_not_finite_at_the_end_diverged() -> None:
-    def steer(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-    ) -> Params:
+    def steer(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Params:
         return {n: g * float("inf") for n, g in grads.items()}
 
     with pytest.raises(
@@ -410,13 +400,11 @@ def test_a_trial_step_changes_nothing_and_sees_the_real_one(name: str) -> None:
     """`foresee` gets what the step then does, bit for bit, and leaves no trace."""
     seen: list[Params] = []
 
-    def foresee(
-        grads: Params, ahead: Params, memory: Memory, batch: Batch, hyper: Any, task: int
-    ) -> Params:
+    def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:
         seen.append(ahead)
         return grads
 
-    phase = Phase("probe", plain_phase(NET).loss, foresees=lambda hyper: True, foresee=foresee)
+    phase = Phase("probe", plain_phase(NET).loss, foresee=foresee)
     training = config(**OPTIMISERS[name])
     run = trained(training, phase)
     assert same(run.params, trained(training).params)

@@ -188,15 +188,19 @@ def entry_of(name: str) -> MethodEntry:
     return METHODS[name]
 
 
-def build(name: str, net: Net) -> Method:
-    """The method's hooks for a network; imports torch.
+def build(name: str, net: Net, hyper: Hyper) -> Method:
+    """The method's hooks for a network, with its numbers in them; imports torch.
 
     Args:
         name: a key of `METHODS`; its module has the same name.
-        net: the network that the method trains.
+        net: the study's network.
+        hyper: the method's numbers.
+
+    Raises:
+        MethodError: the method does not fit the network.
     """
     entry_of(name)
-    method: Method = importlib.import_module(f"{__name__}.{name}").build(net)
+    method: Method = importlib.import_module(f"{__name__}.{name}").build(net, hyper)
     return method
 
 

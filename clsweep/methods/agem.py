@@ -32,10 +32,10 @@ from clsweep.trees import Params, dot
 __all__ = ["build", "projected"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: AgemHyper) -> Method:
     """A-GEM of `net`; its memory is a set of example slots and a count of projections."""
 
-    def begin(params: Params, hyper: AgemHyper) -> Memory:
+    def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
         n_past = len(net.heads.sizes) - 1
         capacity = hyper.memory_size * (n_past if hyper.per_task else 1)
@@ -43,7 +43,7 @@ def build(net: Net) -> Method:
         return {"slots": empty, "projected_steps": 0}
 
     def project(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: AgemHyper, task: int
+        grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
         reference = _reference(net, full, memory["slots"], batch, task)
         found = projected(grads, reference)
@@ -51,8 +51,19 @@ def build(net: Net) -> Method:
             return grads, memory
         return found, {**memory, "projected_steps": memory["projected_steps"] + 1}
 
-    phase = Phase("train", plain_phase(net).loss, project=project, draw=_draw)
-    return Method(net, (phase,), begin=begin, absorb=_absorb, counters=_counters)
+    def draw(
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
+    ) -> dict[str, Tensor]:
+        n_filled = memory["slots"].n_filled
+        return {"slots": slots.drawn(rng, n_filled, hyper.reference_batch, n_steps)}
+
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
+        most = hyper.memory_size if hyper.per_task else 0
+        return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
+
+    phase = Phase("train", plain_phase(net).loss, project=project, draw=draw)
+    return Method(net, hyper, (phase,), begin=begin, absorb=absorb, counters=_counters)
 
 
 def projected(grads: Params, reference: Params) -> Params:
@@ -84,21 +95,6 @@ def _reference(net: Net, full: Params, stored: slots.Slots, batch: Batch, task: 
             loss, list(trained.values()), allow_unused=True, materialize_grads=True
         )
     return dict(zip(trained, found, strict=True))
-
-
-def _draw(
-    rng: torch.Generator, memory: Memory, hyper: AgemHyper, n_steps: int, batch_size: int
-) -> dict[str, Tensor]:
-    n_filled = memory["slots"].n_filled
-    return {"slots": slots.drawn(rng, n_filled, hyper.reference_batch, n_steps)}
-
-
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: AgemHyper
-) -> Memory:
-    filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
-    most = hyper.memory_size if hyper.per_task else 0
-    return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
 
 
 def _counters(params: Params, memory: Memory) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from clsweep.methods.hyper_fields import Hyper
 from clsweep.nets import Net
 from clsweep.tasks import Scale, Task
 from clsweep.trees import Params
@@ -87,7 +88,7 @@ class Learnt(NamedTuple):
     Attributes:
         task: its data.
         scale: from uint8 to the network's inputs.
-        trace: the path integral, if the method is `traced`.
+        trace: the path integral, if the method asks for it.
         n_presented: examples that passed through training, repetitions counted.
         rng: a generator for this purpose alone.
     """
@@ -107,30 +108,30 @@ class Phase:
 
     Attributes:
         name: what error messages call it.
-        loss: (full, memory, batch, hyper, task) -> scalar, differentiated by the engine.
+        loss: (full, memory, batch, task) -> scalar, differentiated by the engine.
         open: (params, memory, task) -> the dict of tensors to train; the others are held, and
             running statistics are never trained. None trains all. Names that the network does not
             have are the phase's own: `close` has to leave them out.
-        note: (params, memory, hyper, task) -> what the loss asks of inputs that training does not
-            change, such as a teacher's outputs, as (x) -> tensors [B, ...] by name. It is computed
-            without gradient, for many batches at a time, and once per example where inputs do not
-            change from epoch to epoch; the rows arrive in the batch.
-        pull: (memory, hyper) -> a quadratic penalty beside `loss`, or None; asked for once, before
-            the first step. Its gradient is added before `steer`.
-        steer: (grads, full, memory, batch, hyper, task) -> grads for the optimiser. A parameter
-            that the loss does not reach has no entry in `grads` and is not stepped.
-        project: (grads, full, memory, batch, hyper, task) -> (grads, memory), after `steer`; the
-            only hook that may read values on the host, for programmes solved on the CPU.
-        foresees: (hyper) -> whether `foresee` is asked, which costs a trial step.
-        foresee: (grads, ahead, memory, batch, hyper, task) -> grads, after `project`; `ahead` is
-            every parameter as the optimiser's step along `grads` would leave it.
-        settle: (trained, memory, hyper, step_size, task) -> trained, after the optimiser's step.
-        draw: (rng, memory, hyper, n_steps, batch_size) -> tensors [n_steps, ...] by name, called
-            once per epoch; row s arrives in the batch of step s.
-        track: (memory, batch, hyper, task) -> memory, after every step.
-        survey: (memory, hyper, task) -> a network over `full` whose running statistics are set
-            from the task's data before `close`, or None.
-        close: (full, memory, hyper, task) -> (params, memory), after the last step.
+        note: (params, memory, task) -> what the loss asks of inputs that training does not change,
+            such as a teacher's outputs, as (x) -> tensors [B, ...] by name. It is computed without
+            gradient, for many batches at a time, and once per example where inputs do not change
+            from epoch to epoch; the rows arrive in the batch.
+        pull: (memory) -> a quadratic penalty beside `loss`; asked for once, before the first step.
+            Its gradient is added before `steer`.
+        steer: (grads, full, memory, batch, task) -> grads for the optimiser. A parameter that the
+            loss does not reach has no entry in `grads` and is not stepped.
+        project: (grads, full, memory, batch, task) -> (grads, memory), after `steer`; the only
+            hook that may read values on the host, for programmes solved on the CPU.
+        foresee: (grads, ahead, memory, batch, task) -> grads, after `project`; `ahead` is every
+            parameter as the optimiser's step along `grads` would leave it, which costs a trial
+            step.
+        settle: (trained, memory, step_size, task) -> trained, after the optimiser's step.
+        draw: (rng, memory, n_steps, batch_size) -> tensors [n_steps, ...] by name, called once
+            per epoch; row s arrives in the batch of step s.
+        track: (memory, batch, task) -> memory, after every step.
+        survey: (memory, task) -> a network over `full` whose running statistics are set from the
+            task's data before `close`.
+        close: (full, memory, task) -> (params, memory), after the last step.
         is_finetuning: whether it is plain training of the previous network; on the second task
             its outcome is then the same for every number of the method, and taken from the stage
             `finetuned`.
@@ -141,21 +142,18 @@ class Phase:
     """
 
     name: str
-    loss: Callable[[Params, Memory, Batch, Any, int], Tensor]
+    loss: Callable[[Params, Memory, Batch, int], Tensor]
     open: Callable[[Params, Memory, int], Params] | None = None
-    note: Callable[[Params, Memory, Any, int], Note] | None = None
-    pull: Callable[[Memory, Any], Pull | None] | None = None
-    steer: Callable[[Params, Params, Memory, Batch, Any, int], Params] | None = None
-    project: Callable[[Params, Params, Memory, Batch, Any, int], tuple[Params, Memory]] | None = (
-        None
-    )
-    foresees: Callable[[Any], bool] | None = None
-    foresee: Callable[[Params, Params, Memory, Batch, Any, int], Params] | None = None
-    settle: Callable[[Params, Memory, Any, float, int], Params] | None = None
-    draw: Callable[[torch.Generator, Memory, Any, int, int], dict[str, Tensor]] | None = None
-    track: Callable[[Memory, Batch, Any, int], Memory] | None = None
-    survey: Callable[[Memory, Any, int], Net | None] | None = None
-    close: Callable[[Params, Memory, Any, int], tuple[Params, Memory]] | None = None
+    note: Callable[[Params, Memory, int], Note] | None = None
+    pull: Callable[[Memory], Pull] | None = None
+    steer: Callable[[Params, Params, Memory, Batch, int], Params] | None = None
+    project: Callable[[Params, Params, Memory, Batch, int], tuple[Params, Memory]] | None = None
+    foresee: Callable[[Params, Params, Memory, Batch, int], Params] | None = None
+    settle: Callable[[Params, Memory, float, int], Params] | None = None
+    draw: Callable[[torch.Generator, Memory, int, int], dict[str, Tensor]] | None = None
+    track: Callable[[Memory, Batch, int], Memory] | None = None
+    survey: Callable[[Memory, int], Net] | None = None
+    close: Callable[[Params, Memory, int], tuple[Params, Memory]] | None = None
     is_finetuning: bool = False
     holds_statistics: bool = False
     decays: bool = True
@@ -165,37 +163,41 @@ class Phase:
 class Method:
     """How to learn the next task.
 
+    Its hooks have the network and the method's numbers in them. Every hook may be None, for
+    nothing to do.
+
     Attributes:
-        net: the study's network.
+        net: the network that is trained: the study's, that with further parameters beside it, or
+            one that generates its parameters.
+        hyper: the method's numbers, which say how many steps every phase makes.
         phases: run in order on every task after the first; the first task is plain training,
             unless the method cannot start from that (see `MethodEntry.starts_from_source`).
         first_phases: run in order on the first task after the plain training.
-        network: (net, hyper) -> the network that is trained: `net` with further parameters beside
-            it, or one that generates the parameters of `net`. What the source model lacks of its
-            parameters starts as `init` draws it.
-        predict: (network, params, x, task, hyper) -> logits [B, classes of the head], for
-            evaluation. `task` is the task of the examples where each has a head of its own, else
-            the last task learnt.
-        begin: (params, hyper) -> memory, before the first task.
-        measure: (net, params, learnt, hyper) -> statistics of the task's data under the trained
-            network: the expensive part of `absorb`, cached for the source model under the hypers
-            that the method's table row names.
-        absorb: (params, memory, statistics, learnt, hyper) -> memory, after every task.
+        adds_params: whether `net` has parameters that the source model lacks; they start as `init`
+            draws them.
+        predict: (params, x, task) -> logits [B, classes of the head], for evaluation; None for
+            those of `net`. `task` is the task of the examples where each has a head of its own,
+            else the last task learnt.
+        begin: (params) -> memory, before the first task; None for an empty one.
+        measure: (params, learnt) -> statistics of the task's data under the trained network: the
+            expensive part of `absorb`, cached for the source model under the hypers that the
+            method's table row names.
+        absorb: (params, memory, statistics, learnt) -> memory, after every task.
         counters: (params, memory) -> numbers for the trial's record, after the last task.
-        traced: whether `absorb` needs the path integral of the training run.
-        traces_total: (hyper) -> whether the path integral uses the gradient after `steer`.
+        trace: the path integral of the training run that `absorb` needs: '' for none, 'task' for
+            one of the loss's gradient, 'total' for one of the gradient after `steer`.
         joint: whether all tasks are trained at once, from the initial network.
     """
 
     net: Net
+    hyper: Hyper
     phases: tuple[Phase, ...]
     first_phases: tuple[Phase, ...] = ()
-    network: Callable[[Net, Any], Net] | None = None
-    predict: Callable[[Net, Params, Tensor, int, Any], Tensor] | None = None
-    begin: Callable[[Params, Any], Memory] | None = None
-    measure: Callable[[Net, Params, Learnt, Any], Params] | None = None
-    absorb: Callable[[Params, Memory, Params, Learnt, Any], Memory] | None = None
+    adds_params: bool = False
+    predict: Callable[[Params, Tensor, int], Tensor] | None = None
+    begin: Callable[[Params], Memory] | None = None
+    measure: Callable[[Params, Learnt], Params] | None = None
+    absorb: Callable[[Params, Memory, Params, Learnt], Memory] | None = None
     counters: Callable[[Params, Memory], dict[str, float]] | None = None
-    traced: bool = False
-    traces_total: Callable[[Any], bool] | None = None
+    trace: str = ""
     joint: bool = False

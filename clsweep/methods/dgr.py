@@ -37,24 +37,22 @@ __all__ = ["build"]
 ENCODER, DECODER = "generator.encoder.", "generator.decoder."
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: DgrHyper) -> Method:
     """DGR for `net`; its memory is the solver and the decoder before the current task."""
-
-    def begin(params: Params, hyper: DgrHyper) -> Memory:
-        return _copies(params)
-
-    def network(net: Net, hyper: DgrHyper) -> Net:
-        return _with_generator(net, _vae(net, hyper))
-
-    phases = (_generator_phase(net), _solver_phase(net))
+    vae = _vae(net, hyper)
+    phases = (_generator_phase(vae, hyper), _solver_phase(net, vae, hyper))
     return Method(
-        net, phases, first_phases=phases[:1], network=network, begin=begin, absorb=_absorb
+        _with_generator(net, vae),
+        hyper,
+        phases,
+        first_phases=phases[:1],
+        adds_params=True,
+        begin=_copies,
+        absorb=_absorb,
     )
 
 
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: DgrHyper
-) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
     return _copies(params)
 
 
@@ -85,12 +83,11 @@ def _with_generator(net: Net, vae: Vae) -> Net:
     return net._replace(init=init, features=features)
 
 
-def _generator_phase(net: Net) -> Phase:
+def _generator_phase(vae: Vae, hyper: DgrHyper) -> Phase:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return {name: v for name, v in params.items() if name.startswith((ENCODER, DECODER))}
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: DgrHyper, task: int) -> Tensor:
-        vae = _vae(net, hyper)
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         encoder, decoder = without_prefix(full, ENCODER), without_prefix(full, DECODER)
         noise = batch.draw["noise"][: len(batch.raw)]
         new = vae_loss(vae, encoder, decoder, pixels_of(batch.raw), noise)
@@ -101,7 +98,7 @@ def _generator_phase(net: Net) -> Phase:
         return _weighted(new, old, hyper, task)
 
     def draw(
-        rng: torch.Generator, memory: Memory, hyper: DgrHyper, n_steps: int, batch_size: int
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         n_replayed = hyper.replay_batch or batch_size
         sizes = {"noise": batch_size, "codes": n_replayed, "noise_on_replay": n_replayed}
@@ -113,19 +110,19 @@ def _generator_phase(net: Net) -> Phase:
     return Phase("generator", loss, open=opened, draw=draw, holds_statistics=True)
 
 
-def _solver_phase(net: Net) -> Phase:
+def _solver_phase(net: Net, vae: Vae, hyper: DgrHyper) -> Phase:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return _solver(params)
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: DgrHyper, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         solver = _solver(full)
         new = F.cross_entropy(net.apply(solver, batch.x, task), batch.y)
-        raw = _vae(net, hyper).generated(memory["decoder"], batch.draw["codes"])
+        raw = vae.generated(memory["decoder"], batch.draw["codes"])
         old = _replay_loss(net, solver, memory["solver"], batch.scale(raw), hyper, task)
         return _weighted(new, old, hyper, task)
 
     def draw(
-        rng: torch.Generator, memory: Memory, hyper: DgrHyper, n_steps: int, batch_size: int
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         n_replayed = hyper.replay_batch or batch_size
         return {"codes": torch.randn(n_steps, n_replayed, hyper.latent, generator=rng)}

@@ -26,37 +26,29 @@ from clsweep.trees import Params, tree_map
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: EwcHyper) -> Method:
     """EWC of `net`; its memory is one `Anchor`."""
-    return Method(
-        net, (penalised_phase(net, _weight),), begin=_begin, measure=_measure, absorb=_absorb
-    )
+    weight = hyper.lam * hyper.gamma if hyper.anchor == "online" else hyper.lam
 
+    def begin(params: Params) -> Memory:
+        return {"anchor": no_anchor(params)}
 
-def _begin(params: Params, hyper: EwcHyper) -> Memory:
-    return {"anchor": no_anchor(params)}
+    def measure(params: Params, learnt: Learnt) -> Params:
+        return importance.fisher_diag(
+            net,
+            params,
+            learnt,
+            estimator=hyper.fisher,
+            n_examples=hyper.fisher_examples,
+            batch_size=hyper.fisher_batch,
+        )
 
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        old: Anchor = memory["anchor"]
+        if hyper.anchor == "separate":
+            return {"anchor": merged_anchor(old, statistics, shared(params))}
+        omega = tree_map(lambda f, o: o * hyper.gamma + f, statistics, old.omega)
+        return {"anchor": Anchor(omega, shared(params))}
 
-def _measure(net: Net, params: Params, learnt: Learnt, hyper: EwcHyper) -> Params:
-    return importance.fisher_diag(
-        net,
-        params,
-        learnt,
-        estimator=hyper.fisher,
-        n_examples=hyper.fisher_examples,
-        batch_size=hyper.fisher_batch,
-    )
-
-
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: EwcHyper
-) -> Memory:
-    old: Anchor = memory["anchor"]
-    if hyper.anchor == "separate":
-        return {"anchor": merged_anchor(old, statistics, shared(params))}
-    omega = tree_map(lambda f, o: o * hyper.gamma + f, statistics, old.omega)
-    return {"anchor": Anchor(omega, shared(params))}
-
-
-def _weight(hyper: EwcHyper) -> float:
-    return hyper.lam * hyper.gamma if hyper.anchor == "online" else hyper.lam
+    phase = penalised_phase(net, weight, hyper.form)
+    return Method(net, hyper, (phase,), begin=begin, measure=measure, absorb=absorb)

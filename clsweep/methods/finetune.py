@@ -8,12 +8,13 @@ It is the λ = 0 end of every regularised method and the reference for plasticit
 from __future__ import annotations
 
 from clsweep.methods.base import Method
+from clsweep.methods.hypers import NoHyper
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: NoHyper) -> Method:
     """Fine-tuning of `net`."""
-    return Method(net, (plain_phase(net),))
+    return Method(net, hyper, (plain_phase(net),))

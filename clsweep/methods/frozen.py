@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from clsweep.methods.base import Memory, Method, Phase
 from clsweep.methods.heads import check_readout
+from clsweep.methods.hypers import NoHyper
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net
 from clsweep.trees import Params
@@ -20,7 +21,7 @@ from clsweep.trees import Params
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: NoHyper) -> Method:
     """The frozen reference for `net`.
 
     Raises:
@@ -32,4 +33,4 @@ def build(net: Net) -> Method:
         return {name: params[name] for name in net.readout(task)}
 
     phase = Phase("head", plain_phase(net).loss, open=open_head, holds_statistics=True)
-    return Method(net, (phase,))
+    return Method(net, hyper, (phase,))

@@ -48,10 +48,10 @@ __all__ = ["build", "dual_weights", "equal_weights"]
 Array = NDArray[np.float64]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: GemHyper) -> Method:
     """GEM of `net`; its memory is a set of example slots and two counts."""
 
-    def begin(params: Params, hyper: GemHyper) -> Memory:
+    def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
         n_past = len(net.heads.sizes) - 1
         capacity = hyper.memory_size * (n_past if hyper.per_task else 1)
@@ -66,7 +66,7 @@ def build(net: Net) -> Method:
         return Stored(scale(raw[:n_filled]), labels[:n_filled], used)
 
     def project(
-        grads: Params, full: Params, memory: Memory, batch: Batch, hyper: GemHyper, task: int
+        grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
         raw, labels, tasks, n_filled, _ = memory["slots"]
         rows = task_gradients(net, full, inputs(raw, labels, tasks, n_filled, batch.scale), task)
@@ -91,8 +91,13 @@ def build(net: Net) -> Method:
         }
         return _unflat(found, full), {**memory, **counted}
 
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
+        most = hyper.memory_size if hyper.per_task else 0
+        return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
+
     phase = Phase("train", plain_phase(net).loss, project=project)
-    return Method(net, (phase,), begin=begin, absorb=_absorb, counters=_counters)
+    return Method(net, hyper, (phase,), begin=begin, absorb=absorb, counters=_counters)
 
 
 def dual_weights(
@@ -143,14 +148,6 @@ def _unflat(flat: Tensor, full: Params) -> Params:
     trained = {name: value for name, value in full.items() if value.requires_grad}
     parts = flat.split([value.numel() for value in trained.values()])
     return {n: part.view_as(v) for (n, v), part in zip(trained.items(), parts, strict=True)}
-
-
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: GemHyper
-) -> Memory:
-    filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
-    most = hyper.memory_size if hyper.per_task else 0
-    return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
 
 
 def _counters(params: Params, memory: Memory) -> dict[str, float]:

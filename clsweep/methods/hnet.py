@@ -21,7 +21,7 @@ Batch norms are refused: their running statistics belong to a task and are not g
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,97 +35,142 @@ from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
 from clsweep.nets import Net
 from clsweep.trees import Params, n_elements, with_prefix, without_prefix
 
-__all__ = ["build", "generated", "logits_of_tasks"]
+__all__ = [
+    "Target",
+    "build",
+    "logits_of_tasks",
+    "target_of",
+    "target_phase",
+    "target_ratio",
+]
 
 MAIN = "hypernet."
 
 
-def build(net: Net) -> Method:
-    """HNET with the target `net`, its tasks inferred by entropy where they are hidden."""
-    method = generated(net)
-    generate = method.network
-    assert generate
+def build(net: Net, hyper: HnetHyper) -> Method:
+    """HNET with the target `net`, its tasks inferred by entropy where they are hidden.
 
-    def network(net: Net, hyper: HnetHyper) -> Net:
-        _check_sizes(net)
-        return generate(net, hyper)
+    Raises:
+        MethodError: the network cannot be generated, or entropies cannot tell the tasks apart.
+    """
+    _check_sizes(net)
+    target = target_of(net, hyper)
 
-    return replace(method, network=network, predict=_predict)
+    def begin(params: Params) -> Memory:
+        return {"weights": target.empty(params)}
+
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        return {"weights": target.absorbed(params, memory["weights"], learnt.task.index + 1)}
+
+    def predict(params: Params, x: Tensor, task: int) -> Tensor:
+        return _entropy_logits(target.network, params, x, task)
+
+    return Method(
+        target.network,
+        hyper,
+        (target_phase(target, hyper.look_ahead),),
+        predict=predict,
+        begin=begin,
+        absorb=absorb,
+        counters=target_ratio,
+    )
 
 
-def generated(net: Net) -> Method:
-    """HNET with the target `net`; its memory is what it generates for the tasks learnt so far."""
+class Target(NamedTuple):
+    """The study's network as a hypernetwork generates it; parameters are handed in.
+
+    Attributes:
+        network: the study's network with generated parameters.
+        hypernet: generates them; an embedding for every task.
+        beta: β.
+    """
+
+    network: Net
+    hypernet: Hypernet
+    beta: float
+
+    def empty(self, params: Params) -> Tensor:
+        """Room for what the hypernetwork generates, [T, n_generated] zeros.
+
+        Args:
+            params: all parameters of the method.
+        """
+        size = (self.hypernet.n_tasks, self.hypernet.n_generated)
+        return torch.zeros(size, device=params[f"{MAIN}chunks"].device)
+
+    def absorbed(self, params: Params, stored: Tensor, n_past: int) -> Tensor:
+        """The stored weights after a task, [T, n_generated], a new tensor.
+
+        Args:
+            params: all parameters of the method.
+            stored: the weights before the task.
+            n_past: tasks learnt so far, at least 1.
+        """
+        return self.hypernet.snapshot(without_prefix(params, MAIN), stored, n_past)
+
+    def penalty(self, params: Params, stored: Tensor, n_past: int) -> Tensor:
+        """The second term of L, shape ().
+
+        Args:
+            params: all parameters of the method.
+            stored: f_h(e_k; Θ_h*) in row k.
+            n_past: t − 1.
+        """
+        held = without_prefix(params, MAIN)
+        return self.beta * self.hypernet.penalty(held, stored, n_past)
+
+
+def target_of(net: Net, hyper: GeneratedNetHyper) -> Target:
+    """The study's network, generated.
+
+    Args:
+        net: the study's network.
+        hyper: sizes of the hypernetwork.
+
+    Raises:
+        MethodError: the network cannot be generated.
+    """
+    _check_norms(net)
     shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "shapes")).items()}
+    hidden = tuple(map(int, hyper.hidden.split("-")))
+    sizes = (hyper.task_embedding, hyper.chunk_embedding, hyper.chunk_size)
+    hypernet = Hypernet(shapes, len(net.heads.sizes), hidden, hyper.activation, *sizes)
+    return Target(_generated_net(net, hypernet), hypernet, hyper.beta)
 
-    def main(hyper: GeneratedNetHyper) -> Hypernet:
-        hidden = tuple(map(int, hyper.hidden.split("-")))
-        sizes = (hyper.task_embedding, hyper.chunk_embedding, hyper.chunk_size)
-        return Hypernet(shapes, len(net.heads.sizes), hidden, hyper.activation, *sizes)
 
-    def network(net: Net, hyper: GeneratedNetHyper) -> Net:
-        _check_norms(net)
-        return _generated_net(net, main(hyper))
+def target_phase(target: Target, look_ahead: bool) -> Phase:
+    """Training of the hypernetwork on a task; old tasks' weights are at 'weights' in the memory.
 
-    def begin(params: Params, hyper: GeneratedNetHyper) -> Memory:
-        hypernet = main(hyper)
-        size = (hypernet.n_tasks, hypernet.n_generated)
-        return {"weights": torch.zeros(size, device=params[f"{MAIN}chunks"].device)}
-
-    def absorb(
-        params: Params,
-        memory: Memory,
-        statistics: Params,
-        learnt: Learnt,
-        hyper: GeneratedNetHyper,
-    ) -> Memory:
-        held, n_past = without_prefix(params, MAIN), learnt.task.index + 1
-        return {"weights": main(hyper).snapshot(held, memory["weights"], n_past)}
+    Args:
+        target: what is generated.
+        look_ahead: whether the penalty's gradient is taken where the step on the task would lead.
+    """
 
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return with_prefix(trained_on(without_prefix(params, MAIN), task), MAIN)
 
-    def penalty(full: Params, memory: Memory, hyper: GeneratedNetHyper, task: int) -> Tensor:
-        held = without_prefix(full, MAIN)
-        return hyper.beta * main(hyper).penalty(held, memory["weights"], task)
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        new = F.cross_entropy(target.network.apply(full, batch.x, task), batch.y)
+        return new if look_ahead else new + target.penalty(full, memory["weights"], task)
 
-    def loss(
-        full: Params, memory: Memory, batch: Batch, hyper: GeneratedNetHyper, task: int
-    ) -> Tensor:
-        logits = _generated_net(net, main(hyper)).apply(full, batch.x, task)
-        new = F.cross_entropy(logits, batch.y)
-        return new if hyper.look_ahead else new + penalty(full, memory, hyper, task)
-
-    def foresee(
-        grads: Params,
-        ahead: Params,
-        memory: Memory,
-        batch: Batch,
-        hyper: GeneratedNetHyper,
-        task: int,
-    ) -> Params:
+    def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:
         if task == 0:
             return grads
-        return looked_ahead(grads, ahead, lambda full: penalty(full, memory, hyper, task))
+        stored = memory["weights"]
+        return looked_ahead(grads, ahead, lambda full: target.penalty(full, stored, task))
 
-    def counters(params: Params, memory: Memory) -> dict[str, float]:
-        n_target = memory["weights"].shape[1]
-        return {"compression_ratio": n_elements(without_prefix(params, MAIN)) / n_target}
+    return Phase("hypernetwork", loss, open=opened, foresee=foresee if look_ahead else None)
 
-    phase = Phase(
-        "hypernetwork",
-        loss,
-        open=opened,
-        foresees=lambda hyper: hyper.look_ahead,
-        foresee=foresee,
-    )
-    return Method(
-        net,
-        (phase,),
-        network=network,
-        begin=begin,
-        absorb=absorb,
-        counters=counters,
-    )
+
+def target_ratio(params: Params, memory: Memory) -> dict[str, float]:
+    """The counter `compression_ratio`: (Θ_h and all e_t) / (parameters of the target).
+
+    Args:
+        params: all parameters of the method.
+        memory: holds 'weights'.
+    """
+    n_target = memory["weights"].shape[1]
+    return {"compression_ratio": n_elements(without_prefix(params, MAIN)) / n_target}
 
 
 def _check_norms(net: Net) -> None:
@@ -182,7 +227,7 @@ def logits_of_tasks(net: Net, params: Params, x: Tensor, task: int) -> Tensor:
     return torch.stack([F.pad(z, (0, width - z.shape[1]), value=-torch.inf) for z in logits])
 
 
-def _predict(net: Net, params: Params, x: Tensor, task: int, hyper: HnetHyper) -> Tensor:
+def _entropy_logits(net: Net, params: Params, x: Tensor, task: int) -> Tensor:
     """Logits under the given task's network, or under that of the inferred one."""
     if net.heads.scenario == "task":
         return net.apply(params, x, task)

@@ -27,6 +27,7 @@ from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import HnetReplayHyper
 from clsweep.methods.protected_generator import (
     GENERATOR,
+    Generator,
     decoder_ratio,
     generator_of,
     generator_phase,
@@ -39,66 +40,64 @@ from clsweep.trees import Params
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: HnetReplayHyper) -> Method:
     """HNET+R for `net`; its memory is the old classifier and the decoders of old tasks."""
+    generator = generator_of(net, hyper)
 
-    def network(net: Net, hyper: HnetReplayHyper) -> Net:
-        def init(rng: torch.Generator) -> Params:
-            return {**net.init(rng), **generator_of(net, hyper).init(rng)}
+    def init(rng: torch.Generator) -> Params:
+        return {**net.init(rng), **generator.init(rng)}
 
-        def features(params: Params, x: Tensor) -> Tensor:
-            return net.features(_classifier(params), x)
+    def features(params: Params, x: Tensor) -> Tensor:
+        return net.features(_classifier(params), x)
 
-        return net._replace(init=init, features=features)
-
-    def begin(params: Params, hyper: HnetReplayHyper) -> Memory:
+    def begin(params: Params) -> Memory:
         teacher = _classifier(params)
         device = next(iter(teacher.values())).device
-        return {"teacher": teacher, "decoders": generator_of(net, hyper).empty(device)}
+        return {"teacher": teacher, "decoders": generator.empty(device)}
 
-    def absorb(
-        params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: HnetReplayHyper
-    ) -> Memory:
-        n_past = learnt.task.index + 1
-        stored = generator_of(net, hyper).absorbed(params, memory["decoders"], n_past)
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        stored = generator.absorbed(params, memory["decoders"], learnt.task.index + 1)
         return {"teacher": _classifier(params), "decoders": stored}
 
-    def counters(params: Params, memory: Memory) -> dict[str, float]:
-        return {"decoder_compression_ratio": decoder_ratio(params, memory)}
-
-    phases = (generator_phase(net), _classifier_phase(net))
+    phases = (
+        generator_phase(generator, hyper.look_ahead),
+        _classifier_phase(net, generator, hyper),
+    )
     return Method(
-        net,
+        net._replace(init=init, features=features),
+        hyper,
         phases,
         first_phases=phases[:1],
-        network=network,
+        adds_params=True,
         begin=begin,
         absorb=absorb,
-        counters=counters,
+        counters=_counters,
     )
+
+
+def _counters(params: Params, memory: Memory) -> dict[str, float]:
+    return {"decoder_compression_ratio": decoder_ratio(params, memory)}
 
 
 def _classifier(params: Params) -> Params:
     return {name: v for name, v in params.items() if not name.startswith(GENERATOR)}
 
 
-def _classifier_phase(net: Net) -> Phase:
+def _classifier_phase(net: Net, generator: Generator, hyper: HnetReplayHyper) -> Phase:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return _classifier(params)
 
-    def loss(
-        full: Params, memory: Memory, batch: Batch, hyper: HnetReplayHyper, task: int
-    ) -> Tensor:
-        classifier, generator = _classifier(full), generator_of(net, hyper)
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        classifier = _classifier(full)
         x = batch.scale(generator.replayed(memory["decoders"], batch.draw["codes"], task))
         old = _replay_loss(net, classifier, memory["teacher"], x, hyper.temperature, task)
         new = task_loss(net, classifier, batch, task)
         return (1 - hyper.weight) * new + hyper.weight * hyper.temperature**2 * old
 
     def draw(
-        rng: torch.Generator, memory: Memory, hyper: HnetReplayHyper, n_steps: int, batch_size: int
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        return replay_codes(net, hyper, rng, n_steps, batch_size)
+        return replay_codes(generator, hyper.replay_batch or batch_size, rng, n_steps)
 
     return Phase("classifier", loss, open=opened, draw=draw)
 

@@ -28,6 +28,7 @@ from clsweep.methods import hnet
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import HnetTirHyper
 from clsweep.methods.protected_generator import (
+    Generator,
     decoder_ratio,
     generator_of,
     generator_phase,
@@ -41,56 +42,54 @@ __all__ = ["build"]
 TASKS = "task_classifier."
 
 
-def build(net: Net) -> Method:
-    """HNET+TIR with the target `net`; its memory is what both hypernetworks generate."""
-    targets, of_tasks = hnet.generated(net), _task_classifier(net)
-    generate, begin_targets, absorb_target = targets.network, targets.begin, targets.absorb
-    count = targets.counters
-    assert generate
-    assert begin_targets
-    assert absorb_target
-    assert count
+def build(net: Net, hyper: HnetTirHyper) -> Method:
+    """HNET+TIR with the target `net`; its memory is what both hypernetworks generate.
 
-    def network(net: Net, hyper: HnetTirHyper) -> Net:
-        generated = generate(net, hyper)
+    Raises:
+        MethodError: the network cannot be generated.
+    """
+    target, of_tasks = hnet.target_of(net, hyper), _task_classifier(net)
+    generator = generator_of(net, hyper)
 
-        def init(rng: torch.Generator) -> Params:
-            hypernet, generator = generated.init(rng), generator_of(net, hyper).init(rng)
-            return {**hypernet, **generator, **with_prefix(of_tasks.init(rng), TASKS)}
+    def init(rng: torch.Generator) -> Params:
+        hypernet, decoders = target.network.init(rng), generator.init(rng)
+        return {**hypernet, **decoders, **with_prefix(of_tasks.init(rng), TASKS)}
 
-        return generated._replace(init=init)
+    def begin(params: Params) -> Memory:
+        weights = target.empty(params)
+        return {"weights": weights, "decoders": generator.empty(weights.device)}
 
-    def begin(params: Params, hyper: HnetTirHyper) -> Memory:
-        memory = begin_targets(params, hyper)
-        return {**memory, "decoders": generator_of(net, hyper).empty(memory["weights"].device)}
-
-    def absorb(
-        params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: HnetTirHyper
-    ) -> Memory:
-        weights = absorb_target(params, memory, statistics, learnt, hyper)
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
         n_past = learnt.task.index + 1
-        stored = generator_of(net, hyper).absorbed(params, memory["decoders"], n_past)
-        return {**weights, "decoders": stored}
+        return {
+            "weights": target.absorbed(params, memory["weights"], n_past),
+            "decoders": generator.absorbed(params, memory["decoders"], n_past),
+        }
 
-    def predict(network: Net, params: Params, x: Tensor, task: int, hyper: HnetTirHyper) -> Tensor:
-        logits_TBK = hnet.logits_of_tasks(network, params, x, task)
+    def predict(params: Params, x: Tensor, task: int) -> Tensor:
+        logits_TBK = hnet.logits_of_tasks(target.network, params, x, task)
         chosen = of_tasks.apply(without_prefix(params, TASKS), x, task).argmax(1)
         return logits_TBK[chosen, torch.arange(len(x), device=x.device)]
 
-    def counters(params: Params, memory: Memory) -> dict[str, float]:
-        ratios = count(params, memory)
-        return {**ratios, "decoder_compression_ratio": decoder_ratio(params, memory)}
-
-    phases = (*targets.phases, generator_phase(net), _inference_phase(net, of_tasks))
+    phases = (
+        hnet.target_phase(target, hyper.look_ahead),
+        generator_phase(generator, hyper.look_ahead),
+        _inference_phase(of_tasks, generator, hyper),
+    )
     return Method(
-        net,
+        target.network._replace(init=init),
+        hyper,
         phases,
-        network=network,
         predict=predict,
         begin=begin,
         absorb=absorb,
-        counters=counters,
+        counters=_counters,
     )
+
+
+def _counters(params: Params, memory: Memory) -> dict[str, float]:
+    ratios = hnet.target_ratio(params, memory)
+    return {**ratios, "decoder_compression_ratio": decoder_ratio(params, memory)}
 
 
 def _task_classifier(net: Net) -> Net:
@@ -98,25 +97,24 @@ def _task_classifier(net: Net) -> Net:
     return net.with_heads(Heads("class", (1,) * len(net.heads.sizes)))
 
 
-def _inference_phase(net: Net, of_tasks: Net) -> Phase:
+def _inference_phase(of_tasks: Net, generator: Generator, hyper: HnetTirHyper) -> Phase:
     def opened(params: Params, memory: Memory, task: int) -> Params:
         return {name: v for name, v in params.items() if name.startswith(TASKS)}
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: HnetTirHyper, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         params = without_prefix(full, TASKS)
         new = F.cross_entropy(
             of_tasks.apply(params, batch.x, task), torch.full_like(batch.y, task)
         )
         if task == 0:
             return new
-        generator = generator_of(net, hyper)
         x = batch.scale(generator.replayed(memory["decoders"], batch.draw["codes"], task))
         labels = torch.arange(task, device=x.device).repeat_interleave(len(x) // task)
         return 0.5 * new + 0.5 * F.cross_entropy(of_tasks.apply(params, x, task), labels)
 
     def draw(
-        rng: torch.Generator, memory: Memory, hyper: HnetTirHyper, n_steps: int, batch_size: int
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        return replay_codes(net, hyper, rng, n_steps, batch_size)
+        return replay_codes(generator, hyper.replay_batch or batch_size, rng, n_steps)
 
     return Phase("task classifier", loss, open=opened, draw=draw)

@@ -14,6 +14,7 @@ __all__ = [
     "AgemHyper",
     "DgrHyper",
     "EwcHyper",
+    "Form",
     "GeneratedNetHyper",
     "GemHyper",
     "HnetHyper",

@@ -27,7 +27,7 @@ from clsweep.trees import Params, tree_map
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: InterpolateHyper) -> Method:
     """Interpolation of `net`; its memory is the network before the current task.
 
     Raises:
@@ -36,9 +36,7 @@ def build(net: Net) -> Method:
     if net.heads.scenario == "task":
         check_readout(net, "'interpolate' leaves every task its own head", "interpolate")
 
-    def mixed(
-        full: Params, memory: Memory, hyper: InterpolateHyper, task: int
-    ) -> tuple[Params, Memory]:
+    def mixed(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
         source = memory["source"]
         between = tree_map(lambda s, ft: s.lerp(ft, hyper.beta), source, full)
         if net.heads.scenario != "task":
@@ -46,14 +44,12 @@ def build(net: Net) -> Method:
         return with_own_heads(net, between, source, full, task), memory
 
     mix = Phase("mix", plain_phase(net).loss, close=mixed)
-    return Method(net, (finetuning_phase(net), mix), begin=_begin, absorb=_absorb)
+    return Method(net, hyper, (finetuning_phase(net), mix), begin=_begin, absorb=_absorb)
 
 
-def _begin(params: Params, hyper: InterpolateHyper) -> Memory:
+def _begin(params: Params) -> Memory:
     return {"source": params}
 
 
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: InterpolateHyper
-) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
     return {"source": params}

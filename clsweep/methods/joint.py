@@ -9,24 +9,23 @@ gradient steps in all. It is the usual upper reference, not a continual learner.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Memory, Method, Phase
+from clsweep.methods.hypers import NoHyper
 from clsweep.nets import Net, own_head_logits
 from clsweep.trees import Params
 
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: NoHyper) -> Method:
     """Joint training of `net`."""
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         assert batch.tasks is not None
         h = net.features(full, batch.x)
         return F.cross_entropy(own_head_logits(net, full, h, batch.tasks, task), batch.y)
 
-    return Method(net, (Phase("union", loss),), joint=True)
+    return Method(net, hyper, (Phase("union", loss),), joint=True)

@@ -21,19 +21,17 @@ from clsweep.trees import Params, tree_map
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: L2Hyper) -> Method:
     """The plain anchor of `net`; its memory is an `Anchor` with one number per tensor for ω."""
-    phase = penalised_phase(net, lambda hyper: hyper.lam)
-    return Method(net, (phase,), begin=_begin, absorb=_absorb)
+    phase = penalised_phase(net, hyper.lam, hyper.form)
+    return Method(net, hyper, (phase,), begin=_begin, absorb=_absorb)
 
 
-def _begin(params: Params, hyper: L2Hyper) -> Memory:
+def _begin(params: Params) -> Memory:
     trunk = shared(params)
     return {"anchor": Anchor(tree_map(lambda value: value.new_zeros(()), trunk), trunk)}
 
 
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: L2Hyper
-) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
     trunk = shared(params)
     return {"anchor": Anchor(tree_map(lambda value: value.new_ones(()), trunk), trunk)}

@@ -34,10 +34,10 @@ from clsweep.trees import Params
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: LwfHyper) -> Method:
     """LwF of `net`; its memory is the network before the current task."""
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: LwfHyper, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         h = net.features(full, batch.x)
         with torch.no_grad():
             h_old = net.features(memory["teacher"], batch.x)
@@ -54,7 +54,7 @@ def build(net: Net) -> Method:
         new = F.cross_entropy(net.head(full, h, task), batch.y)
         return _weighted(net, new, torch.stack(kept).sum(), hyper, task)
 
-    return Method(net, (Phase("train", loss),), begin=_begin, absorb=_absorb)
+    return Method(net, hyper, (Phase("train", loss),), begin=_begin, absorb=_absorb)
 
 
 def _weighted(net: Net, new: Tensor, kept: Tensor, hyper: LwfHyper, task: int) -> Tensor:
@@ -67,11 +67,9 @@ def _weighted(net: Net, new: Tensor, kept: Tensor, hyper: LwfHyper, task: int) -
     return (new + weight * repeated * kept) / (1 + hyper.lam * task)
 
 
-def _begin(params: Params, hyper: LwfHyper) -> Memory:
+def _begin(params: Params) -> Memory:
     return {"teacher": params}
 
 
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: LwfHyper
-) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
     return {"teacher": params}

@@ -25,22 +25,19 @@ from clsweep.trees import Params, tree_map
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: MasHyper) -> Method:
     """MAS of `net`; its memory is one `Anchor`."""
-    phase = penalised_phase(net, lambda hyper: 2 * hyper.lam)
-    return Method(net, (phase,), begin=_begin, measure=_measure, absorb=_absorb)
 
+    def begin(params: Params) -> Memory:
+        return {"anchor": no_anchor(params)}
 
-def _begin(params: Params, hyper: MasHyper) -> Memory:
-    return {"anchor": no_anchor(params)}
+    def measure(params: Params, learnt: Learnt) -> Params:
+        return importance.mas_omega(net, params, learnt, n_examples=hyper.omega_examples)
 
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        old: Anchor = memory["anchor"]
+        omega = tree_map(lambda s, o: o + s, statistics, old.omega)
+        return {"anchor": Anchor(omega, shared(params))}
 
-def _measure(net: Net, params: Params, learnt: Learnt, hyper: MasHyper) -> Params:
-    return importance.mas_omega(net, params, learnt, n_examples=hyper.omega_examples)
-
-
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: MasHyper
-) -> Memory:
-    old: Anchor = memory["anchor"]
-    return {"anchor": Anchor(tree_map(lambda s, o: o + s, statistics, old.omega), shared(params))}
+    phase = penalised_phase(net, 2 * hyper.lam, hyper.form)
+    return Method(net, hyper, (phase,), begin=begin, measure=measure, absorb=absorb)

@@ -6,13 +6,14 @@ tensor, instead of a graph through every parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from clsweep.methods.base import Memory, Phase, Pull
+from clsweep.methods.hypers import Form
 from clsweep.methods.terms import plain_phase
 from clsweep.nets import Net, shared
 from clsweep.trees import Params, zeros_like
@@ -119,23 +120,23 @@ def _shares(omegas: list[Tensor], scale: float) -> tuple[Tensor, ...]:
     return torch._foreach_div(omegas, torch._foreach_add(omegas, smallest))
 
 
-def penalised_phase(net: Net, weight_of: Callable[[Any], float]) -> Phase:
-    """Plain training plus the penalty towards `memory["anchor"]`, in the form the hyper names.
+def penalised_phase(net: Net, weight: float, form: Form) -> Phase:
+    """Plain training plus the penalty towards `memory["anchor"]`.
 
     Args:
         net: the network.
-        weight_of: hyper -> w, the weight in front of ½ Σ ω (θ − θ*)².
+        weight: w, in front of ½ Σ ω (θ − θ*)².
+        form: 'gradient', or 'proximal' for a step of its own.
     """
 
-    def pull(memory: Memory, hyper: Any) -> Pull | None:
-        if hyper.form == "proximal":
-            return None
+    def pull(memory: Memory) -> Pull:
         anchor: Anchor = memory["anchor"]
-        return Pull(anchor.omega, anchor.star, weight_of(hyper))
+        return Pull(anchor.omega, anchor.star, weight)
 
-    def settle(trained: Params, memory: Memory, hyper: Any, step_size: float, task: int) -> Params:
-        if hyper.form == "gradient":
-            return trained
-        return proximal(trained, memory["anchor"], weight_of(hyper), step_size)
+    def settle(trained: Params, memory: Memory, step_size: float, task: int) -> Params:
+        return proximal(trained, memory["anchor"], weight, step_size)
 
-    return Phase("train", plain_phase(net).loss, pull=pull, settle=settle)
+    plain = plain_phase(net)
+    if form == "proximal":
+        return replace(plain, settle=settle)
+    return replace(plain, pull=pull)

@@ -133,11 +133,12 @@ def generator_of(net: Net, hyper: ProtectedGeneratorHyper) -> Generator:
     return Generator(vae, hypernet, hyper.generator_beta)
 
 
-def generator_phase(net: Net) -> Phase:
+def generator_phase(generator: Generator, look_ahead: bool) -> Phase:
     """Training of the generator on a task; the decoders are at 'decoders' in the memory.
 
     Args:
-        net: the study's network.
+        generator: what is trained.
+        look_ahead: whether the penalty's gradient is taken where the step on the task would lead.
     """
 
     def opened(params: Params, memory: Memory, task: int) -> Params:
@@ -145,63 +146,47 @@ def generator_phase(net: Net) -> Phase:
         held = trained_on(without_prefix(params, DECODERS), task)
         return {**encoder, **with_prefix(held, DECODERS)}
 
-    def loss(
-        full: Params, memory: Memory, batch: Batch, hyper: ProtectedGeneratorHyper, task: int
-    ) -> Tensor:
-        generator = generator_of(net, hyper)
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         encoder = without_prefix(full, ENCODER)
         decoder = generator.hypernet.generated(without_prefix(full, DECODERS), task)
         noise = batch.draw["noise"][: len(batch.raw)]
         new = vae_loss(generator.vae, encoder, decoder, pixels_of(batch.raw), noise)
-        return new if hyper.look_ahead else new + generator.penalty(full, memory["decoders"], task)
+        return new if look_ahead else new + generator.penalty(full, memory["decoders"], task)
 
-    def foresee(
-        grads: Params,
-        ahead: Params,
-        memory: Memory,
-        batch: Batch,
-        hyper: ProtectedGeneratorHyper,
-        task: int,
-    ) -> Params:
+    def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:
         if task == 0:
             return grads
-        generator, stored = generator_of(net, hyper), memory["decoders"]
+        stored = memory["decoders"]
         return looked_ahead(grads, ahead, lambda full: generator.penalty(full, stored, task))
 
     def draw(
-        rng: torch.Generator,
-        memory: Memory,
-        hyper: ProtectedGeneratorHyper,
-        n_steps: int,
-        batch_size: int,
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        return {"noise": torch.randn(n_steps, batch_size, hyper.latent, generator=rng)}
+        return {"noise": torch.randn(n_steps, batch_size, generator.vae.latent, generator=rng)}
 
     return Phase(
         "generator",
         loss,
         open=opened,
         draw=draw,
-        foresees=lambda hyper: hyper.look_ahead,
-        foresee=foresee,
+        foresee=foresee if look_ahead else None,
         holds_statistics=True,
     )
 
 
 def replay_codes(
-    net: Net, hyper: ProtectedGeneratorHyper, rng: torch.Generator, n_steps: int, batch_size: int
+    generator: Generator, n_images: int, rng: torch.Generator, n_steps: int
 ) -> dict[str, Tensor]:
-    """What a phase with replay draws: 'codes' z of B images a step, and of T − 1 to round up.
+    """Draws of a phase with replay: 'codes' z of B images a step, and of T − 1 to round up.
 
     Args:
-        net: the study's network, of T tasks.
-        hyper: sizes of the generator.
+        generator: of the decoders of T tasks.
+        n_images: B.
         rng: draws them.
         n_steps: steps of the epoch.
-        batch_size: B, where `replay_batch` does not say otherwise.
     """
-    n_codes = (hyper.replay_batch or batch_size) + len(net.heads.sizes) - 1
-    return {"codes": torch.randn(n_steps, n_codes, hyper.latent, generator=rng)}
+    n_codes = n_images + generator.hypernet.n_tasks - 1
+    return {"codes": torch.randn(n_steps, n_codes, generator.vae.latent, generator=rng)}
 
 
 def decoder_ratio(params: Params, memory: Memory) -> float:

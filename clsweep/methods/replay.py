@@ -27,14 +27,14 @@ from clsweep.trees import Params
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: ReplayHyper) -> Method:
     """Replay for `net`; its memory is a set of example slots."""
 
-    def begin(params: Params, hyper: ReplayHyper) -> Memory:
+    def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
         return {"slots": slots.empty(hyper.memory_size, net.input_shape, device)}
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: ReplayHyper, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         stored: slots.Slots = memory["slots"]
         index = batch.draw["slots"]
         n_new = len(batch.x)
@@ -44,35 +44,30 @@ def build(net: Net) -> Method:
         total = new + hyper.weight * F.cross_entropy(logits, stored.labels[index])
         return total / (1 + hyper.weight) if hyper.average else total
 
-    phase = Phase("train", loss, draw=_draw, track=_track)
-    return Method(net, (phase,), begin=begin, absorb=_absorb)
+    def draw(
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
+    ) -> dict[str, Tensor]:
+        """Per step: the slots to replay, and one uniform number per new example."""
+        n_filled = memory["slots"].n_filled
+        n_drawn = min(hyper.replay_batch or batch_size, n_filled)
+        return {
+            "slots": slots.drawn(rng, n_filled, n_drawn, n_steps),
+            "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
+        }
 
-
-def _draw(
-    rng: torch.Generator, memory: Memory, hyper: ReplayHyper, n_steps: int, batch_size: int
-) -> dict[str, Tensor]:
-    """Per step: the slots to replay, and one uniform number per new example."""
-    n_filled = memory["slots"].n_filled
-    n_drawn = min(hyper.replay_batch or batch_size, n_filled)
-    return {
-        "slots": slots.drawn(rng, n_filled, n_drawn, n_steps),
-        "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
-    }
-
-
-def _track(memory: Memory, batch: Batch, hyper: ReplayHyper, task: int) -> Memory:
-    if hyper.fill == "balanced":
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        stored: slots.Slots = memory["slots"]
+        if hyper.fill == "balanced":
+            return {"slots": slots.balanced(stored, learnt.task, learnt.rng)}
+        if stored.n_seen == 0:
+            return {"slots": slots.sampled(stored, learnt.task, learnt.n_presented, learnt.rng)}
         return memory
+
+    track = _stream if hyper.fill == "reservoir" else None
+    phase = Phase("train", loss, draw=draw, track=track)
+    return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
+
+
+def _stream(memory: Memory, batch: Batch, task: int) -> Memory:
     uniform = batch.draw["uniform"][: len(batch.y)]
     return {"slots": slots.streamed(memory["slots"], batch.raw, batch.y, task, uniform)}
-
-
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: ReplayHyper
-) -> Memory:
-    stored: slots.Slots = memory["slots"]
-    if hyper.fill == "balanced":
-        return {"slots": slots.balanced(stored, learnt.task, learnt.rng)}
-    if stored.n_seen == 0:
-        return {"slots": slots.sampled(stored, learnt.task, learnt.n_presented, learnt.rng)}
-    return memory

@@ -54,7 +54,7 @@ ALPHAS = ALPHA_S, ALPHA_T = "alpha.source", "alpha.target"  # of all units, one 
 SOURCE, TARGET = "source.", "target."
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: ResclHyper) -> Method:
     """ResCL of `net`; its memory is the network before the current task.
 
     Raises:
@@ -63,21 +63,22 @@ def build(net: Net) -> Method:
     if net.heads.scenario != "domain":
         needs = "'rescl' takes the outputs of new classes from the fine-tuned network"
         check_readout(net, needs, "rescl")
-    combining = _Combining(net, units_of(net))
+    combining = _Combining(net, units_of(net), hyper)
     phase = Phase(
         "combine",
         combining.loss,
         open=combining.open,
         note=combining.note,
-        steer=_steer,
-        settle=_settle,
-        survey=combining.survey,
+        steer=combining.steer,
+        settle=combining.settle if hyper.form == "proximal" else None,
+        survey=combining.survey if combining.renewed else None,
         close=combining.close,
         holds_statistics=True,
         decays=False,
     )
     return Method(
         net,
+        hyper,
         (finetuning_phase(net), phase),
         begin=_begin,
         absorb=_absorb,
@@ -85,49 +86,17 @@ def build(net: Net) -> Method:
     )
 
 
-def _begin(params: Params, hyper: ResclHyper) -> Memory:
+def _begin(params: Params) -> Memory:
     share = torch.zeros((), device=next(iter(params.values())).device)
     return {"source": params, "zero_share": share}
 
 
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: ResclHyper
-) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
     return {**memory, "source": params}
 
 
 def _counters(params: Params, memory: Memory) -> dict[str, float]:
     return {"alpha_zero_share": float(memory["zero_share"])}
-
-
-def _decay(full: Params, hyper: ResclHyper) -> float:
-    """λ in front of Σ|α|."""
-    n = sum(full[name].numel() for name in ALPHAS)
-    return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / max(n, 1)
-
-
-def _steer(
-    grads: Params, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
-) -> Params:
-    found = dict(grads)
-    names = [name for name in grads if name.startswith(TARGET)]
-    if hyper.decay and names:
-        theta = [full[name] for name in names]
-        decayed = torch._foreach_add([grads[name] for name in names], theta, alpha=hyper.decay)
-        found |= dict(zip(names, decayed, strict=True))
-    if hyper.form == "gradient":
-        lam = _decay(full, hyper)
-        found |= {name: grads[name] + lam * full[name].sign() for name in ALPHAS if name in grads}
-    return found
-
-
-def _settle(
-    trained: Params, memory: Memory, hyper: ResclHyper, step_size: float, task: int
-) -> Params:
-    if hyper.form == "gradient":
-        return trained
-    bound = step_size * _decay(trained, hyper)
-    return {**trained, **{name: F.softshrink(trained[name], bound) for name in ALPHAS}}
 
 
 class _Combining:
@@ -138,8 +107,13 @@ class _Combining:
     as `source.*`.
     """
 
-    def __init__(self, net: Net, units: list[Unit]) -> None:
-        self.net, self.units = net, units
+    def __init__(self, net: Net, units: list[Unit], hyper: ResclHyper) -> None:
+        self.net, self.units, self.hyper = net, units, hyper
+        # Branches whose batch norms train on the batch's statistics, and get new ones at the end.
+        self.renewed: tuple[str, ...] = ()
+        if net.statistics and net.bn_mode != "frozen":
+            kinds = {"held": (), "target": (TARGET,), "batch": (SOURCE, TARGET)}
+            self.renewed = kinds[hyper.statistics]
 
     def sizes(self, task: int) -> list[int]:
         """How many coefficients of each network every unit has.
@@ -159,7 +133,7 @@ class _Combining:
         half = next(iter(params.values())).new_full((sum(self.sizes(task)),), 0.5)
         return {**with_prefix(without_statistics(params), TARGET), ALPHA_S: -half, ALPHA_T: half}
 
-    def coefficients(self, full: Params, hyper: ResclHyper, task: int) -> Alphas:
+    def coefficients(self, full: Params, task: int) -> Alphas:
         """(α_s, α_t) of every channel: trained ones, then those of outputs that have an owner."""
         sizes = self.sizes(task)
         pairs = zip(full[ALPHA_S].split(sizes), full[ALPHA_T].split(sizes), strict=True)
@@ -167,31 +141,23 @@ class _Combining:
         for unit, n, (source, target) in zip(self.units, sizes, pairs, strict=True):
             if n < math.prod(unit.shape):
                 is_target = new_outputs(self.net, task, source.device)[n:]
-                if hyper.old_heads == "trained":
+                if self.hyper.old_heads == "trained":
                     is_target = torch.ones_like(is_target)
                 owned = is_target.to(source.dtype)
                 source, target = torch.cat([source, -owned]), torch.cat([target, owned])
             found[unit.name] = source.view(unit.shape), target.view(unit.shape)
         return found
 
-    def branches(
-        self, full: Params, memory: Memory, hyper: ResclHyper, task: int
-    ) -> tuple[Params, Params]:
+    def branches(self, full: Params, memory: Memory, task: int) -> tuple[Params, Params]:
         """Source and target; what is in no unit is taken from the source, each head's owner."""
         names = {name: f"{TARGET}{name}" for name in memory["source"]}
         target = {name: full[own if own in full else name] for name, own in names.items()}
         source = {**memory["source"], **without_prefix(full, SOURCE)}
-        heads = names if hyper.old_heads == "trained" else self.net.readout(task)
+        heads = names if self.hyper.old_heads == "trained" else self.net.readout(task)
         source |= {name: target[name] for name in heads if name.startswith("heads.")}
         return source, target
 
-    def renewed(self, hyper: ResclHyper) -> tuple[str, ...]:
-        """Whose batch norms train on the statistics of the batch, and get new ones at the end."""
-        if not self.net.statistics or self.net.bn_mode == "frozen":
-            return ()
-        return {"held": (), "target": (TARGET,), "batch": (SOURCE, TARGET)}[hyper.statistics]
-
-    def note(self, params: Params, memory: Memory, hyper: ResclHyper, task: int) -> Note:
+    def note(self, params: Params, memory: Memory, task: int) -> Note:
         """Logits to distil: of the source under old heads, of the fine-tuned network's own."""
         net, source = self.net, memory["source"]
 
@@ -202,14 +168,11 @@ class _Combining:
 
         return logits
 
-    def loss(
-        self, full: Params, memory: Memory, batch: Batch, hyper: ResclHyper, task: int
-    ) -> Tensor:
-        net = self.net
-        source, target = self.branches(full, memory, hyper, task)
+    def loss(self, full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        net, hyper, renewed = self.net, self.hyper, self.renewed
+        source, target = self.branches(full, memory, task)
         heads = [*old_heads(net, task), (task, 1)]
-        alphas = self.coefficients(full, hyper, task)
-        renewed = self.renewed(hyper)
+        alphas = self.coefficients(full, task)
         if renewed:
             source, target = (
                 without_statistics(branch) if prefix in renewed else branch
@@ -229,26 +192,46 @@ class _Combining:
         scale = hyper.temperature**2 if hyper.t_squared else 1.0
         return scale * torch.stack(terms).sum()
 
-    def survey(self, memory: Memory, hyper: ResclHyper, task: int) -> Net | None:
+    def decay(self, full: Params) -> float:
+        """λ in front of Σ|α|."""
+        n, hyper = sum(full[name].numel() for name in ALPHAS), self.hyper
+        return hyper.lam if hyper.lam_unit == "sum" else hyper.lam / max(n, 1)
+
+    def steer(
+        self, grads: Params, full: Params, memory: Memory, batch: Batch, task: int
+    ) -> Params:
+        found, weight = dict(grads), self.hyper.decay
+        names = [name for name in grads if name.startswith(TARGET)]
+        if weight and names:
+            theta = [full[name] for name in names]
+            decayed = torch._foreach_add([grads[name] for name in names], theta, alpha=weight)
+            found |= dict(zip(names, decayed, strict=True))
+        if self.hyper.form == "gradient":
+            lam = self.decay(full)
+            found |= {n: grads[n] + lam * full[n].sign() for n in ALPHAS if n in grads}
+        return found
+
+    def settle(self, trained: Params, memory: Memory, step_size: float, task: int) -> Params:
+        """The proximal step of λ ‖α‖₁."""
+        bound = step_size * self.decay(trained)
+        return {**trained, **{name: F.softshrink(trained[name], bound) for name in ALPHAS}}
+
+    def survey(self, memory: Memory, task: int) -> Net:
         """The combination as a network of those branches' statistics that are set anew."""
-        net, renewed = self.net, self.renewed(hyper)
-        if not renewed:
-            return None
+        net, renewed = self.net, self.renewed
 
         def features(full: Params, x: Tensor) -> Tensor:
-            source, target = self.branches(full, memory, hyper, task)
-            alphas = self.coefficients(full, hyper, task)
+            source, target = self.branches(full, memory, task)
+            alphas = self.coefficients(full, task)
             with Renewed(self.units, alphas, source, target) as both:
                 return net.features(both.params, x)
 
         names = frozenset(prefix + name for name in net.statistics for prefix in renewed)
         return net._replace(features=features, statistics=names)
 
-    def close(
-        self, full: Params, memory: Memory, hyper: ResclHyper, task: int
-    ) -> tuple[Params, Memory]:
-        source, target = self.branches(full, memory, hyper, task)
-        one = merged(self.units, self.coefficients(full, hyper, task), source, target)
+    def close(self, full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
+        source, target = self.branches(full, memory, task)
+        one = merged(self.units, self.coefficients(full, task), source, target)
         alphas = torch.cat([full[name] for name in ALPHAS])
         zero_share = (alphas == 0).float().sum() / max(alphas.numel(), 1)
         return one, {**memory, "zero_share": zero_share}

@@ -25,31 +25,22 @@ from clsweep.trees import Params
 __all__ = ["build"]
 
 
-def build(net: Net) -> Method:
+def build(net: Net, hyper: SiHyper) -> Method:
     """SI of `net`; its memory is one `Anchor`."""
-    return Method(
-        net,
-        (penalised_phase(net, lambda hyper: 2 * hyper.c),),
-        begin=_begin,
-        absorb=_absorb,
-        traced=True,
-        traces_total=lambda hyper: hyper.path_gradient == "total",
-    )
 
+    def begin(params: Params) -> Memory:
+        return {"anchor": no_anchor(params)}
 
-def _begin(params: Params, hyper: SiHyper) -> Memory:
-    return {"anchor": no_anchor(params)}
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+        trace, old = learnt.trace, memory["anchor"]
+        assert trace is not None
+        trunk = shared(params)
+        omega = {}
+        for name, value in trunk.items():
+            displacement = value - trace.start[name]
+            gained = trace.path[name] / (displacement.square() + hyper.xi)
+            omega[name] = (old.omega[name] + gained).clamp(min=0)
+        return {"anchor": Anchor(omega, trunk)}
 
-
-def _absorb(
-    params: Params, memory: Memory, statistics: Params, learnt: Learnt, hyper: SiHyper
-) -> Memory:
-    trace, old = learnt.trace, memory["anchor"]
-    assert trace is not None
-    trunk = shared(params)
-    omega = {}
-    for name, value in trunk.items():
-        displacement = value - trace.start[name]
-        gained = trace.path[name] / (displacement.square() + hyper.xi)
-        omega[name] = (old.omega[name] + gained).clamp(min=0)
-    return {"anchor": Anchor(omega, trunk)}
+    phase = penalised_phase(net, 2 * hyper.c, hyper.form)
+    return Method(net, hyper, (phase,), begin=begin, absorb=absorb, trace=hyper.path_gradient)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,7 +55,7 @@ def padded_distillation(student: Tensor, teacher: Tensor, temperature: float) ->
 def plain_phase(net: Net) -> Phase:
     """Training on the task's own loss and nothing else: the first task of every method."""
 
-    def loss(full: Params, memory: Memory, batch: Batch, hyper: Any, task: int) -> Tensor:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         return task_loss(net, full, batch, task)
 
     return Phase("train", loss)

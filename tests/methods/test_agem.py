@@ -27,11 +27,11 @@ def net_of(sequence: TaskSequence) -> nets.Net:
 def memory_of(sequence: TaskSequence, hyper: AgemHyper, n_tasks: int) -> Memory:
     """The memory after `n_tasks` tasks."""
     net = net_of(sequence)
-    method, params = methods.build("agem", net), net.init(generator(0, "init"))
-    memory = method.begin(params, hyper)
+    method, params = methods.build("agem", net, hyper), net.init(generator(0, "init"))
+    memory = method.begin(params)
     for task in sequence.tasks[:n_tasks]:
         data = Learnt(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
-        memory = method.absorb(params, memory, {}, data, hyper)
+        memory = method.absorb(params, memory, {}, data)
     return memory
 
 
@@ -90,8 +90,8 @@ def test_the_reference_is_the_mean_gradient_of_the_drawn_examples(
     grads = {name: -g for name, g in zip(params, found, strict=True)}
     raw = stored.raw[:1]
     batch = Batch(sequence.scale(raw), stored.labels[:1], raw, sequence.scale, {"slots": index})
-    project = methods.build("agem", net).phases[0].project
-    after, counted = project(grads, params, memory, batch, hyper, 2)
+    project = methods.build("agem", net, hyper).phases[0].project
+    after, counted = project(grads, params, memory, batch, 2)
     assert counted["projected_steps"] == memory["projected_steps"] + 1
     for name, value in after.items():
         assert float(value.abs().max()) < 1e-6, name
@@ -129,8 +129,9 @@ def test_a_memory_larger_than_the_data_and_a_batch_larger_than_the_memory(
     memory = memory_of(sequence, AgemHyper(memory_size=1000, fill=fill), 1)
     n = len(sequence.tasks[0].train)
     assert memory["slots"].n_filled == n
-    phase = methods.build("agem", net_of(sequence)).phases[0]
-    draw = phase.draw(generator(0, "d"), memory, AgemHyper(reference_batch=5000), 3, 10)
+    hyper = AgemHyper(reference_batch=5000)
+    phase = methods.build("agem", net_of(sequence), hyper).phases[0]
+    draw = phase.draw(generator(0, "d"), memory, 3, 10)
     assert draw["slots"].sort(1).values.tolist() == [list(range(n))] * 3
 
 
@@ -144,8 +145,8 @@ def test_projections_are_counted(sequences: dict[str, TaskSequence]) -> None:
     sequence, training = sequences["domain"], TrainingConfig(lr=0.1, batch_size=16, steps=8)
     net = net_of(sequence)
     source = learn_source(net, sequence, training, 0)
-    method = methods.build("agem", net)
-    learnt = learn_sequence(method, sequence, training, AgemHyper(), 0, source, {})
+    method = methods.build("agem", net, AgemHyper())
+    learnt = learn_sequence(method, sequence, training, 0, source, {})
     assert 0 < learnt.counters["projected_steps"] <= learnt.n_steps
 
 

@@ -44,11 +44,11 @@ def net_for(sequence: TaskSequence, bn_mode: str) -> Net:
 
 
 def learnt(case: Case, sequence: TaskSequence, net: Net, source: SourceModel) -> LearntSequence:
-    method, hyper = methods.build(case.name, net), case.numbers()
+    method = methods.build(case.name, net, case.numbers())
     if method.joint:
-        return learn_joint(method, sequence, TRAINING, hyper, 0)
-    statistics = measure_source(method, sequence, source, hyper, 0)
-    return learn_sequence(method, sequence, TRAINING, hyper, 0, source, statistics)
+        return learn_joint(method, sequence, TRAINING, 0)
+    statistics = measure_source(method, sequence, source, 0)
+    return learn_sequence(method, sequence, TRAINING, 0, source, statistics)
 
 
 def running(params: Params) -> Params:
@@ -72,7 +72,7 @@ def test_runs_repeats_and_keeps_its_statistics_apart(
     assert same(before.trace.start, source.trace.start)
     assert running(first.params).keys() == net.statistics
     moved = not same(running(first.params), running(source.params))
-    method = methods.build(case.name, net)
+    method = methods.build(case.name, net, case.numbers())
     held = bn_mode == "frozen" or all(phase.holds_statistics for phase in method.phases)
     assert moved == (method.joint or not held)
     # The statistics of one network are the same in a sequence without a method.
@@ -90,13 +90,13 @@ def test_memory_keeps_its_structure(
     sequence = sequences["task"]
     net = net_for(sequence, bn_mode)
     source = learn_source(net, sequence, TRAINING, 0)
-    method, hyper = methods.build(case.name, net), case.numbers()
-    statistics = measure_source(method, sequence, source, hyper, 0)
+    method = methods.build(case.name, net, case.numbers())
+    statistics = measure_source(method, sequence, source, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0))
-    fresh = (method.network(net, hyper) if method.network else net).init(generator(0, "init"))
+    fresh = method.net.init(generator(0, "init"))
     start, end = ({**fresh, **params} for params in (source.trace.start, source.params))
-    empty = begun(method, start, hyper)
-    memory = after(method, end, empty, statistics, data, hyper)
+    empty = begun(method, start)
+    memory = after(method, end, empty, statistics, data)
     assert structure(memory) == structure(empty)
 
 
@@ -107,9 +107,9 @@ def test_a_first_task_of_ones_own_is_trained_like_the_source(
     sequence = sequences["domain"]
     net = net_for(sequence, bn_mode)
     source = learn_source(net, sequence, TRAINING, 0)
-    method, hyper = methods.build("finetune", net), CASES[0].numbers()
+    method = methods.build("finetune", net, CASES[0].numbers())
     shared_start, own_start = (
-        learn_sequence(method, sequence, TRAINING, hyper, 0, first, {}) for first in (source, None)
+        learn_sequence(method, sequence, TRAINING, 0, first, {}) for first in (source, None)
     )
     assert same(shared_start.params, own_start.params)
     assert shared_start.rows == own_start.rows

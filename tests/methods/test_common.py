@@ -16,7 +16,6 @@ from clsweep.errors import MethodError
 from clsweep.evaluation import check_learnt
 from clsweep.methods import METHODS
 from clsweep.methods.base import Learnt, Memory, Method
-from clsweep.methods.hypers import Hyper
 from clsweep.sequences import (
     LearntSequence,
     SourceModel,
@@ -61,44 +60,41 @@ def learnt(
     training: TrainingConfig = TRAINING,
     source: SourceModel | None = None,
 ) -> LearntSequence:
-    method = methods.build(case.name, net_for(sequence))
-    hyper = case.numbers(overrides)
+    method = methods.build(case.name, net_for(sequence), case.numbers(overrides))
     if method.joint:
-        return learn_joint(method, sequence, training, hyper, 0)
+        return learn_joint(method, sequence, training, 0)
     if not METHODS[case.name].starts_from_source:
-        return learn_sequence(method, sequence, training, hyper, 0, None, {})
+        return learn_sequence(method, sequence, training, 0, None, {})
     source = source or source_of(sequence, training)
-    statistics = measure_source(method, sequence, source, hyper, 0)
-    return learn_sequence(method, sequence, training, hyper, 0, source, statistics)
+    statistics = measure_source(method, sequence, source, 0)
+    return learn_sequence(method, sequence, training, 0, source, statistics)
 
 
 def completed(case: Case, sequence: TaskSequence, params: Params) -> Params:
     """The source model's parameters, and initial ones for what the method has beside them."""
-    method = methods.build(case.name, net_for(sequence))
-    network = method.network(method.net, case.numbers()) if method.network else method.net
-    fresh = network.init(generator(0, "init"))
+    method = methods.build(case.name, net_for(sequence), case.numbers())
+    fresh = method.net.init(generator(0, "init"))
     return {**params, **{n: v for n, v in fresh.items() if n not in params}}
 
 
 def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
-    method = methods.build(case.name, net_for(sequence))
-    hyper = case.numbers()
-    statistics = measure_source(method, sequence, source, hyper, 0)
+    method = methods.build(case.name, net_for(sequence), case.numbers())
+    statistics = measure_source(method, sequence, source, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0))
-    empty = begun(method, completed(case, sequence, source.trace.start), hyper)
+    empty = begun(method, completed(case, sequence, source.trace.start))
     params = completed(case, sequence, source.params)
-    return after(method, params, empty, statistics, data, hyper)
+    return after(method, params, empty, statistics, data)
 
 
-def begun(method: Method, params: Params, hyper: Hyper) -> Memory:
-    return method.begin(params, hyper) if method.begin else {}
+def begun(method: Method, params: Params) -> Memory:
+    return method.begin(params) if method.begin else {}
 
 
 def after(
-    method: Method, params: Params, memory: Memory, statistics: Params, data: Learnt, hyper: Hyper
+    method: Method, params: Params, memory: Memory, statistics: Params, data: Learnt
 ) -> Memory:
     """The memory after a task."""
-    return method.absorb(params, memory, statistics, data, hyper) if method.absorb else memory
+    return method.absorb(params, memory, statistics, data) if method.absorb else memory
 
 
 def same(a: Params, b: Params) -> bool:
@@ -171,15 +167,15 @@ def test_memory_keeps_its_structure(
     if case.name == "joint":
         return
     sequence = sequences[scenario]
-    method, hyper = methods.build(case.name, net_for(sequence)), case.numbers()
+    method = methods.build(case.name, net_for(sequence), case.numbers())
     source = source_of(sequence)
-    empty = begun(method, completed(case, sequence, source.trace.start), hyper)
+    empty = begun(method, completed(case, sequence, source.trace.start))
     memory = absorbed(case, sequence, source)
     assert structure(memory) == structure(empty)
     data = Learnt(sequence.tasks[1], sequence.scale, source.trace, 128, generator(0, "absorb", 1))
-    statistics = method.measure(method.net, source.params, data, hyper) if method.measure else {}
+    statistics = method.measure(source.params, data) if method.measure else {}
     params = completed(case, sequence, source.params)
-    again = after(method, params, memory, statistics, data, hyper)
+    again = after(method, params, memory, statistics, data)
     assert structure(again) == structure(empty)
 
 
@@ -205,11 +201,11 @@ def test_regulariser_is_silent_at_its_anchor_and_wakes_when_parameters_move(
     memory = absorbed(case, sequence, source)
     if case.hyper.get("form") == "proximal":
         # The proximal form acts on where the optimiser's step led, so it is asked directly.
-        phase, hyper = methods.build(case.name, net_for(sequence)).phases[0], case.numbers()
-        stays = phase.settle(source.params, memory, hyper, 0.1, 1)
+        phase = methods.build(case.name, net_for(sequence), case.numbers()).phases[0]
+        stays = phase.settle(source.params, memory, 0.1, 1)
         assert same(stays, source.params)
         moved = {name: value + 1 for name, value in source.params.items()}
-        assert not same(phase.settle(moved, memory, hyper, 0.1, 1), moved)
+        assert not same(phase.settle(moved, memory, 0.1, 1), moved)
         return
     at_anchor = pull(case, sequence, memory, source.params)
     moved = {name: value + 0.05 * value.sign() for name, value in source.params.items()}
@@ -223,14 +219,13 @@ def pull(case: Case, sequence: TaskSequence, memory: Memory, params: Params) -> 
     net, task = net_for(sequence), sequence.tasks[1]
     one_step = TrainingConfig(optimizer="sgd", lr=1e-3, batch_size=16, steps=1)
     ends = []
-    for name, memo in ((case.name, memory), ("finetune", {})):
-        method = methods.build(name, net)
-        hyper = case.numbers() if name == case.name else None
+    for one, memo in ((case, memory), (CASES[0], {})):
+        method = methods.build(one.name, net, one.numbers())
         run = train_phase(
             method.phases[0],
             State(params, memo),
             task.train,
-            Setting(net, sequence.scale, one_step, 0, hyper),
+            Setting(net, sequence.scale, one_step, 0),
             task=1,
             n_steps=1,
         )

@@ -14,7 +14,7 @@ from clsweep import methods, nets
 from clsweep.catalog import Heads
 from clsweep.draws import generator
 from clsweep.methods import dgr
-from clsweep.methods.base import Batch, Learnt, Memory
+from clsweep.methods.base import Batch, Learnt, Memory, Method
 from clsweep.methods.hypers import DgrHyper, NoHyper
 from clsweep.methods.terms import distillation, padded_distillation
 from clsweep.sequences import learn_joint, learn_sequence, learn_source
@@ -32,10 +32,10 @@ class Parts:
 
     def __init__(self, scenario: str, hyper: DgrHyper = HYPER) -> None:
         self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
-        self.method, self.hyper = methods.build("dgr", self.net), hyper
-        network = self.method.network(self.net, hyper)
+        self.method, self.hyper = methods.build("dgr", self.net, hyper), hyper
+        network = self.method.net
         self.params, self.old = (network.init(generator(k, "init")) for k in (0, 1))
-        self.memory = self.method.begin(self.old, hyper)
+        self.memory = self.method.begin(self.old)
         rng = generator(0, "data")
         self.raw = torch.randint(0, 256, (4, 1, 2, 2), generator=rng).to(torch.uint8)
         self.y = torch.tensor([0, 1, 1, 0]) + self.net.heads.label_offset(2)
@@ -46,8 +46,8 @@ class Parts:
         self.batch = Batch(SCALE(self.raw), self.y, self.raw, SCALE, self.draw)
 
     def loss(self, phase: int, hyper: DgrHyper | None = None) -> Tensor:
-        hyper = hyper or self.hyper
-        return self.method.phases[phase].loss(self.params, self.memory, self.batch, hyper, 2)
+        method = methods.build("dgr", self.net, hyper or self.hyper)
+        return method.phases[phase].loss(self.params, self.memory, self.batch, 2)
 
     def replayed(self) -> Tensor:
         vae = dgr._vae(self.net, self.hyper)
@@ -219,9 +219,7 @@ def test_with_a_perfect_generator_it_approaches_joint(
     training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=30, steps=150)
     source = learn_source(net, sequence, training, 0)
 
-    def absorb(
-        params: Params, memory: Memory, statistics: Params, learnt: Learnt, h: Any
-    ) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
         raw = learnt.task.train.raw(torch.arange(len(learnt.task.train)))
         images = memory.get("decoder", {}).get("images", raw[:0])
         return {"solver": dgr._solver(params), "decoder": {"images": torch.cat([images, raw])}}
@@ -230,22 +228,19 @@ def test_with_a_perfect_generator_it_approaches_joint(
         last = [(n, total) for after, _, split, n, total in rows if after == 4 and split == "test"]
         return sum(n for n, _ in last) / sum(total for _, total in last)
 
-    whole = methods.build("dgr", net)
-    perfect = dataclasses.replace(
-        whole, phases=whole.phases[1:], first_phases=(), absorb=absorb, begin=lambda p, h: {}
-    )
-    joint = learn_joint(methods.build("joint", net), sequence, training, NoHyper(), 0)
-    plain = learn_sequence(
-        methods.build("finetune", net), sequence, training, NoHyper(), 0, source, {}
-    )
+    def perfect(targets: str) -> Method:
+        whole = methods.build("dgr", net, SolverOnly(targets=targets))
+        return dataclasses.replace(
+            whole, phases=whole.phases[1:], first_phases=(), absorb=absorb, begin=None
+        )
+
+    joint = learn_joint(methods.build("joint", net, NoHyper()), sequence, training, 0)
+    finetune = methods.build("finetune", net, NoHyper())
+    plain = learn_sequence(finetune, sequence, training, 0, source, {})
     monkeypatch.setattr(dgr, "_vae", lambda net, hyper: Perfect())
     monkeypatch.setattr(dgr, "_with_generator", lambda net, vae: net)
     ends = {
-        targets: accuracy(
-            learn_sequence(
-                perfect, sequence, training, SolverOnly(targets=targets), 0, source, {}
-            ).rows
-        )
+        targets: accuracy(learn_sequence(perfect(targets), sequence, training, 0, source, {}).rows)
         for targets in ("hard", "soft")
     }
     assert accuracy(plain.rows) < 0.3

@@ -101,16 +101,16 @@ def test_merged_anchor_without_importance_is_the_newest() -> None:
 def absorbed(n_tasks: int, **numbers: object) -> tuple[Anchor, list[Params], list[Params]]:
     """The anchor after some tasks with drawn optima and Fishers."""
     net = nets.build(NetConfig(hidden=(3,)), (1, 2, 2), Heads("domain", (2,) * 5))
-    method, hyper = methods.build("ewc", net), EwcHyper(**numbers)
+    method = methods.build("ewc", net, EwcHyper(**numbers))
     stars = [net.init(generator(k, "star")) for k in range(n_tasks)]
     fishers = [
         {n: torch.rand(v.shape, generator=generator(k, n)) for n, v in stars[k].items()}
         for k in range(n_tasks)
     ]
-    memory = method.begin(stars[0], hyper)
+    memory = method.begin(stars[0])
     data = Learnt(None, None, None, 0, generator(0, ""))  # type: ignore[arg-type]
     for star, fisher in zip(stars, fishers, strict=True):
-        memory = method.absorb(star, memory, fisher, data, hyper)
+        memory = method.absorb(star, memory, fisher, data)
     return memory["anchor"], stars, fishers
 
 

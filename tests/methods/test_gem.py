@@ -111,11 +111,11 @@ def net_of(sequence: TaskSequence) -> nets.Net:
 
 def memory_of(sequence: TaskSequence, hyper: GemHyper, n_tasks: int) -> Memory:
     net = net_of(sequence)
-    method, params = methods.build("gem", net), net.init(generator(0, "init"))
-    memory = method.begin(params, hyper)
+    method, params = methods.build("gem", net, hyper), net.init(generator(0, "init"))
+    memory = method.begin(params)
     for task in sequence.tasks[:n_tasks]:
         data = Learnt(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
-        memory = method.absorb(params, memory, {}, data, hyper)
+        memory = method.absorb(params, memory, {}, data)
     return memory
 
 
@@ -141,8 +141,8 @@ def projected(
     raw = memory["slots"].raw[:1]
     batch = Batch(sequence.scale(raw), torch.zeros(1, dtype=torch.int64), raw, sequence.scale, {})
     newest = int(memory["slots"].tasks.max()) + 1
-    phase = methods.build("gem", net_of(sequence)).phases[0]
-    return phase.project(grads, params, memory, batch, hyper, newest)
+    phase = methods.build("gem", net_of(sequence), hyper).phases[0]
+    return phase.project(grads, params, memory, batch, newest)
 
 
 def fresh(sequence: TaskSequence) -> Params:
@@ -267,7 +267,7 @@ def test_counters_of_a_run(sequences: dict[str, TaskSequence]) -> None:
     net = net_of(sequence)
     source = learn_source(net, sequence, training, 0)
     learnt = learn_sequence(
-        methods.build("gem", net), sequence, training, GemHyper(), 0, source, {}
+        methods.build("gem", net, GemHyper()), sequence, training, 0, source, {}
     )
     assert set(learnt.counters) == {"projected_steps", "solver_failures"}
     assert 0 < learnt.counters["projected_steps"] <= learnt.n_steps
@@ -279,19 +279,18 @@ def test_a_task_of_one_class(sequences: dict[str, TaskSequence]) -> None:
     net = nets.build(NetConfig(hidden=(6,)), (1, 8, 8), Heads("task", (1, 2)))
     sequence = sequences["task"]
     params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
-    hyper = GemHyper(memory_size=10)
-    method = methods.build("gem", net)
+    method = methods.build("gem", net, GemHyper(memory_size=10))
     task = sequence.tasks[0]
     labels = torch.zeros_like(task.train.labels)
     only = type(task.train)(task.train.images, task.train.rows, labels)
     one = type(task)(0, only, only, only, 1)
     data = Learnt(one, sequence.scale, None, 0, generator(0, "absorb"))
-    memory = method.absorb(params, method.begin(params, hyper), {}, data, hyper)
+    memory = method.absorb(params, method.begin(params), {}, data)
     assert memory["slots"].n_filled == 10
     grads = {name: torch.ones_like(value) for name, value in params.items()}
     raw = memory["slots"].raw[:1]
     batch = Batch(sequence.scale(raw), labels[:1], raw, sequence.scale, {})
-    found, _ = method.phases[0].project(grads, params, memory, batch, hyper, 1)
+    found, _ = method.phases[0].project(grads, params, memory, batch, 1)
     assert found is grads
 
 
@@ -301,12 +300,13 @@ def test_an_absolute_ridge_holds_where_memories_repeat() -> None:
     net = nets.build(NetConfig(hidden=(40,)), (1, 8, 8), Heads("domain", (2, 2, 2, 2, 2)))
     params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
     n_params = sum(v.numel() for v in params.values())
-    method, hyper = methods.build("gem", net), GemHyper(memory_size=4, ridge_unit="absolute")
+    hyper = GemHyper(memory_size=4, ridge_unit="absolute")
+    method = methods.build("gem", net, hyper)
     for _ in range(20):
         distinct = 30 * rng.standard_normal((2, n_params)).astype(np.float32)
         rows = distinct[[0, 1, 0, 1]]
         grad = (rng.standard_normal(n_params) - 0.1 * rows.sum(0)).astype(np.float32)
-        found, failures = step_of(method, params, hyper, rows, grad)
+        found, failures = step_of(method, params, rows, grad)
         wide, along = rows.astype(np.float64), rows.astype(np.float64) @ grad
         v = gem.dual_weights(wide @ wide.T, along, hyper.margin, hyper.ridge, False)
         assert v is not None
@@ -316,20 +316,18 @@ def test_an_absolute_ridge_holds_where_memories_repeat() -> None:
         assert error < 1e-5
 
 
-def step_of(
-    method: Method, params: Params, hyper: GemHyper, rows: Array, grad: Array
-) -> tuple[Array, int]:
+def step_of(method: Method, params: Params, rows: Array, grad: Array) -> tuple[Array, int]:
     """The projected gradient where the past tasks' gradients are `rows`; failures counted."""
     sizes = [v.numel() for v in params.values()]
     parts = torch.from_numpy(grad).split(sizes)
     grads = {n: g.view_as(v) for (n, v), g in zip(params.items(), parts, strict=True)}
-    memory = method.begin(params, hyper)
+    memory = method.begin(params)
     scale = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
     x = torch.zeros(1, 1, 8, 8)
     batch = Batch(x, torch.zeros(1, dtype=torch.int64), x.byte(), scale, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gem, "task_gradients", lambda *given: torch.from_numpy(rows))
-        found, after = method.phases[0].project(grads, params, memory, batch, hyper, 4)
+        found, after = method.phases[0].project(grads, params, memory, batch, 4)
     flat = torch.cat([found[n].flatten() for n in params]).detach().numpy()
     return flat.astype(np.float64), after["solver_failures"]
 

@@ -31,7 +31,7 @@ def learnt(
     sequence: TaskSequence, hyper: HnetHyper, training: TrainingConfig, width: int = 20
 ) -> LearntSequence:
     net = nets.build(NetConfig(hidden=(width,)), sequence.input_shape, sequence.heads)
-    return learn_sequence(methods.build("hnet", net), sequence, training, hyper, 0, None, {})
+    return learn_sequence(methods.build("hnet", net, hyper), sequence, training, 0, None, {})
 
 
 class Parts:
@@ -39,12 +39,12 @@ class Parts:
 
     def __init__(self, scenario: str, hyper: HnetHyper = HYPER) -> None:
         self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
-        self.method, self.hyper = methods.build("hnet", self.net), hyper
-        self.network = self.method.network(self.net, hyper)
+        self.method = methods.build("hnet", self.net, hyper)
+        self.network = self.method.net
         self.params, self.old = (self.network.init(generator(k, "init")) for k in (0, 1))
         shapes = {n: tuple(v.shape) for n, v in self.net.init(generator(0, "s")).items()}
         self.hypernet = hnet.Hypernet(shapes, 3, (6, 5), "relu", 4, 3, 20)
-        empty = self.method.begin(self.old, hyper)["weights"]
+        empty = self.method.begin(self.old)["weights"]
         stored = self.hypernet.snapshot(without_prefix(self.old, hnet.MAIN), empty, 2)
         self.memory = {"weights": stored}
         x = torch.rand(4, 1, 2, 2, generator=generator(0, "x"))
@@ -72,7 +72,7 @@ def test_loss_by_hand(scenario: str) -> None:
         for k in range(2)
     ]
     expected = new + 0.5 * (moved[0].square().sum() + moved[1].square().sum()) / 2
-    found = parts.method.phases[0].loss(parts.params, parts.memory, parts.batch, parts.hyper, 2)
+    found = parts.method.phases[0].loss(parts.params, parts.memory, parts.batch, 2)
     torch.testing.assert_close(found, expected)
 
 
@@ -81,7 +81,7 @@ def test_the_surest_network_answers(scenario: str) -> None:
     """Entropy by a loop over single examples; sure networks, with p = 0, included."""
     parts = Parts(scenario)
     x = torch.rand(30, 1, 2, 2, generator=generator(5, "x")) * 4 - 2
-    found = hnet._predict(parts.network, parts.params, x, 2, HYPER)
+    found = parts.method.predict(parts.params, x, 2)
     offset = [0, 2, 4] if scenario == "class" else [0, 0, 0]
     answers = set()
     for i in range(len(x)):
@@ -98,7 +98,7 @@ def test_the_surest_network_answers(scenario: str) -> None:
 def test_no_entropy_of_a_certain_network_is_nan() -> None:
     parts = Parts("domain")
     sure = {n: v * 1e4 if n.endswith("2.weight") else v for n, v in parts.params.items()}
-    found = hnet._predict(parts.network, sure, parts.batch.x, 2, HYPER)
+    found = parts.method.predict(sure, parts.batch.x, 2)
     assert torch.isfinite(found).all()
     assert (found.softmax(1).min(1).values == 0).any()
 
@@ -106,7 +106,7 @@ def test_no_entropy_of_a_certain_network_is_nan() -> None:
 def test_a_given_task_is_not_inferred() -> None:
     parts = Parts("task")
     for k in range(3):
-        found = hnet._predict(parts.network, parts.params, parts.batch.x, k, HYPER)
+        found = parts.method.predict(parts.params, parts.batch.x, k)
         torch.testing.assert_close(found, parts.own_logits(parts.batch.x, k))
 
 
@@ -116,7 +116,7 @@ def test_absorb_stores_what_old_embeddings_generate_now(
     parts = Parts("class")
     task = sequences["class"].tasks[1]
     data = Learnt(task, ONE, None, 0, generator(0, "absorb"))
-    memory = parts.method.absorb(parts.params, parts.memory, {}, data, parts.hyper)
+    memory = parts.method.absorb(parts.params, parts.memory, {}, data)
     for k in range(2):
         flat = torch.cat([v.flatten() for v in parts.generated(k).values()])
         torch.testing.assert_close(memory["weights"][k], flat)
@@ -130,23 +130,22 @@ def test_old_networks_stay_under_a_huge_penalty_and_move_without(
     """Distance of the first task's generated weights, over that of the second's."""
     sequence, moved = sequences["task"], {}
     net = nets.build(NetConfig(hidden=(20,)), sequence.input_shape, sequence.heads)
-    method = methods.build("hnet", net)
     data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
     for beta in (0.0, 1e4):
         hyper = HnetHyper(beta=beta, chunk_size=400, **SIZES)
-        network = method.network(net, hyper)
-        start = network.init(generator(0, "init"))
-        memory = method.absorb(start, method.begin(start, hyper), {}, data, hyper)
+        method = methods.build("hnet", net, hyper)
+        start = method.net.init(generator(0, "init"))
+        memory = method.absorb(start, method.begin(start), {}, data)
         training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=20)
         end = train_phase(
             method.phases[0],
             State(start, memory),
             sequence.tasks[1].train,
-            Setting(network, sequence.scale, training, 0, hyper),
+            Setting(method.net, sequence.scale, training, 0),
             task=1,
             n_steps=60,
         ).params
-        flat = [method.absorb(p, memory, {}, data, hyper)["weights"][0] for p in (start, end)]
+        flat = [method.absorb(p, memory, {}, data)["weights"][0] for p in (start, end)]
         moved[beta] = float((flat[1] - flat[0]).norm() / flat[0].norm())
     assert moved[0.0] > 0.3
     assert moved[1e4] < 0.05 * moved[0.0]
@@ -165,12 +164,12 @@ def test_look_ahead_takes_the_penalty_where_the_step_would_lead() -> None:
     parts = Parts("task", HYPER.model_copy(update={"look_ahead": True}))
     phase = parts.method.phases[0]
     plain = F.cross_entropy(parts.own_logits(parts.batch.x, 2), parts.y)
-    found = phase.loss(parts.params, parts.memory, parts.batch, parts.hyper, 2)
+    found = phase.loss(parts.params, parts.memory, parts.batch, 2)
     torch.testing.assert_close(found, plain)
     opened = phase.open(parts.params, parts.memory, 2)
     grads = {name: torch.full_like(value, 0.01) for name, value in opened.items()}
     ahead = {n: v - 0.3 * grads[n] if n in grads else v for n, v in parts.params.items()}
-    steered = phase.foresee(grads, ahead, parts.memory, parts.batch, parts.hyper, 2)
+    steered = phase.foresee(grads, ahead, parts.memory, parts.batch, 2)
     leaves = {n: ahead[n].clone().requires_grad_() for n in grads}
     held = without_prefix({**ahead, **leaves}, hnet.MAIN)
     value = 0.5 * parts.hypernet.penalty(held, parts.memory["weights"], 2)
@@ -208,9 +207,8 @@ def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> 
     sequence = benchmarks.build(digits, None, 0)
     sequence = dataclasses.replace(sequence, tasks=sequence.tasks[:1])
     net = nets.build(config, sequence.input_shape, sequence.heads)
-    method = methods.build("hnet", net)
-    hyper = HnetHyper(beta=0.01, chunk_size=500, hidden="20-20")
-    network = method.network(net, hyper)
+    method = methods.build("hnet", net, HnetHyper(beta=0.01, chunk_size=500, hidden="20-20"))
+    network = method.net
     params = network.init(generator(0, "init"))
     x = sequence.scale(sequence.tasks[0].test.raw(torch.arange(6)))
     shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "s")).items()}
@@ -218,7 +216,7 @@ def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> 
     by_hand = net.apply(made.generated(without_prefix(params, hnet.MAIN), 1), x, 1)
     torch.testing.assert_close(network.apply(params, x, 1), by_hand)
     training = TrainingConfig(optimizer="adam", lr=0.001, batch_size=20, steps=150)
-    found = learn_sequence(method, sequence, training, hyper, 0, None, {})
+    found = learn_sequence(method, sequence, training, 0, None, {})
     (correct,) = [
         n / total for after, _, split, n, total in found.rows if (after, split) == (0, "test")
     ]
@@ -238,5 +236,5 @@ def test_what_it_cannot_take_is_named(config: str) -> None:
         net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
         words = ["(2, 3) classes", "equally many"]
     with pytest.raises(MethodError) as caught:
-        methods.build("hnet", net).network(net, HYPER)
+        methods.build("hnet", net, HYPER)
     assert all(word in str(caught.value) for word in words), str(caught.value)

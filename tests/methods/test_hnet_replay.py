@@ -35,21 +35,22 @@ class Parts:
 
     def __init__(self, scenario: str, hidden: tuple[int, ...] = (5,)) -> None:
         self.net = nets.build(NetConfig(hidden=hidden), (1, 2, 2), Heads(scenario, (2, 2, 2)))
-        self.method = methods.build("hnet_replay", self.net)
-        network = self.method.network(self.net, HYPER)
+        self.method = methods.build("hnet_replay", self.net, HYPER)
+        network = self.method.net
         self.params, self.old = (network.init(generator(k, "init")) for k in (0, 1))
-        self.memory = self.method.begin(self.old, HYPER)
+        self.memory = self.method.begin(self.old)
         hypernet = generator_of(self.net, HYPER).hypernet
         for k, grey in enumerate(GREYS):
             hypernet.shaped(self.memory["decoders"][k])["2.bias"].copy_(grey.logit())
         rng = generator(0, "data")
         raw = torch.randint(0, 256, (4, 1, 2, 2), generator=rng).to(torch.uint8)
         self.y = torch.tensor([0, 1, 1, 0]) + self.net.heads.label_offset(2)
-        drawn = self.method.phases[1].draw(rng, self.memory, HYPER, 1, 4)
+        drawn = self.method.phases[1].draw(rng, self.memory, 1, 4)
         self.batch = Batch(SCALE(raw), self.y, raw, SCALE, {"codes": drawn["codes"][0]})
 
     def loss(self, hyper: HnetReplayHyper = HYPER) -> Tensor:
-        return self.method.phases[1].loss(self.params, self.memory, self.batch, hyper, 2)
+        phase = methods.build("hnet_replay", self.net, hyper).phases[1]
+        return phase.loss(self.params, self.memory, self.batch, 2)
 
     def replayed(self, task: int) -> Tensor:
         """What the decoder of a task generates, as the classifier sees it."""
@@ -122,7 +123,7 @@ def test_no_gradient_of_the_distillation_at_the_teacher(scenario: str) -> None:
 def test_memory_is_the_classifier_and_the_decoders(sequences: dict[str, TaskSequence]) -> None:
     parts = Parts("class")
     data = Learnt(sequences["class"].tasks[1], SCALE, None, 0, generator(0, "absorb"))
-    memory = parts.method.absorb(parts.params, parts.memory, {}, data, HYPER)
+    memory = parts.method.absorb(parts.params, parts.memory, {}, data)
     plain = {n for n in parts.params if not n.startswith(GENERATOR)}
     assert memory["teacher"].keys() == plain == parts.net.init(generator(0, "init")).keys()
     assert all(torch.equal(memory["teacher"][n], parts.params[n]) for n in plain)
@@ -150,10 +151,10 @@ def test_the_classifier_starts_from_the_shared_source(
     net = nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
     training = TrainingConfig(steps=5)
     source = learn_source(net, sequence, training, 0)
-    method = methods.build("hnet_replay", net)
-    found = learn_sequence(method, sequence, training, HYPER, 0, source, {})
+    method = methods.build("hnet_replay", net, HYPER)
+    found = learn_sequence(method, sequence, training, 0, source, {})
     assert all(torch.equal(found.params[n], value) for n, value in source.params.items())
-    fresh = method.network(net, HYPER).init(generator(0, "init"))
+    fresh = method.net.init(generator(0, "init"))
     assert not torch.equal(found.params[f"{DECODERS}chunks"], fresh[f"{DECODERS}chunks"])
     assert found.n_steps == 5
     n_hypernet = sum(v.numel() for v in without_prefix(found.params, DECODERS).values())
@@ -189,14 +190,13 @@ def test_with_a_perfect_generator_it_approaches_joint(
         last = [(n, total) for after, _, split, n, total in rows if after == 4 and split == "test"]
         return sum(n for n, _ in last) / sum(total for _, total in last)
 
-    whole = methods.build("hnet_replay", net)
-    perfect = dataclasses.replace(whole, phases=whole.phases[1:], first_phases=())
-    joint = learn_joint(methods.build("joint", net), sequence, training, NoHyper(), 0)
-    plain = learn_sequence(
-        methods.build("finetune", net), sequence, training, NoHyper(), 0, source, {}
-    )
     hyper = ClassifierOnly(**SMALL_GENERATOR)
+    whole = methods.build("hnet_replay", net, hyper)
+    perfect = dataclasses.replace(whole, phases=whole.phases[1:], first_phases=())
+    joint = learn_joint(methods.build("joint", net, NoHyper()), sequence, training, 0)
+    finetune = methods.build("finetune", net, NoHyper())
+    plain = learn_sequence(finetune, sequence, training, 0, source, {})
     monkeypatch.setattr(type(generator_of(net, hyper)), "replayed", real)
-    found = learn_sequence(perfect, sequence, training, hyper, 0, source, {})
+    found = learn_sequence(perfect, sequence, training, 0, source, {})
     assert accuracy(plain.rows) < 0.3
     assert accuracy(found.rows) > accuracy(joint.rows) - 0.1

@@ -32,16 +32,16 @@ class Parts:
 
     def __init__(self, scenario: str, sizes: tuple[int, ...] = (2, 2, 2)) -> None:
         self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, sizes))
-        self.method = methods.build("hnet_tir", self.net)
-        self.network = self.method.network(self.net, HYPER)
+        self.method = methods.build("hnet_tir", self.net, HYPER)
+        self.network = self.method.net
         self.params, self.old = (self.network.init(generator(k, "init")) for k in (0, 1))
-        made, empty = generator_of(self.net, HYPER), self.method.begin(self.old, HYPER)
+        made, empty = generator_of(self.net, HYPER), self.method.begin(self.old)
         stored = made.absorbed(self.old, empty["decoders"], 2)
         self.memory = {**empty, "decoders": stored}
         rng = generator(0, "data")
         raw = torch.randint(0, 256, (4, 1, 2, 2), generator=rng).to(torch.uint8)
         y = torch.tensor([0, 1, 1, 0]) + self.net.heads.label_offset(2)
-        draw = self.method.phases[2].draw(rng, self.memory, HYPER, 1, 4)
+        draw = self.method.phases[2].draw(rng, self.memory, 1, 4)
         codes = {"codes": draw["codes"][0]}
         self.batch = Batch(SCALE(raw), y, raw, SCALE, codes)
 
@@ -64,7 +64,7 @@ def test_loss_by_hand(scenario: str) -> None:
         x = SCALE(made.vae.generated(decoder, z))
         log_p.append(parts.task_logits(x).log_softmax(1)[:, k].mean())
     expected = -0.5 * log_p[0] - 0.5 * (log_p[1] + log_p[2]) / 2
-    found = parts.method.phases[2].loss(parts.params, parts.memory, parts.batch, HYPER, 2)
+    found = parts.method.phases[2].loss(parts.params, parts.memory, parts.batch, 2)
     torch.testing.assert_close(found, expected)
 
 
@@ -74,10 +74,10 @@ def test_the_softmax_runs_over_the_tasks_seen() -> None:
     phase = parts.method.phases[2]
     names = list(phase.open(parts.params, parts.memory, 0))
     leaves = {n: parts.params[n].clone().requires_grad_() for n in names}
-    loss = phase.loss({**parts.params, **leaves}, parts.memory, parts.batch, HYPER, 0)
+    loss = phase.loss({**parts.params, **leaves}, parts.memory, parts.batch, 0)
     assert float(loss.detach()) == 0
     assert not any(g.any() for g in torch.autograd.grad(loss, list(leaves.values())))
-    second = phase.loss(parts.params, parts.memory, parts.batch, HYPER, 1)
+    second = phase.loss(parts.params, parts.memory, parts.batch, 1)
     made = generator_of(parts.net, HYPER)
     x = SCALE(made.replayed(parts.memory["decoders"], parts.batch.draw["codes"], 1))
     new, old = (parts.task_logits(images)[:, :2].log_softmax(1) for images in (parts.batch.x, x))
@@ -102,7 +102,7 @@ def test_a_perfect_task_classifier_gives_the_task(scenario: str) -> None:
     tasks = torch.arange(30) % 3
     x[:, 0, 0, 0] = tasks.float()
     params = perfect(parts.params)
-    found = parts.method.predict(parts.network, params, x, 2, HYPER)
+    found = parts.method.predict(params, x, 2)
     given = torch.full((30, 6 if scenario == "class" else 2), -torch.inf)
     for k in range(3):
         logits = parts.network.apply(params, x[tasks == k], k)
@@ -117,7 +117,7 @@ def test_no_task_is_inferred_before_it_is_learnt(scenario: str) -> None:
     x = torch.rand(8, 1, 2, 2, generator=generator(5, "x"))
     x[:, 0, 0, 0] = 2.0
     params = perfect(parts.params)
-    found = parts.method.predict(parts.network, params, x, 1, HYPER)
+    found = parts.method.predict(params, x, 1)
     assert torch.equal(found, parts.network.apply(params, x, 1))
 
 
@@ -126,7 +126,7 @@ def test_tasks_may_have_unequally_many_classes() -> None:
     parts = Parts("class", (2, 3, 1))
     x = torch.zeros(3, 1, 2, 2)
     x[:, 0, 0, 0] = torch.arange(3)
-    found = parts.method.predict(parts.network, perfect(parts.params), x, 2, HYPER)
+    found = parts.method.predict(perfect(parts.params), x, 2)
     assert torch.isfinite(found).tolist() == [
         [True, True, False, False, False, False],
         [False, False, True, True, True, False],
@@ -148,14 +148,14 @@ def test_absorb_stores_what_both_hypernetworks_generate(
 ) -> None:
     parts = Parts("class")
     data = Learnt(sequences["class"].tasks[1], SCALE, None, 0, generator(0, "absorb"))
-    memory = parts.method.absorb(parts.params, parts.memory, {}, data, HYPER)
+    memory = parts.method.absorb(parts.params, parts.memory, {}, data)
     made = generator_of(parts.net, HYPER)
     for k in range(2):
         decoder = made.hypernet.generated(without_prefix(parts.params, DECODERS), k)
         # One product for both tasks there, one for each here: rounded in another order.
         own = torch.cat([v.flatten() for v in decoder.values()])
         torch.testing.assert_close(memory["decoders"][k], own, atol=1e-6, rtol=1e-5)
-    value = parts.method.phases[0].loss(parts.params, memory, parts.batch, HYPER, 2)
+    value = parts.method.phases[0].loss(parts.params, memory, parts.batch, 2)
     logits = parts.network.apply(parts.params, parts.batch.x, 2)
     torch.testing.assert_close(value, F.cross_entropy(logits, parts.batch.y))
 
@@ -170,7 +170,7 @@ def test_generated_networks_are_those_of_hnet(
     training = TrainingConfig(optimizer="adam", lr=0.01, batch_size=16, steps=5)
     plain = HnetHyper(beta=0.5, **SMALL_HNET)
     ends = [
-        learn_sequence(methods.build(name, net), sequence, training, hyper, 0, None, {})
+        learn_sequence(methods.build(name, net, hyper), sequence, training, 0, None, {})
         for name, hyper in (("hnet", plain), ("hnet_tir", HYPER))
     ]
     own, other = (without_prefix(end.params, hnet.MAIN) for end in ends)
@@ -189,7 +189,7 @@ def test_replay_keeps_the_task_classifier_from_forgetting(
     """With real images of old tasks it tells five tasks apart; with noise only the latest."""
     sequence = sequences["class"]
     net = nets.build(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
-    phase = hnet_tir.build(net).phases[2]
+    phase = hnet_tir.build(net, HYPER).phases[2]
     of_tasks = net.with_heads(Heads("class", (1,) * 5))
     images = [task.train.raw(torch.arange(len(task.train))) for task in sequence.tasks]
     made = generator_of(net, HYPER)
@@ -222,7 +222,7 @@ def _inferred_correctly(
             phase,
             State(params, memory),
             task.train,
-            Setting(of_tasks, sequence.scale, training, 0, HYPER),
+            Setting(of_tasks, sequence.scale, training, 0),
             task=task.index,
             n_steps=150,
         ).params
@@ -241,4 +241,4 @@ def test_batch_norm_is_refused_by_layer() -> None:
         Heads("class", (2, 2)),
     )
     with pytest.raises(MethodError, match=r"batch norm 'norms\.0'"):
-        methods.build("hnet_tir", net).network(net, HYPER)
+        methods.build("hnet_tir", net, HYPER)

@@ -34,9 +34,9 @@ def interpolated(
     net = net_of(sequence)
     source = learn_source(net, sequence, training, 0)
     tuned = finetune_source(net, sequence, training, 0, source)
-    method, hyper = methods.build("interpolate", net), InterpolateHyper(beta=beta)
+    method = methods.build("interpolate", net, InterpolateHyper(beta=beta))
     shared = tuned if share else None
-    run = learn_sequence(method, sequence, training, hyper, 0, source, {}, shared)
+    run = learn_sequence(method, sequence, training, 0, source, {}, shared)
     return source.params, tuned.params, run.params, run.n_steps
 
 
@@ -96,9 +96,8 @@ def test_the_shared_stage_is_what_fine_tuning_trains(
     net = net_of(sequence)
     source = learn_source(net, sequence, training, 0)
     tuned = finetune_source(net, sequence, training, 0, source)
-    finetune = methods.build("finetune", net)
-    hyper = methods.entry_of("finetune").hyper()
-    plain_run = learn_sequence(finetune, sequence, training, hyper, 0, source, {})
+    finetune = methods.build("finetune", net, methods.entry_of("finetune").hyper())
+    plain_run = learn_sequence(finetune, sequence, training, 0, source, {})
     assert all(torch.equal(tuned.params[name], v) for name, v in plain_run.params.items())
     assert tuned.n_steps == plain_run.n_steps == 6
     assert bool(tuned.optimiser) is (optimizer == "adam" and not reset)
@@ -122,7 +121,7 @@ def test_mean_imm_over_three_tasks(sequences: dict[str, TaskSequence]) -> None:
     net = net_of(sequence)
     source = learn_source(net, sequence, TRAINING, 0)
     run = learn_sequence(
-        methods.build("interpolate", net), sequence, TRAINING, InterpolateHyper(), 0, source, {}
+        methods.build("interpolate", net, InterpolateHyper()), sequence, TRAINING, 0, source, {}
     )
     _, _, half, _ = interpolated(two_tasks(sequence), 0.5)
     # The middle network fine-tuned on the third task, by hand: as the second task of another run.

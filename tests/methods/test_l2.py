@@ -22,11 +22,11 @@ def net_of(sequence: TaskSequence) -> nets.Net:
 
 def absorbed(sequence: TaskSequence, *visited: Params) -> Memory:
     """The memory after tasks that ended at these parameters."""
-    method, hyper = methods.build("l2", net_of(sequence)), L2Hyper()
-    memory = method.begin(visited[0], hyper)
+    method = methods.build("l2", net_of(sequence), L2Hyper())
+    memory = method.begin(visited[0])
     for index, params in enumerate(visited):
         data = Learnt(sequence.tasks[index], sequence.scale, None, 0, generator(0, "absorb"))
-        memory = method.absorb(params, memory, {}, data, hyper)
+        memory = method.absorb(params, memory, {}, data)
     return memory
 
 
@@ -36,9 +36,10 @@ def test_the_optimum_is_the_ridge_solution(form: str, sequences: dict[str, TaskS
     sequence = sequences["domain"]
     net = net_of(sequence)
     star = net.init(generator(0, "init"))
-    memory, hyper = absorbed(sequence, star), L2Hyper(lam=2.0, form=form)
-    phase = methods.build("l2", net).phases[0]
-    pull = phase.pull(memory, hyper)
+    memory = absorbed(sequence, star)
+    phase = methods.build("l2", net, L2Hyper(lam=2.0, form=form)).phases[0]
+    pull = phase.pull(memory) if phase.pull else None
+    assert (pull is None) is (form == "proximal") is (phase.settle is not None)
     a, rate = 3.0, 0.01
     best = {name: value + 1 for name, value in star.items()}
     theta = star
@@ -47,7 +48,7 @@ def test_the_optimum_is_the_ridge_solution(form: str, sequences: dict[str, TaskS
         if pull:
             grads = with_penalty_gradient(grads, theta, pull)
         theta = {name: value - rate * grads[name] for name, value in theta.items()}
-        theta = phase.settle(theta, memory, hyper, rate, 1)
+        theta = phase.settle(theta, memory, rate, 1) if phase.settle else theta
     for name, value in theta.items():
         # The proximal step solves for the penalty where the gradient step has led, so that its
         # fixed point is off by a factor 1 + rate λ.
@@ -64,7 +65,7 @@ def test_it_is_ewc_with_a_fisher_of_ones(sequences: dict[str, TaskSequence]) -> 
     grads = tree_map(torch.zeros_like, params)
     ones = {"anchor": Anchor(tree_map(torch.ones_like, shared(star)), shared(star))}
     pulls = [
-        methods.build(name, net).phases[0].pull(memory, hyper)
+        methods.build(name, net, hyper).phases[0].pull(memory)
         for name, memory, hyper in (
             ("l2", absorbed(sequence, star), L2Hyper(lam=0.7)),
             ("ewc", ones, EwcHyper(lam=0.7)),

@@ -54,8 +54,8 @@ def loss_of(scenario: str, task: int, hyper: LwfHyper) -> tuple[float, float, li
     net, params, teacher, x = parts_of(scenario)
     y = torch.tensor([0, 1, 0, 1])
     batch = Batch(x, y, x, ONE, {})
-    phase = methods.build("lwf", net).phases[0]
-    full = float(phase.loss(params, {"teacher": teacher}, batch, hyper, task))
+    phase = methods.build("lwf", net, hyper).phases[0]
+    full = float(phase.loss(params, {"teacher": teacher}, batch, task))
     own = float(torch.nn.functional.cross_entropy(net.apply(params, x, task), y))
     heads = [
         float(distillation(net.apply(params, x, k), net.apply(teacher, x, k), hyper.temperature))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from clsweep import nets
+from clsweep import methods, nets
 from clsweep.catalog import Heads
 from clsweep.draws import generator
 from clsweep.methods import protected_generator
-from clsweep.methods.base import Batch, Memory
+from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.methods.hypers import HnetReplayHyper, HnetTirHyper, ProtectedGeneratorHyper
 from clsweep.methods.protected_generator import DECODERS, ENCODER
 from clsweep.settings import NetConfig, TrainingConfig
@@ -45,11 +45,15 @@ class Parts(NamedTuple):
     batch: Batch
 
     def loss(self, hyper: ProtectedGeneratorHyper, params: Params | None = None) -> Tensor:
-        phase = protected_generator.generator_phase(self.net)
-        return phase.loss(params or self.params, self.memory, self.batch, hyper, 2)
+        return phase_of(self.net, hyper).loss(params or self.params, self.memory, self.batch, 2)
 
     def decoder(self, params: Params, task: int) -> Params:
         return self.generator.hypernet.generated(without_prefix(params, DECODERS), task)
+
+
+def phase_of(net: nets.Net, hyper: ProtectedGeneratorHyper) -> Phase:
+    made = protected_generator.generator_of(net, hyper)
+    return protected_generator.generator_phase(made, hyper.look_ahead)
 
 
 def parts(hyper: ProtectedGeneratorHyper = HYPER) -> Parts:
@@ -152,7 +156,7 @@ def test_every_past_task_is_replayed_alike(n_asked: int, n_past: int) -> None:
     greys = torch.tensor([0.2, 0.4, 0.6, 0.8, 0.9])
     for k, grey in enumerate(greys):
         made.hypernet.shaped(stored[k])["1.bias"].copy_(grey.logit())
-    draws = protected_generator.replay_codes(net, HYPER, generator(0, "draw"), 3, n_asked)
+    draws = protected_generator.replay_codes(made, n_asked, generator(0, "draw"), 3)
     images = made.replayed(stored, draws["codes"][1], n_past)
     n_each = -(-n_asked // n_past)
     expected = (255 * greys[:n_past]).repeat_interleave(n_each)
@@ -161,10 +165,10 @@ def test_every_past_task_is_replayed_alike(n_asked: int, n_past: int) -> None:
 
 def test_codes_are_standard_normal_and_as_many_as_asked() -> None:
     net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads("domain", (2,) * 5))
-    asked = HYPER.model_copy(update={"replay_batch": 40})
-    for hyper, n in ((HYPER, 64), (asked, 40)):
-        draws = protected_generator.replay_codes(net, hyper, generator(0, "draw"), 100, 64)
-        codes = draws["codes"]
+    for replay_batch, n in ((0, 64), (40, 40)):
+        hyper = HnetReplayHyper(**SIZES, replay_batch=replay_batch)
+        phase = methods.build("hnet_replay", net, hyper).phases[1]
+        codes = phase.draw(generator(0, "draw"), {}, 100, 64)["codes"]
         assert codes.shape == (100, n + 4, 3)
         assert abs(float(codes.mean())) < 0.05
         assert abs(float(codes.std()) - 1) < 0.05
@@ -186,10 +190,10 @@ def _trained(sequence: TaskSequence, hyper: ProtectedGeneratorHyper) -> tuple[Pa
     stored = made.absorbed(before, made.empty(torch.device("cpu")), 1)
     training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=20)
     run = train_phase(
-        protected_generator.generator_phase(net),
+        phase_of(net, hyper),
         State(before, {"decoders": stored}),
         sequence.tasks[1].train,
-        Setting(net, sequence.scale, training, 0, hyper),
+        Setting(net, sequence.scale, training, 0),
         task=1,
         n_steps=60,
     )
@@ -219,12 +223,11 @@ def test_look_ahead_takes_the_penalty_where_the_step_would_lead() -> None:
     hyper = HYPER.model_copy(update={"look_ahead": True})
     plain = HYPER.model_copy(update={"generator_beta": 0.0})
     torch.testing.assert_close(p.loss(hyper), p.loss(plain))
-    phase = protected_generator.generator_phase(p.net)
-    assert phase.foresees(hyper)
-    assert not phase.foresees(HYPER)
+    phase = phase_of(p.net, hyper)
+    assert phase_of(p.net, HYPER).foresee is None
     grads = {n: torch.full_like(v, 0.01) for n, v in phase.open(p.params, p.memory, 2).items()}
     ahead = {n: v - 0.3 * grads[n] if n in grads else v for n, v in p.params.items()}
-    found = phase.foresee(grads, ahead, p.memory, p.batch, hyper, 2)
+    found = phase.foresee(grads, ahead, p.memory, p.batch, 2)
     leaves = {n: ahead[n].clone().requires_grad_() for n in grads}
     value = p.generator.penalty({**ahead, **leaves}, p.memory["decoders"], 2)
     pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
@@ -238,8 +241,9 @@ def test_look_ahead_takes_the_penalty_where_the_step_would_lead() -> None:
 
 def test_first_task_has_no_penalty() -> None:
     p = parts()
-    phase = protected_generator.generator_phase(p.net)
     heavy = HYPER.model_copy(update={"generator_beta": 1e6})
     light = HYPER.model_copy(update={"generator_beta": 0.0})
-    found = [phase.loss(p.params, p.memory, p.batch, hyper, 0) for hyper in (heavy, light)]
+    found = [
+        phase_of(p.net, hyper).loss(p.params, p.memory, p.batch, 0) for hyper in (heavy, light)
+    ]
     assert torch.equal(*found)

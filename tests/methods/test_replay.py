@@ -27,16 +27,16 @@ def test_full_memory_and_weight_one_is_the_joint_gradient(
         params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
         first, second = (task.train for task in sequence.tasks[:2])
         n = min(len(first), len(second))
-        method, hyper = methods.build("replay", net), ReplayHyper(memory_size=len(first))
+        method = methods.build("replay", net, ReplayHyper(memory_size=len(first)))
         data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
-        memory = method.absorb(params, method.begin(params, hyper), {}, data, hyper)
+        memory = method.absorb(params, method.begin(params), {}, data)
         assert memory["slots"].n_filled == len(first)
         index = torch.arange(n)
         raw = second.raw(index)
         draw = {"slots": torch.arange(len(first))}
         batch = Batch(sequence.scale(raw), second.labels[index], raw, sequence.scale, draw)
         replayed = torch.autograd.grad(
-            method.phases[0].loss(params, memory, batch, hyper, 1),
+            method.phases[0].loss(params, memory, batch, 1),
             list(params.values()),
             materialize_grads=True,
             allow_unused=True,

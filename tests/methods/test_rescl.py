@@ -59,12 +59,12 @@ def learnt(
     tuned: FinetunedModel | None = None,
     **numbers: Any,
 ) -> LearntSequence:
-    method = methods.build("rescl", net)
-    return learn_sequence(method, sequence, training, ResclHyper(**numbers), 0, source, {}, tuned)
+    method = methods.build("rescl", net, ResclHyper(**numbers))
+    return learn_sequence(method, sequence, training, 0, source, {}, tuned)
 
 
-def combine_phase(net: nets.Net) -> Phase:
-    return methods.build("rescl", net).phases[1]
+def combine_phase(net: nets.Net, **numbers: Any) -> Phase:
+    return methods.build("rescl", net, ResclHyper(**numbers)).phases[1]
 
 
 def by_hand(
@@ -189,7 +189,7 @@ def test_the_start_is_the_mean_of_both_networks(
     phase = combine_phase(net)
     memory = {"source": source.params, "zero_share": torch.zeros(())}
     opened = phase.open(tuned.params, memory, 1)
-    one, _ = phase.close({**tuned.params, **opened}, memory, ResclHyper(), 1)
+    one, _ = phase.close({**tuned.params, **opened}, memory, 1)
     for name, value in one.items():
         if name.startswith("layers"):
             torch.testing.assert_close(value, (source.params[name] + tuned.params[name]) / 2)
@@ -254,7 +254,7 @@ def test_the_merged_network_is_the_next_source(sequences: dict[str, TaskSequence
     run = learnt(net, sequence, WHOLE, source, tuned, **numbers)
     middle = learnt(net, first(sequence), WHOLE, source, tuned, **numbers).params
     # By hand: two earlier heads are distilled, each from the middle network.
-    phase, task = combine_phase(net), sequence.tasks[2]
+    phase, task = combine_phase(net, **numbers), sequence.tasks[2]
     x = sequence.scale(task.train.raw(torch.arange(len(task.train))))
     third = replace(sequence, tasks=(sequence.tasks[0], task))
     again = finetune_source(net, third, WHOLE, 0, source._replace(params=middle)).params
@@ -263,7 +263,7 @@ def test_the_merged_network_is_the_next_source(sequences: dict[str, TaskSequence
     trained = {n: v.clone().requires_grad_() for n, v in phase.open(again, memory, 2).items()}
     for _ in range(WHOLE.steps):
         full = {**again, **trained}
-        one, _ = phase.close(full, memory, hyper, 2)
+        one, _ = phase.close(full, memory, 2)
         loss = torch.zeros(())
         for k in range(3):
             teacher = middle if k < 2 else again
@@ -279,7 +279,7 @@ def test_the_merged_network_is_the_next_source(sequences: dict[str, TaskSequence
             n: v if g is None else (v - WHOLE.lr * g).detach().requires_grad_()
             for (n, v), g in zip(trained.items(), grads, strict=True)
         }
-    expected, _ = phase.close({**again, **trained}, memory, hyper, 2)
+    expected, _ = phase.close({**again, **trained}, memory, 2)
     for name, value in run.params.items():
         torch.testing.assert_close(value, expected[name].detach(), atol=5e-6, rtol=1e-4)
 
@@ -320,10 +320,10 @@ def test_renewed_statistics_are_surveyed_before_the_merge(
     sequence = first(sequences["domain"])
     net = net_of(sequence, **CONV)
     source, tuned = started(net, sequence, TRAINING)
-    phase, hyper = combine_phase(net), ResclHyper(statistics=statistics)
+    phase = combine_phase(net, statistics=statistics)
     memory = {"source": source.params, "zero_share": torch.zeros(())}
     opened = {**tuned.params, **phase.open(tuned.params, memory, 1)}
-    survey = phase.survey(memory, hyper, 1)
+    survey = phase.survey(memory, 1) if phase.survey else None
     assert (survey is None) is (statistics == "held")
     data = sequence.tasks[1].train
     # Without a step: the ends are the two networks, with the statistics of the new task or not.
@@ -335,7 +335,7 @@ def test_renewed_statistics_are_surveyed_before_the_merge(
         full = opened | {n: torch.full_like(opened[n], a) for n, a in alphas.items()}
         if survey is not None:
             full = with_population(survey, full, data, sequence.scale)
-        one, _ = phase.close(full, memory, hyper, 1)
+        one, _ = phase.close(full, memory, 1)
         renewed = branch in RENEWED[statistics]
         expected = with_population(net, params, data, sequence.scale) if renewed else params
         x = sequence.scale(data.raw(torch.arange(len(data))))
@@ -350,13 +350,13 @@ def test_the_loss_under_batch_statistics_is_that_of_both_branches(
     sequence = first(sequences["domain"])
     net = net_of(sequence, **CONV)
     source, tuned = started(net, sequence, TRAINING)
-    phase, hyper = combine_phase(net), ResclHyper(statistics=statistics)
+    phase = combine_phase(net, statistics=statistics)
     memory = {"source": source.params, "zero_share": torch.zeros(())}
     full = {**tuned.params, **phase.open(tuned.params, memory, 1)}
     task = sequence.tasks[1]
     index = torch.arange(20)
     x, raw = sequence.scale(task.train.raw(index)), task.train.raw(index)
-    noted = phase.note(tuned.params, memory, hyper, 1)(x)
+    noted = phase.note(tuned.params, memory, 1)(x)
     labels = task.train.labels[index]
     batch = methods.base.Batch(x, labels, raw, sequence.scale, {}, None, noted)
     alphas = {u.name: (torch.full(u.shape, -0.5), torch.full(u.shape, 0.5)) for u in units_of(net)}
@@ -370,7 +370,7 @@ def test_the_loss_under_batch_statistics_is_that_of_both_branches(
         -((net.apply(p, x, 1) / 2).softmax(1) * (logits / 2).log_softmax(1)).sum(1).mean()
         for p in (source.params, tuned.params)
     )
-    torch.testing.assert_close(phase.loss(full, memory, batch, hyper, 1), expected)
+    torch.testing.assert_close(phase.loss(full, memory, batch, 1), expected)
 
 
 def test_every_choice_of_statistics_is_another_network(

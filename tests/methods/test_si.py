@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clsweep import nets
+from clsweep import methods, nets
+from clsweep.catalog import Heads
 from clsweep.draws import generator
-from clsweep.methods import si
 from clsweep.methods.base import Learnt, Trace
 from clsweep.methods.hypers import SiHyper
 from clsweep.methods.terms import plain_phase
@@ -83,12 +83,13 @@ def test_path_is_gradient_times_actual_change(
 
 
 def test_omega_is_damped_accumulated_and_never_negative() -> None:
-    hyper = SiHyper(xi=0.5)
     before, after = {"w": torch.tensor([0.0, 0.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])}
     path = {"w": torch.tensor([3.0, -9.0, 0.25])}
     data = Learnt(None, None, Trace(before, path), 0, generator(0, ""))  # type: ignore[arg-type]
-    memory = si._absorb(after, si._begin(before, hyper), {}, data, hyper)
+    net = nets.build(NetConfig(hidden=()), (1, 1, 1), Heads("domain", (2, 2)))
+    method = methods.build("si", net, SiHyper(xi=0.5))
+    memory = method.absorb(after, method.begin(before), {}, data)
     assert memory["anchor"].omega["w"].tolist() == pytest.approx([3 / 1.5, 0.0, 0.5])
-    again = si._absorb(after, memory, {}, data, hyper)
+    again = method.absorb(after, memory, {}, data)
     assert again["anchor"].omega["w"].tolist() == pytest.approx([4.0, 0.0, 1.0])
     assert torch.equal(again["anchor"].star["w"], after["w"])

@@ -157,16 +157,16 @@ def source_of(world: World) -> SourceModel:
 @cache
 def _outcome(name: str, hyper: Any, world: World) -> tuple[LearntSequence, int] | str:
     """What came of a trial, and its parameters' number; how it diverged, if it did."""
-    sequence, method = sequence_of(world), methods.build(name, net_of(world))
+    sequence, method = sequence_of(world), methods.build(name, net_of(world), hyper)
     try:
         if method.joint:
-            learnt = learn_joint(method, sequence, TRAINING, hyper, 0)
+            learnt = learn_joint(method, sequence, TRAINING, 0)
         elif not METHODS[name].starts_from_source:
-            learnt = learn_sequence(method, sequence, TRAINING, hyper, 0, None, {})
+            learnt = learn_sequence(method, sequence, TRAINING, 0, None, {})
         else:
             source = source_of(world)
-            statistics = measure_source(method, sequence, source, hyper, 0)
-            learnt = learn_sequence(method, sequence, TRAINING, hyper, 0, source, statistics)
+            statistics = measure_source(method, sequence, source, 0)
+            learnt = learn_sequence(method, sequence, TRAINING, 0, source, statistics)
     except Diverged as error:
         return str(error)
     return learnt, n_elements(learnt.params)
