@@ -10,8 +10,8 @@ is copied to results/reference/NAME, where `clsweep report` then writes. Its led
 test numbers is there, and is committed with it. Whoever has the repository can thus recompute
 every number of the report by `clsweep report results/reference/NAME`; a test does.
 
-Sentences and tables in README files that say what a study found stand between
-`<!-- NAME: PART -->` and `<!-- end -->`, and are made of the same counts.
+Sentences and tables that say what a study found are made of the same counts. They stand between
+`<!-- NAME: PART -->` and `<!-- end -->` in the README beside the counts and in docs/results.md.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from clsweep.report import ReportData, build
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
+PAGE = ROOT / "docs" / "results.md"
 STUDIES = {
     "quickstart": "configs/quickstart.toml",
     "search_mnist": "configs/search_mnist.toml",
@@ -56,7 +57,7 @@ def keep_tables(results: Path, reference: Path) -> None:
 
 
 def parts(data: ReportData) -> dict[str, str]:
-    """What README files say of a study: a table, and the claims about averages.
+    """What documents say of a study: a table, the averages, and the claims about them.
 
     Args:
         data: what `report.build` computed.
@@ -65,10 +66,10 @@ def parts(data: ReportData) -> dict[str, str]:
 
 
 def with_parts(text: str, name: str, made: Mapping[str, str]) -> str:
-    """A README with the parts of one study made anew.
+    """A document with the parts of one study made anew.
 
     Args:
-        text: the README.
+        text: the document.
         name: of the study.
         made: part to its text.
     """
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-root", default=os.environ.get("CLSWEEP_DATA"))
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="results folders")
     parser.add_argument("--reference", type=Path, default=REFERENCE, help="where reports go")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, default=PAGE, help="says what studies found")
     parser.add_argument("--workers", type=int, default=2, help="trials at the same time")
     parser.add_argument("--reports", action="store_true", help="run nothing")
     asked = parser.parse_args(arguments)
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code := clsweep(["report", str(reference), "--format", "png"]):
             return code
         made = parts(build(reference))
-        for path in (reference / "README.md", asked.readme):
+        for path in (reference / "README.md", asked.page):
             if path.exists():
                 text = path.read_text(encoding="utf-8")
                 path.write_text(with_parts(text, name, made), encoding="utf-8")

@@ -79,9 +79,9 @@ def test_the_counts_are_those_of_the_study_file_and_small(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_what_readmes_say_is_what_the_committed_counts_give(folder: Path) -> None:
+def test_what_documents_say_is_what_the_committed_counts_give(folder: Path) -> None:
     made = references.parts(build(folder))
-    for path in (folder / "README.md", ROOT / "README.md"):
+    for path in (folder / "README.md", references.PAGE):
         if path.exists():
             text = path.read_text(encoding="utf-8")
             assert references.with_parts(text, folder.name, made) == text, REMAKE
@@ -150,10 +150,10 @@ def test_one_command_runs_a_study_and_keeps_what_its_report_reads(
         return 0
 
     monkeypatch.setattr(references, "clsweep", instead)
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- quickstart: averages -->\nold\n<!-- end -->\n", encoding="utf-8")
+    page = tmp_path / "results.md"
+    page.write_text("<!-- quickstart: averages -->\nold\n<!-- end -->\n", encoding="utf-8")
     where = ["--out", str(tmp_path / "results"), "--reference", str(tmp_path / "reference")]
-    where += ["--readme", str(readme)]
+    where += ["--page", str(page)]
     assert references.main(["quickstart", *where, "--data-root", "data"]) == 0
     kept = tmp_path / "reference" / "quickstart"
     assert [words[0] for words in asked] == ["run", "report"]
@@ -161,7 +161,7 @@ def test_one_command_runs_a_study_and_keeps_what_its_report_reads(
     assert asked[0][-4:] == ["--data-root", "data", "--workers", "2"]
     assert asked[1] == ["report", str(kept), "--format", "png"]
     assert sorted(path.name for path in kept.iterdir()) == sorted(TABLES)
-    assert "Best average accuracies (%): experience replay" in readme.read_text(encoding="utf-8")
+    assert "Best average accuracies (%): experience replay" in page.read_text(encoding="utf-8")
     asked.clear()
     assert references.main(["quickstart", "search_mnist", *where, "--reports"]) == 0
     assert asked == [["report", str(kept), "--format", "png"]]
