@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -77,9 +78,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
-def _digits(scenario: str, n_tasks: int = 5) -> TaskSequence:
+def _digits(scenario: str) -> TaskSequence:
     config = SplitBenchmark(
-        name="split", dataset="digits", n_tasks=n_tasks, scenario=scenario, examples_per_task=60
+        name="split", dataset="digits", n_tasks=5, scenario=scenario, examples_per_task=60
     )
     return benchmarks.build(config, None, 0)
 
@@ -88,3 +89,15 @@ def _digits(scenario: str, n_tasks: int = 5) -> TaskSequence:
 def sequences() -> dict[str, TaskSequence]:
     """Five tasks of two digits each, 60 training images a task, by scenario."""
     return {scenario: _digits(scenario) for scenario in ("task", "domain", "class")}
+
+
+def first_three(sequence: TaskSequence) -> TaskSequence:
+    """A first task, one that has both a past and a future, and a last one."""
+    heads = sequence.heads._replace(sizes=sequence.heads.sizes[:3])
+    return replace(sequence, tasks=sequence.tasks[:3], heads=heads)
+
+
+@pytest.fixture(scope="session")
+def short_sequences(sequences: dict[str, TaskSequence]) -> dict[str, TaskSequence]:
+    """The first three of those tasks, for what every method does in each of them."""
+    return {scenario: first_three(sequence) for scenario, sequence in sequences.items()}

@@ -573,8 +573,10 @@ LOOKED_AT = [
 
 
 @pytest.mark.parametrize(("case", "kind"), LOOKED_AT)
-def test_looking_changes_no_bit(case: Case, kind: str, sequences: dict[str, TaskSequence]) -> None:
-    sequence = sequences["domain"]
+def test_looking_changes_no_bit(
+    case: Case, kind: str, short_sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = short_sequences["domain"]
     net = net_for(sequence) if kind == "plain" else batch_norm_net(sequence, "batch")
     n_tasks = len(sequence.tasks)
     watch = Watch("", n_tasks, margin=0.05, n_checks=1)
@@ -598,9 +600,9 @@ def test_looking_changes_no_bit(case: Case, kind: str, sequences: dict[str, Task
 
 @pytest.mark.parametrize("name", ["ewc", "rescl", "interpolate"])
 def test_a_look_shows_what_training_that_ends_there_would_give(
-    name: str, sequences: dict[str, TaskSequence]
+    name: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
-    sequence = sequences["task"]
+    sequence = short_sequences["task"]
     net, task = net_for(sequence), sequence.tasks[1]
     hyper = next(case for case in CASES if case.name == name).numbers()
     method = methods.build(name, net, hyper)

@@ -59,9 +59,9 @@ def running(params: Params) -> Params:
 @both_modes
 @every_method
 def test_runs_repeats_and_keeps_its_statistics_apart(
-    case: Case, bn_mode: str, scenario: str, sequences: dict[str, TaskSequence]
+    case: Case, bn_mode: str, scenario: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
-    sequence = sequences[scenario]
+    sequence = short_sequences[scenario]
     net = net_for(sequence, bn_mode)
     source = learn_source(net, sequence, TRAINING, 0)
     before = copy.deepcopy(source)
@@ -83,11 +83,11 @@ def test_runs_repeats_and_keeps_its_statistics_apart(
 @both_modes
 @every_method
 def test_memory_keeps_its_structure(
-    case: Case, bn_mode: str, sequences: dict[str, TaskSequence]
+    case: Case, bn_mode: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
     if case.name == "joint":
         return
-    sequence = sequences["task"]
+    sequence = short_sequences["task"]
     net = net_for(sequence, bn_mode)
     source = learn_source(net, sequence, TRAINING, 0)
     method = methods.build(case.name, net, case.numbers())
@@ -102,9 +102,9 @@ def test_memory_keeps_its_structure(
 
 @both_modes
 def test_a_first_task_of_ones_own_is_trained_like_the_source(
-    bn_mode: str, sequences: dict[str, TaskSequence]
+    bn_mode: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
-    sequence = sequences["domain"]
+    sequence = short_sequences["domain"]
     net = net_for(sequence, bn_mode)
     source = learn_source(net, sequence, TRAINING, 0)
     method = methods.build("finetune", net, CASES[0].numbers())
@@ -126,9 +126,9 @@ def test_a_first_task_of_ones_own_is_trained_like_the_source(
     ],
 )
 def test_a_huge_penalty_leaves_the_source_accuracy_alone(
-    name: str, hyper: dict, sequences: dict[str, TaskSequence]
+    name: str, hyper: dict, short_sequences: dict[str, TaskSequence]
 ) -> None:
-    sequence = sequences["task"]
+    sequence = short_sequences["task"]
     case = Case(name, hyper)
     rows = {}
     for bn_mode in ("frozen", "batch"):
@@ -187,9 +187,9 @@ NETS = {
 
 @pytest.mark.parametrize("kind", NETS)
 def test_importances_of_gains_are_those_of_a_loop(
-    kind: str, sequences: dict[str, TaskSequence]
+    kind: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
-    sequence = sequences["domain"]
+    sequence = short_sequences["domain"]
     net = nets.build(NETS[kind], sequence.input_shape, sequence.heads)
     params = learn_source(net, sequence, TRAINING, 0).params
     task = sequence.tasks[0]
