@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clsweep.errors import StudyError
-from clsweep.folders import RemotePath, place_of
+from clsweep.folders import place_of
 from clsweep.printable import printable
 from clsweep.streams import as_json_text
 from clsweep.wording import command
@@ -53,27 +52,11 @@ def report(
 ) -> None:
     """Print the tables of a study, or of several on one figure; write page, figures, tables."""
     from clsweep.outputs import formats_of
-    from clsweep.reading import check_folders
+    from clsweep.report import report as write_report
 
-    wanted = formats_of(formats)
-    places = [place_of(directory) for directory in directories]
-    elsewhere = place_of(tuned_on) if tuned_on else None
-    folder = place_of(out) if out else None
-    if isinstance(folder, RemotePath):
-        raise StudyError(
-            f"a report cannot be written to {folder}",
-            expected="a local folder: its files are made to be opened",
-            where="--out",
-        )
-    check_folders(places if elsewhere is None else [*places, elsewhere])
-    if len(places) == 1:
-        from clsweep.report import report as report_one
-
-        report_one(places[0], folder, formats=wanted, protocol=protocol, tuned_on=elsewhere)
-    else:
-        from clsweep.together import report_together
-
-        report_together(places, folder, wanted, protocol=protocol, tuned_on=elsewhere)
+    write_report(
+        *directories, out=out, formats=formats_of(formats), protocol=protocol, tuned_on=tuned_on
+    )
 
 
 def export(

@@ -19,7 +19,6 @@ from clsweep.points import points_table
 from clsweep.reading import check_folders
 from clsweep.report import ReportData, build
 from clsweep.store import Store
-from clsweep.together import build_together
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,8 +50,7 @@ class LoadedResults:
     @cached_property
     def data(self) -> ReportData:
         """Everything that `clsweep report` says; counts as a look at the test numbers."""
-        one = len(self.directories) == 1
-        data = build(self.directories[0]) if one else build_together(self.directories)
+        data = build(*self.directories)
         return replace(data, notes=(*data.notes, *count_looks(data.shown, "load")))
 
     @property

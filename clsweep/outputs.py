@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clsweep.cells import ReportTable
     from clsweep.report import ReportData
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "formats_of", "write_outputs"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "check_formats", "formats_of", "write_outputs"]
 
 FORMATS = ("html", "png", "svg", "pdf", "latex", "csv")
 DEFAULT_FORMATS = ("html", "png", "svg")
@@ -43,6 +43,23 @@ def formats_of(text: str) -> tuple[str, ...]:
         StudyError: a name is not one of `FORMATS`.
     """
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    check_formats(names)
+    if not names:
+        raise StudyError(
+            "no format is named", expected=f"of {', '.join(FORMATS)}", where="--format"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Refuse what is no format.
+
+    Args:
+        names: of formats.
+
+    Raises:
+        StudyError: one is not of `FORMATS`.
+    """
     for name in names:
         if name not in FORMATS:
             raise StudyError(
@@ -50,11 +67,6 @@ def formats_of(text: str) -> tuple[str, ...]:
                 expected=f"{closest_name(name, FORMATS)}; several with commas between them",
                 where="--format",
             )
-    if not names:
-        raise StudyError(
-            "no format is named", expected=f"of {', '.join(FORMATS)}", where="--format"
-        )
-    return tuple(dict.fromkeys(names))
 
 
 def write_outputs(

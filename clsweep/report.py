@@ -16,7 +16,7 @@ Neither torch nor ray is imported, and the data set is not needed.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,30 +30,30 @@ from clsweep.details import Details, details_of
 from clsweep.disk import write_atomically
 from clsweep.errors import StoreError, StudyError
 from clsweep.fitting import Fitted
-from clsweep.folders import Place, RemotePath
+from clsweep.folders import Place, RemotePath, place_of
 from clsweep.information import UNKNOWN
 from clsweep.judgement import Judgement, judge, pairs_table
 from clsweep.ledger import Shown, count_looks, study_hash
 from clsweep.luck import ImageLuck, luck_notes, luck_of, shares_images
 from clsweep.methods import METHODS
-from clsweep.outputs import DEFAULT_FORMATS, write_outputs
+from clsweep.outputs import DEFAULT_FORMATS, check_formats, write_outputs
 from clsweep.points import points_table
 from clsweep.printable import printable
 from clsweep.protocols import Protocol, protocol_of, standard_protocols
 from clsweep.reading import (
-    Results,
     benchmark_text,
     chance_of,
+    check_folders,
     choose_on_of,
     drops_of,
     margin_of,
     read,
     table_of,
 )
-from clsweep.schema import Record
 from clsweep.scores import Score, picks_table, scores
 from clsweep.summary import on_terminal, tables
 from clsweep.tables import parquet_bytes
+from clsweep.together import Joined, joined, refuse_repeated
 from clsweep.validation import read_validation
 from clsweep.wording import seeds_of
 
@@ -122,33 +122,30 @@ class ReportData:
 
 
 def build(
-    directory: Place, protocol: str | None = None, tuned_on: Place | None = None
+    *directories: Place, protocol: str | None = None, tuned_on: Place | None = None
 ) -> ReportData:
-    """Everything a report says about a results folder.
+    """Everything a report says about a results folder, or about several of one benchmark.
 
-    Trials of configurations that the folder's study no longer asks for are left out.
+    Trials of configurations that a folder's study no longer asks for are left out.
 
     Args:
-        directory: the results folder.
+        directories: the results folders.
         protocol: the name of the rule to show the choices of; None for none in particular.
         tuned_on: the results folder of another benchmark, for the protocol 'transfer'; only its
             validation data are read.
 
     Raises:
-        StoreError: there are no results, or they cannot be read.
+        StoreError: no folder is named, or one twice; one has no results, cannot be read, or
+            learned another benchmark than the first.
         StudyError: there is no such protocol, or it needs `tuned_on`.
     """
     rule = rule_of(protocol, tuned_on)
-    found = read(directory)
-    return data_of(
-        found.records,
-        labels=found.labels,
-        name=found.name,
-        found=[found],
-        notes=found.notes,
-        rule=rule,
-        tuned_on=tuned_on,
-    )
+    if not directories:
+        raise StoreError(
+            "no results folder is named", expected="one of `clsweep run`, such as results/NAME"
+        )
+    refuse_repeated(directories)
+    return data_of(joined([read(directory) for directory in directories]), rule, tuned_on)
 
 
 def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
@@ -172,43 +169,30 @@ def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
 
 
 def data_of(
-    records: Sequence[Record],
-    *,
-    labels: Sequence[str],
-    name: str,
-    found: Sequence[Results],
-    notes: Sequence[str],
-    rule: Protocol | None = None,
-    tuned_on: Place | None = None,
-    asked_seeds: Mapping[str, Sequence[int]] | None = None,
+    results: Joined, rule: Protocol | None = None, tuned_on: Place | None = None
 ) -> ReportData:
-    """Everything a report says about records of one benchmark.
+    """Everything a report says about results folders of one benchmark.
 
     Args:
-        records: at least one.
-        labels: the order of the labels.
-        name: what the report is called.
-        found: what the records are from; the first study file says the benchmark and the allowed
-            drops.
-        notes: what is to be said besides what the comparison shows.
+        results: the folders as one.
         rule: the protocol to show the choices of; None for none in particular.
         tuned_on: see `build`.
-        asked_seeds: label to the seeds that its study asks for; see `compare`.
 
     Raises:
         StoreError: the results in `tuned_on` cannot be read.
     """
+    records, found = results.records, results.found
     study, benchmark = found[0].study, found[0].benchmark
     chance = chance_of(benchmark)
     comparison = compare(
         records,
-        labels=labels,
+        labels=results.labels,
         drops=[drop / 100 for drop in drops_of(study)],
         reference_point=chance or (0.0, 0.0),
         choose_on=choose_on_of(study),
         margin=margin_of(study),
         one_head=benchmark.get("scenario") in ("domain", "class"),
-        asked=asked_seeds,
+        asked=results.asked_seeds,
     )
     elsewhere = None if tuned_on is None else read_validation(tuned_on)
     n_tasks = comparison.validation.n_tasks
@@ -217,23 +201,23 @@ def data_of(
     standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None, margin)
     rule = None if rule is None else protocol_of(rule.name, margin)
     asked = () if rule is None or rule in standard else (rule,)
-    shown = tuple(results.shown("" if rule is None else rule.name) for results in found)
+    shown = tuple(one.shown("" if rule is None else rule.name) for one in found)
     scored = {p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)}
     judgement = judge(comparison, scored)
     luck = luck_of(comparison, shares_images(benchmark))
-    notes = (*notes, *luck_notes(luck, comparison, judgement.average_pairs))
-    kinds = (table_of(results.study, "search").get("kind", "grid") for results in found)
+    notes = (*results.notes, *luck_notes(luck, comparison, judgement.average_pairs))
+    kinds = (table_of(one.study, "search").get("kind", "grid") for one in found)
     is_searched = any(kind != "grid" for kind in kinds)
     choices = about_choices(comparison, choose_on_of(study), is_searched)
     return ReportData(
         comparison=comparison,
-        name=name,
+        name=results.name,
         benchmark=benchmark_text(benchmark),
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: _uses(c.method) for c in comparison.all_curves},
         notes=(*notes, *_changes(shown), *caveats(comparison, searched), *choices),
-        details=details_of(records, comparison, [results.directory for results in found]),
+        details=details_of(records, comparison, [one.directory for one in found]),
         scenario=str(benchmark.get("scenario", "")),
         protocols=(*standard, *asked),
         scores=scored,
@@ -258,36 +242,52 @@ def _changes(shown: Sequence[Shown]) -> Iterator[str]:
 
 
 def report(
-    directory: Place,
-    out: Path | None = None,
+    *directories: str | Place,
+    out: str | Place | None = None,
     console: Console | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     protocol: str | None = None,
-    tuned_on: Place | None = None,
+    tuned_on: str | Place | None = None,
 ) -> ReportData:
-    """Print the tables of a study, and write page, figures, points, choices and the printed text.
+    """Print the tables of studies, and write page, figures, points, choices and the printed text.
 
     Args:
-        directory: the results folder.
-        out: where files are written; None for the results folder, or for `results/NAME` where
-            that is in an object store.
+        directories: results folders of one benchmark, paths or URIs.
+        out: the local folder where files are written; None for the results folder, or for
+            `results/NAME` where that is in an object store; for one under the names of all, beside
+            the first, where there are several.
         console: where to print; None for standard output.
         formats: of `outputs.FORMATS`.
         protocol: see `build`.
         tuned_on: see `build`.
 
     Raises:
-        StoreError: there are no results, they cannot be read, or the files cannot be written.
-        StudyError: see `build`.
+        StoreError: see `build`; a folder does not exist, or the files cannot be written.
+        StudyError: see `build`; there is no such format, or `out` is not local.
     """
-    data = build(directory, protocol, tuned_on)
-    return publish(data, out or _folder(directory, data.name), console or Console(), formats)
+    check_formats(formats)
+    places = [place_of(directory) for directory in directories]
+    elsewhere = place_of(tuned_on) if tuned_on else None
+    folder = place_of(out) if out else None
+    if isinstance(folder, RemotePath):
+        raise StudyError(
+            f"a report cannot be written to {folder}",
+            expected="a local folder: its files are made to be opened",
+            where="--out",
+        )
+    check_folders(places if elsewhere is None else [*places, elsewhere])
+    data = build(*places, protocol=protocol, tuned_on=elsewhere)
+    return publish(data, folder or _folder(places, data.name), console or Console(), formats)
 
 
-def _folder(directory: Place, name: str) -> Path:
+def _folder(directories: Sequence[Place], name: str) -> Path:
     """Where a report goes that was not told where to go."""
-    if not isinstance(directory, RemotePath):
-        return directory
+    first = directories[0]
+    if len(directories) > 1:
+        parent = Path("results") if isinstance(first, RemotePath) else first.resolve().parent
+        return parent / "+".join(one.resolve().name for one in directories)
+    if not isinstance(first, RemotePath):
+        return first
     folder = Path("results") / name
     if (folder / "versions.json").exists():
         raise StoreError(

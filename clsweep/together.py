@@ -1,4 +1,4 @@
-"""Several studies in one report: every label is named by study and method.
+"""Results folders as one: of several, every label is named by study and method.
 
 All points are means over seeds that the studies have in common, so that a difference between two
 curves is not one between seeds. Studies of different benchmarks have no common axes; they are
@@ -10,104 +10,92 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
-
-from rich.console import Console
 
 from clsweep.errors import StoreError
 from clsweep.fingerprints import short
-from clsweep.folders import Place, RemotePath
+from clsweep.folders import Place
 from clsweep.inputs import of_inputs
-from clsweep.reading import Results, choose_on_of, drops_of, margin_of, read
-from clsweep.report import ReportData, data_of, publish, rule_of
+from clsweep.reading import Results, choose_on_of, drops_of, margin_of
 from clsweep.schema import Record, trial_id_of
 
-__all__ = ["build_together", "report_together"]
+__all__ = ["Joined", "joined", "refuse_repeated"]
 
 
-def build_together(
-    directories: Sequence[Place], protocol: str | None = None, tuned_on: Place | None = None
-) -> ReportData:
-    """Everything a report says about several results folders of one benchmark.
+@dataclass(frozen=True)
+class Joined:
+    """What one report is about.
+
+    Attributes:
+        name: of the study, or of all of them.
+        found: the results folders; the first study file says the benchmark and the rules.
+        records: of all of them, at least one; no two studies share a label or an identity.
+        labels: the order of the labels.
+        asked_seeds: label to the seeds that its study asks for; see `compare`.
+        notes: what is to be said besides what a comparison shows.
+    """
+
+    name: str
+    found: tuple[Results, ...]
+    records: list[Record]
+    labels: tuple[str, ...]
+    asked_seeds: dict[str, tuple[int, ...]]
+    notes: tuple[str, ...]
+
+
+def joined(found: Sequence[Results]) -> Joined:
+    """Results folders of one benchmark as one; a folder alone keeps its labels and identities.
 
     Args:
-        directories: results folders, at least two.
-        protocol: see `report.build`.
-        tuned_on: see `report.build`.
+        found: at least one.
 
     Raises:
-        StoreError: a folder is named twice, has no results, cannot be read, or learned another
-            benchmark than the first.
-        StudyError: see `report.build`.
+        StoreError: one learned another benchmark, or other data, than the first.
     """
-    rule = rule_of(protocol, tuned_on)
-    _refuse_repeated(directories)
-    found = [read(directory) for directory in directories]
+    if len(found) == 1:
+        return _alone(found[0])
     _refuse_mixed(found)
     names = _names(found)
     _refuse_other_data(found, names)
-    records: list[Record] = []
-    labels: list[str] = []
-    for name, results in zip(names, found, strict=True):
-        records += [_renamed(record, name) for record in results.records]
-        labels += [f"{name}: {label}" for label in results.labels]
-    asked = {
-        f"{name}: {record['config']['label']}": results.seeds
-        for name, results in zip(names, found, strict=True)
-        for record in results.records
-        if results.seeds
-    }
-    notes = [
-        f"{name}: {note}"
-        for name, results in zip(names, found, strict=True)
-        for note in results.notes
+    parts = [_alone(_renamed(one, name)) for one, name in zip(found, names, strict=True)]
+    labels = [
+        f"{name}: {label}" for name, one in zip(names, found, strict=True) for label in one.labels
     ]
-    notes += [*_notes_on_inputs(found, names), *_differing_rules(found)]
-    return data_of(
-        records,
-        labels=labels,
+    notes = [
+        f"{name}: {note}" for name, one in zip(names, found, strict=True) for note in one.notes
+    ]
+    return Joined(
         name=" + ".join(names),
-        found=found,
-        notes=notes,
-        rule=rule,
-        tuned_on=tuned_on,
-        asked_seeds=asked,
+        found=tuple(found),
+        records=[record for part in parts for record in part.records],
+        labels=tuple(labels),
+        asked_seeds={label: s for part in parts for label, s in part.asked_seeds.items()},
+        notes=(*notes, *_notes_on_inputs(found, names), *_differing_rules(found)),
     )
 
 
-def report_together(
-    directories: Sequence[Place],
-    out: Path | None,
-    formats: Sequence[str],
-    protocol: str | None = None,
-    tuned_on: Place | None = None,
-) -> None:
-    """Print the tables of several studies in one, and write page, figures and points.
+def _alone(one: Results) -> Joined:
+    seeds = one.seeds
+    return Joined(
+        name=one.name,
+        found=(one,),
+        records=one.records,
+        labels=tuple(one.labels),
+        asked_seeds={r["config"]["label"]: seeds for r in one.records if seeds},
+        notes=one.notes,
+    )
+
+
+def refuse_repeated(directories: Sequence[Place]) -> None:
+    """Refuse a results folder that is named twice.
 
     Args:
-        directories: results folders, at least two.
-        out: where files are written; None for a folder under all their names, beside the first,
-            or in `results` where that is in an object store.
-        formats: of `outputs.FORMATS`.
-        protocol: see `report.build`.
-        tuned_on: see `report.build`.
+        directories: results folders.
 
     Raises:
-        StoreError: see `build_together`; or the files cannot be written.
-        StudyError: see `build_together`.
+        StoreError: one is.
     """
-    data = build_together(directories, protocol, tuned_on)
-    publish(data, out or _folder(directories), Console(), formats)
-
-
-def _folder(directories: Sequence[Place]) -> Path:
-    first = directories[0].resolve()
-    parent = Path("results") if isinstance(first, RemotePath) else first.parent
-    return parent / "+".join(d.resolve().name for d in directories)
-
-
-def _refuse_repeated(directories: Sequence[Place]) -> None:
     counts = Counter(directory.resolve() for directory in directories)
     repeated = [str(path) for path, n in counts.items() if n > 1]
     if repeated:
@@ -222,7 +210,12 @@ def _names(found: Sequence[Results]) -> list[str]:
     return [str(r.directory) for r in found]
 
 
-def _renamed(record: Record, study: str) -> Record:
+def _renamed(one: Results, study: str) -> Results:
+    """The results under labels and identities that no other study has."""
+    return replace(one, records=[_renamed_record(record, study) for record in one.records])
+
+
+def _renamed_record(record: Record, study: str) -> Record:
     """The record under a label and an identity that no other study has."""
     config_id = f"{study}/{record['config']['config_id']}"
     label = f"{study}: {record['config']['label']}"

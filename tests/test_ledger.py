@@ -82,7 +82,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_report_is_a_look(folder: Path) -> None:
     for n in range(3):
-        assert len(report(folder, None, Console(file=io.StringIO())).shown[0].looks) == n
+        assert len(report(folder, console=Console(file=io.StringIO())).shown[0].looks) == n
     assert "had been shown 2 times before" in (folder / "report.txt").read_text(encoding="utf-8")
 
 
@@ -99,7 +99,7 @@ def test_a_look_that_cannot_be_counted_is_said(folder: Path) -> None:
     (folder / LEDGER).mkdir()
     (folder / LEDGER).rmdir()
     (folder / LEDGER).symlink_to(folder / "missing" / "file")
-    data = report(folder, None, Console(file=io.StringIO()))
+    data = report(folder, console=Console(file=io.StringIO()))
     assert any(note.startswith("This look is not counted") for note in data.notes)
 
 
@@ -119,7 +119,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
 
 
 def quietly(folder: Path, protocol: str | None = None) -> ReportData:
-    return report(folder, None, Console(file=io.StringIO(), width=200), (), protocol)
+    console = Console(file=io.StringIO(), width=200)
+    return report(folder, console=console, formats=(), protocol=protocol)
 
 
 def header(folder: Path) -> str:
@@ -293,7 +294,7 @@ class TestWhereTheUsersLedgerLies:
 
 
 def changed(folder: Path, protocol: str | None = None) -> list[str]:
-    return [n for n in build(folder, protocol).notes if "analysis was changed" in n]
+    return [n for n in build(folder, protocol=protocol).notes if "analysis was changed" in n]
 
 
 def test_a_change_of_the_statistics_after_a_look_is_said(

@@ -150,7 +150,7 @@ def test_a_difference_lies_between_nested_and_independent_errors(tmp_path: Path)
 def test_the_tables_hold_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots, "draw", lambda data, stem, endings: [])
     folder = study(tmp_path, (90, 100), (80, 100))
-    data = report(folder, None, Console(file=io.StringIO()), ())
+    data = report(folder, console=Console(file=io.StringIO()), formats=())
     fronts = clsweep.load(folder).fronts.to_pylist()
     assert fronts == pq.read_table(folder / "fronts.parquet").to_pylist()
     for label, errors in data.luck.best.items():

@@ -50,7 +50,7 @@ def reported(folder: Path, out: Path) -> Path:
     copy = out / folder.name
     references.keep_tables(folder, copy)
     (copy / LEDGER).write_bytes((folder / LEDGER).read_bytes())
-    report(copy, None, Console(file=io.StringIO()), ())
+    report(copy, console=Console(file=io.StringIO()), formats=())
     return copy
 
 

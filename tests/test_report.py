@@ -155,7 +155,7 @@ def cells(text: str, title: str) -> dict[str, list[str]]:
 
 
 def quietly(directory: Path, out: Path | None = None) -> ReportData:
-    return report(directory, out, Console(file=io.StringIO(), width=110))
+    return report(directory, out=out, console=Console(file=io.StringIO(), width=110))
 
 
 @pytest.fixture

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from clsweep import plots
 from clsweep.cli import main
-from clsweep.errors import StoreError
+from clsweep.errors import StoreError, StudyError
 from clsweep.ledger import LEDGER, looks
 from clsweep.page_figures import fronts_figure
-from clsweep.report import build
-from clsweep.together import build_together
+from clsweep.report import build, report
 from tests.records import STUDY_TOML, make_study, write_study
 
 
@@ -24,7 +25,7 @@ def folder(root: Path, name: str, toml: str = STUDY_TOML, n_seeds: int = 3) -> P
 def test_curves_are_those_of_each_study_under_both_names(tmp_path: Path) -> None:
     first = folder(tmp_path, "a", STUDY_TOML.replace("synthetic", "one"))
     second = folder(tmp_path, "b", STUDY_TOML.replace("synthetic", "two"))
-    data = build_together([first, second])
+    data = build(first, second)
     assert data.name == "one + two"
     shown = {curve.label: curve for curve in data.comparison.curves}
     assert list(shown) == ["one: EWC", "one: MAS", "two: EWC"]
@@ -38,7 +39,7 @@ def test_curves_are_those_of_each_study_under_both_names(tmp_path: Path) -> None
 
 
 def test_points_are_means_over_common_seeds(tmp_path: Path) -> None:
-    data = build_together([folder(tmp_path, "a"), folder(tmp_path, "b", n_seeds=2)])
+    data = build(folder(tmp_path, "a"), folder(tmp_path, "b", n_seeds=2))
     assert data.comparison.seeds == (0, 1)
     assert data.comparison.left_out == (2,)
 
@@ -51,7 +52,7 @@ def test_a_study_that_asks_for_fewer_seeds_is_not_called_unfinished(
         "seeds = [0, 1, 2]", "seeds = [0]"
     )
     first, second = folder(tmp_path, "a"), folder(tmp_path, "b", few, n_seeds=1)
-    data = build_together([first, second])
+    data = build(first, second)
     assert data.comparison.seeds == (0, 1, 2)
     curves = {curve.label: curve for curve in data.comparison.all_curves}
     assert curves["few: EWC"].absence == "has seed 0 only"
@@ -69,13 +70,13 @@ def test_seeds_that_no_study_asks_for_are_not_counted_as_not_run(tmp_path: Path)
     )
     first = folder(tmp_path, "b", n_seeds=3)
     records = make_study(("EWC", "MAS"), n_values=30, n_seeds=1)
-    data = build_together([first, write_study(tmp_path / "many", records, few)])
+    data = build(first, write_study(tmp_path / "many", records, few))
     assert data.comparison.left_out == (1, 2)
     assert not any("not run" in note for note in data.notes)
 
 
 def test_equal_names_are_told_apart_by_folder(tmp_path: Path) -> None:
-    data = build_together([folder(tmp_path, "a"), folder(tmp_path, "b")])
+    data = build(folder(tmp_path, "a"), folder(tmp_path, "b"))
     assert {curve.label.split(":")[0] for curve in data.comparison.curves} == {"a", "b"}
 
 
@@ -95,7 +96,28 @@ def test_mixed_benchmarks_are_refused_with_what_differs(
 def test_one_folder_twice_is_refused(tmp_path: Path) -> None:
     first = folder(tmp_path, "a")
     with pytest.raises(StoreError, match="named twice"):
-        build_together([first, tmp_path / "b" / ".." / "a"])
+        build(first, tmp_path / "b" / ".." / "a")
+
+
+def test_one_folder_is_reported_under_its_own_names(tmp_path: Path) -> None:
+    alone = build(folder(tmp_path, "a"))
+    assert alone.name == "synthetic"
+    assert {c.label for c in alone.comparison.curves} == {"EWC", "MAS"}
+    assert not any("studies" in note for note in alone.notes)
+
+
+def test_no_folder_is_refused() -> None:
+    with pytest.raises(StoreError, match="no results folder is named"):
+        build()
+
+
+def test_paths_are_taken_as_text_as_well(tmp_path: Path) -> None:
+    folders = [str(folder(tmp_path, name)) for name in ("a", "b")]
+    out, console = tmp_path / "out", Console(file=io.StringIO())
+    assert report(*folders, out=str(out), console=console, formats=("csv",)).name == "a + b"
+    assert (out / "fronts.csv").is_file()
+    with pytest.raises(StudyError, match="there is no format 'h'"):
+        report(*folders, console=console, formats="html")
 
 
 def test_files_go_beside_the_first_folder(
@@ -123,13 +145,13 @@ def test_every_folder_has_its_look_counted(
 
 def test_a_protocol_chooses_in_each_study_as_alone(tmp_path: Path) -> None:
     folders = [folder(tmp_path, name) for name in ("a", "b")]
-    together = build_together(folders, "target")
+    together = build(*folders, protocol="target")
     assert together.protocol is not None
     chosen = {score.pick.label: score.index for score in together.scores["target"]}
     alone = {
         f"{one.name}: {score.pick.label}": score.index
         for one in folders
-        for score in build(one, "target").scores["target"]
+        for score in build(one, protocol="target").scores["target"]
     }
     assert chosen == alone != {}
 
@@ -138,7 +160,7 @@ def test_a_search_is_said_whichever_study_it_is_of(tmp_path: Path) -> None:
     searched = f'{STUDY_TOML}\n[search]\nkind = "optuna"\ntrials = 4\n'
     first, second = folder(tmp_path, "a"), folder(tmp_path, "b", searched)
     for together in ([first, second], [second, first]):
-        notes = build_together(together).notes
+        notes = build(*together).notes
         assert any(note.startswith("The search has asked for configurations") for note in notes)
     assert not any(note.startswith("The search has asked") for note in build(first).notes)
 
@@ -146,10 +168,10 @@ def test_a_search_is_said_whichever_study_it_is_of(tmp_path: Path) -> None:
 def test_seeds_choose_and_margins_hold_as_in_the_first_study(tmp_path: Path) -> None:
     toml = STUDY_TOML.replace("drops", "choose_on = [0]\nmargin = 2.0\ndrops")
     first, second = folder(tmp_path, "a", toml), folder(tmp_path, "b")
-    data = build_together([first, second])
+    data = build(first, second)
     comparison = data.comparison
     assert (comparison.choose_on, comparison.seeds, comparison.margin) == ((0,), (1, 2), 2.0)
     (note,) = (note for note in data.notes if "[report] sections differ" in note)
     assert "in margin and choose_on: that of synthetic is used for all" in note
-    same = build_together([first, folder(tmp_path, "c", toml)])
+    same = build(first, folder(tmp_path, "c", toml))
     assert not any("[report] sections differ" in note for note in same.notes)
