@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import socket
 
-from clsweep.disk import disk_errors, through_no_link
 from clsweep.errors import RunnerError, StoreError
-from clsweep.folders import Place, RemotePath
+from clsweep.folder import folder_of
+from clsweep.folders import Place
 
 __all__ = [
     "attempts",
@@ -37,20 +37,9 @@ def mark_attempt(directory: Place, key: str, run: str = "") -> int:
     Raises:
         StoreError: the disk refuses it.
     """
-    path = attempts_path(directory, key)
     line = f"{socket.gethostname()} {os.getpid()} {run}\n".encode()
-    if isinstance(path, RemotePath):
-        # Objects cannot be appended to; one worker at a time has a job.
-        lines = _lines(path) + line
-        path.write_bytes(lines)
-        return lines.count(b"\n")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab", opener=through_no_link) as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    return attempts(directory, key)
+    # One worker at a time has a job.
+    return folder_of(directory).append(_name(key), line).count(b"\n")
 
 
 def begin(directory: Place, key: str, run: str, max_attempts: int) -> None:
@@ -99,23 +88,9 @@ def forgive(directory: Place, key: str, run: str) -> None:
     Raises:
         StoreError: the disk refuses it.
     """
-    path = attempts_path(directory, key)
-    lines = _lines(path).splitlines(keepends=True)
-    if not lines or lines[-1].split()[2:] != [run.encode()]:
-        return
-    if isinstance(path, RemotePath):
-        if lines[:-1]:
-            path.write_bytes(b"".join(lines[:-1]))
-        else:
-            path.unlink(missing_ok=True)
-        return
-    with disk_errors(path):
-        # Cut short, not written anew: a disk that is full allows that.
-        if lines[:-1]:
-            with open(path, "r+b", opener=through_no_link) as file:
-                file.truncate(sum(map(len, lines[:-1])))
-        else:
-            path.unlink()
+    lines = _lines(attempts_path(directory, key)).splitlines(keepends=True)
+    if lines and lines[-1].split()[2:] == [run.encode()]:
+        folder_of(directory).shorten(_name(key), b"".join(lines[:-1]))
 
 
 def forget(directory: Place, key: str) -> None:
@@ -124,17 +99,16 @@ def forget(directory: Place, key: str) -> None:
     Raises:
         StoreError: the disk refuses it.
     """
-    path = attempts_path(directory, key)
-    if isinstance(path, RemotePath):
-        path.unlink(missing_ok=True)
-        return
-    with disk_errors(path):
-        path.unlink(missing_ok=True)
+    folder_of(directory).delete(_name(key))
 
 
 def attempts_path(directory: Place, key: str) -> Place:
     """The file of a job's starts."""
-    return directory / "records" / f"{key}.attempts"
+    return directory / _name(key)
+
+
+def _name(key: str) -> str:
+    return f"records/{key}.attempts"
 
 
 def _lines(path: Place) -> bytes:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from clsweep.disk import write_atomically
 from clsweep.errors import StoreError
+from clsweep.folder import folder_of
 from clsweep.folders import Place
 from clsweep.inputs import Input
 from clsweep.records import versions
@@ -56,8 +56,13 @@ def bind(directory: Place, study_identity: str, resolved_toml: str, name: str) -
     if (known := _inputs_kept(directory, study_identity)) is not None:
         bound["inputs"] = known
     # The identity first: with it, a folder that was cut short here is known as ours.
-    write_atomically(directory / "versions.json", (json.dumps(bound, indent=2) + "\n").encode())
-    write_atomically(directory / "study.toml", resolved_toml.encode())
+    _write_bound(directory, bound)
+    folder_of(directory).write("study.toml", resolved_toml.encode())
+
+
+def _write_bound(directory: Place, bound: dict[str, Any]) -> None:
+    content = (json.dumps(bound, indent=2) + "\n").encode()
+    folder_of(directory).write("versions.json", content)
 
 
 def _inputs_kept(directory: Place, study_identity: str) -> Any:
@@ -111,8 +116,7 @@ def bind_inputs(directory: Place, inputs: Iterable[Input]) -> None:
     Raises:
         StoreError: the disk refuses.
     """
-    path = directory / "versions.json"
-    bound = json.loads(path.read_bytes())
+    bound = json.loads((directory / "versions.json").read_bytes())
     before = bound.get("inputs") or {}
     now = {
         one.name: {
@@ -125,15 +129,14 @@ def bind_inputs(directory: Place, inputs: Iterable[Input]) -> None:
     }
     if {**before, **now} != before:
         bound["inputs"] = {**before, **now}
-        write_atomically(path, (json.dumps(bound, indent=2) + "\n").encode())
+        _write_bound(directory, bound)
 
 
 def forget_inputs(directory: Place) -> None:
     """Nothing has come of what a start that failed had bound the folder to."""
-    path = directory / "versions.json"
-    bound = json.loads(path.read_bytes())
+    bound = json.loads((directory / "versions.json").read_bytes())
     if bound.pop("inputs", None) is not None:
-        write_atomically(path, (json.dumps(bound, indent=2) + "\n").encode())
+        _write_bound(directory, bound)
 
 
 def check_binding(directory: Place, study_identity: str, resolved_toml: str) -> None:

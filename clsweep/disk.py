@@ -11,24 +11,20 @@ from pathlib import Path
 from typing import IO
 
 from clsweep.errors import StoreError
-from clsweep.folders import Place, RemotePath
 
 __all__ = ["FolderLock", "disk_errors", "make_clean", "through_no_link", "write_atomically"]
 
 
-def write_atomically(path: Place, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file's content as a whole: temporary file, fsync, rename, fsync of the folder.
 
     Args:
-        path: the file; its folder is made when missing. An object is replaced by one upload.
+        path: the file; its folder is made when missing.
         data: its new content.
 
     Raises:
         StoreError: the disk refuses it; the old content is untouched.
     """
-    if isinstance(path, RemotePath):
-        path.write_bytes(data)
-        return
     # Host and process in the name: workers of several machines may share the folder.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     with disk_errors(path):

@@ -1,4 +1,4 @@
-"""One driver per results folder: flock on a file system, a lease where there is no flock.
+"""One driver per results folder in an object store, which has no locks: a lease.
 
 A lease is the object `.lock`: who holds it, a random nonce, a count that a thread raises every
 `RENEWED_EVERY` seconds, and when the store's clock says that it was taken, with which the times of
@@ -23,15 +23,13 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TypeAlias
 
-from clsweep.disk import FolderLock
 from clsweep.errors import StoreError
-from clsweep.folders import Place, RemotePath
+from clsweep.folders import RemotePath
 from clsweep.lock_state import LockState
 from clsweep.printable import printable
 
-__all__ = ["Lease", "LeaseWatch", "Lock", "lock_of"]
+__all__ = ["Lease", "LeaseWatch"]
 
 LOCK = ".lock"
 RENEWED_EVERY = 2.5
@@ -171,21 +169,6 @@ class LeaseWatch:
             self._since = time.monotonic()
         elif asked_at - self._since >= WATCHED_FOR:
             self._is_held = False
-
-
-Lock: TypeAlias = "FolderLock | Lease"
-
-
-def lock_of(directory: Place) -> Lock:
-    """Exclusive use of a results folder.
-
-    Args:
-        directory: a local folder that exists, or one in an object store.
-
-    Raises:
-        StoreError: another process has it, or it cannot be had.
-    """
-    return Lease(directory) if isinstance(directory, RemotePath) else FolderLock(directory)
 
 
 def _lease_in(directory: RemotePath) -> Mapping[str, object] | None:

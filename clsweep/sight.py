@@ -12,8 +12,8 @@ import socket
 from collections.abc import Iterator
 from functools import lru_cache
 
-from clsweep.disk import write_atomically
 from clsweep.errors import CacheError, ClsweepError, StoreError
+from clsweep.folder import folder_of
 from clsweep.folders import Place
 
 __all__ = ["blindness", "check_sight", "refusal", "seen", "shown", "visit"]
@@ -46,10 +46,10 @@ def shown(token: str, out: Place, stages: Place) -> Iterator[None]:
     left_overs: list[Place] = list(out.glob(f"{_PREFIX}*"))
     for left in left_overs:
         _remove(stages / left.name, left)
-    write_atomically(out / f"{_PREFIX}{token}", b"")
+    folder_of(out).write(f"{_PREFIX}{token}", b"")
     try:
         try:
-            write_atomically(stages / f"{_PREFIX}{token}", b"")
+            folder_of(stages).write(f"{_PREFIX}{token}", b"")
         except StoreError as error:
             raise _no_cache(stages, error) from error
         check_sight(token, out, stages)
@@ -110,7 +110,7 @@ def visit(token: str, out: Place, stages: Place, name: str) -> str:
         try:
             if not _finds(folder, token):
                 return f"does not find in the {what} what the driver has written"
-            write_atomically(folder / f"{_PREFIX}{token}-{name}", b"")
+            folder_of(folder).write(f"{_PREFIX}{token}-{name}", b"")
         except ClsweepError as error:
             return f"{what}: {error.found}"
         except OSError as error:

@@ -12,22 +12,20 @@ store's, which the lease quotes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from clsweep.configurations import Configuration, configurations
 from clsweep.errors import StoreError
-from clsweep.folders import Place, RemotePath, Stamp
-from clsweep.glance import FolderReader
+from clsweep.folder import folder_of
+from clsweep.folders import Place, Stamp
 from clsweep.lock_state import LockState
 from clsweep.methods import METHODS
-from clsweep.remote_glance import RemoteReader
 from clsweep.same_work import Names, names_of
 from clsweep.schema import STATUSES, trial_id_of
-from clsweep.seen import Ended, Glance, Started
 from clsweep.settings import TrainingConfig
+from clsweep.snapshot import Ended, Snapshot, SnapshotReader, Started
 from clsweep.status import FORMAT, Curve, Error, Running, Status
 from clsweep.study import Study, stored_study
 from clsweep.switches import switched_off
@@ -59,11 +57,7 @@ class StatusReader:
         if not (directory / "study.toml").is_file():
             raise _no_results(directory)
         self.directory = directory
-        self._reader = (
-            RemoteReader(directory)
-            if isinstance(directory, RemotePath)
-            else FolderReader(directory)
-        )
+        self._reader = SnapshotReader(directory)
         self._study: tuple[Stamp, Study] | None = None
         self._asked: tuple[dict[str, Ended], Stamp, _Asked] | None = None
         self._names: tuple[Study, set[str], Names] | None = None
@@ -89,17 +83,14 @@ class StatusReader:
     def _stored_study(self) -> tuple[Stamp, Study]:
         path = self.directory / "study.toml"
         try:
-            if isinstance(path, RemotePath):
-                stamp = path.stamp()
-            else:
-                stamp = (os.stat(path).st_mtime_ns,)
+            stamp = folder_of(self.directory).stamp(path.name)
         except FileNotFoundError:
             raise _no_results(self.directory) from None
         if self._study is None or self._study[0] != stamp:
             self._study = stamp, stored_study(path)
         return self._study
 
-    def _under_names(self, study: Study, seen: Glance) -> Glance:
+    def _under_names(self, study: Study, seen: Snapshot) -> Snapshot:
         """What was seen, trials under the names that the study has for them."""
         asked = {configuration.id for configuration in configurations(study)}
         others = {e.config_id: e for e in seen.ended.values() if e.config_id not in asked}
@@ -135,7 +126,7 @@ class StatusReader:
         trials = {trial_id_of(c.id, seed): (c, seed) for c in found for seed in study.seeds}
         return _Asked(trials, to_add)
 
-    def _status(self, study: Study, seen: Glance, asked: _Asked, now: float) -> Status:
+    def _status(self, study: Study, seen: Snapshot, asked: _Asked, now: float) -> Status:
         ours = {key: seen.ended[key] for key in asked.trials if key in seen.ended}
         started = {key: mark for key, mark in seen.started.items() if key in asked.trials}
         at_work = {key: mark for key, mark in started.items() if _is_of(mark, seen.lock)}

@@ -17,31 +17,24 @@ object store records are never removed: see `folds.py`.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from clsweep import binding
-from clsweep.attempts import attempts_path
-from clsweep.disk import disk_errors, make_clean, write_atomically
-from clsweep.errors import StoreError
-from clsweep.folders import Place, RemotePath
-from clsweep.folds import Contents, contents_of, fold, fold_of
+from clsweep.folder import folder_of
+from clsweep.folder_base import Lock
+from clsweep.folders import Place
+from clsweep.folds import Contents, contents_of, fold, refuse_orphans, trials_of
 from clsweep.inputs import Input, difference, differently_read, of_inputs, refusal, unknown_text
 from clsweep.integrity import record_bytes, record_from_bytes
-from clsweep.leases import Lock, lock_of
-from clsweep.pending import Pending, local_pending, stamp_of, unreadable
+from clsweep.pending import unreadable
 from clsweep.schema import Record, normalized
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Store", "commit_record"]
-
-# The reverse of the order of replacement.
-_READ_ORDER = ("trials", "configs", "accuracy")
 
 
 # ------------------------------------------------ functions that need only a path (any process)
@@ -58,9 +51,9 @@ def commit_record(directory: Place, record: Record) -> Place:
         StoreError: the record breaks the schema, or the disk refuses it.
     """
     plain = normalized(record)
-    path = directory / "records" / f"{plain['trial']['trial_id']}.json"
-    write_atomically(path, record_bytes(plain))
-    return path
+    name = f"records/{plain['trial']['trial_id']}.json"
+    folder_of(directory).write(name, record_bytes(plain))
+    return directory / name
 
 
 # ------------------------------------------------------------------------------- the folder
@@ -77,6 +70,7 @@ class Store:
 
     def __init__(self, directory: Place, *, only_looks: bool = False) -> None:
         self.directory, self.only_looks = directory, only_looks
+        self._folder = folder_of(directory)
         self.warnings: list[str] = []
         self._lock: Lock | None = None
 
@@ -104,14 +98,11 @@ class Store:
                 clsweep, or to something else; or the disk refuses.
         """
         binding.check_binding(self.directory, study_identity, resolved_toml)
-        if isinstance(self.directory, Path):
-            with disk_errors(self.directory):
-                self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_of(self.directory)
+        self._folder.make()
+        self._lock = self._folder.lock()
         try:
             binding.bind(self.directory, study_identity, resolved_toml, name)
-            if isinstance(self.directory, Path):
-                make_clean(self.directory / "records")
+            self._folder.clean("records")
         except BaseException:
             self.close()
             raise
@@ -244,11 +235,7 @@ class Store:
         Raises:
             StoreError: a table is damaged, or something was written by a newer clsweep.
         """
-        if isinstance(self.directory, RemotePath):
-            found = self._contents()
-            records, trials = found.pending, (found.tables or {}).get("trials")
-        else:
-            records, trials = self._pending(), self._table("trials", self._data("trials"))
+        records, trials = trials_of(self._folder, self.warnings, self.only_looks)
         known: dict[str, Mapping[str, Any]] = {p.trial_id: p.record["trial"] for p in records}
         pending = {key: {f: trial[f] for f in fields} for key, trial in known.items()}
         folded = trials.select(fields).to_pylist() if trials else []
@@ -260,9 +247,7 @@ class Store:
         Raises:
             StoreError: a table is damaged or missing.
         """
-        found = self._contents()
-        if found.tables is None:
-            self._refuse_orphans(found.pending)
+        refuse_orphans(self._folder, self._contents())
 
     def pending(self, trial_id: str, split: str | None = None) -> Record:
         """The record of a trial that this run has committed.
@@ -298,115 +283,19 @@ class Store:
                 record is removed then.
         """
         if self._lock is not None:
-            return self._fold()
+            return self._fold(self._lock)
         if not self.directory.is_dir():
             return 0
-        self._lock = lock_of(self.directory)
+        self._lock = self._folder.lock()
         try:
-            return self._fold()
+            return self._fold(self._lock)
         finally:
             self.close()
 
     # ------------------------------------------------------------------------- private pieces
 
     def _contents(self) -> Contents:
-        directory = self.directory
-        if not isinstance(directory, RemotePath):
-            # In this order: see above.
-            pending = self._pending()
-            return Contents(pending, self._tables({p.trial_id for p in pending}))
-        latest = fold_of(directory)
-        data = {name: self._data(name) for name in _READ_ORDER}
-        return contents_of(
-            directory, latest, data, self._parsed(data), self.warnings, self.only_looks
-        )
+        return contents_of(self._folder, self.warnings, self.only_looks)
 
-    def _pending(self) -> list[Pending]:
-        assert isinstance(self.directory, Path)
-        return local_pending(self.directory, self.warnings, self.only_looks)
-
-    def _fold(self) -> int:
-        from clsweep.tables import TABLES, merged_tables, parquet_bytes
-
-        if isinstance(self.directory, RemotePath):
-            found = self._contents()
-            if found.tables is None:
-                self._refuse_orphans(found.pending)
-            assert self._lock is not None
-            return fold(self.directory, found, self._lock.check)
-        pending = self._pending()
-        if pending:
-            tables = self._tables({p.trial_id for p in pending})
-            if tables is None:
-                self._refuse_orphans(pending)
-            merged = merged_tables(tables, [p.record for p in pending])
-            for name in TABLES:
-                self._write(f"{name}.parquet", parquet_bytes(merged[name]))
-        records = self.directory / "records"
-        with disk_errors(records):
-            for one in pending:
-                # A worker may have committed the trial anew since it was read.
-                path = records / f"{one.path.stem}.json"
-                if stamp_of(path.stat()) == one.stamp:
-                    attempts_path(self.directory, one.trial_id).unlink(missing_ok=True)
-                    os.unlink(path)
-        return len(pending)
-
-    def _refuse_orphans(self, pending: list[Pending]) -> None:
-        """Never overwrite the accuracies of trials whose other table was taken away by hand."""
-        accuracy = self._table("accuracy", self._data("accuracy"))
-        if accuracy is None:
-            return
-        from clsweep.table_checks import trials_in
-
-        if trials_in(accuracy) - {p.trial_id for p in pending}:
-            raise self._missing_table("trials")
-
-    def _missing_table(self, name: str) -> StoreError:
-        return StoreError(
-            f"{name}.parquet is missing while other tables of its trials are there",
-            where=str(self.directory),
-            next_step="put back a copy of the file; nothing was changed or deleted",
-        )
-
-    def _write(self, name: str, data: bytes) -> None:
-        write_atomically(self.directory / name, data)
-
-    def _data(self, name: str) -> bytes | None:
-        path = self.directory / f"{name}.parquet"
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot read a result table: {error}", where=str(path)) from error
-
-    def _table(self, name: str, data: bytes | None) -> pa.Table | None:
-        if data is None:
-            return None
-        from clsweep.tables import table_from_parquet
-
-        return table_from_parquet(data, name, str(self.directory / f"{name}.parquet"))
-
-    def _tables(self, replaced: Set[str]) -> dict[str, pa.Table] | None:
-        """The tables; `replaced` are the trials that a record is about to replace."""
-        from clsweep.tables import check_together
-
-        tables = self._parsed()
-        if tables is not None:
-            check_together(tables, replaced, str(self.directory))
-        return tables
-
-    def _parsed(
-        self, data: Mapping[str, bytes | None] | None = None
-    ) -> dict[str, pa.Table] | None:
-        """The tables, each on its own; of `data` where it has been read."""
-        tables = {}
-        for name in _READ_ORDER:
-            table = self._table(name, self._data(name) if data is None else data[name])
-            if table is None and name == "trials":
-                return None
-            if table is None:
-                raise self._missing_table(name)
-            tables[name] = table
-        return tables
+    def _fold(self, lock: Lock) -> int:
+        return fold(self._folder, lock.check, self.warnings, self.only_looks)

@@ -12,8 +12,8 @@ import pyarrow.fs
 import pytest
 
 from clsweep import folders
-from clsweep.disk import write_atomically
 from clsweep.errors import StoreError
+from clsweep.folder import folder_of
 from clsweep.folders import RemotePath, place_of, read_many
 from clsweep.uris import shown_uri, without_secrets
 
@@ -83,7 +83,7 @@ class TestFiles:
     def test_content_comes_back_and_is_replaced(self, folder):
         path = folder / "records" / "1.json"
         for data in (b"one", b"", b"two" * 4_000_000):
-            write_atomically(path, data)
+            folder_of(folder).write("records/1.json", data)
             assert path.read_bytes() == data
         assert path.is_file()
 

@@ -12,13 +12,15 @@ from urllib.parse import quote
 
 import pytest
 
-from clsweep import leases, store
+from clsweep import leases
 from clsweep.attempts import attempts, mark_attempt
 from clsweep.errors import StoreError
+from clsweep.folder import folder_of
 from clsweep.folders import RemotePath, place_of
-from clsweep.folds import fold
+from clsweep.folds import _fold_beside_records
 from clsweep.inputs import Input
 from clsweep.integrity import record_from_bytes
+from clsweep.object_folder import ObjectFolder
 from clsweep.schema import normalized
 from clsweep.store import Store, commit_record
 
@@ -289,7 +291,8 @@ class TestCollision:
         fill(folder, RECORDS[4:8])
         Store(folder).compact()
         fill(folder, RECORDS[8:])
-        fold(folder, seen, lambda: None)  # and here it goes on, with what it knew
+        # And here it goes on, with what it knew.
+        _fold_beside_records(folder_of(folder), seen, lambda: None)
         assert Store(folder).load() == by_trial(RECORDS)
         Store(folder).compact()
         assert Store(folder).load() == by_trial(RECORDS)
@@ -305,7 +308,8 @@ class TestCollision:
         def interleaved(self, data):
             if self.name == "configs.parquet" and next(others, None):
                 with pytest.raises(Killed):
-                    fold(folder, seen, lambda: None)  # comes as far as the same table
+                    # It comes as far as the same table.
+                    _fold_beside_records(folder_of(folder), seen, lambda: None)
             elif self.name == "configs.parquet" and not is_second.is_set():
                 is_second.set()
                 raise Killed
@@ -335,7 +339,7 @@ class TestCollision:
 
     def test_threads_that_fold_and_commit_as_they_like(self, folder, monkeypatch):
         """Whenever somebody looks, every trial that was committed is there, once."""
-        monkeypatch.setattr(store, "lock_of", lambda directory: Free())
+        monkeypatch.setattr(ObjectFolder, "lock", lambda folder: Free())
         write = RemotePath.write_bytes
         rng = random.Random(0)
 

@@ -15,7 +15,7 @@ import pytest
 from clsweep import leases
 from clsweep.errors import StoreError
 from clsweep.folders import RemotePath, place_of
-from clsweep.leases import LOCK, Lease, lock_of
+from clsweep.leases import LOCK, Lease
 
 from .object_stores import ObjectStore, object_store
 
@@ -55,20 +55,20 @@ def test_the_second_is_refused_and_told_who_the_first_is(folder, monkeypatch):
     # Nothing asks what time it is: clocks that jump do no harm.
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=time.sleep)
     monkeypatch.setattr(leases, "time", clock)
-    first = lock_of(folder)
+    first = Lease(folder)
     for _ in range(2):
         with pytest.raises(StoreError, match=f"another run is writing.*process {os.getpid()} on"):
-            lock_of(folder)
+            Lease(folder)
     first.check()
     assert first.lost == ""
     first.release()
     assert not (folder / LOCK).is_file()
-    lock_of(folder).release()
+    Lease(folder).release()
 
 
 def test_a_lease_says_from_the_beginning_when_the_store_saw_it_taken(folder, server):
     before = time.time()
-    first = lock_of(folder)
+    first = Lease(folder)
     after = time.time()
     written = [json.loads((folder / LOCK).read_bytes())]
     eventually(lambda: json.loads((folder / LOCK).read_bytes())["count"] > 12)  # > 1 s later

@@ -20,7 +20,7 @@ from clsweep.configurations import configurations, resolved_toml, study_identity
 from clsweep.folders import RemotePath, place_of
 from clsweep.leases import LOCK, LeaseWatch
 from clsweep.records import record_of
-from clsweep.remote_glance import RemoteReader
+from clsweep.snapshot import SnapshotReader
 from clsweep.status import Status
 from clsweep.status_reader import StatusReader
 from clsweep.store import Store, commit_record
@@ -182,7 +182,7 @@ def test_a_search_is_counted_at_most(server: ObjectStore) -> None:
 
 def _statuses(folder: Folder) -> dict[str, str]:
     """What the reader of a watcher finds, checked against that of a run."""
-    found = {k: one.status for k, one in RemoteReader(folder.place).look().ended.items()}
+    found = {k: one.status for k, one in SnapshotReader(folder.place).look().ended.items()}
     assert found == Store(folder.place, only_looks=True).statuses()
     return found
 
@@ -227,7 +227,7 @@ def test_a_folder_that_went_on_on_a_disk_and_came_back(folder: Folder, tmp_path:
     early, late = "2025-01-01T00:00:00+00:00", "2025-02-01T00:00:00+00:00"
     folder.end(0, status="failed", finished_at=early)
     folder.end(1, status="failed", finished_at=late)
-    watcher = RemoteReader(folder.place)
+    watcher = SnapshotReader(folder.place)
     assert len(watcher.look().ended) == 2
     disk = Store(tmp_path)
     for index, at in ((0, late), (1, early), (2, early)):
@@ -253,7 +253,7 @@ def test_tables_that_another_driver_has_replaced_by_older_ones(folder: Folder) -
     folder.store.compact()
     assert [*_statuses(folder).values()] == ["ok"]
     (folder.place / "trials.parquet").write_bytes(older)
-    assert [one.status for one in RemoteReader(folder.place).look().ended.values()] == ["ok"]
+    assert [one.status for one in SnapshotReader(folder.place).look().ended.values()] == ["ok"]
 
 
 def test_a_torn_record_is_named_and_stays(folder: Folder, cli: CommandLine) -> None:
@@ -328,13 +328,13 @@ def test_trials_are_not_lost_while_a_run_compacts(
         folder.start(index, at=1)
         folder.end(index, at=2)
     folder.start(0, seed=1, at=3)
-    real = getattr(RemoteReader, moment)
+    real = getattr(SnapshotReader, moment)
 
-    def compacted_first(reader: RemoteReader, *arguments: Any) -> Any:
+    def compacted_first(reader: SnapshotReader, *arguments: Any) -> Any:
         folder.store.compact()
         return real(reader, *arguments)
 
-    monkeypatch.setattr(RemoteReader, moment, compacted_first)
+    monkeypatch.setattr(SnapshotReader, moment, compacted_first)
     assert _counts(folder.status()) == (4, 1, 3, 0)
 
 
@@ -343,15 +343,15 @@ def test_what_vanishes_between_listing_and_reading(
 ) -> None:
     ended = folder.end(0, at=1)
     folder.start(1, at=1)
-    real = RemoteReader._listing
+    real = SnapshotReader._listing
 
-    def then_gone(reader: RemoteReader) -> Any:
+    def then_gone(reader: SnapshotReader) -> Any:
         listed = real(reader)
         for path in (folder.place / "records").glob("*"):
             path.unlink()
         return listed
 
-    monkeypatch.setattr(RemoteReader, "_listing", then_gone)
+    monkeypatch.setattr(SnapshotReader, "_listing", then_gone)
     assert _counts(folder.status()) == (0, 0, 8, 0)
     assert not ended.is_file()
 

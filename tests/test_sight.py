@@ -9,6 +9,7 @@ import pytest
 
 from clsweep import node_probes, sight, worker
 from clsweep.errors import CacheError, StoreError
+from clsweep.local_folder import LocalFolder
 from clsweep.places import places
 from clsweep.settings import Resources
 from clsweep.stages import Job
@@ -86,11 +87,11 @@ class TestNodes:
             assert f"has written to the {lost}, and" in sight.seen("abc", out, stages, "n1")
 
     def test_one_that_may_not_write(self, out, stages, monkeypatch):
-        def refuse(path, data):
+        def refuse(folder, name, data):
             raise StoreError("cannot write to the results folder: Read-only file system")
 
         with sight.shown("abc", out, stages):
-            monkeypatch.setattr(sight, "write_atomically", refuse)
+            monkeypatch.setattr(LocalFolder, "write", refuse)
             found = sight.visit("abc", out, stages, "n1")
         assert found == "results folder: cannot write to the results folder: Read-only file system"
 

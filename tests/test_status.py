@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from clsweep import glance, lock_state, status_reader
+from clsweep import lock_state, status_reader
 from clsweep.attempts import attempts_path, mark_attempt
 from clsweep.configurations import configurations, resolved_toml, study_identity
+from clsweep.local_folder import LocalFolder
 from clsweep.records import record_of
+from clsweep.snapshot import SnapshotReader
 from clsweep.status import Status
 from clsweep.status_reader import StatusReader, in_words
 from clsweep.store import Store, commit_record
@@ -289,20 +291,20 @@ def test_a_run_may_start_while_a_status_is_being_read(
     folder.store.close()
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    real = glance.FolderReader._listing
+    real = SnapshotReader._listing
 
-    def meanwhile(reader: glance.FolderReader) -> Any:
+    def meanwhile(reader: SnapshotReader) -> Any:
         other = context.Process(target=_lock_it, args=(folder.directory, answers))
         other.start()
         other.join()
         return real(reader)
 
-    monkeypatch.setattr(glance.FolderReader, "_listing", meanwhile)
+    monkeypatch.setattr(SnapshotReader, "_listing", meanwhile)
     folder.status()
     assert answers.get(timeout=60) == "taken"
 
 
-@pytest.mark.parametrize("moment", ["_pending", "_folded_trials"])
+@pytest.mark.parametrize("moment", ["_pending", "_latest_fold"])
 def test_trials_are_not_lost_while_a_run_compacts(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -310,13 +312,13 @@ def test_trials_are_not_lost_while_a_run_compacts(
         folder.start(index, at=1)
         folder.end(index, at=2)
     folder.start(0, seed=1, at=3)
-    real = getattr(glance.FolderReader, moment)
+    real = getattr(SnapshotReader, moment)
 
-    def compacted_first(reader: glance.FolderReader, *arguments: Any) -> Any:
+    def compacted_first(reader: SnapshotReader, *arguments: Any) -> Any:
         folder.store.compact()
         return real(reader, *arguments)
 
-    monkeypatch.setattr(glance.FolderReader, moment, compacted_first)
+    monkeypatch.setattr(SnapshotReader, moment, compacted_first)
     assert _counts(folder.status()) == (4, 1, 3, 0)
 
 
@@ -328,17 +330,19 @@ def test_a_folding_that_overtakes_the_listing(
     folder.start(0, at=1)
     record = folder.end(0, at=2)
     marker = attempts_path(folder.directory, record.stem)
-    real = glance.FolderReader._names
+    real = LocalFolder._paths
 
-    def overtaken(reader: glance.FolderReader) -> Iterator[tuple[str, str]]:
-        names = sorted(real(reader))  # .attempts before .json
-        assert [Path(path) for _, path in names] == [marker, record]
-        yield names[0]
-        folder.store.compact()
+    def overtaken(listed: LocalFolder, directory: Path) -> Iterator[str]:
+        paths = sorted(real(listed, directory))  # .attempts before .json
+        assert paths == [str(marker), str(record)]
+        yield paths[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFolder, "_paths", real)
+            folder.store.compact()
         if is_listed:
-            yield names[1]
+            yield paths[1]
 
-    monkeypatch.setattr(glance.FolderReader, "_names", overtaken)
+    monkeypatch.setattr(LocalFolder, "_paths", overtaken)
     assert _counts(folder.status()) == (1, 0, 7, 0)
 
 
