@@ -1,4 +1,4 @@
-"""`clsweep status`: what is counted while a run is at work, and that nothing is touched."""
+"""`clsweep status` of a disk and of a bucket: what is counted, and that nothing is touched."""
 
 from __future__ import annotations
 
@@ -10,70 +10,60 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from clsweep import lock_state, status_reader
-from clsweep.attempts import attempts_path, mark_attempt
-from clsweep.configurations import configurations, resolved_toml, study_identity
+from clsweep import cli_watching, leases, lock_state, status_reader
+from clsweep.attempts import attempts_path
+from clsweep.configurations import resolved_toml, study_identity
+from clsweep.errors import StoreError
 from clsweep.local_folder import LocalFolder
-from clsweep.records import record_of
 from clsweep.snapshot import SnapshotReader
 from clsweep.status import Status
 from clsweep.status_reader import StatusReader, in_words
-from clsweep.store import Store, commit_record
-from clsweep.study import Study, parse_study
+from clsweep.store import Store
+from clsweep.study import parse_study
 from tests.command_line import TINY, CommandLine
 from tests.end_to_end.studies import clsweep_in_terminal
-
-START = 1_700_000_000.0
-
-
-class Folder:
-    """A results folder of fine-tuning and three λ with two seeds, and a run at work in it."""
-
-    def __init__(self, directory: Path, text: str = "") -> None:
-        self.directory = directory
-        text = text or TINY.format(seeds=2, net="hidden = [4]", steps=2, lam="[1.0, 10.0, 100.0]")
-        self.study: Study = parse_study(text)
-        self.store = Store(directory)
-        self.open()
-
-    def open(self) -> None:
-        study = self.study
-        self.store.open_for_run(study_identity(study), resolved_toml(study), study.name)
-        os.utime(self.directory / ".lock", (START, START))
-
-    def start(self, index: int, seed: int = 0, at: float = 0.0) -> Path:
-        name = f"{configurations(self.study)[index].id}-{seed}"
-        mark_attempt(self.directory, name)
-        return _set(attempts_path(self.directory, name), at)
-
-    def end(
-        self, index: int, seed: int = 0, at: float = 0.0, status: str = "ok", **fields: Any
-    ) -> Path:
-        rows = [] if status != "ok" else [(1, t, "validation", 3, 4) for t in (0, 1)]
-        record = record_of(
-            configurations(self.study)[index], seed, status, accuracy=rows, message=""
-        )
-        record["trial"].update(fields)
-        return _set(commit_record(self.directory, record), at)
-
-    def status(self, now: float = START) -> Status:
-        return StatusReader(self.directory).read(now)
+from tests.object_stores import ObjectStore, object_store
+from tests.study_folders import START, BucketFolder, DiskFolder, StudyFolder
 
 
-def _set(path: Path, at: float) -> Path:
-    os.utime(path, (START + at, START + at))
-    return path
+@pytest.fixture(scope="module")
+def _server() -> Iterator[ObjectStore]:
+    with object_store() as store:
+        yield store
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    made = Folder(tmp_path / "out")
+def server(_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A bucket's, and leases that are known sooner."""
+    monkeypatch.setattr(leases, "SETTLED_AFTER", 0.0)
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.1)
+    monkeypatch.setattr(leases, "WATCHED_FOR", 2.0)
+    return _server
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[DiskFolder]:
+    made = DiskFolder(tmp_path / "out")
     yield made
     made.store.close()
+
+
+@pytest.fixture
+def bucket(server: ObjectStore, request: pytest.FixtureRequest) -> Iterator[BucketFolder]:
+    made = BucketFolder(server, request.node.name)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def folder(request: pytest.FixtureRequest) -> StudyFolder:
+    found: StudyFolder = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
@@ -88,42 +78,51 @@ def _counts(seen: Status) -> tuple[int, ...]:
 # --------------------------------------------------------------------------------- what is counted
 
 
-def test_done_running_and_to_come(folder: Folder) -> None:
+def test_done_running_and_to_come(folder: StudyFolder) -> None:
     folder.start(0, at=1)
-    folder.end(0, at=5)
+    folder.end(0, at=1)  # in the same second, which is all that a store tells
     folder.end(1, at=6, status="diverged")
-    folder.end(1, seed=1, at=7, status="oom")
-    folder.start(2, at=6)
+    folder.end(1, seed=1, at=7, status="oom", message="too large")
+    folder.start(2, at=0)  # in the very second in which the lock was taken
     folder.start(2, seed=1, at=7)
-    seen = folder.status(now=START + 16)
-    assert (seen.n_trials, *_counts(seen)) == (8, 3, 2, 3, 0)
+    folder.start(2, seed=1, at=9)
+    folder.start(3, at=-20)
+    seen = folder.status(now=16)
+    assert (seen.n_trials, *_counts(seen)) == (8, 3, 2, 3, 1)
     assert (seen.n_ok, seen.n_diverged, seen.n_failed, seen.n_oom) == (1, 1, 0, 1)
-    assert (seen.state, seen.is_upper_limit) == ("running", False)
+    assert (seen.state, seen.is_upper_limit, seen.exit_code) == ("running", False, 1)
     assert seen.holder.startswith(f"process {os.getpid()} on ")
     assert [(one.seed, one.seconds, one.n_starts) for one in seen.running] == [
-        (0, 10.0, 1),
-        (1, 9.0, 1),
+        (0, 16.0, 1),
+        (1, 7.0, 2),
     ]
     assert seen.running[0].configuration == "lam = 10"
+    assert (seen.errors[0].message, seen.errors[0].configuration) == ("too large", "lam = 1")
+    assert seen.trials_per_minute == pytest.approx(60 * 3 / 7)
     by_label = {c.label: (c.n_trials, c.n_done, c.n_not_ok, c.n_running) for c in seen.curves}
     assert by_label == {"fine-tuning": (2, 1, 0, 0), "EWC": (6, 2, 2, 2)}
+    assert "hunter" not in seen.folder
 
 
-def test_what_a_killed_run_leaves_is_not_running(folder: Folder) -> None:
+def test_what_a_killed_run_leaves_is_not_running(folder: StudyFolder) -> None:
     folder.start(0, at=-100)
     folder.start(1, at=-50)
     folder.end(1, at=-40)
     folder.start(2, at=0)  # in the very tick in which the lock was taken
     seen = folder.status()
     assert _counts(seen) == (1, 1, 6, 1)
-    folder.store.close()
+    folder.kill()
     seen = folder.status()
     assert _counts(seen) == (1, 0, 7, 2)
     assert (seen.state, seen.exit_code) == ("stopped", 3)
+    assert seen.holder.startswith("process ")
     assert seen.trials_per_minute is None
 
 
-def test_a_trial_that_is_tried_again_is_running_and_not_done(folder: Folder) -> None:
+# --------------------------------------------------------------------------------- what is counted
+
+
+def test_a_trial_that_is_tried_again_is_running_and_not_done(folder: StudyFolder) -> None:
     folder.end(0, at=-20, status="failed")
     folder.end(1, at=-20, status="failed")
     assert folder.store.compact() == 2
@@ -137,25 +136,24 @@ def test_a_trial_that_is_tried_again_is_running_and_not_done(folder: Folder) -> 
     assert _counts(folder.status()) == (3, 0, 5, 0)
 
 
-def test_a_worker_that_was_lost_starts_the_trial_again(folder: Folder) -> None:
+def test_a_worker_that_was_lost_starts_the_trial_again(folder: StudyFolder) -> None:
     folder.start(1, at=3)
     folder.start(1, at=9)
-    (one,) = folder.status(now=START + 10).running
+    (one,) = folder.status(now=10).running
     assert (one.n_starts, one.seconds) == (2, 1.0)
 
 
-def test_records_that_the_study_no_longer_asks_for_are_left_out(folder: Folder) -> None:
+def test_records_that_the_study_no_longer_asks_for_are_left_out(folder: StudyFolder) -> None:
     folder.end(0, at=1)
     folder.end(3, at=2)
     folder.start(3, seed=1, at=2)
     folder.store.close()
     smaller = TINY.format(seeds=1, net="hidden = [4]", steps=2, lam="[1.0, 10.0]")
-    folder.study = parse_study(smaller)
-    folder.open()
+    folder.open(parse_study(smaller))
     assert (folder.status().n_trials, *_counts(folder.status())) == (3, 1, 0, 2, 0)
 
 
-def test_a_finished_study(folder: Folder) -> None:
+def test_a_finished_study(folder: StudyFolder) -> None:
     for index in range(4):
         for seed in (0, 1):
             folder.end(index, seed, status="failed" if (index, seed) == (2, 1) else "ok")
@@ -170,7 +168,7 @@ def test_a_finished_study(folder: Folder) -> None:
 # -------------------------------------------------------------------------------------- the rate
 
 
-def test_the_rate_is_that_of_the_file_times(folder: Folder) -> None:
+def test_the_rate_is_that_of_the_file_times(folder: StudyFolder) -> None:
     # The machines' own clocks are hours apart; one even writes of next year.
     clocks = ["2031-01-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00", "2020-01-01T00:00+05:00"]
     for index, at, clock in zip((0, 1, 2), (20, 40, 60), clocks, strict=True):
@@ -178,11 +176,11 @@ def test_the_rate_is_that_of_the_file_times(folder: Folder) -> None:
     seen = folder.status()
     assert seen.trials_per_minute == pytest.approx(3.0)
     assert seen.seconds_left == pytest.approx(5 * 20.0)
-    assert seen.last_record_at == "2023-11-14T22:14:20.000+00:00"
+    assert seen.last_record_at == folder.iso(60)
 
 
 def test_the_rate_is_that_of_this_run_and_of_its_latest_records(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_reader, "_N_RECENT", 2)
     folder.end(0, at=-5)
@@ -192,7 +190,7 @@ def test_the_rate_is_that_of_this_run_and_of_its_latest_records(
     assert folder.status().trials_per_minute == pytest.approx(6.0)
 
 
-def test_without_a_record_of_this_run_there_is_no_rate(folder: Folder) -> None:
+def test_without_a_record_of_this_run_there_is_no_rate(folder: StudyFolder) -> None:
     folder.end(0, at=-5)
     seen = folder.status()
     assert (seen.trials_per_minute, seen.seconds_left, seen.last_record_at) == (None, None, None)
@@ -201,7 +199,7 @@ def test_without_a_record_of_this_run_there_is_no_rate(folder: Folder) -> None:
 # --------------------------------------------------------------------------------- what went wrong
 
 
-def test_the_latest_errors_are_named(folder: Folder) -> None:
+def test_the_latest_errors_are_named(folder: StudyFolder) -> None:
     for index in range(4):
         for seed in (0, 1):
             at, message = 10 * index + seed, f"message {index} {seed}"
@@ -228,25 +226,20 @@ def test_a_configuration_in_words() -> None:
 # ------------------------------------------------------------------------------ nothing is touched
 
 
-def _everything(directory: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(path): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
-        for path in [directory, *sorted(directory.rglob("*"))]
-    }
-
-
-def test_a_damaged_record_stays_where_it_is(folder: Folder, cli: CommandLine) -> None:
+def test_a_damaged_record_is_named_and_stays(folder: StudyFolder, cli: CommandLine) -> None:
     folder.end(0)
     torn = folder.end(1)
-    torn.write_text('{"schema": 1, "trial": {"tri')
-    (torn.parent / "list.json").write_text("[]")
-    before = _everything(folder.directory)
-    ran = cli("status", folder.directory)
+    torn.write_bytes(b'{"schema": 1, "trial": {"tri')
+    (torn.parent / "list.json").write_bytes(b"[]")
+    (torn.parent / ".hidden.json").write_bytes(b"[]")
+    before = folder.everything()
+    ran = cli("status", folder.argument)
     assert ran.code == 0
     assert "1 of 8 trials done" in ran.out
     assert f"warning: the record of trial {torn.stem} cannot be read" in ran.out
     assert "trial list cannot be read" in ran.out
-    assert _everything(folder.directory) == before
+    assert "hunter" not in ran.out
+    assert folder.everything() == before
 
 
 SEARCH = """
@@ -256,19 +249,26 @@ trials = 6
 """
 
 
-def test_a_search_is_counted_at_most(tmp_path: Path, cli: CommandLine) -> None:
+@pytest.mark.parametrize("kind", ["disk", "bucket"])
+def test_a_search_is_counted_at_most(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, cli: CommandLine
+) -> None:
     text = TINY.format(seeds=2, net="hidden = [4]", steps=2, lam="{ low = 1, high = 1000 }")
-    folder = Folder(tmp_path / "out", text.replace("[resources]", SEARCH + "[resources]"))
+    text = text.replace("[resources]", SEARCH + "[resources]")
+    folder: StudyFolder
+    if kind == "disk":
+        folder = DiskFolder(tmp_path / "out", text)
+    else:
+        folder = BucketFolder(request.getfixturevalue("server"), "search", text)
     folder.end(0)
-    damaged = folder.end(0, seed=1)
-    damaged.write_text("{")
-    before = _everything(folder.directory)
+    folder.end(0, seed=1).write_bytes(b"{")
     seen = folder.status()
     assert (seen.n_trials, seen.n_done, seen.n_to_come) == (14, 1, 13)
     assert seen.is_upper_limit
-    ran = cli("status", folder.directory)
+    before = folder.everything()
+    ran = cli("status", folder.argument)
     assert "1 of at most 14 trials done: 1 ok; 0 running; at most 13 to come" in ran.out
-    assert _everything(folder.directory) == before
+    assert folder.everything() == before
     folder.store.close()
 
 
@@ -286,29 +286,31 @@ def _binding(directory: Path) -> tuple[str, str, str]:
 
 
 def test_a_run_may_start_while_a_status_is_being_read(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
+    disk: DiskFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.store.close()
+    disk.store.close()
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     real = SnapshotReader._listing
 
     def meanwhile(reader: SnapshotReader) -> Any:
-        other = context.Process(target=_lock_it, args=(folder.directory, answers))
+        other = context.Process(target=_lock_it, args=(disk.place, answers))
         other.start()
         other.join()
         return real(reader)
 
     monkeypatch.setattr(SnapshotReader, "_listing", meanwhile)
-    folder.status()
+    disk.status()
     assert answers.get(timeout=60) == "taken"
 
 
-@pytest.mark.parametrize("moment", ["_pending", "_latest_fold"])
+@pytest.mark.parametrize("moment", ["_latest_fold", "_listing", "_pending", "_started"])
 def test_trials_are_not_lost_while_a_run_compacts(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, moment: str
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    for index in range(4):
+    folder.end(3, at=1)
+    folder.store.compact()
+    for index in range(3):
         folder.start(index, at=1)
         folder.end(index, at=2)
     folder.start(0, seed=1, at=3)
@@ -322,14 +324,56 @@ def test_trials_are_not_lost_while_a_run_compacts(
     assert _counts(folder.status()) == (4, 1, 3, 0)
 
 
+def test_what_vanishes_between_listing_and_reading(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = folder.end(0, at=1)
+    folder.start(1, at=1)
+    real = SnapshotReader._listing
+
+    def then_gone(reader: SnapshotReader) -> Any:
+        listed = real(reader)
+        for path in (folder.place / "records").glob("*"):
+            path.unlink()
+        return listed
+
+    monkeypatch.setattr(SnapshotReader, "_listing", then_gone)
+    assert _counts(folder.status()) == (0, 0, 8, 0)
+    assert not ended.is_file()
+
+
+def test_what_has_changed_is_read_again(folder: StudyFolder) -> None:
+    folder.end(0, at=1, status="failed")
+    folder.start(1, at=2)
+    reader = StatusReader(folder.place)
+    seen = reader.read(folder.began)
+    assert (seen.n_failed, [one.n_starts for one in seen.running]) == (1, [1])
+    folder.end(0, at=3)
+    folder.start(1, at=4)
+    seen = reader.read(folder.began)
+    assert (seen.n_failed, [one.n_starts for one in seen.running]) == (0, [2])
+    folder.store.compact()
+    folder.end(0, at=5, status="oom")
+    assert reader.read(folder.began).n_oom == 1
+
+
+def test_a_folder_that_goes_away_while_it_is_watched(folder: StudyFolder) -> None:
+    reader = StatusReader(folder.place)
+    folder.store.close()
+    for path in (folder.place / "study.toml", folder.place / "versions.json"):
+        path.unlink()
+    with pytest.raises(StoreError, match="the folder"):
+        reader.read(0.0)
+
+
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_a_folding_that_overtakes_the_listing(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, is_listed: bool
+    disk: DiskFolder, monkeypatch: pytest.MonkeyPatch, is_listed: bool
 ) -> None:
     """The marker was listed; the record is gone when its time, or its name, would be read."""
-    folder.start(0, at=1)
-    record = folder.end(0, at=2)
-    marker = attempts_path(folder.directory, record.stem)
+    disk.start(0, at=1)
+    record = disk.end(0, at=2)
+    marker = attempts_path(disk.place, record.stem)
     real = LocalFolder._paths
 
     def overtaken(listed: LocalFolder, directory: Path) -> Iterator[str]:
@@ -338,21 +382,21 @@ def test_a_folding_that_overtakes_the_listing(
         yield paths[0]
         with monkeypatch.context() as patch:
             patch.setattr(LocalFolder, "_paths", real)
-            folder.store.compact()
+            disk.store.compact()
         if is_listed:
             yield paths[1]
 
     monkeypatch.setattr(LocalFolder, "_paths", overtaken)
-    assert _counts(folder.status()) == (1, 0, 7, 0)
+    assert _counts(disk.status()) == (1, 0, 7, 0)
 
 
 def test_what_has_not_changed_is_not_read_again(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
+    disk: DiskFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.end(0, at=1)
-    folder.store.compact()
-    folder.end(1, at=2)
-    reader = StatusReader(folder.directory)
+    disk.end(0, at=1)
+    disk.store.compact()
+    disk.end(1, at=2)
+    reader = StatusReader(disk.place)
     assert reader.read(START).n_done == 2
     read: list[str] = []
     real = Path.read_bytes
@@ -362,33 +406,33 @@ def test_what_has_not_changed_is_not_read_again(
         return real(path)
 
     monkeypatch.setattr(Path, "read_bytes", noted)
-    folder.end(2, at=3)
+    disk.end(2, at=3)
     assert reader.read(START).n_done == 3
     assert read == [".json"]
-    folder.store.compact()
+    disk.store.compact()
     assert reader.read(START).n_done == 3
 
 
 # --------------------------------------------------------------------------------------- the lock
 
 
-def test_the_lock_is_found_in_the_kernels_list(folder: Folder) -> None:
-    lock = lock_state.lock_state(folder.directory)
+def test_the_lock_is_found_in_the_kernels_list(disk: DiskFolder) -> None:
+    lock = lock_state.lock_state(disk.place)
     assert (lock.state, lock.taken_at) == ("held", START)
-    folder.store.close()
-    assert lock_state.lock_state(folder.directory).state == "free"
-    (folder.directory / ".lock").unlink()
-    assert lock_state.lock_state(folder.directory) == ("free", "", None)
+    disk.store.close()
+    assert lock_state.lock_state(disk.place).state == "free"
+    (disk.place / ".lock").unlink()
+    assert lock_state.lock_state(disk.place) == ("free", "", None)
 
 
-def test_a_lock_of_a_file_server_is_asked_for(folder: Folder) -> None:
+def test_a_lock_of_a_file_server_is_asked_for(disk: DiskFolder) -> None:
     """NFS keeps the lock of a file as one of its bytes; asking does not take it."""
-    folder.store.close()
+    disk.store.close()
     program = (
         "import fcntl, sys, time; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, 2);"
         "print('has it', flush=True); sys.stdin.read()"
     )
-    path = folder.directory / ".lock"
+    path = disk.place / ".lock"
     process = subprocess.Popen(
         [sys.executable, "-c", program, path], stdin=-1, stdout=-1, text=True
     )
@@ -400,56 +444,59 @@ def test_a_lock_of_a_file_server_is_asked_for(folder: Folder) -> None:
     assert not lock_state._on_file_server(path)
 
 
-def test_a_lock_of_another_machine_is_unknown(folder: Folder, cli: CommandLine) -> None:
-    folder.store.close()
-    (folder.directory / ".lock").write_text("process 12 on elsewhere\n")
-    _set(folder.directory / ".lock", 0)
-    folder.start(0, at=1)
-    folder.end(1, at=30)
-    seen = folder.status()
+def test_a_lock_of_another_machine_is_unknown(disk: DiskFolder, cli: CommandLine) -> None:
+    disk.store.close()
+    (disk.place / ".lock").write_text("process 12 on elsewhere\n")
+    os.utime(disk.place / ".lock", (START, START))
+    disk.start(0, at=1)
+    disk.end(1, at=30)
+    seen = disk.status()
     assert (seen.state, seen.holder, seen.exit_code) == ("unknown", "process 12 on elsewhere", 0)
     assert _counts(seen) == (1, 1, 6, 0)
     assert seen.trials_per_minute == pytest.approx(2.0)
-    assert "cannot be asked from here" in cli("status", folder.directory).out
+    assert "cannot be asked from here" in cli("status", disk.place).out
 
 
 # ------------------------------------------------------------------------------------ the command
 
 
-def test_json_has_every_number(folder: Folder, cli: CommandLine) -> None:
+def test_json_has_every_number(folder: StudyFolder, cli: CommandLine) -> None:
     folder.end(0, at=30)
     folder.end(1, at=60, status="failed", message="é")
     folder.start(2, at=50)
-    ran = cli("status", folder.directory, "--json")
+    ran = cli("status", folder.argument, "--json")
     assert ran.code == 1
     found = json.loads(ran.out)
-    assert found["format"] == 1
-    assert (found["study"], found["n_trials"], found["n_done"]) == ("tiny", 8, 2)
+    assert (found["format"], found["state"]) == (1, "running")
+    assert (found["study"], found["n_trials"]) == ("tiny", 8)
+    assert (found["n_done"], found["n_running"]) == (2, 1)
     assert found["trials_per_minute"] == pytest.approx(2.0)
     assert found["errors"][0]["message"] == "é"
     assert found["running"][0]["configuration"] == "lam = 10"
     assert [c["n_done"] for c in found["curves"]] == [1, 1]
-    assert found["held_since"] == "2023-11-14T22:13:20.000+00:00"
+    assert found["held_since"] == folder.iso(0)
+    assert found["last_record_at"] == folder.iso(60)
+    assert "hunter" not in ran.out + ran.err
 
 
-def test_the_text(folder: Folder, cli: CommandLine) -> None:
-    starting = cli("status", folder.directory).out
+def test_the_text(folder: StudyFolder, cli: CommandLine) -> None:
+    starting = cli("status", folder.argument).out
     assert "no trial is at work: the run is starting" in starting
     for index in (0, 1):
         folder.end(index, at=30 * (index + 1), status=("ok", "failed")[index], message="a [b]\nc")
     folder.start(2, at=50)
-    shown = cli("status", folder.directory).out
+    shown = cli("status", folder.argument).out
     assert "2 of 8 trials done: 1 ok, 1 failed; 1 running; 5 to come" in shown
     assert "2 trials per minute, about 3 min left" in shown
     assert "EWC, lam = 1, seed 0: failed: a [b] c" in shown
     folder.store.close()
-    stopped = cli("status", folder.directory)
+    stopped = cli("status", folder.argument)
     assert (stopped.code, "the same `clsweep run` again" in stopped.out) == (3, True)
     assert "had begun in a run that ended" in stopped.out
 
 
 def test_watching_ends_with_the_run(
-    folder: Folder, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    folder: StudyFolder, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
 
@@ -457,10 +504,11 @@ def test_watching_ends_with_the_run(
         slept.append(seconds)
         folder.end(len(slept), at=len(slept))
         if len(slept) == 2:
+            folder.store.compact()
             folder.store.close()
 
-    monkeypatch.setattr(time, "sleep", sleep)
-    ran = cli("status", folder.directory, "--watch", "0.5", "--json")
+    monkeypatch.setattr(cli_watching, "time", SimpleNamespace(time=time.time, sleep=sleep))
+    ran = cli("status", folder.argument, "--watch", "0.5", "--json")
     assert slept == [0.5, 0.5]
     lines = [json.loads(line) for line in ran.out.splitlines()]
     assert [(line["state"], line["n_done"]) for line in lines] == [
@@ -469,23 +517,36 @@ def test_watching_ends_with_the_run(
         ("stopped", 2),
     ]
     assert ran.code == 3
-    assert cli("status", folder.directory, "--watch", "0.5").out.count("trials done") == 1
+    assert cli("status", folder.argument, "--watch", "0.5").out.count("trials done") == 1
+
+
+def test_a_newer_clsweep_and_a_damaged_table_are_named(
+    folder: StudyFolder, cli: CommandLine
+) -> None:
+    path = folder.end(0)
+    record = json.loads(path.read_bytes())
+    path.write_bytes(json.dumps({**record, "schema": 99} | {"sha256": ""}).encode())
+    cli("status", folder.argument).is_mistake("schema 99", "newer clsweep")
+    path.write_bytes(json.dumps(record).encode())
+    folder.store.compact()
+    (folder.place / "trials.parquet").write_bytes(b"PAR1")
+    cli("status", folder.argument).is_mistake("trials.parquet", "damaged")
 
 
 def test_ctrl_c_ends_watching(
-    folder: Folder, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    disk: DiskFolder, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", interrupted)
-    ran = cli("status", folder.directory, "--watch", "1")
+    ran = cli("status", disk.place, "--watch", "1")
     assert (ran.code, ran.err) == (130, "")
 
 
-def test_on_a_terminal(folder: Folder, tmp_path: Path) -> None:
-    folder.store.close()
-    shown = clsweep_in_terminal("status", folder.directory, "--watch", "1", cwd=tmp_path, expect=3)
+def test_on_a_terminal(disk: DiskFolder, tmp_path: Path) -> None:
+    disk.store.close()
+    shown = clsweep_in_terminal("status", disk.place, "--watch", "1", cwd=tmp_path, expect=3)
     assert "0 of 8 trials done" in shown
 
 
@@ -494,29 +555,18 @@ def test_what_is_no_results_folder(tmp_path: Path, cli: CommandLine) -> None:
     cli("status", tmp_path).is_mistake("holds no study.toml")
 
 
-def test_a_newer_clsweep_and_a_damaged_table_are_named(folder: Folder, cli: CommandLine) -> None:
-    path = folder.end(0)
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "schema": 99} | {"sha256": ""}))
-    cli("status", folder.directory).is_mistake("schema 99", "newer clsweep")
-    path.write_text(json.dumps(record))
-    folder.store.compact()
-    (folder.directory / "trials.parquet").write_bytes(b"PAR1")
-    cli("status", folder.directory).is_mistake("trials.parquet", "damaged")
-
-
 @pytest.mark.parametrize("folded", [False, True])
-def test_nothing_heavy_is_imported(folder: Folder, folded: bool) -> None:
-    folder.end(1, status="failed")
+def test_nothing_heavy_is_imported(disk: DiskFolder, folded: bool) -> None:
+    disk.end(1, status="failed")
     if folded:
-        folder.store.compact()
-    folder.store.close()
+        disk.store.compact()
+    disk.store.close()
     heavy = ["torch", "ray", "optuna", "matplotlib"] + ["pyarrow"] * (not folded)
     program = (
         "import sys; from clsweep.cli import main; code = main(sys.argv[1:]);"
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     )
-    command = [sys.executable, "-c", program, "status", str(folder.directory), "--json"]
+    command = [sys.executable, "-c", program, "status", str(disk.place), "--json"]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.stderr == "[]\n"
     assert json.loads(ran.stdout)["n_failed"] == 1
