@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clsweep.configurations import configurations, resolved_toml, study_identity
-from clsweep.records import record_of
-from clsweep.store import Store
-from clsweep.study import load_study
-from clsweep.tables import TABLES, merged_tables, parquet_bytes
+from clsweep.execution.trial_record import record_of
+from clsweep.records.tables import TABLES, merged_tables, parquet_bytes
+from clsweep.storage.store import Store
+from clsweep.study.configurations import configurations, study_identity
+from clsweep.study.resolved import resolved_toml
+from clsweep.study.study import load_study
 
 STUDY = """\
 name = "big"
@@ -109,7 +110,7 @@ def main() -> None:
             sizes = (folder, arguments.values, arguments.tasks)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 print(f"{pool.apply(write_study, sizes):,} trials")
-        command = [sys.executable, "-m", "clsweep.cli", "report", str(folder / "results")]
+        command = [sys.executable, "-m", "clsweep.cli.main", "report", str(folder / "results")]
         started = time.perf_counter()
         options = ["--out", str(folder / "report")]
         process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)

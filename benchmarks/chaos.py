@@ -177,7 +177,7 @@ class Round:
         self.wrong += different(self.expected, self.out)
 
     def _command(self, *options: object) -> list[str]:
-        words = ("-m", "clsweep.cli", "run", self.study, *options)
+        words = ("-m", "clsweep.cli.main", "run", self.study, *options)
         return [sys.executable, *map(str, words)]
 
     def _start(self) -> tuple[subprocess.Popen[bytes], float]:

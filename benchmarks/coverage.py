@@ -14,7 +14,7 @@ share an effect of the seed. `pairs` asks of every rule in `PAIR_RULES`, over ma
     milliseconds   of processor time for one study
 
 with means that lie evenly within three points (`coverage` to `power`). A claim is what the rule
-says, with however few seeds; `clsweep.inference` makes none below six. `means` asks the same of
+says, with however few seeds; `reporting.inference` makes none below six. `means` asks the same of
 the interval of one method's mean, by the rules in `MEAN_RULES`: coverage, half_width, and the
 share of the intervals that reach below 0 or above 100 %.
 
@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 from scipy.stats import studentized_range
 
-from clsweep.inference import ACCURACY, LEVEL, half_widths, mean_ends
+from clsweep.reporting.inference import ACCURACY, LEVEL, half_widths, mean_ends
 
 Array = NDArray[Any]
 
@@ -190,7 +190,7 @@ class Found(NamedTuple):
 
 
 def bonferroni_t(values_RLS: Array) -> Found:
-    """The rule of `clsweep.inference`."""
+    """The rule of `clsweep.reporting.inference`."""
     d_RPS = pairs_of(values_RLS)
     return _around(d_RPS, half_widths(d_RPS))
 
@@ -410,7 +410,7 @@ def student(values_RS: Array) -> tuple[Array, Array]:
 
 
 def student_logit(values_RS: Array) -> tuple[Array, Array]:
-    """The rule of `clsweep.inference`."""
+    """The rule of `clsweep.reporting.inference`."""
     return mean_ends(values_RS, ACCURACY)
 
 

@@ -31,10 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsweep.crossfit import halved_required, halvings, read_by_halves
-from clsweep.inference import ACCURACY, half_widths, mean_ends
-from clsweep.protocols import most_source
-from clsweep.validation import Candidate
+from clsweep.reporting.inference import ACCURACY, half_widths, mean_ends
+from clsweep.search.crossfit import halved_required, halvings, read_by_halves
+from clsweep.search.protocols import most_source
+from clsweep.search.validation import Candidate
 
 Array = NDArray[Any]
 

@@ -34,15 +34,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clsweep import benchmarks, fronts, methods, nets, runner
-from clsweep.curves import Curve, curve_of
-from clsweep.evaluation import evaluate
-from clsweep.schema import Record
-from clsweep.search import Search
-from clsweep.sequences import learn_sequence, learn_source, measure_source
-from clsweep.stopping import points_of, verdict, worst
-from clsweep.store import Store
-from clsweep.study import Study, parse_study
+from clsweep import methods
+from clsweep.data import benchmarks
+from clsweep.execution import runner
+from clsweep.nets.build import build_net
+from clsweep.records.schema import Record
+from clsweep.reporting.curves import Curve, curve_of
+from clsweep.search import pareto
+from clsweep.search.search import Search
+from clsweep.storage.store import Store
+from clsweep.study.study import Study, parse_study
+from clsweep.training.early_stopping import points_of, verdict, worst
+from clsweep.training.evaluation import evaluate
+from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 
 STUDY = """\
 name = "early_stopping"
@@ -110,7 +114,7 @@ class Outcome(NamedTuple):
     @property
     def hypervolume(self) -> float:
         """Area above chance."""
-        return fronts.hypervolume_2d(self.front, CHANCE)
+        return pareto.hypervolume_2d(self.front, CHANCE)
 
 
 def study_of(method: str, margin: float, given: argparse.Namespace) -> Study:
@@ -195,7 +199,7 @@ def cost_of_a_look(method: str, given: argparse.Namespace, rounds: int = 7) -> f
     """Processor time of a look at a net without batch norm, over that of a whole trial."""
     study = study_of(method, NEVER, given)
     sequence = benchmarks.build(study.benchmark, given.data_root, 0)
-    net = nets.build(study.net, sequence.input_shape, sequence.heads)
+    net = build_net(study.net, sequence.input_shape, sequence.heads)
     built = methods.build(method, net, Search(study, [], set()).more()[0].hyper)
     source = learn_source(net, sequence, study.training, 0)
     statistics = measure_source(built, sequence, source, 0)

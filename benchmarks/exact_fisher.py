@@ -18,15 +18,15 @@ import time
 import torch
 from torch import Tensor
 
-from clsweep import nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Examples, Scale, Task
 from clsweep.methods.base import Learnt
-from clsweep.methods.importance import fisher_diag
-from clsweep.nets import Net
-from clsweep.settings import NetConfig
-from clsweep.tasks import Examples, Scale, Task
-from clsweep.trees import Params, zeros_like
+from clsweep.methods.parts.importance import fisher_diag
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, zeros_like
 
 SCALE = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
 
@@ -59,7 +59,7 @@ def main() -> None:
     rng = generator(0, "images")
     shape = (options.examples, 1, 28, 28)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng)
-    net = nets.build(NetConfig(hidden=(400, 400)), (1, 28, 28), Heads("domain", (10,)))
+    net = build_net(NetConfig(hidden=(400, 400)), (1, 28, 28), Heads("domain", (10,)))
     params = net.init(generator(0, "init"))
 
     loop_seconds, closed_seconds, total = [], [], zeros_like(params)

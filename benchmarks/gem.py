@@ -31,17 +31,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsweep import benchmarks, methods, nets, train
-from clsweep.configurations import configurations
-from clsweep.course import initial_params
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data import benchmarks
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Task, TaskSequence
 from clsweep.methods import gem
 from clsweep.methods.base import Learnt, Memory, Method
-from clsweep.methods.task_gradients import Stored, task_gradients
-from clsweep.methods.terms import plain_phase
-from clsweep.study import load_study
-from clsweep.tasks import Task, TaskSequence
-from clsweep.trees import Params
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.methods.parts.task_gradients import Stored, task_gradients
+from clsweep.nets.build import build_net
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+from clsweep.study.configurations import configurations
+from clsweep.study.study import load_study
+from clsweep.training import engine
+from clsweep.training.learner import initial_params
 
 STUDY = Path(__file__).resolve().parents[1] / "configs" / "reproduce" / "gem_permutations.toml"
 SHOWN = (1, 5, 10, 19)  # past tasks
@@ -54,7 +58,7 @@ Found = dict[str, Seconds]  # by variant
 class Setting(NamedTuple):
     """What both variants share."""
 
-    net: nets.Net
+    net: Net
     sequence: TaskSequence
     hyper: Any
     training: Any
@@ -135,7 +139,7 @@ def looped(setting: Setting, params: Params, stored: Stored, task: Task) -> Seco
 
 def swept(
     setting: Setting, method: Method, params: Params, memory: Memory, task: Task
-) -> tuple[train.State, Seconds]:
+) -> tuple[engine.State, Seconds]:
     """The task learnt by clsweep; where it stands then, and seconds of its parts."""
     clock = Clock()
     (phase,) = method.phases
@@ -144,11 +148,11 @@ def swept(
     gem.task_gradients = clock.timed("gradients", gem.task_gradients)
     gem.dual_weights = clock.timed("programme", gem.dual_weights)
     began = time.process_time()
-    run = train.train_phase(
+    run = engine.train_phase(
         phase,
-        train.State(params, memory),
+        engine.State(params, memory),
         task.train,
-        train.Setting(setting.net, setting.sequence.scale, setting.training, 0),
+        engine.Setting(setting.net, setting.sequence.scale, setting.training, 0),
         task=task.index,
         n_steps=setting.n_steps(task),
     )
@@ -233,7 +237,7 @@ def described(past: int, n_steps: int, projected: float, counted: float, found: 
 
 def compared(
     setting: Setting, method: Method, params: Params, memory: Memory, task: Task, n_rounds: int
-) -> tuple[train.State, Found]:
+) -> tuple[engine.State, Found]:
     """A task learnt by both in turn: what clsweep makes of it, and all seconds."""
     stored = stored_examples(setting, memory)
     runs = []
@@ -261,7 +265,7 @@ def setting_of(data_root: Path, memory_size: int) -> Setting:
     study = load_study(STUDY, data_root)
     (configuration,) = [c for c in configurations(study) if c.method == "gem"]
     sequence = benchmarks.build(study.benchmark, data_root, 0)
-    net = nets.build(study.net, sequence.input_shape, sequence.heads)
+    net = build_net(study.net, sequence.input_shape, sequence.heads)
     hyper = configuration.hyper.model_copy(update={"memory_size": memory_size})
     return Setting(net, sequence, hyper, configuration.training)
 

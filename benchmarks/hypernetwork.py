@@ -23,15 +23,16 @@ from typing import Any
 
 import torch
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.configurations import configurations
-from clsweep.course import initial_params
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Examples, Scale, Task
 from clsweep.methods.base import Learnt
-from clsweep.study import load_study
-from clsweep.tasks import Examples, Scale, Task
-from clsweep.train import Setting, State, train_phase
+from clsweep.nets.build import build_net
+from clsweep.study.configurations import configurations
+from clsweep.study.study import load_study
+from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.learner import initial_params
 
 STUDY = Path(__file__).resolve().parents[1] / "configs" / "reproduce" / "hypernetworks_task.toml"
 PAST = (0, 1, 4, 9)
@@ -54,7 +55,7 @@ class Steps:
         study = load_study(STUDY)
         (configuration,) = configurations(study)
         self.training, hyper = configuration.training, configuration.hyper
-        net = nets.build(study.net, (1, 28, 28), Heads("task", (2,) * N_TASKS))
+        net = build_net(study.net, (1, 28, 28), Heads("task", (2,) * N_TASKS))
         self.methods = {
             look_ahead: methods.build(
                 "hnet", net, hyper.model_copy(update={"look_ahead": look_ahead})

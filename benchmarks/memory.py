@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from clsweep import runner
-from clsweep.study import load_study
+from clsweep.execution import runner
+from clsweep.study.study import load_study
 
 STUDY = """\
 name = "memory"

@@ -24,10 +24,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clsweep.cells import percent_cell
-from clsweep.cli import main as clsweep
-from clsweep.inference import Difference
-from clsweep.report import ReportData, build
+from clsweep.cli.main import main as clsweep
+from clsweep.reporting.data import ReportData, build
+from clsweep.reporting.inference import Difference
+from clsweep.reporting.report_table import percent_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "results" / "reference"
@@ -60,7 +60,7 @@ def parts(data: ReportData) -> dict[str, str]:
     """What documents say of a study: a table, the averages, and the claims about them.
 
     Args:
-        data: what `report.build` computed.
+        data: what `data.build` computed.
     """
     return {"table": _table(data), "claims": _claims(data), "averages": _averages(data)}
 

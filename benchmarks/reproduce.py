@@ -35,9 +35,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clsweep.cli import main as clsweep
-from clsweep.configurations import configurations
-from clsweep.measures import (
+from clsweep.cli.main import main as clsweep
+from clsweep.records.accuracy import (
     Table,
     accuracy_table,
     average_accuracy,
@@ -47,9 +46,10 @@ from clsweep.measures import (
     mean_and_error,
     target_accuracy,
 )
-from clsweep.store import Store
-from clsweep.study import Study, load_study
-from clsweep.study_files import tomllib
+from clsweep.storage.store import Store
+from clsweep.study.configurations import configurations
+from clsweep.study.study import Study, load_study
+from clsweep.study.toml_files import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs" / "reproduce"

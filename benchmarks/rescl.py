@@ -18,15 +18,18 @@ from typing import Any
 import torch
 from step_rate import medians
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Examples, Scale
 from clsweep.methods.hypers import ResclHyper
-from clsweep.methods.terms import plain_phase
-from clsweep.norms import with_population, without_statistics
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Examples, Scale
-from clsweep.train import Setting, State, train_phase
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.norms import without_statistics
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.population import with_population
 
 N_IMAGES = 1024
 N_EPOCHS = 2
@@ -46,7 +49,7 @@ def loops(
     labels = torch.randint(0, 5, (N_IMAGES,), generator=rng)
     examples = Examples(raw, torch.arange(N_IMAGES), labels)
     scale = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
-    net = nets.build(NetConfig(**keys), shape, Heads("task", (5, 5)))
+    net = build_net(NetConfig(**keys), shape, Heads("task", (5, 5)))
     source, tuned = (
         with_population(net, net.init(generator(seed, "init")), examples, scale) for seed in (0, 1)
     )

@@ -43,10 +43,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clsweep import runner
-from clsweep.progress import Progress
-from clsweep.stages import Job
-from clsweep.study import load_study
+from clsweep.execution import runner
+from clsweep.execution.listeners.progress import Progress
+from clsweep.study.planning import Job
+from clsweep.study.study import load_study
 
 STUDY = """\
 name = "scale"
@@ -141,11 +141,11 @@ def drive_naps(study: Path, out: Path, n_slots: int) -> tuple[float, float]:
     """Trials per second and CPU seconds of the driver per trial, where trials only sleep."""
     from ray import cloudpickle
 
-    from clsweep import on_ray
+    from clsweep.execution.ray import executor
 
     # The workers know no module of this name.
     cloudpickle.register_pickle_by_value(sys.modules[_nap.__module__])
-    on_ray._run_job = _nap
+    executor._run_job = _nap
     n_trials = int(study.stem)
     watched = Watched([n_trials // 2, n_trials])
     summary = runner.run(load_study(study), out=out, workers=n_slots, listeners=[watched])
@@ -193,7 +193,7 @@ def report(f: dict[str, Any]) -> None:
 
 
 def plan_again(study: Path, out: Path) -> None:
-    clsweep = [sys.executable, "-m", "clsweep.cli"]
+    clsweep = [sys.executable, "-m", "clsweep.cli.main"]
     commands = {
         "clsweep run": [*clsweep, "run", str(study), "--workers", "2", "--out", str(out)],
         "clsweep plan": [*clsweep, "plan", str(study), "--out", str(out)],

@@ -27,13 +27,15 @@ from statistics import median
 
 import numpy as np
 
-from clsweep import fronts, measures, runner
-from clsweep.configurations import configurations
-from clsweep.schema import Record
-from clsweep.search import Search
-from clsweep.space import space_of
-from clsweep.store import Store
-from clsweep.study import Study, parse_study
+from clsweep.execution import runner
+from clsweep.records import accuracy
+from clsweep.records.schema import Record
+from clsweep.search import pareto
+from clsweep.search.search import Search
+from clsweep.storage.store import Store
+from clsweep.study.configurations import configurations
+from clsweep.study.search_space import space_of
+from clsweep.study.study import Study, parse_study
 
 STUDY = """\
 name = "search"
@@ -133,8 +135,8 @@ def means_of(records: list[Record]) -> dict[str, Means]:
         if record["trial"]["status"] == "ok":
             points = {}
             for split in ("validation", "test"):
-                acc = measures.accuracy_table(record["accuracy"], split, 2)
-                points[split] = measures.source_accuracy(acc), measures.target_accuracy(acc)
+                acc = accuracy.accuracy_table(record["accuracy"], split, 2)
+                points[split] = accuracy.source_accuracy(acc), accuracy.target_accuracy(acc)
             by_id.setdefault(record["trial"]["config_id"], []).append(points)
     return {
         key: {s: tuple(np.mean([p[s] for p in points], axis=0)) for s in ("validation", "test")}
@@ -146,7 +148,7 @@ def means_of(records: list[Record]) -> dict[str, Means]:
 def largest_gap(points: list[Point], plastic: Point) -> float:
     """Between neighbours on the front of the points and the plastic end."""
     every = np.array([plastic, *points])
-    front = every[fronts.non_dominated(every)]
+    front = every[pareto.non_dominated(every)]
     front = front[np.lexsort((front[:, 1], front[:, 0]))]
     return max((math.dist(a, b) for a, b in pairwise(front)), default=math.inf)
 
@@ -157,7 +159,7 @@ def figures(ids: list[str], means: dict[str, Means], ends: dict[str, Means], who
     corner = ends["finetune"]["test"][0], ends["frozen"]["test"][1]
     test = [point["test"] for point in found]
     return {
-        "share": fronts.hypervolume_2d(np.array(test), corner) / whole if test else 0.0,
+        "share": pareto.hypervolume_2d(np.array(test), corner) / whole if test else 0.0,
         "gap": largest_gap([p["validation"] for p in found], ends["finetune"]["validation"]),
         "test gap": largest_gap(test, ends["finetune"]["test"]),
     }
@@ -188,7 +190,7 @@ def main() -> None:
     ends = {c.method: means[c.id] for c in configurations(fill) if c.reference}
     corner = ends["finetune"]["test"][0], ends["frozen"]["test"][1]
     tests = [point["test"] for point in means.values()]
-    whole = fronts.hypervolume_2d(np.array(tests), corner)
+    whole = pareto.hypervolume_2d(np.array(tests), corner)
     print(f"{given.method} on {given.dataset}, {len(means)} configurations in all")
     print("way      n  share    gap  test gap")
     for name, (orders, _) in ways.items():

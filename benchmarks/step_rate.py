@@ -24,15 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Examples, Scale
 from clsweep.methods.hypers import EwcHyper
-from clsweep.methods.penalty import Anchor
-from clsweep.methods.terms import plain_phase
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Examples, Scale
-from clsweep.train import Setting, State, train_phase
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.methods.parts.penalty import Anchor
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Setting, State, train_phase
 
 N_IMAGES = 10_000
 LR = 0.001
@@ -82,7 +84,7 @@ def clsweep_loop(
         if custom
         else NetConfig(hidden=_hidden)
     )
-    net = nets.build(config, (1, 28, 28), Heads("domain", (10, 10)))
+    net = build_net(config, (1, 28, 28), Heads("domain", (10, 10)))
     params = net.init(generator(0, "init"))
     scale = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
     training = TrainingConfig(optimizer=optimizer, lr=LR, batch_size=size, steps=n_steps)

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from trial_overhead import STUDY
 
-from clsweep import runner
-from clsweep.listeners import Listener
-from clsweep.stages import Job
-from clsweep.study import load_study
+from clsweep.execution import runner
+from clsweep.execution.listeners.base import Listener
+from clsweep.study.planning import Job
+from clsweep.study.study import load_study
 
 SERVER = """\
 import boto3, sys, time

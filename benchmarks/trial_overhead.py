@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from clsweep import runner
-from clsweep.listeners import Listener
-from clsweep.stages import Job
-from clsweep.study import load_study
+from clsweep.execution import runner
+from clsweep.execution.listeners.base import Listener
+from clsweep.study.planning import Job
+from clsweep.study.study import load_study
 
 STUDY = """\
 name = "overhead"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clsweep.errors import ClsweepError
+    from clsweep.execution.runner import run
     from clsweep.notebook import load
-    from clsweep.runner import run
-    from clsweep.study import Study, load_study
+    from clsweep.study.study import Study, load_study
 
     __version__: str
 
@@ -24,10 +24,10 @@ __all__ = ["ClsweepError", "Study", "__version__", "load", "load_study", "run"]
 
 _HOMES = {
     "ClsweepError": "clsweep.errors",
-    "Study": "clsweep.study",
+    "Study": "clsweep.study.study",
     "load": "clsweep.notebook",
-    "load_study": "clsweep.study",
-    "run": "clsweep.runner",
+    "load_study": "clsweep.study.study",
+    "run": "clsweep.execution.runner",
 }
 
 

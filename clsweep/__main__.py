@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-__all__: list[str] = []
-
 
 def _leave_current_folder() -> None:
     """Look for modules where `clsweep` does: `-m` puts the current folder before all others."""
@@ -17,6 +15,6 @@ def _leave_current_folder() -> None:
 
 if __name__ == "__main__":
     _leave_current_folder()
-    from clsweep.cli import main
+    from clsweep.cli.main import main
 
     sys.exit(main())

@@ -5,18 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from clsweep.printable import printable, shortened
 from clsweep.redaction import without_secrets
-
-__all__ = [
-    "CacheError",
-    "ClsweepError",
-    "MethodError",
-    "RunnerError",
-    "StoreError",
-    "StudyError",
-    "closest_name",
-]
+from clsweep.text import printable, shortened
 
 
 class ClsweepError(Exception):

@@ -13,20 +13,18 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
-from clsweep.folders import Place, place_of
-from clsweep.ledger import count_looks
-from clsweep.points import points_table
-from clsweep.reading import check_folders
-from clsweep.report import ReportData, build
-from clsweep.store import Store
+from clsweep.reporting.data import ReportData, build
+from clsweep.reporting.ledger import count_looks
+from clsweep.reporting.result_tables import points_table
+from clsweep.reporting.results import check_folders
+from clsweep.storage.place import Place, place_of
+from clsweep.storage.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
 
-    from clsweep.comparison import Comparison
-
-__all__ = ["LoadedResults", "load"]
+    from clsweep.reporting.comparison import Comparison
 
 
 class LoadedResults:
@@ -85,16 +83,16 @@ class LoadedResults:
 
     def figure(self) -> Figure:
         """The fronts where they compete, by matplotlib, as `clsweep report` draws them."""
-        from clsweep import plots
+        from clsweep.reporting.render import plots, views
 
         with plots.settings():
-            return plots.figure(self.data, plots.views(self.data)[0])
+            return plots.figure(self.data, views.views(self.data)[0])
 
     def interactive(self) -> Any:
         """The fronts as a figure of plotly: hover shows configuration and seeds."""
         import plotly.graph_objects as go
 
-        from clsweep.page_figures import fronts_figure
+        from clsweep.reporting.render.page_fronts import fronts_figure
 
         return go.Figure(fronts_figure(self.data))
 

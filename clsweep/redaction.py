@@ -6,8 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 
-__all__ = ["without_secrets"]
-
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL")
 # RAY_AUTH_MODE and the paths of key files are no secrets, and messages need them.
 _NO_SECRET = re.compile(r"_(?:PATH|FILE|DIR|MODE|ID)$")

@@ -21,16 +21,6 @@ from pydantic.fields import FieldInfo
 
 from clsweep.toml_text import toml_value
 
-__all__ = [
-    "Situation",
-    "condition_text",
-    "conditions",
-    "idle",
-    "idle_keys",
-    "switched_off",
-    "with_rest",
-]
-
 Situation = Mapping[str, Any]  # key -> the value that it has, or a tuple of values
 
 
@@ -169,27 +159,6 @@ def idle(
         if all(key in switched_off(model, {**at_default, **p}, context) for p in points):
             found.add(key)
     return frozenset(found)
-
-
-def idle_keys(
-    config: Mapping[str, Any], context: Mapping[str, Any] | None = None
-) -> frozenset[str]:
-    """The keys, or 'training.KEY', that change nothing in a stored configuration.
-
-    Args:
-        config: the 'config' part of a record.
-        context: see `grid.around`; without it, by the configuration's own numbers alone.
-    """
-    from clsweep.methods import METHODS
-    from clsweep.settings import TrainingConfig
-
-    training = switched_off(TrainingConfig, config["training"])
-    found = frozenset(f"training.{key}" for key in training)
-    if config["method"] not in METHODS:
-        return found
-    known = {f"training.{key}": value for key, value in config["training"].items()}
-    known |= context or {}
-    return found | switched_off(METHODS[config["method"]].hyper, config["hyper"], known)
 
 
 def _lists(situation: Situation) -> JsonDict:

@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["toml_table", "toml_value"]
-
 
 def toml_value(value: Any) -> str:
     """A scalar, a list or an inline table as TOML.

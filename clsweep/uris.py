@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["shown_uri", "without_secrets"]
-
 _HIDDEN = "***"
 # Options that hold no secret. Others are hidden, known or not.
 _HARMLESS = {

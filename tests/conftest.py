@@ -16,10 +16,10 @@ os.environ["CLSWEEP_LEDGER"] = ""
 import pytest
 import torch
 
-from clsweep import benchmarks
-from clsweep.catalog import SplitBenchmark
-from clsweep.tasks import TaskSequence
-from tests.distribution import GroupScheduling, tell_groups
+from clsweep.data import benchmarks
+from clsweep.data.benchmark_specs import SplitBenchmark
+from clsweep.data.tasks import TaskSequence
+from tests.support.distribution import GroupScheduling, tell_groups
 
 # A shell ignores SIGINT in what it starts in the background, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

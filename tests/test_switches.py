@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from clsweep import stages
-from clsweep.configurations import configurations, resolved_toml
-from clsweep.curves import curve_of
-from clsweep.declarations import in_words
-from clsweep.forecast import fairness_notes
+from clsweep.execution.forecast import fairness_notes
 from clsweep.methods import METHODS
-from clsweep.settings import TrainingConfig
-from clsweep.study import Study, parse_study
+from clsweep.reporting.curves import curve_of
+from clsweep.study import planning
+from clsweep.study.configurations import configurations
+from clsweep.study.field_text import in_words
+from clsweep.study.resolved import resolved_toml
+from clsweep.study.study import Study, parse_study
 from clsweep.switches import condition_text, idle, switched_off, with_rest
-from tests.command_line import CommandLine
+from clsweep.training.config import TrainingConfig
+from tests.support.command_line import CommandLine
 
 HEAD = """\
 name = "s"
@@ -136,8 +137,8 @@ def test_statistics_and_sources_do_not_depend_on_what_is_switched_off() -> None:
         + table("mas", "training = { reset = false }")
     )
     plain, other, mas = configurations(of)
-    assert stages.statistics_key(of, plain, 0) == stages.statistics_key(of, other, 0)
-    assert stages.source_key(of, plain, 0) == stages.source_key(of, mas, 0)
+    assert planning.statistics_key(of, plain, 0) == planning.statistics_key(of, other, 0)
+    assert planning.source_key(of, plain, 0) == planning.source_key(of, mas, 0)
 
 
 def test_two_curves_of_a_method_never_share_a_configuration() -> None:
@@ -249,7 +250,7 @@ def test_idle_looks_at_all_combinations() -> None:
 
 
 def test_a_curve_has_no_axis_for_what_is_switched_off() -> None:
-    from clsweep.records import record_of
+    from clsweep.execution.trial_record import record_of
 
     of = study(
         table("ewc", 'lam = 1.0\nfisher = ["exact", "batched"]\nfisher_batch = [1, 16, 128]')

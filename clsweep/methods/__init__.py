@@ -1,4 +1,8 @@
-"""The table of methods. Adding one: a module here, its numbers in `hypers.py`, and a row below."""
+"""The methods: one module each, their numbers in `hypers.py`, and the table below.
+
+In: what a method computes. Out: how often it is trained (`training`), and with which numbers
+(`study`).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import hypers
-from clsweep.methods.hypers import Hyper
+from clsweep.methods.hyper_fields import Hyper
 
 if TYPE_CHECKING:
     from clsweep.methods.base import Method
-    from clsweep.nets import Net
+    from clsweep.nets.net import Net
 
-__all__ = ["ALL_SCENARIOS", "METHODS", "MethodEntry", "build", "entry_of", "method_doc"]
 
 ALL_SCENARIOS = ("task", "domain", "class")
 

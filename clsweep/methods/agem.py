@@ -22,14 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods import slots
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import AgemHyper
-from clsweep.methods.terms import plain_phase
-from clsweep.nets import Net, own_head_logits
-from clsweep.trees import Params, dot
-
-__all__ = ["build", "projected"]
+from clsweep.methods.parts import buffer
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.net import Net, own_head_logits
+from clsweep.nets.trees import Params, dot
 
 
 def build(net: Net, hyper: AgemHyper) -> Method:
@@ -39,7 +37,7 @@ def build(net: Net, hyper: AgemHyper) -> Method:
         device = next(iter(params.values())).device
         n_past = len(net.heads.sizes) - 1
         capacity = hyper.memory_size * (n_past if hyper.per_task else 1)
-        empty = slots.empty(capacity, net.input_shape, device)
+        empty = buffer.empty(capacity, net.input_shape, device)
         return {"slots": empty, "projected_steps": 0}
 
     def project(
@@ -55,10 +53,10 @@ def build(net: Net, hyper: AgemHyper) -> Method:
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         n_filled = memory["slots"].n_filled
-        return {"slots": slots.drawn(rng, n_filled, hyper.reference_batch, n_steps)}
+        return {"slots": buffer.drawn(rng, n_filled, hyper.reference_batch, n_steps)}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
-        filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
+        filled = buffer.balanced if hyper.fill == "balanced" else buffer.uniform
         most = hyper.memory_size if hyper.per_task else 0
         return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
 
@@ -83,7 +81,7 @@ def projected(grads: Params, reference: Params) -> Params:
     }
 
 
-def _reference(net: Net, full: Params, stored: slots.Slots, batch: Batch, task: int) -> Params:
+def _reference(net: Net, full: Params, stored: buffer.Slots, batch: Batch, task: int) -> Params:
     """g_ref by the names of the trained parameters, zero where the drawn examples do not reach."""
     index = batch.draw["slots"]
     trained = {name: value for name, value in full.items() if value.requires_grad}

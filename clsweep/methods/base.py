@@ -14,21 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from clsweep.data.tasks import Scale, Task
 from clsweep.methods.hyper_fields import Hyper
-from clsweep.nets import Net
-from clsweep.tasks import Scale, Task
-from clsweep.trees import Params
-
-__all__ = [
-    "Batch",
-    "Learnt",
-    "Memory",
-    "Method",
-    "Note",
-    "Phase",
-    "Pull",
-    "Trace",
-]
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
 
 Memory = dict[str, Any]
 Note = Callable[[Tensor], dict[str, Tensor]]

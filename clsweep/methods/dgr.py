@@ -14,7 +14,7 @@ Heads. One head per task: every old head labels the same generated batch, L_repl
 over heads. Class-incremental: the softmax runs over all classes seen, and soft targets are zero
 for those of the new task. The prediction of a shared head is distilled as it is.
 
-The solver starts from the shared source model. The generator (`clsweep.vae`) cannot: it learns the
+The solver starts from the shared source model. The generator (`parts.vae`) cannot: it learns the
 first task within the trial, in a run as long as the solver's. It sees pixels in [0, 1], the solver
 its usual inputs. Images are generated as means of their pixels, not sampled.
 """
@@ -27,12 +27,10 @@ from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import DgrHyper
-from clsweep.methods.terms import padded_distillation
-from clsweep.nets import Net
-from clsweep.trees import Params, with_prefix, without_prefix
-from clsweep.vae import Vae, drawn_layers, pixels_of, vae_loss
-
-__all__ = ["build"]
+from clsweep.methods.parts.losses import padded_distillation
+from clsweep.methods.parts.vae import Vae, drawn_layers, pixels_of, vae_loss
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, with_prefix, without_prefix
 
 ENCODER, DECODER = "generator.encoder.", "generator.decoder."
 

@@ -11,19 +11,17 @@ alone; Schwarz et al. 2018, "Progress & Compress", ICML, for γ.
 Deviations. Schwarz et al. normalise each task's Fisher; here it is used as estimated. Per-task
 heads are not penalised: nothing but their own task moves them. The separate anchors are stored as
 one (their importance-weighted mean), which has the same gradient. The estimator decides the scale
-of λ, by up to five decades: see `clsweep.methods.importance`.
+of λ, by up to five decades: see `clsweep.methods.parts.importance`.
 """
 
 from __future__ import annotations
 
-from clsweep.methods import importance
 from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.hypers import EwcHyper
-from clsweep.methods.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
-from clsweep.nets import Net, shared
-from clsweep.trees import Params, tree_map
-
-__all__ = ["build"]
+from clsweep.methods.parts import importance
+from clsweep.methods.parts.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
+from clsweep.nets.net import Net, shared
+from clsweep.nets.trees import Params, tree_map
 
 
 def build(net: Net, hyper: EwcHyper) -> Method:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from clsweep.methods.base import Method
 from clsweep.methods.hypers import NoHyper
-from clsweep.methods.terms import plain_phase
-from clsweep.nets import Net
-
-__all__ = ["build"]
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.net import Net
 
 
 def build(net: Net, hyper: NoHyper) -> Method:

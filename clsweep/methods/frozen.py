@@ -12,13 +12,11 @@ well, whatever the study's `bn_mode`.
 from __future__ import annotations
 
 from clsweep.methods.base import Memory, Method, Phase
-from clsweep.methods.heads import check_readout
 from clsweep.methods.hypers import NoHyper
-from clsweep.methods.terms import plain_phase
-from clsweep.nets import Net
-from clsweep.trees import Params
-
-__all__ = ["build"]
+from clsweep.methods.parts.heads import check_readout
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
 
 
 def build(net: Net, hyper: NoHyper) -> Method:

@@ -34,16 +34,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsweep.methods import slots
+from clsweep.data.tasks import Scale
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import GemHyper
-from clsweep.methods.task_gradients import Stored, task_gradients
-from clsweep.methods.terms import plain_phase
-from clsweep.nets import Net
-from clsweep.tasks import Scale
-from clsweep.trees import Params
-
-__all__ = ["build", "dual_weights", "equal_weights"]
+from clsweep.methods.parts import buffer
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.methods.parts.task_gradients import Stored, task_gradients
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
 
 Array = NDArray[np.float64]
 
@@ -55,7 +53,7 @@ def build(net: Net, hyper: GemHyper) -> Method:
         device = next(iter(params.values())).device
         n_past = len(net.heads.sizes) - 1
         capacity = hyper.memory_size * (n_past if hyper.per_task else 1)
-        empty = slots.empty(capacity, net.input_shape, device)
+        empty = buffer.empty(capacity, net.input_shape, device)
         return {"slots": empty, "projected_steps": 0, "solver_failures": 0}
 
     @lru_cache(maxsize=1)
@@ -92,7 +90,7 @@ def build(net: Net, hyper: GemHyper) -> Method:
         return _unflat(found, full), {**memory, **counted}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
-        filled = slots.balanced if hyper.fill == "balanced" else slots.uniform
+        filled = buffer.balanced if hyper.fill == "balanced" else buffer.uniform
         most = hyper.memory_size if hyper.per_task else 0
         return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}
 

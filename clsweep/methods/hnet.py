@@ -5,7 +5,7 @@
     look-ahead: the penalty's gradient at Θ_h + ΔΘ_h, ΔΘ_h the optimiser's step on CE_t alone
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
-network of the study is the target: `clsweep.hypernets` generates all of its parameters. Nothing
+network of the study is the target: `parts.hypernets` generates all of its parameters. Nothing
 can start from the shared source model: the first task is learnt within each trial.
 
 Task. One head per task: the task is given, and its embedding chooses the network. Where the
@@ -27,22 +27,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.draws import generator
+from clsweep.data.rng import generator
 from clsweep.errors import MethodError
-from clsweep.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
-from clsweep.nets import Net
-from clsweep.trees import Params, n_elements, with_prefix, without_prefix
-
-__all__ = [
-    "Target",
-    "build",
-    "logits_of_tasks",
-    "target_of",
-    "target_phase",
-    "target_ratio",
-]
+from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, n_elements, with_prefix, without_prefix
 
 MAIN = "hypernet."
 

@@ -3,7 +3,7 @@
     L = (1 − w) CE_t + w T² KD,   KD = −Σ_c q_c log p_c averaged over replayed images
     q = softmax(teacher's logits / T), p = softmax(classifier's logits / T), T = 2, w = ½
     teacher: the classifier before task t; replay: equally many images from the decoder of every
-    k < t, learnt as in `clsweep.methods.protected_generator`
+    k < t, learnt as in `clsweep.methods.parts.protected_generator`
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
 classifier is an ordinary network that no hypernetwork generates. Unlike in `dgr`, the generator
@@ -25,7 +25,8 @@ from torch import Tensor
 
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import HnetReplayHyper
-from clsweep.methods.protected_generator import (
+from clsweep.methods.parts.losses import padded_distillation, task_loss
+from clsweep.methods.parts.protected_generator import (
     GENERATOR,
     Generator,
     decoder_ratio,
@@ -33,11 +34,8 @@ from clsweep.methods.protected_generator import (
     generator_phase,
     replay_codes,
 )
-from clsweep.methods.terms import padded_distillation, task_loss
-from clsweep.nets import Net
-from clsweep.trees import Params
-
-__all__ = ["build"]
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
 
 
 def build(net: Net, hyper: HnetReplayHyper) -> Method:

@@ -2,7 +2,7 @@
 
     k̂(x) = argmax_{k ≤ t} g_k(x; φ),   the logits of x under f_h(e_k̂; Θ_h) answer
     L(φ) = ½ CE(g(x; φ), t) + ½ CE(g(x̃; φ), k),   x̃ from the decoder of k, every k < t alike
-    Θ_h and e_t are learnt as in `hnet`, the decoders as in `clsweep.methods.protected_generator`
+    Θ_h and e_t are learnt as in `hnet`, the decoders as in `parts.protected_generator`
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
 task-inference network g is plain: the study's network with one output per task, over the tasks
@@ -23,21 +23,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.catalog import Heads
+from clsweep.data.benchmark_specs import Heads
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import HnetTirHyper
-from clsweep.methods.protected_generator import (
+from clsweep.methods.parts.protected_generator import (
     Generator,
     decoder_ratio,
     generator_of,
     generator_phase,
     replay_codes,
 )
-from clsweep.nets import Net
-from clsweep.trees import Params, with_prefix, without_prefix
-
-__all__ = ["build"]
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, with_prefix, without_prefix
 
 TASKS = "task_classifier."
 

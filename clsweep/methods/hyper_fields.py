@@ -6,15 +6,14 @@ the documentation. This module imports neither torch nor ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 from clsweep.switches import Situation, conditions
-
-__all__ = ["Hyper", "fixed", "knob", "nuisance", "widths"]
 
 Situations = Situation | Sequence[Situation]
 
@@ -122,3 +121,36 @@ def widths(default: str, *, doc: str) -> Any:
         pattern=r"^[1-9]\d*(-[1-9]\d*)*$",
         json_schema_extra={"role": "fixed"},
     )
+
+
+# A knob's good region is one to two decades wide and its place is not known beforehand.
+MIN_DECADES = 4.0
+
+
+def role_of(field: FieldInfo) -> str:
+    """'knob', 'nuisance' or 'fixed' for a method's numbers, else empty."""
+    return str(_extra(field).get("role", ""))
+
+
+def search_range(field: FieldInfo) -> tuple[float, float, bool] | None:
+    """(low, high, whether logarithmic) of the range worth searching, where one is declared."""
+    extra = _extra(field)
+    return (extra["low"], extra["high"], extra["log"]) if "low" in extra else None
+
+
+def stable_end(field: FieldInfo) -> str:
+    """'high' or 'low': the end of a knob's range at which the source is kept best."""
+    return str(_extra(field).get("stable", "high"))
+
+
+def knob_keys(fields: Mapping[str, FieldInfo]) -> list[str]:
+    """The keys of the knobs; the first is the primary one.
+
+    Args:
+        fields: a method's `model_fields`.
+    """
+    return [key for key, field in fields.items() if role_of(field) == "knob"]
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

@@ -10,28 +10,6 @@ from typing import Literal
 
 from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance, widths
 
-__all__ = [
-    "AgemHyper",
-    "DgrHyper",
-    "EwcHyper",
-    "Form",
-    "GeneratedNetHyper",
-    "GemHyper",
-    "HnetHyper",
-    "HnetReplayHyper",
-    "HnetTirHyper",
-    "Hyper",
-    "L2Hyper",
-    "InterpolateHyper",
-    "LwfHyper",
-    "MasHyper",
-    "NoHyper",
-    "ProtectedGeneratorHyper",
-    "ReplayHyper",
-    "ResclHyper",
-    "SiHyper",
-]
-
 Form = Literal["gradient", "proximal"]
 Fisher = Literal["exact", "sampled", "empirical", "predicted", "label_weighted", "batched"]
 _FORM_DOC = (

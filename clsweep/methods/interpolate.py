@@ -18,13 +18,11 @@ interpolated, rows of new classes between their initial and their trained values
 from __future__ import annotations
 
 from clsweep.methods.base import Learnt, Memory, Method, Phase
-from clsweep.methods.heads import check_readout, with_own_heads
 from clsweep.methods.hypers import InterpolateHyper
-from clsweep.methods.terms import finetuning_phase, plain_phase
-from clsweep.nets import Net
-from clsweep.trees import Params, tree_map
-
-__all__ = ["build"]
+from clsweep.methods.parts.heads import check_readout, with_own_heads
+from clsweep.methods.parts.losses import finetuning_phase, plain_phase
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, tree_map
 
 
 def build(net: Net, hyper: InterpolateHyper) -> Method:

@@ -14,10 +14,8 @@ from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Memory, Method, Phase
 from clsweep.methods.hypers import NoHyper
-from clsweep.nets import Net, own_head_logits
-from clsweep.trees import Params
-
-__all__ = ["build"]
+from clsweep.nets.net import Net, own_head_logits
+from clsweep.nets.trees import Params
 
 
 def build(net: Net, hyper: NoHyper) -> Method:

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.hypers import L2Hyper
-from clsweep.methods.penalty import Anchor, penalised_phase
-from clsweep.nets import Net, shared
-from clsweep.trees import Params, tree_map
-
-__all__ = ["build"]
+from clsweep.methods.parts.penalty import Anchor, penalised_phase
+from clsweep.nets.net import Net, shared
+from clsweep.nets.trees import Params, tree_map
 
 
 def build(net: Net, hyper: L2Hyper) -> Method:

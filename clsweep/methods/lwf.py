@@ -25,13 +25,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
-from clsweep.methods.heads import old_heads
 from clsweep.methods.hypers import LwfHyper
-from clsweep.methods.terms import padded_distillation
-from clsweep.nets import Net
-from clsweep.trees import Params
-
-__all__ = ["build"]
+from clsweep.methods.parts.heads import old_heads
+from clsweep.methods.parts.losses import padded_distillation
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
 
 
 def build(net: Net, hyper: LwfHyper) -> Method:

@@ -15,14 +15,12 @@ the batch size. The new task's head is not penalised.
 
 from __future__ import annotations
 
-from clsweep.methods import importance
 from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.hypers import MasHyper
-from clsweep.methods.penalty import Anchor, no_anchor, penalised_phase
-from clsweep.nets import Net, shared
-from clsweep.trees import Params, tree_map
-
-__all__ = ["build"]
+from clsweep.methods.parts import importance
+from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
+from clsweep.nets.net import Net, shared
+from clsweep.nets.trees import Params, tree_map
 
 
 def build(net: Net, hyper: MasHyper) -> Method:

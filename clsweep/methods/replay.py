@@ -18,13 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods import slots
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import ReplayHyper
-from clsweep.nets import Net, own_head_logits
-from clsweep.trees import Params
-
-__all__ = ["build"]
+from clsweep.methods.parts import buffer
+from clsweep.nets.net import Net, own_head_logits
+from clsweep.nets.trees import Params
 
 
 def build(net: Net, hyper: ReplayHyper) -> Method:
@@ -32,10 +30,10 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
 
     def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
-        return {"slots": slots.empty(hyper.memory_size, net.input_shape, device)}
+        return {"slots": buffer.empty(hyper.memory_size, net.input_shape, device)}
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
-        stored: slots.Slots = memory["slots"]
+        stored: buffer.Slots = memory["slots"]
         index = batch.draw["slots"]
         n_new = len(batch.x)
         h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
@@ -51,16 +49,16 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
         n_filled = memory["slots"].n_filled
         n_drawn = min(hyper.replay_batch or batch_size, n_filled)
         return {
-            "slots": slots.drawn(rng, n_filled, n_drawn, n_steps),
+            "slots": buffer.drawn(rng, n_filled, n_drawn, n_steps),
             "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
         }
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
-        stored: slots.Slots = memory["slots"]
+        stored: buffer.Slots = memory["slots"]
         if hyper.fill == "balanced":
-            return {"slots": slots.balanced(stored, learnt.task, learnt.rng)}
+            return {"slots": buffer.balanced(stored, learnt.task, learnt.rng)}
         if stored.n_seen == 0:
-            return {"slots": slots.sampled(stored, learnt.task, learnt.n_presented, learnt.rng)}
+            return {"slots": buffer.sampled(stored, learnt.task, learnt.n_presented, learnt.rng)}
         return memory
 
     track = _stream if hyper.fill == "reservoir" else None
@@ -70,4 +68,4 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
 
 def _stream(memory: Memory, batch: Batch, task: int) -> Memory:
     uniform = batch.draw["uniform"][: len(batch.y)]
-    return {"slots": slots.streamed(memory["slots"], batch.raw, batch.y, task, uniform)}
+    return {"slots": buffer.streamed(memory["slots"], batch.raw, batch.y, task, uniform)}

@@ -39,16 +39,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Note, Phase
-from clsweep.methods.combination import Alphas, Renewed, merged
-from clsweep.methods.heads import check_readout, new_outputs, old_heads
 from clsweep.methods.hypers import ResclHyper
-from clsweep.methods.terms import distillation, finetuning_phase
-from clsweep.methods.units import Unit, units_of
-from clsweep.nets import Net
-from clsweep.norms import without_statistics
-from clsweep.trees import Params, with_prefix, without_prefix
-
-__all__ = ["build"]
+from clsweep.methods.parts.combination import Alphas, Renewed, merged
+from clsweep.methods.parts.heads import check_readout, new_outputs, old_heads
+from clsweep.methods.parts.losses import distillation, finetuning_phase
+from clsweep.methods.parts.units import Unit, units_of
+from clsweep.nets.net import Net
+from clsweep.nets.norms import without_statistics
+from clsweep.nets.trees import Params, with_prefix, without_prefix
 
 ALPHAS = ALPHA_S, ALPHA_T = "alpha.source", "alpha.target"  # of all units, one after the other
 SOURCE, TARGET = "source.", "target."

@@ -18,11 +18,9 @@ from __future__ import annotations
 
 from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.hypers import SiHyper
-from clsweep.methods.penalty import Anchor, no_anchor, penalised_phase
-from clsweep.nets import Net, shared
-from clsweep.trees import Params
-
-__all__ = ["build"]
+from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
+from clsweep.nets.net import Net, shared
+from clsweep.nets.trees import Params
 
 
 def build(net: Net, hyper: SiHyper) -> Method:

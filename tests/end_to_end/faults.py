@@ -12,12 +12,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clsweep.configurations import configurations
-from clsweep.schema import trial_id_of
-from clsweep.study import load_study
-from tests.ray_cluster import ROOT, RayCluster, RayNode
-
-from .studies import clsweep, committed, start, trials, write_study
+from clsweep.records.schema import trial_id_of
+from clsweep.study.configurations import configurations
+from clsweep.study.study import load_study
+from tests.end_to_end.studies import clsweep, committed, start, trials, write_study
+from tests.support.ray_cluster import ROOT, RayCluster, RayNode
 
 # Columns that say where and how fast a trial ran, not what came of it.
 _OF_THE_RUN = {
@@ -72,7 +71,7 @@ class Study:
 
     def __init__(self, folder: Path, deed: str = WAIT) -> None:
         self.path, self.out, self.folder = folder / "study.toml", folder / "out", folder
-        (folder / "nets.py").write_text(NET.format(deed=deed, gate=folder / "gate"))
+        (folder / "nets/build.py").write_text(NET.format(deed=deed, gate=folder / "gate"))
         text = write_study(folder, seeds=1, steps=20).read_text().split("[[methods]]")[0]
         net = 'name = "custom"\nfactory = "nets:build"'
         self.path.write_text(

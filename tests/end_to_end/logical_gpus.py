@@ -16,11 +16,13 @@ from typing import Any
 import ray
 import torch
 
-from clsweep import cli, devices, on_ray, worker
-from clsweep.stages import Job
+from clsweep.cli import main
+from clsweep.execution import devices, outcomes, worker
+from clsweep.execution.ray import executor
+from clsweep.study.planning import Job
 
 
-def execute(context: worker.Context, job: Job) -> worker.Outcome:
+def execute(context: outcomes.Context, job: Job) -> outcomes.Outcome:
     """`worker.execute` with the processor in the GPU's place."""
     node = ray.get_runtime_context().get_node_id()
     share = f"{context.device} {context.memory_fraction:g}"
@@ -56,5 +58,5 @@ class _Torch:
 if __name__ == "__main__":
     from tests.end_to_end.logical_gpus import execute as by_reference
 
-    on_ray.run_on_ray = functools.partial(on_ray.run_on_ray, execute=by_reference)
-    sys.exit(cli.main())
+    executor.run_on_ray = functools.partial(executor.run_on_ray, execute=by_reference)
+    sys.exit(main.main())

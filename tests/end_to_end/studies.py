@@ -20,7 +20,7 @@ from typing import Protocol
 import pyarrow.parquet as pq
 import pytest
 
-from clsweep.cli import main
+from clsweep.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\
@@ -97,7 +97,7 @@ def start(*arguments: object, cwd: Path, **options: object) -> subprocess.Popen[
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     options = {**pipes, "env": environment, **options}
     return subprocess.Popen(
-        [sys.executable, "-m", "clsweep.cli", *map(str, arguments)],
+        [sys.executable, "-m", "clsweep.cli.main", *map(str, arguments)],
         text=True,
         cwd=cwd,
         start_new_session=True,
@@ -122,7 +122,9 @@ class Forked:
     """
 
     _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(["clsweep.cli", "clsweep.runner", "clsweep.inline", "optuna"])
+    _context.set_forkserver_preload(
+        ["clsweep.cli.main", "clsweep.execution.runner", "clsweep.execution.inline", "optuna"]
+    )
 
     def __init__(self, *arguments: object, cwd: Path) -> None:
         with _importing_the_package():

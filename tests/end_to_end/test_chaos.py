@@ -12,8 +12,7 @@ import pytest
 
 from benchmarks.chaos import FAULTS, faults_of, rounds
 from benchmarks.observation import Observer, different, lost
-
-from .studies import clsweep, write_study
+from tests.end_to_end.studies import clsweep, write_study
 
 
 @pytest.mark.ray

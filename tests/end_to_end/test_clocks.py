@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .faults import assert_nothing_lost, ended, run_undisturbed
-from .studies import ROOT, start, trials, write_study
+from tests.end_to_end.faults import assert_nothing_lost, ended, run_undisturbed
+from tests.end_to_end.studies import ROOT, start, trials, write_study
 
 # Imported by every Python process of the run, Ray's included, before anything else.
 SITECUSTOMIZE = """\

@@ -16,10 +16,17 @@ import psutil
 import pytest
 import torch
 
-from tests.ray_cluster import ROOT, RayCluster, ray_cluster
-
-from .faults import Study, assert_nothing_lost, ended, finished, importing, start_on, until
-from .studies import clsweep, start, trials, wait_for
+from tests.end_to_end.faults import (
+    Study,
+    assert_nothing_lost,
+    ended,
+    finished,
+    importing,
+    start_on,
+    until,
+)
+from tests.end_to_end.studies import clsweep, start, trials, wait_for
+from tests.support.ray_cluster import ROOT, RayCluster, ray_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -52,7 +59,7 @@ def cluster(shared: RayCluster) -> RayCluster:
 def study(modules: Path, tmp_path: Path) -> Study:
     """A study whose second trial waits."""
     made = Study(tmp_path)
-    (modules / "nets.py").write_text((tmp_path / "nets.py").read_text())
+    (modules / "nets/build.py").write_text((tmp_path / "nets/build.py").read_text())
     return made
 
 

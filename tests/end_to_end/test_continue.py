@@ -13,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from .studies import (
+from tests.end_to_end.studies import (
     Forked,
     accuracy_bytes,
     clsweep,

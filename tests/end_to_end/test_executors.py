@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from .studies import (
+from tests.end_to_end.studies import (
     accuracy_bytes,
     clsweep,
     clsweep_apart,

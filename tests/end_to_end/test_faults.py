@@ -14,8 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from .faults import importing
-from .studies import accuracy_bytes, clsweep, clsweep_apart, committed, trials, write_study
+from tests.end_to_end.faults import importing
+from tests.end_to_end.studies import (
+    accuracy_bytes,
+    clsweep,
+    clsweep_apart,
+    committed,
+    trials,
+    write_study,
+)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +304,7 @@ def test_on_ray_files_of_the_current_folder_are_not_taken_for_libraries(tmp_path
     study = write_study(tmp_path, seeds=1)
     for name in ("torch", "numpy", "pandas", "queue", "random", "json", "ray", "clsweep"):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name} of the folder')")
-    program = "import sys; sys.path[:] = sys.path[1:]; from clsweep.cli import main; "
+    program = "import sys; sys.path[:] = sys.path[1:]; from clsweep.cli.main import main; "
     program += "sys.exit(main(sys.argv[1:]))"  # as the installed command does
     done = subprocess.run(
         [sys.executable, "-c", program, "run", str(study), "--workers", "1", "--out", "o?#%20 ü"],

@@ -16,15 +16,14 @@ from typing import Any
 
 import pytest
 
-from clsweep import attempts
-
-from .studies import clsweep, trials, write_study
+from clsweep.storage import attempts
+from tests.end_to_end.studies import clsweep, trials, write_study
 
 # Everything happens in one process, since the tmpfs lives no longer than that.
 SCRIPT = """
 import contextlib, io, json, subprocess, sys
 from pathlib import Path
-from clsweep.cli import main
+from clsweep.cli.main import main
 
 n_files, study, grown, out, elsewhere, *words = sys.argv[1:]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from clsweep.store import Store
-from tests.command_line import CommandLine
+from clsweep.storage.store import Store
+from tests.support.command_line import CommandLine
 
 RELEASED = Path(__file__).parents[1] / "released"
 STUDY = RELEASED / "study.toml"

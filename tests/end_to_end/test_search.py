@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from .studies import (
+from tests.end_to_end.studies import (
     Forked,
     accuracy_bytes,
     clsweep,

@@ -12,10 +12,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from clsweep.status_reader import StatusReader
-from clsweep.stopping import LEAD
-
-from .studies import Forked, accuracy_bytes, clsweep, clsweep_apart, trials, wait_for
+from clsweep.status.reader import StatusReader
+from clsweep.training.early_stopping import LEAD
+from tests.end_to_end.studies import (
+    Forked,
+    accuracy_bytes,
+    clsweep,
+    clsweep_apart,
+    trials,
+    wait_for,
+)
 
 STUDY = """\
 name = "stopping"

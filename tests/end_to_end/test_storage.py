@@ -16,12 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import clsweep as package
-from clsweep import folders
 from clsweep.errors import StoreError
-from clsweep.folders import RemotePath
-from tests.object_stores import Denying, ObjectStore, object_store
-
-from .studies import (
+from clsweep.storage import place
+from clsweep.storage.place import RemotePath
+from tests.end_to_end.studies import (
     Forked,
     Process,
     accuracy_bytes,
@@ -31,6 +29,7 @@ from .studies import (
     trials,
     write_study,
 )
+from tests.support.object_stores import Denying, ObjectStore, object_store
 
 SLOW = {"seeds": 2, "lam": "1.0, 100.0", "steps": 60}
 USER = "AKIAKEY:hunter%2F2secret@"
@@ -287,7 +286,7 @@ def test_a_bucket_that_does_not_exist(server, tmp_path, command):
 
 def test_a_store_that_permits_nothing(tmp_path, monkeypatch):
     denying = pyarrow.fs.PyFileSystem(Denying())
-    monkeypatch.setattr(folders, "_opened", lambda uri: (denying, "bucket/x"))
+    monkeypatch.setattr(place, "_opened", lambda uri: (denying, "bucket/x"))
     uri = "s3://me:hunter2@bucket/x"
     for command in ("run", write_study(tmp_path), "--inline", "--out", uri), ("report", uri):
         printed = clsweep(*command, expect=2)

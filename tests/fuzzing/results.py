@@ -21,13 +21,12 @@ import pyarrow.parquet as pq
 import torch
 
 import clsweep
-from clsweep import cache
-from clsweep.cli import main
+from clsweep.cli.main import main
 from clsweep.errors import CacheError, ClsweepError
-from clsweep.store import Store
-
-from .bytes_of import damaged
-from .command import called, is_readable
+from clsweep.execution import stage_cache
+from clsweep.storage.store import Store
+from tests.fuzzing.bytes_of import damaged
+from tests.fuzzing.command import called, is_readable
 
 __all__ = ["Original", "check_results", "written_results"]
 
@@ -101,7 +100,7 @@ class Original(NamedTuple):
         pending: the same with records that are not folded yet.
         grown: the study file with one value more, which needs the stages.
         records: trial id -> record, of the grown study too.
-        stages: key -> what `cache.load` gives.
+        stages: key -> what `stage_cache.load` gives.
     """
 
     study: Path
@@ -109,7 +108,7 @@ class Original(NamedTuple):
     folded: Path
     pending: Path
     records: dict[str, dict[str, Any]]
-    stages: dict[str, cache.Entry]
+    stages: dict[str, stage_cache.Entry]
 
 
 def written_results(folder: Path) -> Original:
@@ -141,7 +140,7 @@ def written_results(folder: Path) -> Original:
         folded=folder / "folded",
         pending=folder / "pending",
         records={r["trial"]["trial_id"]: plain(r) for r in records},
-        stages={p.name: cache.load(stages, p.name) for p in sorted(stages.iterdir())},
+        stages={p.name: stage_cache.load(stages, p.name) for p in sorted(stages.iterdir())},
     )
 
 
@@ -417,7 +416,7 @@ _ACTIONS = (
 def _assert_true_stages(original: Original, out: Path) -> None:
     for key, expected in original.stages.items():
         try:
-            found = cache.load(out / "stages", key)
+            found = stage_cache.load(out / "stages", key)
         except CacheError as error:
             is_readable(str(error))
             continue

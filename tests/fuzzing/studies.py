@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clsweep.catalog import BENCHMARKS
-from clsweep.cli import main
-from clsweep.configurations import configurations, resolved_toml
-from clsweep.study import load_study, parse_study
-from clsweep.templates import study_template, usual_methods
-
-from .bytes_of import damaged
-from .command import called, is_readable
+from clsweep.cli.main import main
+from clsweep.data.benchmark_specs import BENCHMARKS
+from clsweep.study.configurations import configurations
+from clsweep.study.resolved import resolved_toml
+from clsweep.study.study import load_study, parse_study
+from clsweep.study.templates import study_template, usual_methods
+from tests.fuzzing.bytes_of import damaged
+from tests.fuzzing.command import called, is_readable
 
 if sys.version_info >= (3, 11):
     import tomllib

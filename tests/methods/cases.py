@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from clsweep.methods import METHODS
-from clsweep.methods.hypers import Hyper
+from clsweep.methods.hyper_fields import Hyper
 
 
 class Case(NamedTuple):

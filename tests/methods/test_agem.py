@@ -6,22 +6,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.draws import generator
-from clsweep.methods import slots
+from clsweep import methods
+from clsweep.data.rng import generator
+from clsweep.data.tasks import TaskSequence
 from clsweep.methods.agem import projected
 from clsweep.methods.base import Batch, Learnt, Memory
 from clsweep.methods.hypers import AgemHyper
-from clsweep.sequences import learn_sequence, learn_source
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import TaskSequence
-from clsweep.trees import Params, dot
+from clsweep.methods.parts import buffer
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, dot
+from clsweep.training.config import TrainingConfig
+from clsweep.training.sequences import learn_sequence, learn_source
 
 EVERY_FILL = pytest.mark.parametrize("fill", ["balanced", "uniform"])
 
 
-def net_of(sequence: TaskSequence) -> nets.Net:
-    return nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+def net_of(sequence: TaskSequence) -> Net:
+    return build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
 
 
 def memory_of(sequence: TaskSequence, hyper: AgemHyper, n_tasks: int) -> Memory:
@@ -152,7 +155,7 @@ def test_projections_are_counted(sequences: dict[str, TaskSequence]) -> None:
 
 def test_what_is_drawn_holds_no_more_memory_than_itself() -> None:
     """A row of all slots per step was once kept alive by the few that are drawn of it."""
-    index = slots.drawn(generator(0, "drawn"), 500, 10, 600)
+    index = buffer.drawn(generator(0, "drawn"), 500, 10, 600)
     assert index.shape == (600, 10)
     assert index.untyped_storage().nbytes() == index.numel() * index.element_size()
     whole = torch.rand(600, 500, generator=generator(0, "drawn")).argsort(1)[:, :10]

@@ -8,24 +8,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
-from clsweep.methods import importance
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import Learnt
-from clsweep.nets import Net, shared
-from clsweep.norms import is_statistic
-from clsweep.sequences import (
+from clsweep.methods.parts import importance
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net, shared
+from clsweep.nets.norms import is_statistic
+from clsweep.nets.trees import Params
+from clsweep.training.config import TrainingConfig
+from clsweep.training.learner import SourceModel
+from clsweep.training.sequences import (
     LearntSequence,
-    SourceModel,
     learn_joint,
     learn_sequence,
     learn_source,
     measure_source,
 )
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import TaskSequence
-from clsweep.trees import Params
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_common import after, begun, same, structure
 
@@ -40,7 +42,7 @@ every_scenario = pytest.mark.parametrize("scenario", ["task", "domain", "class"]
 
 def net_for(sequence: TaskSequence, bn_mode: str) -> Net:
     config = NetConfig(name="conv", channels=(4,), width=8, norm="batch", bn_mode=bn_mode)
-    return nets.build(config, sequence.input_shape, sequence.heads)
+    return build_net(config, sequence.input_shape, sequence.heads)
 
 
 def learnt(case: Case, sequence: TaskSequence, net: Net, source: SourceModel) -> LearntSequence:
@@ -190,7 +192,7 @@ def test_importances_of_gains_are_those_of_a_loop(
     kind: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
     sequence = short_sequences["domain"]
-    net = nets.build(NETS[kind], sequence.input_shape, sequence.heads)
+    net = build_net(NETS[kind], sequence.input_shape, sequence.heads)
     params = learn_source(net, sequence, TRAINING, 0).params
     task = sequence.tasks[0]
     data = Learnt(task, sequence.scale, None, 0, generator(0, "measure", 0))
@@ -219,7 +221,7 @@ def test_importances_of_gains_are_those_of_a_loop(
 @pytest.mark.parametrize("kind", NETS)
 def test_only_norms_need_per_example_gradients(kind: str) -> None:
     # Looking at a weight's shape, as networks do, must not send it to the slow way.
-    net = nets.build(NETS[kind], (1, 8, 8), Heads("domain", (2,)))
+    net = build_net(NETS[kind], (1, 8, 8), Heads("domain", (2,)))
     params = net.init(generator(0, "init"))
     taps = importance._Taps(net, params, torch.rand(2, 1, 8, 8), 0)
     assert taps.rest == sorted(name for name in params if "norm" in name)

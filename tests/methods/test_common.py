@@ -8,26 +8,31 @@ import math
 import pytest
 import torch
 
-from clsweep import benchmarks, course, methods, nets
-from clsweep import sequences as learning
-from clsweep.catalog import SplitBenchmark
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data import benchmarks
+from clsweep.data.benchmark_specs import SplitBenchmark
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
-from clsweep.evaluation import check_learnt
 from clsweep.methods import METHODS
 from clsweep.methods.base import Learnt, Memory, Method
-from clsweep.sequences import (
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+from clsweep.training import learner
+from clsweep.training import sequences as learning
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Diverged, Setting, State, train_phase
+from clsweep.training.evaluation import check_learnt
+from clsweep.training.learner import SourceModel
+from clsweep.training.sequences import (
     LearntSequence,
-    SourceModel,
     learn_joint,
     learn_sequence,
     learn_source,
     measure_source,
 )
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import Diverged, Setting, State, train_phase
-from clsweep.trees import Params
 from tests.methods.cases import CASE_IDS, CASES, Case, test_ids_cover_all_methods
 
 __all__ = ["test_ids_cover_all_methods"]
@@ -44,9 +49,9 @@ PAIRS = [
 every_pair = pytest.mark.parametrize(("case", "scenario"), PAIRS)
 
 
-def net_for(sequence: TaskSequence) -> nets.Net:
+def net_for(sequence: TaskSequence) -> Net:
     config = NetConfig(name="mlp", hidden=(12,))
-    return nets.build(config, sequence.input_shape, sequence.heads)
+    return build_net(config, sequence.input_shape, sequence.heads)
 
 
 def source_of(sequence: TaskSequence, training: TrainingConfig = TRAINING) -> SourceModel:
@@ -321,7 +326,7 @@ def test_a_network_that_shares_nothing_between_its_tasks(
     sequence = short_sequences["task"]
     monkeypatch.setattr(
         f"{__name__}.net_for",
-        lambda given: nets.build(NetConfig(hidden=()), given.input_shape, given.heads),
+        lambda given: build_net(NetConfig(hidden=()), given.input_shape, given.heads),
     )
     found = learnt(case, sequence)
     assert all(value.isfinite().all() for value in found.params.values())
@@ -359,12 +364,12 @@ def test_what_diverges_at_its_end_has_the_steps_of_one_that_ends(
     sequence = short_sequences[METHODS[case.name].scenarios[0]]
     whole, source = learnt(case, sequence).n_steps, source_of(sequence)
 
-    def judged(net: nets.Net, before: Params, after: Params, of: TaskSequence, task: int) -> None:
+    def judged(net: Net, before: Params, after: Params, of: TaskSequence, task: int) -> None:
         if task == len(of.tasks) - 1:
             after = {name: value * 1e9 for name, value in after.items()}
         check_learnt(net, before, after, of, task)
 
-    monkeypatch.setattr(course, "check_learnt", judged)
+    monkeypatch.setattr(learner, "check_learnt", judged)
     monkeypatch.setattr(learning, "check_learnt", judged)
     last = f"by the end of task {len(sequence.tasks)}$"
     with pytest.raises(Diverged, match=last) as raised:

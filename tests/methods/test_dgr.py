@@ -10,18 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import dgr
 from clsweep.methods.base import Batch, Learnt, Memory, Method
 from clsweep.methods.hypers import DgrHyper, NoHyper
-from clsweep.methods.terms import distillation, padded_distillation
-from clsweep.sequences import learn_joint, learn_sequence, learn_source
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Scale, TaskSequence
-from clsweep.trees import Params
-from clsweep.vae import pixels_of, vae_loss
+from clsweep.methods.parts.losses import distillation, padded_distillation
+from clsweep.methods.parts.vae import pixels_of, vae_loss
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+from clsweep.training.config import TrainingConfig
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source
 
 SCALE = Scale(torch.full((1, 1, 1), 0.02), torch.full((1, 1, 1), -1.5))
 HYPER = DgrHyper(generator_hidden="6", latent=3)
@@ -31,7 +34,7 @@ class Parts:
     """A net of three tasks in the middle of learning the third."""
 
     def __init__(self, scenario: str, hyper: DgrHyper = HYPER) -> None:
-        self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
+        self.net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
         self.method, self.hyper = methods.build("dgr", self.net, hyper), hyper
         network = self.method.net
         self.params, self.old = (network.init(generator(k, "init")) for k in (0, 1))
@@ -164,7 +167,7 @@ def test_phases_train_their_own_half() -> None:
     assert halves[0] == {name for name in parts.params if name.startswith("generator.")}
 
 
-def _sure_head(net: nets.Net, student: Params, labels: Tensor) -> Any:
+def _sure_head(net: Net, student: Params, labels: Tensor) -> Any:
     """The net's own head for the student; the true labels, all but certain, for the teacher."""
 
     def head(params: Params, h: Tensor, task: int) -> Tensor:
@@ -181,7 +184,7 @@ def test_a_perfect_generator_and_solver_give_the_joint_gradient(
     """Old inputs with their true labels: ½ (L_new + L_old) at the second task."""
     for scenario in ("task", "domain", "class"):
         sequence = sequences[scenario]
-        net = nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+        net = build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
         params = net.init(generator(0, "init"))
         old = sequence.tasks[0].train
         x = sequence.scale(old.raw(torch.arange(len(old))))
@@ -215,7 +218,7 @@ def test_with_a_perfect_generator_it_approaches_joint(
     sequences: dict[str, TaskSequence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sequence = sequences["class"]
-    net = nets.build(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
     training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=30, steps=150)
     source = learn_source(net, sequence, training, 0)
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
 from clsweep.methods.base import Learnt, Pull
 from clsweep.methods.hypers import EwcHyper
-from clsweep.methods.penalty import (
-    Anchor,
-    merged_anchor,
-    proximal,
-    with_penalty_gradient,
-)
-from clsweep.settings import NetConfig
-from clsweep.trees import Params
+from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal, with_penalty_gradient
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.trees import Params
 
 PRECISION_A, PRECISION_B = 3.0, 5.0
 BEST_A, BEST_B = -1.0, 2.0
@@ -100,7 +96,7 @@ def test_merged_anchor_without_importance_is_the_newest() -> None:
 
 def absorbed(n_tasks: int, **numbers: object) -> tuple[Anchor, list[Params], list[Params]]:
     """The anchor after some tasks with drawn optima and Fishers."""
-    net = nets.build(NetConfig(hidden=(3,)), (1, 2, 2), Heads("domain", (2,) * 5))
+    net = build_net(NetConfig(hidden=(3,)), (1, 2, 2), Heads("domain", (2,) * 5))
     method = methods.build("ewc", net, EwcHyper(**numbers))
     stars = [net.init(generator(k, "star")) for k in range(n_tasks)]
     fishers = [

@@ -10,16 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import agem, gem
 from clsweep.methods.base import Batch, Learnt, Memory, Method
 from clsweep.methods.hypers import GemHyper
-from clsweep.sequences import learn_sequence, learn_source
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Scale, TaskSequence
-from clsweep.trees import Params, dot
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, dot
+from clsweep.training.config import TrainingConfig
+from clsweep.training.sequences import learn_sequence, learn_source
 
 Array = NDArray[np.float64]
 SCENARIOS = ("task", "domain", "class")
@@ -105,8 +108,8 @@ def test_gradients_that_are_not_finite_are_not_hidden() -> None:
     assert np.isnan(gem.equal_weights(gram, along, 0.5)).all()
 
 
-def net_of(sequence: TaskSequence) -> nets.Net:
-    return nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+def net_of(sequence: TaskSequence) -> Net:
+    return build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
 
 
 def memory_of(sequence: TaskSequence, hyper: GemHyper, n_tasks: int) -> Memory:
@@ -276,7 +279,7 @@ def test_counters_of_a_run(sequences: dict[str, TaskSequence]) -> None:
 
 def test_a_task_of_one_class(sequences: dict[str, TaskSequence]) -> None:
     """Its cross-entropy is zero in a head of its own: no gradient, hence never a conflict."""
-    net = nets.build(NetConfig(hidden=(6,)), (1, 8, 8), Heads("task", (1, 2)))
+    net = build_net(NetConfig(hidden=(6,)), (1, 8, 8), Heads("task", (1, 2)))
     sequence = sequences["task"]
     params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
     method = methods.build("gem", net, GemHyper(memory_size=10))
@@ -297,7 +300,7 @@ def test_a_task_of_one_class(sequences: dict[str, TaskSequence]) -> None:
 def test_an_absolute_ridge_holds_where_memories_repeat() -> None:
     """MMᵀ of repeated gradients is singular but for ε; float32 rounds more than that."""
     rng = np.random.default_rng(0)
-    net = nets.build(NetConfig(hidden=(40,)), (1, 8, 8), Heads("domain", (2, 2, 2, 2, 2)))
+    net = build_net(NetConfig(hidden=(40,)), (1, 8, 8), Heads("domain", (2, 2, 2, 2, 2)))
     params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
     n_params = sum(v.numel() for v in params.values())
     hyper = GemHyper(memory_size=4, ridge_unit="absolute")

@@ -9,18 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep import benchmarks, methods, nets
-from clsweep.catalog import Heads, SplitBenchmark
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data import benchmarks
+from clsweep.data.benchmark_specs import Heads, SplitBenchmark
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, Learnt
 from clsweep.methods.hypers import HnetHyper
-from clsweep.sequences import LearntSequence, learn_sequence
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import Setting, State, train_phase
-from clsweep.trees import Params, without_prefix
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.trees import Params, without_prefix
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.sequences import LearntSequence, learn_sequence
 
 SIZES = {"hidden": "6-5", "task_embedding": 4, "chunk_embedding": 3}
 HYPER = HnetHyper(beta=0.5, chunk_size=20, **SIZES)
@@ -30,7 +33,7 @@ ONE = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
 def learnt(
     sequence: TaskSequence, hyper: HnetHyper, training: TrainingConfig, width: int = 20
 ) -> LearntSequence:
-    net = nets.build(NetConfig(hidden=(width,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(width,)), sequence.input_shape, sequence.heads)
     return learn_sequence(methods.build("hnet", net, hyper), sequence, training, 0, None, {})
 
 
@@ -38,7 +41,7 @@ class Parts:
     """A net of three tasks, of which two have been learnt."""
 
     def __init__(self, scenario: str, hyper: HnetHyper = HYPER) -> None:
-        self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
+        self.net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, (2, 2, 2)))
         self.method = methods.build("hnet", self.net, hyper)
         self.network = self.method.net
         self.params, self.old = (self.network.init(generator(k, "init")) for k in (0, 1))
@@ -129,7 +132,7 @@ def test_old_networks_stay_under_a_huge_penalty_and_move_without(
 ) -> None:
     """Distance of the first task's generated weights, over that of the second's."""
     sequence, moved = sequences["task"], {}
-    net = nets.build(NetConfig(hidden=(20,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(20,)), sequence.input_shape, sequence.heads)
     data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
     for beta in (0.0, 1e4):
         hyper = HnetHyper(beta=beta, chunk_size=400, **SIZES)
@@ -206,7 +209,7 @@ def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> 
     )
     sequence = benchmarks.build(digits, None, 0)
     sequence = dataclasses.replace(sequence, tasks=sequence.tasks[:1])
-    net = nets.build(config, sequence.input_shape, sequence.heads)
+    net = build_net(config, sequence.input_shape, sequence.heads)
     method = methods.build("hnet", net, HnetHyper(beta=0.01, chunk_size=500, hidden="20-20"))
     network = method.net
     params = network.init(generator(0, "init"))
@@ -226,14 +229,14 @@ def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> 
 @pytest.mark.parametrize("config", ["batch norm", "sizes"])
 def test_what_it_cannot_take_is_named(config: str) -> None:
     if config == "batch norm":
-        net = nets.build(
+        net = build_net(
             NetConfig(name="conv", channels=(4,), width=8, norm="batch"),
             (1, 8, 8),
             Heads("task", (2, 2)),
         )
         words = ["batch norm", "norms.0", "without batch norm"]
     else:
-        net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
+        net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
         words = ["(2, 3) classes", "equally many"]
     with pytest.raises(MethodError) as caught:
         methods.build("hnet", net, HYPER)

@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import hnet_replay
 from clsweep.methods.base import Batch, Learnt
 from clsweep.methods.hypers import HnetReplayHyper, NoHyper
-from clsweep.methods.protected_generator import DECODERS, GENERATOR, generator_of
-from clsweep.sequences import learn_joint, learn_sequence, learn_source
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Scale, TaskSequence
-from clsweep.trees import without_prefix
+from clsweep.methods.parts.protected_generator import DECODERS, GENERATOR, generator_of
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.trees import without_prefix
+from clsweep.training.config import TrainingConfig
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source
 from tests.methods.cases import SMALL_GENERATOR
 
 HYPER = HnetReplayHyper(weight=0.3, **SMALL_GENERATOR)
@@ -34,7 +36,7 @@ class Parts:
     """
 
     def __init__(self, scenario: str, hidden: tuple[int, ...] = (5,)) -> None:
-        self.net = nets.build(NetConfig(hidden=hidden), (1, 2, 2), Heads(scenario, (2, 2, 2)))
+        self.net = build_net(NetConfig(hidden=hidden), (1, 2, 2), Heads(scenario, (2, 2, 2)))
         self.method = methods.build("hnet_replay", self.net, HYPER)
         network = self.method.net
         self.params, self.old = (network.init(generator(k, "init")) for k in (0, 1))
@@ -148,7 +150,7 @@ def test_the_classifier_starts_from_the_shared_source(
 ) -> None:
     """On the first task the generator alone is trained, beside the source model as it is."""
     sequence = dataclasses.replace(sequences["class"], tasks=sequences["class"].tasks[:1])
-    net = nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
     training = TrainingConfig(steps=5)
     source = learn_source(net, sequence, training, 0)
     method = methods.build("hnet_replay", net, HYPER)
@@ -176,7 +178,7 @@ def test_with_a_perfect_generator_it_approaches_joint(
     sequences: dict[str, TaskSequence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sequence = sequences["class"]
-    net = nets.build(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
     training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=30, steps=150)
     source = learn_source(net, sequence, training, 0)
     images = [task.train.raw(torch.arange(len(task.train))) for task in sequence.tasks]

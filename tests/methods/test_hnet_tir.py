@@ -7,19 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import hnet, hnet_tir
 from clsweep.methods.base import Batch, Learnt, Phase
 from clsweep.methods.hypers import HnetHyper, HnetTirHyper
-from clsweep.methods.protected_generator import DECODERS, Generator, generator_of
-from clsweep.sequences import learn_sequence
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Scale, TaskSequence
-from clsweep.train import Setting, State, train_phase
-from clsweep.trees import Params, without_prefix
+from clsweep.methods.parts.protected_generator import DECODERS, Generator, generator_of
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, without_prefix
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.sequences import learn_sequence
 from tests.methods.cases import SMALL_GENERATOR, SMALL_HNET
 
 HYPER = HnetTirHyper(beta=0.5, generator_beta=0.5, **SMALL_HNET, **SMALL_GENERATOR)
@@ -31,7 +34,7 @@ class Parts:
     """A net of three tasks, of which two have been learnt."""
 
     def __init__(self, scenario: str, sizes: tuple[int, ...] = (2, 2, 2)) -> None:
-        self.net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, sizes))
+        self.net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, sizes))
         self.method = methods.build("hnet_tir", self.net, HYPER)
         self.network = self.method.net
         self.params, self.old = (self.network.init(generator(k, "init")) for k in (0, 1))
@@ -166,7 +169,7 @@ def test_generated_networks_are_those_of_hnet(
 ) -> None:
     """The inference of the task has no part in how the hypernetwork is learnt."""
     sequence = sequences[scenario]
-    net = nets.build(NetConfig(hidden=(12,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(12,)), sequence.input_shape, sequence.heads)
     training = TrainingConfig(optimizer="adam", lr=0.01, batch_size=16, steps=5)
     plain = HnetHyper(beta=0.5, **SMALL_HNET)
     ends = [
@@ -188,7 +191,7 @@ def test_replay_keeps_the_task_classifier_from_forgetting(
 ) -> None:
     """With real images of old tasks it tells five tasks apart; with noise only the latest."""
     sequence = sequences["class"]
-    net = nets.build(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(40,)), sequence.input_shape, sequence.heads)
     phase = hnet_tir.build(net, HYPER).phases[2]
     of_tasks = net.with_heads(Heads("class", (1,) * 5))
     images = [task.train.raw(torch.arange(len(task.train))) for task in sequence.tasks]
@@ -211,7 +214,7 @@ def test_replay_keeps_the_task_classifier_from_forgetting(
 
 
 def _inferred_correctly(
-    phase: Phase, of_tasks: nets.Net, sequence: TaskSequence, made: Generator
+    phase: Phase, of_tasks: Net, sequence: TaskSequence, made: Generator
 ) -> float:
     """Share of test images of five tasks whose task the classifier knows after the last."""
     params = {f"{hnet_tir.TASKS}{n}": v for n, v in of_tasks.init(generator(0, "init")).items()}
@@ -235,7 +238,7 @@ def _inferred_correctly(
 
 
 def test_batch_norm_is_refused_by_layer() -> None:
-    net = nets.build(
+    net = build_net(
         NetConfig(name="conv", channels=(4,), width=8, norm="batch"),
         (1, 8, 8),
         Heads("class", (2, 2)),

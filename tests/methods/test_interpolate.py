@@ -7,20 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.methods.heads import new_outputs, with_own_heads
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.tasks import TaskSequence
 from clsweep.methods.hypers import InterpolateHyper
-from clsweep.sequences import finetune_source, learn_sequence, learn_source
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import TaskSequence
-from clsweep.trees import Params
+from clsweep.methods.parts.heads import new_outputs, with_own_heads
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+from clsweep.training.config import TrainingConfig
+from clsweep.training.sequences import finetune_source, learn_sequence, learn_source
 
 TRAINING = TrainingConfig(lr=0.1, batch_size=16, steps=8)
 
 
-def net_of(sequence: TaskSequence) -> nets.Net:
-    return nets.build(NetConfig(hidden=(12,)), sequence.input_shape, sequence.heads)
+def net_of(sequence: TaskSequence) -> Net:
+    return build_net(NetConfig(hidden=(12,)), sequence.input_shape, sequence.heads)
 
 
 def two_tasks(sequence: TaskSequence) -> TaskSequence:
@@ -74,7 +77,7 @@ def test_heads_come_from_the_network_that_trained_them(
 def test_rows_of_one_readout_layer_belong_to_tasks() -> None:
     """A module of the user's has one last layer; its rows are the heads."""
     heads = Heads("task", (2, 3, 2))
-    plain = nets.build(NetConfig(hidden=(4,)), (1, 2, 2), heads)
+    plain = build_net(NetConfig(hidden=(4,)), (1, 2, 2), heads)
     net = plain._replace(readout=lambda task: ("last.weight", "last.bias"))
     old, new = (
         {"last.weight": torch.full((7, 4), v), "last.bias": torch.full((7,), v)}

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clsweep import methods, nets
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.rng import generator
+from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import Learnt, Memory
 from clsweep.methods.hypers import EwcHyper, L2Hyper
-from clsweep.methods.penalty import Anchor, with_penalty_gradient
-from clsweep.nets import shared
-from clsweep.settings import NetConfig
-from clsweep.tasks import TaskSequence
-from clsweep.trees import Params, tree_map
+from clsweep.methods.parts.penalty import Anchor, with_penalty_gradient
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net, shared
+from clsweep.nets.trees import Params, tree_map
 
 
-def net_of(sequence: TaskSequence) -> nets.Net:
-    return nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+def net_of(sequence: TaskSequence) -> Net:
+    return build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
 
 
 def absorbed(sequence: TaskSequence, *visited: Params) -> Memory:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale
 from clsweep.methods.base import Batch
 from clsweep.methods.hypers import LwfHyper
-from clsweep.methods.terms import distillation
-from clsweep.settings import NetConfig
-from clsweep.tasks import Scale
-from clsweep.trees import Params
+from clsweep.methods.parts.losses import distillation
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
 
 ONE = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
 
@@ -41,10 +43,10 @@ def test_high_temperature_is_squared_error_of_centred_logits() -> None:
     torch.testing.assert_close(found, centred / 4 / 6, rtol=1e-3, atol=1e-6)
 
 
-def parts_of(scenario: str) -> tuple[nets.Net, Params, Params, torch.Tensor]:
+def parts_of(scenario: str) -> tuple[Net, Params, Params, torch.Tensor]:
     """A net of three tasks, its parameters, its teacher's, and inputs."""
     sizes = (2, 2, 2) if scenario == "domain" else (2, 3, 2)
-    net = nets.build(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, sizes))
+    net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads(scenario, sizes))
     params, teacher = (net.init(generator(k, "init")) for k in (0, 1))
     return net, params, teacher, torch.rand(4, 1, 2, 2, generator=generator(0, "x"))
 

@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
-from clsweep.methods import slots
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Examples, Task, TaskSequence
 from clsweep.methods.base import Batch, Learnt
 from clsweep.methods.hypers import ReplayHyper
-from clsweep.settings import NetConfig
-from clsweep.tasks import Examples, Task, TaskSequence
+from clsweep.methods.parts import buffer
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import own_head_logits
 
 
 def test_full_memory_and_weight_one_is_the_joint_gradient(
@@ -23,7 +25,7 @@ def test_full_memory_and_weight_one_is_the_joint_gradient(
 ) -> None:
     for scenario in ("task", "domain", "class"):
         sequence = sequences[scenario]
-        net = nets.build(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+        net = build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
         params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
         first, second = (task.train for task in sequence.tasks[:2])
         n = min(len(first), len(second))
@@ -61,7 +63,7 @@ def stream_task(index: int, labels: list[int]) -> Task:
     return Task(index, data, data, data, max(labels) + 1)
 
 
-def counts(stored: slots.Slots) -> dict[tuple[int, int], int]:
+def counts(stored: buffer.Slots) -> dict[tuple[int, int], int]:
     found: dict[tuple[int, int], int] = {}
     for task, label in zip(stored.tasks.tolist(), stored.labels.tolist(), strict=True):
         if task >= 0:
@@ -70,27 +72,27 @@ def counts(stored: slots.Slots) -> dict[tuple[int, int], int]:
 
 
 def test_balanced_shares() -> None:
-    memory = slots.empty(12, (1, 1, 1), torch.device("cpu"))
-    memory = slots.balanced(memory, stream_task(0, [0] * 20 + [1] * 20), generator(0, "a"))
+    memory = buffer.empty(12, (1, 1, 1), torch.device("cpu"))
+    memory = buffer.balanced(memory, stream_task(0, [0] * 20 + [1] * 20), generator(0, "a"))
     assert counts(memory) == {(0, 0): 6, (0, 1): 6}
-    memory = slots.balanced(memory, stream_task(1, [0] * 20 + [1] * 20), generator(0, "b"))
+    memory = buffer.balanced(memory, stream_task(1, [0] * 20 + [1] * 20), generator(0, "b"))
     assert counts(memory) == {(0, 0): 3, (0, 1): 3, (1, 0): 3, (1, 1): 3}
-    memory = slots.balanced(memory, stream_task(2, [0] + [1] * 20), generator(0, "c"))
+    memory = buffer.balanced(memory, stream_task(2, [0] + [1] * 20), generator(0, "c"))
     assert counts(memory) == {(0, 0): 3, (0, 1): 2, (1, 0): 2, (1, 1): 2, (2, 0): 1, (2, 1): 2}
     assert memory.n_filled == 12
 
 
 def test_a_memory_larger_than_the_data_is_not_full() -> None:
-    memory = slots.empty(50, (1, 1, 1), torch.device("cpu"))
-    memory = slots.balanced(memory, stream_task(0, [0] * 4 + [1] * 9), generator(0, "a"))
+    memory = buffer.empty(50, (1, 1, 1), torch.device("cpu"))
+    memory = buffer.balanced(memory, stream_task(0, [0] * 4 + [1] * 9), generator(0, "a"))
     assert memory.n_filled == 13
     assert counts(memory) == {(0, 0): 4, (0, 1): 9}
     assert (memory.tasks[13:] == -1).all()
 
 
-@pytest.mark.parametrize("fill", [slots.balanced, slots.uniform])
-def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., slots.Slots]) -> None:
-    memory = slots.empty(40, (1, 1, 1), torch.device("cpu"))
+@pytest.mark.parametrize("fill", [buffer.balanced, buffer.uniform])
+def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., buffer.Slots]) -> None:
+    memory = buffer.empty(40, (1, 1, 1), torch.device("cpu"))
     for task, labels in enumerate(([0] * 4 + [1] * 9, [0] * 15 + [1] * 15)):
         memory = fill(memory, stream_task(task, labels), generator(0, task), most_per_task=20)
     assert memory.tasks.tolist() == [0] * 13 + [1] * 20 + [-1] * 7
@@ -98,11 +100,11 @@ def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., slots.Sl
 
 def streamed_in_parts(
     capacity: int, images: torch.Tensor, labels: torch.Tensor, uniform: torch.Tensor, batch: int
-) -> slots.Slots:
+) -> buffer.Slots:
     """The reservoir after the whole stream, in batches of that many examples."""
-    memory = slots.empty(capacity, (1, 1, 1), torch.device("cpu"))
+    memory = buffer.empty(capacity, (1, 1, 1), torch.device("cpu"))
     for part in torch.arange(len(labels)).split(batch):
-        memory = slots.streamed(memory, images[part], labels[part], 0, uniform[part])
+        memory = buffer.streamed(memory, images[part], labels[part], 0, uniform[part])
     return memory
 
 
@@ -139,10 +141,10 @@ def test_reservoir_in_batches_equals_one_at_a_time() -> None:
 
 def test_stored_examples_use_their_own_head(sequences: dict[str, TaskSequence]) -> None:
     """Replay of task 0 reaches head 0, never head 2, and leaves both alone with weight 0."""
-    net = nets.build(NetConfig(hidden=(6,)), (1, 8, 8), Heads("task", (2,) * 5))
+    net = build_net(NetConfig(hidden=(6,)), (1, 8, 8), Heads("task", (2,) * 5))
     params = {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
     h = net.features(params, torch.rand(3, 1, 8, 8, generator=generator(0, "x")))
-    logits = nets.own_head_logits(net, params, h, torch.tensor([0, 0, 0]), 2)
+    logits = own_head_logits(net, params, h, torch.tensor([0, 0, 0]), 2)
     torch.testing.assert_close(logits, net.head(params, h, 0))
     grads = torch.autograd.grad(
         logits.sum(), [params["heads.0.weight"], params["heads.2.weight"]], allow_unused=True
@@ -152,9 +154,9 @@ def test_stored_examples_use_their_own_head(sequences: dict[str, TaskSequence]) 
 
 
 def test_heads_of_different_width() -> None:
-    net = nets.build(NetConfig(hidden=(6,)), (1, 2, 2), Heads("task", (2, 4)))
+    net = build_net(NetConfig(hidden=(6,)), (1, 2, 2), Heads("task", (2, 4)))
     params = net.init(generator(0, "init"))
     h = net.features(params, torch.rand(2, 1, 2, 2, generator=generator(0, "x")))
-    logits = nets.own_head_logits(net, params, h, torch.tensor([0, 1]), 1)
+    logits = own_head_logits(net, params, h, torch.tensor([0, 1]), 1)
     assert torch.isneginf(logits[0, 2:]).all()
     assert torch.isfinite(logits[1]).all()

@@ -10,22 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep import methods, nets
+from clsweep import methods
+from clsweep.data.tasks import Examples, TaskSequence
 from clsweep.methods.base import Phase
 from clsweep.methods.hypers import ResclHyper
-from clsweep.methods.units import units_of
-from clsweep.norms import is_statistic, restated, with_population, without_statistics
-from clsweep.sequences import (
-    FinetunedModel,
+from clsweep.methods.parts.units import units_of
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.norms import is_statistic, without_statistics
+from clsweep.nets.trees import Params
+from clsweep.training.config import TrainingConfig
+from clsweep.training.learner import FinetunedModel, SourceModel
+from clsweep.training.population import restated, with_population
+from clsweep.training.sequences import (
     LearntSequence,
-    SourceModel,
     finetune_source,
     learn_sequence,
     learn_source,
 )
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import Examples, TaskSequence
-from clsweep.trees import Params
 from tests.methods.branches import TwoBranches
 
 # One batch is a whole task, so that the order of examples means nothing.
@@ -35,9 +38,9 @@ SCENARIOS = ("task", "domain", "class")
 CONV = {"name": "conv", "channels": (4, 5), "width": 8, "norm": "batch"}
 
 
-def net_of(sequence: TaskSequence, **keys: Any) -> nets.Net:
+def net_of(sequence: TaskSequence, **keys: Any) -> Net:
     config = NetConfig(**(keys or {"hidden": (12, 9)}))
-    return nets.build(config, sequence.input_shape, sequence.heads)
+    return build_net(config, sequence.input_shape, sequence.heads)
 
 
 def first(sequence: TaskSequence, n: int = 2) -> TaskSequence:
@@ -45,14 +48,14 @@ def first(sequence: TaskSequence, n: int = 2) -> TaskSequence:
 
 
 def started(
-    net: nets.Net, sequence: TaskSequence, training: TrainingConfig
+    net: Net, sequence: TaskSequence, training: TrainingConfig
 ) -> tuple[SourceModel, FinetunedModel]:
     source = learn_source(net, sequence, training, 0)
     return source, finetune_source(net, sequence, training, 0, source)
 
 
 def learnt(
-    net: nets.Net,
+    net: Net,
     sequence: TaskSequence,
     training: TrainingConfig,
     source: SourceModel,
@@ -63,7 +66,7 @@ def learnt(
     return learn_sequence(method, sequence, training, 0, source, {}, tuned)
 
 
-def combine_phase(net: nets.Net, **numbers: Any) -> Phase:
+def combine_phase(net: Net, **numbers: Any) -> Phase:
     return methods.build("rescl", net, ResclHyper(**numbers)).phases[1]
 
 

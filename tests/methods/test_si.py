@@ -6,19 +6,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clsweep import methods, nets
-from clsweep.catalog import Heads
-from clsweep.draws import generator
+from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
+from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import Learnt, Trace
 from clsweep.methods.hypers import SiHyper
-from clsweep.methods.terms import plain_phase
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.tasks import TaskSequence
-from clsweep.train import Setting, State, train_phase
-from clsweep.trees import Params
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Setting, State, train_phase
 
 
-def path_error(sequence: TaskSequence, net: nets.Net, rate: float, n_steps: int) -> float:
+def path_error(sequence: TaskSequence, net: Net, rate: float, n_steps: int) -> float:
     """How far Σ ω is from the decrease of the full-batch loss."""
     data = sequence.tasks[0].train
     start = net.init(generator(0, "init"))
@@ -47,7 +50,7 @@ def test_path_integral_converges_to_the_decrease_of_the_loss_at_first_order(
 ) -> None:
     sequence = sequences["task"]
     config = NetConfig(hidden=(10,), activation="tanh")
-    net = nets.build(config, sequence.input_shape, sequence.heads)
+    net = build_net(config, sequence.input_shape, sequence.heads)
     errors = [path_error(sequence, net, 0.2 / 2**k, 10 * 2**k) for k in range(4)]
     ratios = [a / b for a, b in zip(errors, errors[1:], strict=False)]
     assert all(1.7 < ratio < 2.4 for ratio in ratios), (errors, ratios)
@@ -59,7 +62,7 @@ def test_path_is_gradient_times_actual_change(
 ) -> None:
     """One step: ω = −g Δθ, with the change the optimiser made."""
     sequence = sequences["task"]
-    net = nets.build(NetConfig(hidden=(4,)), sequence.input_shape, sequence.heads)
+    net = build_net(NetConfig(hidden=(4,)), sequence.input_shape, sequence.heads)
     start, data = net.init(generator(0, "init")), sequence.tasks[0].train
     training = TrainingConfig(optimizer=optimizer, lr=0.01, batch_size=len(data), steps=1)
     run = train_phase(
@@ -86,7 +89,7 @@ def test_omega_is_damped_accumulated_and_never_negative() -> None:
     before, after = {"w": torch.tensor([0.0, 0.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])}
     path = {"w": torch.tensor([3.0, -9.0, 0.25])}
     data = Learnt(None, None, Trace(before, path), 0, generator(0, ""))  # type: ignore[arg-type]
-    net = nets.build(NetConfig(hidden=()), (1, 1, 1), Heads("domain", (2, 2)))
+    net = build_net(NetConfig(hidden=()), (1, 1, 1), Heads("domain", (2, 2)))
     method = methods.build("si", net, SiHyper(xi=0.5))
     memory = method.absorb(after, method.begin(before), {}, data)
     assert memory["anchor"].omega["w"].tolist() == pytest.approx([3 / 1.5, 0.0, 0.5])

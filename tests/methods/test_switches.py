@@ -14,22 +14,26 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import pytest
 import torch
 
-from clsweep import benchmarks, methods, nets
-from clsweep.catalog import PermutedBenchmark
+from clsweep import methods
+from clsweep.data import benchmarks
+from clsweep.data.benchmark_specs import PermutedBenchmark
+from clsweep.data.tasks import TaskSequence
 from clsweep.methods import METHODS
-from clsweep.sequences import (
+from clsweep.nets.build import build_net
+from clsweep.nets.config import NetConfig
+from clsweep.nets.net import Net
+from clsweep.nets.trees import n_elements
+from clsweep.switches import condition_text, switched_off, with_rest
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Diverged
+from clsweep.training.learner import SourceModel
+from clsweep.training.sequences import (
     LearntSequence,
-    SourceModel,
     learn_joint,
     learn_sequence,
     learn_source,
     measure_source,
 )
-from clsweep.settings import NetConfig, TrainingConfig
-from clsweep.switches import condition_text, switched_off, with_rest
-from clsweep.tasks import TaskSequence
-from clsweep.train import Diverged
-from clsweep.trees import n_elements
 from tests.methods.cases import SMALL_GENERATOR, SMALL_HNET, SMALL_VAE
 
 
@@ -144,9 +148,9 @@ def sequence_of(world: World) -> TaskSequence:
     return benchmarks.build(config, None, 0)
 
 
-def net_of(world: World) -> nets.Net:
+def net_of(world: World) -> Net:
     sequence = sequence_of(world)
-    return nets.build(world.config, sequence.input_shape, sequence.heads)
+    return build_net(world.config, sequence.input_shape, sequence.heads)
 
 
 @lru_cache(maxsize=16)

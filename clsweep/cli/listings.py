@@ -1,0 +1,156 @@
+"""What `clsweep methods`, `benchmarks`, `plan` and `run` print, as rich tables and text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from clsweep.data.benchmark_specs import BENCHMARKS
+from clsweep.data.dataset_specs import DATASETS
+from clsweep.methods import METHODS
+from clsweep.methods.hyper_fields import knob_keys
+from clsweep.storage.place import Place
+from clsweep.text import command, counted, duration, printable
+
+if TYPE_CHECKING:
+    from clsweep.execution.forecast import Forecast
+    from clsweep.execution.outcomes import Summary
+
+
+def methods_table() -> Table:
+    """All methods, one line each."""
+    table = _table("name", "method", "knobs", "uses besides the network", "scenarios", "reference")
+    for name, entry in METHODS.items():
+        knobs = ", ".join(knob_keys(entry.hyper.model_fields))
+        scenarios = ", ".join(entry.scenarios)
+        row = (name, entry.title, knobs, ", ".join(entry.uses), scenarios, entry.citation)
+        table.add_row(*map(Text, row))
+    return table
+
+
+def benchmarks_table() -> Table:
+    """All benchmarks, one line each."""
+    table = _table("name", "benchmark", "scenario by default")
+    for name, config in BENCHMARKS.items():
+        doc = (config.__doc__ or "").splitlines()[0]
+        table.add_row(Text(name), Text(doc), Text(str(config.model_fields["scenario"].default)))
+    return table
+
+
+def datasets_table() -> Table:
+    """All data sets that are known by name."""
+    table = _table("name", "training", "test", "classes", "image (C × H × W)")
+    for name, spec in DATASETS.items():
+        shape = " × ".join(map(str, spec.shape))
+        table.add_row(name, f"{spec.n_train:,}", f"{spec.n_test:,}", str(spec.n_classes), shape)
+    table.add_row(Text("folder:PATH"), "", "", "", "PATH/train/CLASS/*.png and PATH/test/CLASS/*")
+    return table
+
+
+def plan_table(plan: Forecast) -> Table:
+    """The curves of a plan, one line each.
+
+    Args:
+        plan: what a run would do.
+    """
+    table = _table("label", "method", "knobs", "configurations", "trials", "done")
+    for curve in plan.curves:
+        knobs = ", ".join(f"{key} {low:g}…{high:g}" for key, (low, high) in curve.knobs.items())
+        counts = (curve.n_configurations, curve.n_trials, curve.n_done)
+        table.add_row(Text(curve.label), Text(curve.method), Text(knobs), *map(str, counts))
+    return table
+
+
+def plan_text(plan: Forecast, n_seeds: int, out: Place) -> str:
+    """The totals, the time and the fairness notes of a plan.
+
+    Args:
+        plan: what a run would do.
+        n_seeds: seeds of the study.
+        out: the results folder.
+    """
+    n_configurations = plan.n_trials // n_seeds
+    n_missing = plan.n_trials - plan.n_done
+    bad = f" ({plan.n_not_ok} not ok)" if plan.n_not_ok else ""
+    stages = [
+        counted(plan.n_sources, "source model"),
+        counted(plan.n_statistics, "set of statistics", "sets of statistics"),
+    ]
+    if plan.n_finetuned:
+        stages.append(counted(plan.n_finetuned, "fine-tuned network"))
+    at = printable(str(out), one_line=True)
+    lines = [
+        f"{counted(n_configurations, 'configuration')} × {counted(n_seeds, 'seed')} = "
+        f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {at}{bad}, {n_missing} to do",
+        f"source stages to compute: {', '.join(stages)}; {plan.n_cached} in the cache",
+        f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
+    ]
+    if plan.search:
+        lines.append(f"search: {plan.search}")
+    lines.append(f"told to methods: {plan.told}")
+    if not n_missing:
+        lines.append("nothing is left to do")
+    elif plan.seconds is None:
+        lines.append("no trial has finished yet, so no estimate of the time")
+    else:
+        lines.append(
+            f"about {duration(plan.seconds)} of one worker's time; divide by the trials that run "
+            "at once"
+        )
+    lines += [f"note: {note}" for note in plan.notes]
+    return "\n".join(lines)
+
+
+def summary_text(summary: Summary, study: Path, folder: Place) -> str:
+    """How a run ended, and what comes next.
+
+    Args:
+        summary: of the run.
+        study: the study file.
+        folder: the results folder.
+    """
+    s = summary
+    lines = [
+        f"{s.n_done} of {s.n_trials} trials done, {s.n_new} by this run in "
+        f"{duration(s.wall_seconds)}"
+    ]
+    counts = ((s.n_failed, "failed"), (s.n_diverged, "diverged"), (s.n_oom, "out of memory"))
+    bad = ", ".join(f"{n} {word}" for n, word in counts if n)
+    if bad:
+        lines.append(f"not ok: {bad}")
+    if s.n_stopped:
+        lines.append(
+            f"{counted(s.n_stopped, 'trial')} stopped: behind another configuration by more than "
+            "stop_margin"
+        )
+    if s.undrawn:
+        lines.append(
+            f"not drawn to the end: {', '.join(s.undrawn)}; gaps wider than [search] gap, or open "
+            "ends, are left, and a larger `trials` goes on from here"
+        )
+    if s.n_sources_trained or s.n_sources_reused:
+        trained, reused = s.n_sources_trained, s.n_sources_reused
+        lines.append(f"source models: {trained} trained, {reused} times reused")
+    if s.n_finetuned_trained or s.n_finetuned_reused:
+        trained, reused = s.n_finetuned_trained, s.n_finetuned_reused
+        lines.append(f"fine-tuned networks: {trained} trained, {reused} times reused")
+    if s.seconds_saved >= 1:
+        lines.append(
+            f"saved by reuse: about {duration(s.seconds_saved)} of one worker's time (times "
+            "reused × median duration of such a training)"
+        )
+    if s.interrupted or s.terminated:
+        name = printable(str(study), one_line=True)
+        lines.append(f"stopped early; the rest: the same command again, for {name}")
+    lines.append(command("clsweep report", folder))
+    return "\n".join(lines)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,331 @@
+"""Data sets and benchmarks as declarations, known without loading an image or importing torch.
+
+A benchmark is a frozen pydantic model: the study file's `[benchmark]` table, the line of
+`clsweep benchmarks` and the plan's sizes all come from it. `benchmarks.build` makes the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from clsweep.data.dataset_specs import FOLDER
+from clsweep.data.hashed_draws import random_order
+from clsweep.data.image_folders import Framing
+from clsweep.errors import StudyError
+from clsweep.records.schema import MAX_TASKS
+from clsweep.switches import conditions
+
+
+class Heads(NamedTuple):
+    """Which outputs of the network belong to which task.
+
+    Attributes:
+        scenario: 'task' (one head per task), 'domain' (one shared head) or 'class' (one head
+            over all classes seen so far).
+        sizes: number of classes of each task.
+    """
+
+    scenario: str
+    sizes: tuple[int, ...]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the whole network, over all tasks."""
+        return max(self.sizes) if self.scenario == "domain" else sum(self.sizes)
+
+    def columns(self, task: int) -> tuple[int, int]:
+        """First output, and last plus one, among which `task`'s examples are classified."""
+        if self.scenario == "domain":
+            return 0, self.sizes[task]
+        start = sum(self.sizes[:task]) if self.scenario == "task" else 0
+        return start, sum(self.sizes[: task + 1])
+
+    def label_offset(self, task: int) -> int:
+        """What is added to the labels 0..K-1 of `task` to count in the head's own numbering."""
+        return sum(self.sizes[:task]) if self.scenario == "class" else 0
+
+
+_DRAWS = (
+    "'per_seed': permutations, angles and shuffled orders (of classes, of data sets) differ "
+    "between the trials' seeds; the train/validation split never does"
+)
+
+
+class BenchmarkConfig(BaseModel):
+    """What every benchmark declares; `[benchmark]` of a study file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: str
+    dataset: str = Field(
+        "digits", description="data set: a name that `clsweep benchmarks` lists, or folder:PATH"
+    )
+    n_tasks: int = Field(2, ge=2, le=MAX_TASKS, description="number of tasks")
+    scenario: Literal["task", "domain", "class"] = Field(
+        "task",
+        description="'task': a head per task; 'domain': one shared head; "
+        "'class': one head over all classes seen so far",
+    )
+    data_seed: int = Field(
+        0, ge=0, description="fixes the train/validation split and the benchmark's own draws"
+    )
+    draws: Literal["fixed", "per_seed"] = Field("fixed", description=_DRAWS)
+    validation_fraction: float = Field(
+        0.1, gt=0, le=0.5, description="share of the training images held out for validation"
+    )
+    split: Literal["random", "stratified"] = Field(
+        "random",
+        description="'stratified': validation holds the same share of every class, and "
+        "examples_per_task takes the same share of every class",
+    )
+    examples_per_task: int = Field(
+        0, ge=0, description="training examples per task after the split; 0 for all"
+    )
+    resize: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="folder:PATH only: pixels of the shorter side to which every image is "
+        "brought, antialiased; 0 leaves its size",
+    )
+    crop: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="folder:PATH only: side of the square that is then cut from the centre; 0 "
+        "leaves the image",
+    )
+    pad: int = Field(0, ge=0, le=64, description="zero pixels added on each side")
+    pixels: Literal["unit", "standardized"] = Field(
+        "unit",
+        description="'unit': value / 255; 'standardized': minus the mean, over the standard "
+        "deviation, per channel of the padded training images of `dataset`",
+    )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets, in the order in which tasks need them."""
+        return (self.dataset, *getattr(self, "target", ()))
+
+    @property
+    def framing(self) -> Framing:
+        """How images of folders come to one size."""
+        return Framing(self.resize, self.crop)
+
+    @model_validator(mode="after")
+    def _check_framing(self) -> BenchmarkConfig:
+        if any(self.framing) and not any(name.startswith(FOLDER) for name in self.datasets):
+            raise ValueError(
+                "resize and crop are for the images of folder:PATH; those of "
+                f"{' and '.join(self.datasets)} have one size"
+            )
+        if 0 < self.resize < self.crop:
+            raise ValueError(
+                f"crop = {self.crop} is more than is left of an image after resize = {self.resize}"
+            )
+        return self
+
+
+class SplitBenchmark(BenchmarkConfig):
+    """The classes of one data set, divided evenly among the tasks."""
+
+    name: Literal["split"] = "split"
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed",
+        description=_DRAWS,
+        json_schema_extra=conditions(where={"class_order": "shuffled"}),
+    )
+    class_order: Literal["sorted", "shuffled"] = Field(
+        "sorted", description="'shuffled': classes are assigned to tasks at random"
+    )
+
+
+class PermutedBenchmark(BenchmarkConfig):
+    """One data set under a random permutation of its pixels per task, equal for all channels."""
+
+    name: Literal["permuted"] = "permuted"
+    scenario: Literal["task", "domain", "class"] = Field(
+        "domain", description=BenchmarkConfig.model_fields["scenario"].description
+    )
+    permute_first: bool = Field(True, description="false leaves the first task unpermuted")
+
+
+class RotatedBenchmark(BenchmarkConfig):
+    """One data set rotated counter-clockwise about the image's centre, by one angle per task."""
+
+    name: Literal["rotated"] = "rotated"
+    scenario: Literal["task", "domain", "class"] = Field(
+        "domain", description=BenchmarkConfig.model_fields["scenario"].description
+    )
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed", description=_DRAWS, json_schema_extra=conditions(where={"angles": ((),)})
+    )
+    max_degrees: float = Field(
+        180.0,
+        gt=0,
+        le=360,
+        description="angles are uniform on [0, max_degrees)",
+        json_schema_extra=conditions(where={"angles": ((),)}),
+    )
+    order: Literal["drawn", "sorted"] = Field(
+        "drawn",
+        description="'sorted': tasks in the order of their angles",
+        json_schema_extra=conditions(where={"angles": ((),)}),
+    )
+    angles: tuple[float, ...] = Field(
+        (), strict=False, description="degrees of each task; given, none are drawn"
+    )
+    interpolation: Literal["nearest", "bilinear"] = Field(
+        "nearest", description="how pixels between the grid points are read"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_angles(cls, values: Any) -> Any:
+        return _with_n_tasks(values, "angles", 0)
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    ),
+]
+
+
+class PairBenchmark(BenchmarkConfig):
+    """Different data sets in turn, brought to the size and channels of the first.
+
+    Classes of two data sets are different classes, whatever they are called; where the tasks share
+    one head ('domain'), the first class of each has its first output, and so on.
+    """
+
+    name: Literal["pair"] = "pair"
+    draws: Literal["fixed", "per_seed"] = Field(
+        "fixed", description=_DRAWS, json_schema_extra=conditions(where={"order": "shuffled"})
+    )
+    target: Names = Field(
+        min_length=1,
+        strict=False,
+        description="data set of the second task, or a list of those of all later tasks",
+    )
+    order: Literal["given", "shuffled"] = Field(
+        "given",
+        description="'shuffled': the data sets are learnt in a random order, which differs "
+        "between seeds with draws = 'per_seed'; they need equal numbers of classes then",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_targets(cls, values: Any) -> Any:
+        return _with_n_tasks(values, "target", 1)
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> PairBenchmark:
+        names = (self.dataset, *self.target)
+        if len(set(names)) < len(names):
+            raise ValueError(f"dataset and target must differ; they are {', '.join(names)}")
+        return self
+
+
+def _with_n_tasks(values: Any, key: str, n_before: int) -> Any:
+    """`values` with `n_tasks` counted from the list under `key`; a number that disagrees fails."""
+    listed = _as_tuple(values.get(key, ())) if isinstance(values, dict) else ()
+    if not isinstance(listed, (list, tuple)) or not listed:
+        return values
+    n_tasks = n_before + len(listed)
+    if values.get("n_tasks", n_tasks) != n_tasks:
+        raise ValueError(f"n_tasks is {values['n_tasks']}, but {key} makes it {n_tasks}")
+    return {**values, "n_tasks": n_tasks}
+
+
+AnyBenchmark = Annotated[
+    SplitBenchmark | PermutedBenchmark | RotatedBenchmark | PairBenchmark,
+    Field(discriminator="name"),
+]
+
+BENCHMARKS: dict[str, type[BenchmarkConfig]] = {
+    "split": SplitBenchmark,
+    "permuted": PermutedBenchmark,
+    "rotated": RotatedBenchmark,
+    "pair": PairBenchmark,
+}
+
+
+def pair_order(config: PairBenchmark, seed: int) -> tuple[str, ...]:
+    """The data sets of a pair benchmark in the order in which they are learnt.
+
+    Args:
+        config: the benchmark.
+        seed: the trial's seed; matters only with draws = 'per_seed'.
+    """
+    names = config.datasets
+    if config.order == "given":
+        return names
+    order = random_order(len(names), *draw_purpose(config, seed), "order")
+    return tuple(names[i] for i in order.tolist())
+
+
+def class_groups(config: SplitBenchmark, n_classes: int, seed: int) -> list[tuple[int, ...]]:
+    """The classes of each task of a split benchmark, in the order of their labels there.
+
+    Args:
+        config: the benchmark.
+        n_classes: classes of the data set.
+        seed: the trial's seed; matters only with draws = 'per_seed'.
+
+    Raises:
+        StudyError: the classes cannot be divided evenly, two or more to a task (one or more where
+            a single head tells the tasks apart).
+    """
+    size, rest = divmod(n_classes, config.n_tasks)
+    smallest = 1 if config.scenario == "class" else 2
+    if rest or size < smallest:
+        most = n_classes // smallest
+        fitting = [n for n in range(2, most + 1) if n_classes % n == 0]
+        raise StudyError(
+            f"{config.n_tasks} tasks cannot share the {n_classes} classes of '{config.dataset}'",
+            expected=f"n_tasks one of {fitting}" if fitting else "a data set of more classes",
+            where="[benchmark] n_tasks",
+        )
+    order = list(range(n_classes))
+    if config.class_order == "shuffled":
+        order = random_order(n_classes, *draw_purpose(config, seed), "classes").tolist()
+    return [tuple(order[i : i + size]) for i in range(0, n_classes, size)]
+
+
+def draw_purpose(config: BenchmarkConfig, seed: int) -> tuple[int, ...]:
+    """What the benchmark's own draws depend on; to be followed by what is drawn.
+
+    Args:
+        config: the benchmark.
+        seed: the trial's seed, dropped with draws = 'fixed'.
+    """
+    return (config.data_seed,) if config.draws == "fixed" else (config.data_seed, seed)
+
+
+def own_draws(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the benchmark draws at random beside the train/validation split, in words.
+
+    Args:
+        benchmark: its declaration as plain values, as a study file has it; every default written
+            out.
+    """
+    name = benchmark.get("name")
+    if name == "split" and benchmark.get("class_order") == "shuffled":
+        return ("class order",)
+    if name == "permuted":
+        return ("permutations",)
+    if name == "rotated" and not benchmark.get("angles"):
+        return ("angles",)
+    if name == "pair" and benchmark.get("order") == "shuffled":
+        return ("order of the data sets",)
+    return ()

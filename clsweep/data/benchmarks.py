@@ -1,0 +1,242 @@
+"""From a benchmark's declaration to its tasks.
+
+*split* divides the classes of a data set; *permuted* and *rotated* show one data set through a
+pixel map per task; *pair* takes different data sets in turn. In every benchmark the validation
+images are drawn from the training images once, with `data_seed`: an image that validates one task
+trains none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.data.benchmark_specs import (
+    BenchmarkConfig,
+    Heads,
+    PairBenchmark,
+    PermutedBenchmark,
+    RotatedBenchmark,
+    SplitBenchmark,
+    class_groups,
+    draw_purpose,
+    pair_order,
+)
+from clsweep.data.class_counts import check_training, class_names
+from clsweep.data.datasets import Dataset, load
+from clsweep.data.hashed_draws import random_bits, random_order
+from clsweep.data.image_folders import Framing
+from clsweep.data.splits import task_rows
+from clsweep.data.tasks import Examples, PixelMap, Scale, Task, TaskSequence
+from clsweep.errors import StudyError
+
+# ITU-R BT.601, what Pillow uses for colour to grey.
+_LUMA = (0.299, 0.587, 0.114)
+_CHUNK = 4096
+
+
+def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence:
+    """The benchmark's tasks, on the CPU.
+
+    Args:
+        config: the benchmark.
+        root: the data root, see `datasets.load`.
+        seed: the trial's seed; matters only with draws = 'per_seed'.
+
+    Raises:
+        StudyError: the data are absent, or the benchmark cannot be made from them.
+    """
+    first, frame = config.dataset, config.framing
+    names = config.datasets
+    if isinstance(config, PairBenchmark):
+        names = pair_order(config, seed)
+    sources = tuple(_source(name, first, root, config.pad, frame) for name in names)
+    n_channels, height, width = sources[0].images.shape[1:]
+    plain = _plain_tasks(config, root, sources, seed)
+    heads = Heads(config.scenario, tuple(task.n_classes for task in plain))
+    maps = _pixel_maps(config, height, width, seed)
+    return TaskSequence(
+        tasks=tuple(
+            _placed(task, index, maps[index], heads.label_offset(index))
+            for index, task in enumerate(plain)
+        ),
+        heads=heads,
+        scale=_scale(config, root, n_channels),
+        input_shape=(n_channels, height, width),
+    )
+
+
+def forget() -> None:
+    """Load data sets anew when they are asked for next: their files have changed."""
+    for function in (load, _source, _standardizing):
+        function.cache_clear()
+
+
+def _placed(plain: Task, index: int, pixel_map: PixelMap | None, offset: int) -> Task:
+    """A task at its place in the sequence: numbered, mapped, labels in the head's numbering."""
+
+    def part(examples: Examples) -> Examples:
+        labels = examples.labels + offset if offset else examples.labels
+        return dataclasses.replace(examples, labels=labels, pixel_map=pixel_map)
+
+    return Task(
+        index, part(plain.train), part(plain.validation), part(plain.test), plain.n_classes
+    )
+
+
+def _plain_tasks(
+    config: BenchmarkConfig, root: Path | None, sources: tuple[Dataset, ...], seed: int
+) -> list[Task]:
+    """The tasks with labels from 0 and no pixel map; equal ones are the same object."""
+    tasks = range(config.n_tasks)
+    if isinstance(config, PairBenchmark):
+        return [_plain_task(config, root, dataset, task) for task, dataset in enumerate(sources)]
+    dataset = sources[0]
+    if isinstance(config, SplitBenchmark):
+        groups = class_groups(config, dataset.n_classes, seed)
+        return [_plain_task(config, root, dataset, task, groups[task]) for task in tasks]
+    if config.examples_per_task:
+        return [_plain_task(config, root, dataset, task) for task in tasks]
+    return [_plain_task(config, root, dataset, 0)] * config.n_tasks
+
+
+def _plain_task(
+    config: BenchmarkConfig,
+    root: Path | None,
+    dataset: Dataset,
+    task: int,
+    classes: tuple[int, ...] = (),
+) -> Task:
+    """One task on the images of `classes`, or on all of them."""
+    classes = classes or tuple(range(dataset.n_classes))
+    local = torch.full((dataset.n_classes,), -1)
+    local[list(classes)] = torch.arange(len(classes))
+    labels = local[dataset.labels]
+    train, validation = task_rows(config, labels[: dataset.n_train].numpy(), task)
+    counts = labels[torch.from_numpy(train)].bincount(minlength=len(classes)).tolist()
+    if not all(counts):
+        name = config.datasets[task if isinstance(config, PairBenchmark) else 0]
+        check_training(config, task, class_names(name, root, classes), counts)
+    test = torch.arange(dataset.n_train, len(labels))
+    test = test[labels[test] >= 0]
+
+    def part(rows: Tensor) -> Examples:
+        return Examples(dataset.images, rows, labels[rows])
+
+    learnt, held = part(torch.from_numpy(train)), part(torch.from_numpy(validation))
+    return Task(task, learnt, held, part(test), len(classes))
+
+
+def _pixel_maps(
+    config: BenchmarkConfig, height: int, width: int, seed: int
+) -> list[PixelMap | None]:
+    purpose = draw_purpose(config, seed)
+    if isinstance(config, PermutedBenchmark):
+        maps: list[PixelMap | None] = [
+            PixelMap(_permutation(height * width, *purpose, "permutation", task), None)
+            for task in range(config.n_tasks)
+        ]
+        return maps if config.permute_first else [None, *maps[1:]]
+    if isinstance(config, RotatedBenchmark):
+        angles = _angles(config, seed)
+        return [_rotation(height, width, a, config.interpolation) for a in angles]
+    return [None] * config.n_tasks
+
+
+def _permutation(n: int, *purpose: int | str) -> Tensor:
+    return torch.from_numpy(random_order(n, *purpose))[None]
+
+
+def _angles(config: RotatedBenchmark, seed: int) -> list[float]:
+    """Degrees of each task; the draw of a task does not depend on how many there are."""
+    if config.angles:
+        return list(config.angles)
+    purpose = draw_purpose(config, seed)
+    bits = [int(random_bits(1, *purpose, "angle", task)[0]) for task in range(config.n_tasks)]
+    angles = [(b >> 11) * 2.0**-53 * config.max_degrees for b in bits]
+    return sorted(angles) if config.order == "sorted" else angles
+
+
+def _rotation(height: int, width: int, degrees: float, interpolation: str) -> PixelMap:
+    """The map that rotates counter-clockwise about the centre; outside the image is 0."""
+    angle = np.deg2rad(degrees)
+    y, x = np.mgrid[:height, :width].reshape(2, -1) - np.array([[height - 1], [width - 1]]) / 2
+    # Six decimals: the last bits of sine and cosine differ between machines, and must neither
+    # decide which neighbour is nearest nor push a border pixel outside.
+    source_y = np.round(np.sin(angle) * x + np.cos(angle) * y + (height - 1) / 2, 6)
+    source_x = np.round(np.cos(angle) * x - np.sin(angle) * y + (width - 1) / 2, 6)
+    if interpolation == "nearest":
+        corners = [(np.floor(source_y + 0.5), np.floor(source_x + 0.5), np.ones_like(x))]
+    else:
+        top, left = np.floor(source_y), np.floor(source_x)
+        down, right = source_y - top, source_x - left
+        corners = [
+            (top, left, (1 - down) * (1 - right)),
+            (top, left + 1, (1 - down) * right),
+            (top + 1, left, down * (1 - right)),
+            (top + 1, left + 1, down * right),
+        ]
+    index, weight = [], []
+    for row, column, share in corners:
+        is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        index.append(np.where(is_inside, row * width + column, 0).astype(np.int64))
+        weight.append(np.where(is_inside, share, 0).astype(np.float32))
+    return PixelMap(torch.from_numpy(np.stack(index)), torch.from_numpy(np.stack(weight)))
+
+
+@lru_cache(maxsize=8)
+def _source(name: str, first: str, root: Path | None, pad: int, framing: Framing) -> Dataset:
+    """A data set in the shape of `first`, and padded; one copy per process."""
+    dataset = load(name, root, framing)
+    images, shape = dataset.images, load(first, root, framing).images.shape[1:]
+    if images.shape[1:] != shape:
+        parts = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
+        images = torch.cat([_resized(part, shape) for part in parts])
+    return dataset._replace(images=F.pad(images, (pad,) * 4) if pad else images)
+
+
+def _resized(images: Tensor, shape: torch.Size) -> Tensor:
+    n_channels, height, width = shape
+    out = images.to(torch.float32)
+    if n_channels < out.shape[1]:
+        out = (out * torch.tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    if out.shape[2:] != (height, width):
+        out = F.interpolate(
+            out, size=(height, width), mode="bilinear", align_corners=False, antialias=True
+        )
+    return (out + 0.5).clamp_(0, 255).to(torch.uint8).expand(-1, n_channels, -1, -1)
+
+
+def _scale(config: BenchmarkConfig, root: Path | None, n_channels: int) -> Scale:
+    if config.pixels == "standardized":
+        return _standardizing(config.dataset, root, config.pad, config.framing)
+    shape = (n_channels, 1, 1)
+    return Scale(torch.full(shape, 1 / 255), torch.zeros(shape))
+
+
+@lru_cache(maxsize=4)
+def _standardizing(name: str, root: Path | None, pad: int, framing: Framing) -> Scale:
+    """(x − mean) / deviation, from exact counts of each byte over the padded training images."""
+    images = _source(name, name, root, pad, framing).train_images
+    values = torch.arange(256, dtype=torch.float64)
+    gains, biases = [], []
+    for channel in images.unbind(1):
+        shares = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        mean = float(shares @ values)
+        deviation = float(shares @ (values - mean) ** 2) ** 0.5
+        if deviation == 0:
+            raise StudyError(
+                f"every training pixel of a channel of '{name}' has the value {mean:g}",
+                expected="images that differ",
+                where="[benchmark] pixels",
+                next_step="use pixels = 'unit'",
+            )
+        gains.append(1 / deviation)
+        biases.append(-mean / deviation)
+    return Scale(torch.tensor(gains).view(-1, 1, 1), torch.tensor(biases).view(-1, 1, 1))

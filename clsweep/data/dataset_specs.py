@@ -1,0 +1,129 @@
+"""What is known about data sets without loading an image or importing torch.
+
+Seven data sets by name, with the exact size of every class, and folders of images, whose files
+are listed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from clsweep.data.image_folders import Framing, folder_listing, survey
+from clsweep.environment import expanded
+from clsweep.errors import StudyError, closest_name
+
+FOLDER = "folder:"
+DEFAULT_ROOT = Path("~/.cache/clsweep/data")
+AS_STORED = Framing()
+
+
+class DatasetSpec(NamedTuple):
+    """What is known about a data set before it is loaded.
+
+    Attributes:
+        name: as in the study file.
+        shape: (C, H, W) of every image.
+        train_counts: training images of each class.
+        test_counts: test images of each class.
+        notes: what is doubtful about a folder of images, a sentence each.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_train(self) -> int:
+        """Training images in all."""
+        return sum(self.train_counts)
+
+    @property
+    def n_test(self) -> int:
+        """Test images in all."""
+        return sum(self.test_counts)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.train_counts)
+
+
+_SPECS = (
+    DatasetSpec(
+        "digits",
+        (1, 8, 8),
+        (128, 131, 128, 132, 131, 131, 131, 129, 126, 130),
+        (50, 51, 49, 51, 50, 51, 50, 50, 48, 50),
+    ),
+    DatasetSpec(
+        "mnist",
+        (1, 28, 28),
+        (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+    ),
+    DatasetSpec("fashion_mnist", (1, 28, 28), (6000,) * 10, (1000,) * 10),
+    DatasetSpec("kmnist", (1, 28, 28), (6000,) * 10, (1000,) * 10),
+    DatasetSpec("cifar10", (3, 32, 32), (5000,) * 10, (1000,) * 10),
+    DatasetSpec("cifar100", (3, 32, 32), (500,) * 100, (100,) * 100),
+    DatasetSpec(
+        "svhn",
+        (3, 32, 32),
+        (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
+        (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595),
+    ),
+)
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def data_root(cli_value: str | None) -> Path | None:
+    """The folder that holds data sets: the flag, else `CLSWEEP_DATA`, else None.
+
+    Args:
+        cli_value: what `--data-root` was given, if anything.
+    """
+    value = cli_value or os.environ.get("CLSWEEP_DATA", "")
+    return expanded(Path(value), "--data-root, or CLSWEEP_DATA") if value else None
+
+
+def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> DatasetSpec:
+    """Sizes of a data set. Looks at every image of a `folder:PATH`.
+
+    Args:
+        name: a key of `DATASETS`, or `folder:PATH`.
+        root: the data root; a relative PATH is looked up there, or in the current folder if None.
+            What lies beside the study file comes before, see `Study.located_benchmark`.
+        framing: how a folder's images come to one size.
+
+    Raises:
+        StudyError: no data set has that name, the folder is not laid out as expected, or its
+            images cannot be used.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    if not name.startswith(FOLDER):
+        raise StudyError(
+            f"unknown data set '{name}'",
+            expected=closest_name(name, [*DATASETS, "folder:PATH"]),
+            where="[benchmark]",
+            next_step="`clsweep benchmarks` lists them; folder:PATH reads PATH/train/CLASS/*.png",
+        )
+    path = folder_path(name, root)
+    listing = folder_listing(path)
+    found = survey(path, framing, listing)
+    return DatasetSpec(
+        name,
+        found.shape,
+        tuple(len(files) for files in listing.train),
+        tuple(len(files) for files in listing.test),
+        (*listing.notes, *found.notes),
+    )
+
+
+def folder_path(name: str, root: Path | None) -> Path:
+    """Where the images of `folder:PATH` lie; see `dataset_spec` for the arguments."""
+    path = expanded(Path(name.removeprefix(FOLDER)), "[benchmark]")
+    return path if root is None else root / path

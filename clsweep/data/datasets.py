@@ -1,0 +1,285 @@
+"""Data sets as bytes in memory: the bundled digits, torchvision's, and folders of images."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clsweep.data.class_counts import digits_test_rows
+from clsweep.data.data_files import (
+    LOCK,
+    STORED,
+    check_place,
+    is_legacy,
+    is_there,
+    missing_files,
+    place_of_data,
+)
+from clsweep.data.dataset_specs import AS_STORED, DATASETS, dataset_spec, folder_path
+from clsweep.data.idx_files import idx_file, read_idx
+from clsweep.data.image_folders import Framing, folder_listing, framed, survey
+from clsweep.data.pictures import picture
+from clsweep.errors import StudyError
+
+# Images uint8 [N, C, H, W] and labels [N].
+_Part = tuple[NDArray[Any], NDArray[Any]]
+# torchvision's classes.
+_TORCHVISION = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "svhn": "SVHN",
+}
+# What torchvision, torch and numpy raise on damaged files.
+_UNREADABLE = (
+    AssertionError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
+_ROOT_ADVICE = "copy it there, or name another data root with --data-root or CLSWEEP_DATA"
+
+
+class Dataset(NamedTuple):
+    """A data set in memory; the training images come first.
+
+    Attributes:
+        images: uint8 [N, C, H, W], one tensor for both parts.
+        labels: int64 [N], in 0..n_classes-1.
+        n_train: how many of them are for training.
+        n_classes: number of classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    n_train: int
+    n_classes: int
+
+    @property
+    def train_images(self) -> Tensor:
+        """Training images, a view."""
+        return self.images[: self.n_train]
+
+    @property
+    def train_labels(self) -> Tensor:
+        """Their labels, a view."""
+        return self.labels[: self.n_train]
+
+    @property
+    def test_images(self) -> Tensor:
+        """Test images, a view."""
+        return self.images[self.n_train :]
+
+    @property
+    def test_labels(self) -> Tensor:
+        """Their labels, a view."""
+        return self.labels[self.n_train :]
+
+
+@lru_cache(maxsize=4)
+def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
+    """A data set, read once per process; do not write to its tensors.
+
+    Args:
+        name: a key of `catalog.DATASETS`, or `folder:PATH`.
+        root: the data root; None for the user's cache folder (torchvision's data sets) and the
+            current folder (a relative PATH). torchvision's are downloaded to it if absent.
+        framing: how a folder's images come to one size.
+
+    Raises:
+        StudyError: unknown name, or data that is absent or unreadable.
+    """
+    if name == "digits":
+        return _digits()
+    if name in _TORCHVISION:
+        return _torchvision(name, place_of_data(root))
+    if name.startswith("folder:"):
+        return _folder(folder_path(name, root), framing)
+    dataset_spec(name, root)
+    raise AssertionError(f"'{name}' is in the catalogue but has no loader")
+
+
+def _dataset(train: _Part, test: _Part, n_classes: int) -> Dataset:
+    """One data set of two parts."""
+    images = torch.from_numpy(np.concatenate([train[0], test[0]]))
+    labels = torch.from_numpy(np.concatenate([train[1], test[1]]).astype(np.int64))
+    return Dataset(images, labels, len(train[0]), n_classes)
+
+
+def _digits() -> Dataset:
+    """Scikit-learn's 8x8 digits, 0..16 stretched to 0..255; a fixed share of each class tests."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = bunch.target
+    images = np.floor(bunch.images * (255 / 16) + 0.5).astype(np.uint8)[:, None]
+    is_test = digits_test_rows(labels)
+    return _dataset((images[~is_test], labels[~is_test]), (images[is_test], labels[is_test]), 10)
+
+
+def _torchvision(name: str, root: Path) -> Dataset:
+    class_name = _TORCHVISION[name]
+    if not is_there(name, root):
+        try:
+            _download(name, root)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise StudyError(
+                f"data set '{name}' is not in the data root and cannot be downloaded: {reason}",
+                expected=" and ".join(missing_files(name, root)),
+                where=str(root),
+                next_step=_ROOT_ADVICE,
+            ) from error
+    try:
+        if _is_packed(name, root):
+            parts = [_idx_part(root / STORED[name].folder, part) for part in ("train", "t10k")]
+        else:
+            parts = [
+                _part(class_name, root, is_train, download=False) for is_train in (True, False)
+            ]
+    except _UNREADABLE as error:
+        raise StudyError(
+            f"data set '{name}' cannot be read: {type(error).__name__}: {error}",
+            expected=f"undamaged {', '.join(STORED[name].files)} in {STORED[name].folder}",
+            where=str(root),
+            next_step="put back undamaged files, or name another data root with --data-root or "
+            "CLSWEEP_DATA, to which the whole is downloaded; nothing was changed",
+        ) from error
+    return _dataset(parts[0], parts[1], DATASETS[name].n_classes)
+
+
+def _is_packed(name: str, root: Path) -> bool:
+    """Whether a file is there in its packed form alone, which torchvision does not read."""
+    stored = STORED[name]
+    if is_legacy(name, root):
+        return False
+    is_whole = all((root / stored.folder / file).is_file() for file in stored.files)
+    packed = [root / stored.folder / f"{file}.gz" for file in stored.files]
+    return stored.is_idx and not is_whole and any(path.is_file() for path in packed)
+
+
+def _idx_part(folder: Path, part: str) -> _Part:
+    """One part of MNIST or a relative of it, unpacked in memory: the data root is only read."""
+    names = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+    images, labels = (read_idx(idx_file(folder, name) or folder / name) for name in names)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(f"images {images.shape} and labels {labels.shape} do not belong together")
+    return images[:, None], labels
+
+
+def _part(class_name: str, root: Path, is_train: bool, *, download: bool) -> _Part:
+    import torchvision
+
+    opener = getattr(torchvision.datasets, class_name)
+    if class_name == "SVHN":
+        part = opener(root, split="train" if is_train else "test", download=download)
+        return part.data, part.labels
+    part = opener(root, train=is_train, download=download)
+    images, labels = np.asarray(part.data), np.asarray(part.targets)
+    return (images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)), labels
+
+
+def _download(name: str, root: Path) -> None:
+    """Download both parts beside their place and move them in whole.
+
+    Many workers may start at once: one downloads, the others wait for the lock, and none ever
+    sees half a file. What is there already stays.
+    """
+    is_new = not root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with _alone(root):
+            if not missing_files(name, root):
+                return
+            check_place(name, root)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder:
+                beside = Path(folder)
+                _part(_TORCHVISION[name], beside, True, download=True)
+                _part(_TORCHVISION[name], beside, False, download=True)
+                for entry in beside.iterdir():
+                    _move(entry, root / entry.name)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # another worker has put something there
+                root.rmdir()
+        raise
+
+
+def _move(entry: Path, target: Path) -> None:
+    """Move a file or folder; of a folder that exists, what is new."""
+    if entry.is_dir() and target.is_dir():
+        for child in entry.iterdir():
+            _move(child, target / child.name)
+    elif not target.exists():
+        os.replace(entry, target)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Be the only one who downloads to a folder; nothing of the lock is left there."""
+    path = root / LOCK
+    while True:
+        lock = path.open("w", encoding="utf-8")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                break
+        except FileNotFoundError:
+            pass  # whoever held it has removed it: what we hold is no longer the lock
+        lock.close()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _folder(path: Path, framing: Framing) -> Dataset:
+    """Every image of a folder; see `image_folders` for what is refused."""
+    listing = folder_listing(path)
+    shape, _, shows_nothing = survey(path, framing, listing)
+    if shows_nothing:
+        raise StudyError(
+            "all images show exactly the same",
+            expected="images that differ",
+            where=str(path),
+            next_step="look at them in a viewer: what it shows is what is read",
+        )
+    parts = []
+    for classes in (listing.train, listing.test):
+        files = [file for files in classes for file in files]
+        images = np.empty((len(files), *shape), dtype=np.uint8)
+        for row, file in enumerate(files):
+            images[row] = _pixels(file, shape, framing)
+        labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes])
+        parts.append((images, labels))
+    return _dataset(parts[0], parts[1], len(listing.classes))
+
+
+def _pixels(file: Path, shape: tuple[int, int, int], framing: Framing) -> NDArray[np.uint8]:
+    """One image, uint8 [C, H, W]; a grey one among colour images is repeated in every channel."""
+    pixels = framed(picture(file), framing)
+    if pixels.shape[1:] != shape[1:]:
+        raise StudyError(
+            "an image that changed its size while its folder was read",
+            where=str(file),
+            next_step="run again when nobody writes to the folder",
+        )
+    return pixels[: shape[0]]

@@ -1,0 +1,89 @@
+"""How many examples and classes every task of a benchmark has, before an image is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clsweep.data.benchmark_specs import (
+    BenchmarkConfig,
+    PairBenchmark,
+    SplitBenchmark,
+    class_groups,
+    pair_order,
+)
+from clsweep.data.dataset_specs import DatasetSpec, dataset_spec
+from clsweep.data.splits import split_sizes
+from clsweep.errors import StudyError
+
+
+class TaskSize(NamedTuple):
+    """Numbers of examples and classes of one task."""
+
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_classes: int
+
+
+def benchmark_sizes(config: BenchmarkConfig, root: Path | None) -> list[TaskSize]:
+    """Sizes of every task, without loading images.
+
+    Exact, except where unequal classes are assigned to tasks by draws that differ between seeds:
+    there, the classes of a task are counted as if they were all of mean size; so are data sets
+    whose order differs between seeds.
+
+    Args:
+        config: the benchmark.
+        root: the data root, see `dataset_spec`.
+
+    Raises:
+        StudyError: the benchmark cannot be made from its data.
+    """
+    return [
+        TaskSize(*split_sizes(config, train, task), sum(test), len(train))
+        for task, (train, test) in enumerate(_class_sizes(config, root))
+    ]
+
+
+def _class_sizes(
+    config: BenchmarkConfig, root: Path | None
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Training and test images of every class of every task."""
+    names = pair_order(config, seed=0) if isinstance(config, PairBenchmark) else config.datasets
+    specs = [dataset_spec(name, root, config.framing) for name in names]
+    if isinstance(config, PairBenchmark):
+        return _pair_sizes(config, specs)
+    spec = specs[0]
+    train, test = spec.train_counts, spec.test_counts
+    if not isinstance(config, SplitBenchmark):
+        return [(train, test)] * config.n_tasks
+    groups = class_groups(config, spec.n_classes, seed=0)
+    if config.class_order == "shuffled" and config.draws == "per_seed":
+        train = (spec.n_train // spec.n_classes,) * spec.n_classes
+        test = (spec.n_test // spec.n_classes,) * spec.n_classes
+    return [(tuple(train[c] for c in g), tuple(test[c] for c in g)) for g in groups]
+
+
+def _pair_sizes(
+    config: PairBenchmark, specs: Sequence[DatasetSpec]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    if config.order == "given" or config.draws == "fixed":
+        return [(spec.train_counts, spec.test_counts) for spec in specs]
+    classes = sorted(spec.n_classes for spec in specs)
+    if classes[0] < classes[-1]:
+        raise StudyError(
+            f"data sets of {', '.join(map(str, classes))} classes cannot change places between "
+            "seeds: a task would have another number of outputs with every seed",
+            expected="data sets with equal numbers of classes",
+            where="[benchmark] order",
+            next_step="use order = 'given', or draws = 'fixed'",
+        )
+    n = classes[0]
+    n_train, n_test = (sum(counts) // (len(specs) * n) for counts in _totals(specs))
+    return [((n_train,) * n, (n_test,) * n)] * len(specs)
+
+
+def _totals(specs: Sequence[DatasetSpec]) -> tuple[list[int], list[int]]:
+    return [spec.n_train for spec in specs], [spec.n_test for spec in specs]

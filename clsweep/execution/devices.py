@@ -1,0 +1,63 @@
+"""What a worker's device is, and how much of it was used."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from functools import cache
+
+import torch
+
+from clsweep.errors import RunnerError
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Bytes: of this process on the CPU (over its life), of its share of the GPU for this job.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+    """
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(device: str) -> str:
+    """'cpu', or the GPU's own name."""
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+
+def no_gpu() -> RunnerError:
+    """The error of a worker that Ray has given a GPU of which torch knows nothing."""
+    return RunnerError(
+        "Ray has given this trial a GPU, and torch sees none there",
+        where=f"node {socket.gethostname()}, torch {torch.__version__}",
+        next_step="install a torch with CUDA on that node, or write [resources] device = 'cpu'",
+    )
+
+
+def prepare(device: str, n_threads: int, memory_fraction: float) -> None:
+    """Undo what an earlier job may have left behind in a reused process.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+        n_threads: torch threads of the job.
+        memory_fraction: share of the GPU's memory that the process may use.
+    """
+    # The number of threads belongs to the calling thread, and Ray runs every trial in a new one.
+    torch.set_num_threads(n_threads)
+    torch.set_default_dtype(torch.float32)
+    _load_optimisers()
+    if device == "cuda":
+        if memory_fraction < 1:
+            torch.cuda.set_per_process_memory_fraction(memory_fraction)
+        torch.cuda.reset_peak_memory_stats()
+
+
+@cache
+def _load_optimisers() -> None:
+    """Have torch import now what it imports, for seconds, when the first optimiser is made.
+
+    Else the first training in a process would seem to take that much longer.
+    """
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])

@@ -1,0 +1,124 @@
+"""The private parts of Ray that are replaced, overridden or read: all of them, in one table.
+
+Ray may change them in any release. `differences` compares the table with the installed Ray: where
+something no longer fits, a test fails, and a run says so and goes on without that patch. Ray is
+imported when the table is compared, since `connection.before_ray` has to come first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+
+class Part(NamedTuple):
+    """A function of Ray's that a patch counts on.
+
+    Attributes:
+        where: 'module:Class.method'.
+        takes: its parameters, all of them and in order; None where they do not matter.
+        names: parameters that it has among others, or attributes that it reads or sets.
+    """
+
+    where: str
+    takes: tuple[str, ...] | None = None
+    names: tuple[str, ...] = ()
+
+
+class Patch(NamedTuple):
+    """What is changed in Ray, or read from it, beside its public interface.
+
+    Attributes:
+        parts: what the patch counts on.
+        otherwise: what happens without it.
+    """
+
+    parts: tuple[Part, ...]
+    otherwise: str
+
+
+_MANAGER = "ray.tune.execution.tune_controller:RayActorManager"
+_ORDER = "ray.tune.schedulers:FIFOScheduler"
+
+# `actor_losses`: a subclass stands in for the class while a Tuner is made.
+MEMORY_KILLS = Patch(
+    (
+        Part(f"{_MANAGER}._actor_task_failed", ("self", "tracked_actor_task", "exception")),
+        Part(f"{_MANAGER}._actor_start_failed", ("self", "tracked_actor", "exception")),
+        Part(
+            "ray.tune.execution.tune_controller:TuneController.__init__",
+            None,
+            ("RayActorManager",),
+        ),
+    ),
+    "a worker that Ray's memory monitor ends takes the others along, whose jobs are then tried "
+    "again, and nothing tells why a worker was lost",
+)
+# `trial_order`: a scheduler of our own.
+START_ORDER = Patch(
+    (
+        Part(f"{_ORDER}.on_trial_add", ("self", "tune_controller", "trial")),
+        Part(f"{_ORDER}.choose_trial_to_run", ("self", "tune_controller")),
+        Part("ray.tune.experiment:Trial.is_finished", ("self",)),
+    ),
+    "trials that are shorter than the start of a worker all run on one worker, in turn",
+)
+# `connection`: a list of our own, which Ray extends by the driver's folders.
+WORKER_PATH = Patch(
+    (
+        Part("ray.job_config:JobConfig.__init__", None, ("_py_driver_sys_path",)),
+        Part("ray._private.worker:connect", None, ("_py_driver_sys_path", "extend")),
+    ),
+    "workers look for modules in the driver's current folder first, where a file may have the "
+    "name of a package",
+)
+# `callbacks`: the uploads of Ray's callback for W&B, which are waited for.
+UPLOADS = Patch(
+    (
+        Part(
+            "ray.air.integrations.wandb:WandbLoggerCallback.__init__",
+            None,
+            ("_trial_logging_futures", "_upload_timeout"),
+        ),
+    ),
+    "an upload to W&B that fails is not told",
+)
+PATCHES = (MEMORY_KILLS, START_ORDER, WORKER_PATH, UPLOADS)
+
+
+def differences(patch: Patch) -> list[str]:
+    """What of the installed Ray is not as a patch counts on; empty where it can be applied.
+
+    Args:
+        patch: one of `PATCHES`.
+    """
+    return [said for said in map(_difference, patch.parts) if said]
+
+
+def doubts() -> list[str]:
+    """A sentence for every patch that every run needs and that does not fit the installed Ray."""
+    import ray
+
+    found = [(differences(one), one) for one in (MEMORY_KILLS, START_ORDER, WORKER_PATH)]
+    return [
+        f"clsweep does not know this Ray, {ray.__version__}: {said[0]}; therefore {one.otherwise}"
+        for said, one in found
+        if said
+    ]
+
+
+def _difference(part: Part) -> str:
+    module, _, path = part.where.partition(":")
+    try:
+        function: Any = attrgetter(path)(importlib.import_module(module))
+    except (ImportError, AttributeError):
+        return f"there is no {part.where}"
+    function = inspect.unwrap(function)
+    has = tuple(inspect.signature(function).parameters)
+    if part.takes is not None and has != part.takes:
+        return f"{part.where} takes ({', '.join(has)}) instead of ({', '.join(part.takes)})"
+    code = function.__code__
+    missing = [name for name in part.names if name not in (*code.co_names, *code.co_varnames)]
+    return f"{part.where} knows no {' and no '.join(missing)}" if missing else ""

@@ -1,0 +1,376 @@
+"""Running a study: plan what is missing, hand it out, fold the records into tables."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsweep.errors import ClsweepError, RunnerError
+from clsweep.execution import shared_storage, stage_cache
+from clsweep.execution.listeners.base import Audience, Listener, RunStart
+from clsweep.execution.listeners.trackers import Callbacks
+from clsweep.execution.lost_jobs import forgive_cut_short, left_on_disk, suspects_last
+from clsweep.execution.outcomes import Summary, seconds_spared
+from clsweep.execution.schedule import Schedule
+from clsweep.execution.trial_record import record_of
+from clsweep.records.inputs import Inputs, values_of, with_values
+from clsweep.records.schema import trial_id_of
+from clsweep.search import stopping
+from clsweep.search.search import Search
+from clsweep.signals import Terminated, terminable
+from clsweep.storage import attempts
+from clsweep.storage.place import Place, place_of
+from clsweep.storage.store import Store
+from clsweep.study import planning
+from clsweep.study.configurations import configurations, study_identity
+from clsweep.study.data_notes import data_notes
+from clsweep.study.inputs import inputs_of
+from clsweep.study.resolved import resolved_toml
+from clsweep.study.same_work import Names, names_in
+
+if TYPE_CHECKING:
+    from clsweep.execution.outcomes import Context, Outcome
+    from clsweep.study.configurations import Configuration
+    from clsweep.study.planning import Job, Plan
+    from clsweep.study.study import Study
+
+
+def run(
+    study: Study,
+    *,
+    out: Place | str,
+    address: str | None = None,
+    inline: bool = False,
+    workers: int | None = None,
+    data_root: Path | str | None = None,
+    stages: Place | str | None = None,
+    retry_failed: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> Summary:
+    """Run exactly the trials of a study that have no record yet.
+
+    Args:
+        study: what is asked for.
+        out: the results folder, a path or a URI (see `place.place_of`); made if it does not
+            exist.
+        address: an existing Ray cluster; None for Ray on this machine alone.
+        inline: run in this process, without Ray; gives the same numbers.
+        workers: trials at the same time; None for as many as there is room for.
+        data_root: folder that holds the data sets.
+        stages: stage cache, likewise, if it is to be shared by several studies; default
+            `out`/stages.
+        retry_failed: run trials again that failed, diverged or ran out of memory.
+        listeners: told what happens, such as `progress.progress_on(sys.stderr)`; `()` to show
+            nothing.
+
+    Raises:
+        ClsweepError: the folder belongs to another study, the data are missing, the disk is full,
+            the cluster is too small, ... Whatever had been computed is kept.
+    """
+    if inline and address:
+        raise RunnerError(
+            "--inline and --address exclude each other", next_step="give one of them"
+        )
+    folder = place_of(out).resolve()
+    root = Path(data_root).resolve() if data_root else None
+    stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
+    callbacks = Callbacks(study, folder, inline=inline)
+    audience = Audience([*listeners, callbacks])
+    try:
+        with Store(folder) as store:
+            store.open_for_run(study_identity(study), resolved_toml(study), study.name)
+            store.compact()  # what a killed run has left is read once, and then from the tables
+            inputs = inputs_of(study, root)
+            store.bind_inputs(inputs)
+            began = time.perf_counter()
+            work = _work_left(study, store, stage_folder, inputs, retry=retry_failed)
+            driver = _Driver(study, store, stage_folder, audience, work)
+            for note in data_notes(study, root) if work.jobs else ():
+                audience.warned(note)
+            context = _context(study, folder, stage_folder, root, inputs) if work.jobs else None
+            driver.run(context, callbacks, inline=inline, address=address, workers=workers)
+            store.compact()
+            if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
+                store.bind_inputs(inputs_of(study, root))
+            audience.collect()
+            summary = driver.summary(began)
+    except ClsweepError as error:
+        audience.failed(str(error))
+        raise
+    audience.end(summary)
+    return summary._replace(warnings=(*store.warnings, *audience.warnings))
+
+
+def _context(
+    study: Study, out: Place, stage_folder: Place, data_root: Path | None, inputs: Inputs
+) -> Context:
+    from clsweep.execution.outcomes import Context
+
+    run = uuid.uuid4().hex
+    return Context(
+        run=run,
+        study=study,
+        out=out,
+        stages=stage_folder,
+        data_root=data_root,
+        device="cpu",
+        n_threads=max(1, int(study.resources.cpus)),
+        token=run,
+        inputs=inputs,
+    )
+
+
+_RETRIED = ("failed", "diverged", "oom")
+
+
+class _Work(NamedTuple):
+    """What is stored, and what is left to do.
+
+    Attributes:
+        inputs: what trials are computed from.
+        names: of stored trials in the study.
+        configurations: those of the study; with a search, those that it has asked for.
+        search: what asks for more; None for a grid.
+        plan: jobs, and what is done.
+        jobs: those of the plan, in the order in which they are to start.
+        had_records: trials that have a record already, under both of their names.
+    """
+
+    inputs: Inputs
+    names: Names
+    configurations: list[Configuration]
+    search: Search | None
+    plan: Plan
+    jobs: list[Job]
+    had_records: frozenset[str]
+
+
+def _work_left(
+    study: Study, store: Store, stage_folder: Place, inputs: Inputs, *, retry: bool
+) -> _Work:
+    """Read what is stored and plan what is missing.
+
+    Raises:
+        StoreError: a table is damaged.
+        CacheError: a stage that will be used is damaged.
+    """
+    store.check_tables()
+    names = names_in(study, store)
+    stored = store.statuses()
+    statuses = names.statuses(stored)
+    again = {names.trial(key) for key in stopping.overturned(study.search, store, stored)}
+    again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
+    done = statuses.keys() - again
+    asked = configurations(study)
+    search: Search | None = None
+    if study.search.kind != "grid":
+        search = Search(study, names.records(store.load("validation")), done)
+        asked += [*search.known, *search.more()]
+    plan = planning.plan(
+        study, asked, done, partial(stage_cache.exists, stage_folder), with_values(inputs)
+    )
+    if search:
+        plan.jobs[:] = search.barred(plan.jobs)
+    for key in plan.stages_in_cache:
+        stage_cache.check(stage_folder, key)
+    jobs = suspects_last(store.directory, plan.jobs, retry=retry)
+    return _Work(inputs, names, asked, search, plan, jobs, frozenset({*statuses, *stored}))
+
+
+class _Sharing(NamedTuple):
+    n_trained: int
+    n_reused: int
+    seconds_saved: float
+
+
+class _Driver:
+    """One run: the plan, what came of it, and the numbers for the summary."""
+
+    def __init__(
+        self, study: Study, store: Store, stage_folder: Place, audience: Audience, work: _Work
+    ) -> None:
+        self.study, self.store, self.stage_folder = study, store, stage_folder
+        self.audience = audience
+        self.inputs, self.values = work.inputs, with_values(work.inputs)
+        self.names, self.search, self.plan = work.names, work.search, work.plan
+        self.configurations = work.configurations
+        self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
+        self.had_records = work.had_records
+        self.finished: set[str] = set()
+        self.interrupted = self.terminated = False
+        more = self._more if self.search else None
+        self.schedule = Schedule(work.jobs, audience.started, self._done, more)
+
+    def run(
+        self,
+        context: Context | None,
+        callbacks: Callbacks,
+        *,
+        inline: bool,
+        address: str | None,
+        workers: int | None,
+    ) -> None:
+        """Work through the plan until the user stops it; without work no context imports torch."""
+        n_to_come = self._n_to_come()
+        self.audience.begin(
+            RunStart(
+                self.study,
+                self.store.directory,
+                n_trials=self.plan.n_trials + n_to_come,
+                n_done=self.plan.n_done,
+                is_upper_limit=n_to_come > 0,
+                has_work=context is not None,
+            )
+        )
+        if context is None:
+            return
+        try:
+            with terminable(), shared_storage.shown(context.token, context.out, context.stages):
+                if inline:
+                    from clsweep.execution.inline import run_inline
+
+                    run_inline(self.schedule, context)
+                else:
+                    from clsweep.execution.ray.connection import before_ray
+
+                    before_ray()
+                    from clsweep.execution.ray.executor import run_on_ray
+                    from clsweep.execution.ray.internals import doubts
+
+                    for sentence in doubts():
+                        self.audience.warned(sentence)
+                    left = partial(left_on_disk, self.store, self.stage_folder, self.had_records)
+                    run_on_ray(
+                        self.schedule,
+                        context,
+                        address=address,
+                        workers=workers,
+                        inside=callbacks,
+                        committed=left,
+                    )
+        except Terminated:
+            self.terminated = True
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            self.audience.jobs_ended()
+            forgive_cut_short(self.store.directory, self.schedule, context.run)
+        if self.schedule.abort_message:
+            raise ClsweepError(self.schedule.abort_message)
+
+    def _n_to_come(self) -> int:
+        """Trials that a search may still ask for, at most."""
+        coming = self.search.n_to_come.values() if self.search else ()
+        return sum(coming) * len(self.study.seeds)
+
+    def _more(self) -> list[Job]:
+        """What the search asks for now that a job has ended."""
+        new = self.search.more() if self.search else []
+        if not self.search or not new:
+            return []
+        self.configurations += new
+        self.by_id |= {c.id: c for c in new}
+        planned = {job.key for job in self.plan.jobs}
+        in_cache = partial(stage_cache.exists, self.stage_folder)
+        grown = planning.plan(self.study, new, set(), in_cache, self.values)
+        for key in grown.stages_in_cache:
+            if key not in planned:  # what this run has made needs no check
+                stage_cache.check(self.stage_folder, key)
+        jobs = self.search.barred([job for job in grown.jobs if job.key not in planned])
+        self.plan.jobs.extend(jobs)
+        return jobs
+
+    def _done(self, job: Job, outcome: Outcome) -> None:
+        if self.store.lost:
+            self.schedule.abort_message = self.schedule.abort_message or self.store.lost
+        # Read when somebody asks for it, and once for all who do; none of them needs test rows.
+        record = lru_cache(maxsize=1)(partial(self.store.pending, job.key, "validation"))
+        if job.kind == "trial":
+            self.finished.add(job.key)
+            self._ensure_record(job, outcome)
+            if self.search:
+                self.search.told(record())
+        self.audience.finished(job, outcome, self.by_id[job.config_id], record)
+
+    def _ensure_record(self, job: Job, outcome: Outcome) -> None:
+        """A trial that never ran, or whose process died, has no record of its own yet."""
+        if outcome.status == "ok" or outcome.wall_seconds > 0:
+            return
+        self.store.commit(
+            record_of(
+                self.by_id[job.config_id],
+                job.seed,
+                outcome.status,
+                message=outcome.message,
+                stages=job.needs,
+                inputs=values_of(self.inputs),
+                attempts=max(1, attempts.attempts(self.store.directory, job.key)),
+            )
+        )
+
+    def summary(self, began: float) -> Summary:
+        """The numbers of the run, read from what was committed.
+
+        Args:
+            began: when, by `time.perf_counter`.
+        """
+        statuses = self.names.statuses(self.store.statuses())
+        wanted = [
+            trial_id_of(c.id, seed) for c in self.configurations for seed in self.study.seeds
+        ]
+        here = [statuses[name] for name in wanted if name in statuses]
+        # A worker may have committed a trial of which a stopped driver did not hear any more.
+        new = self.finished | ({*wanted} & {*statuses} - self.had_records)
+        sources, tuned = self._shared("source"), self._shared("finetuned")
+        return Summary(
+            n_trials=len(wanted) + self._n_to_come(),
+            n_done=len(here),
+            n_new=len(new),
+            n_failed=here.count("failed"),
+            n_diverged=here.count("diverged"),
+            n_oom=here.count("oom"),
+            n_sources_trained=sources.n_trained,
+            n_sources_reused=sources.n_reused,
+            seconds_saved=sources.seconds_saved + tuned.seconds_saved,
+            wall_seconds=time.perf_counter() - began,
+            interrupted=self.interrupted,
+            terminated=self.terminated,
+            warnings=(*self.store.warnings, *self.audience.warnings),
+            n_finetuned_trained=tuned.n_trained,
+            n_finetuned_reused=tuned.n_reused,
+            n_stopped=here.count("stopped"),
+            undrawn=self.search.undrawn if self.search else (),
+        )
+
+    def _shared(self, kind: str) -> _Sharing:
+        """What the trained networks of one kind of stage were used for in this run."""
+        key_of = {"source": planning.source_key, "finetuned": planning.finetuned_key}[kind]
+        first = self.study.seeds[0]
+
+        def as_first(job: Job) -> str:
+            return key_of(self.study, self.by_id[job.config_id], first, self.values)
+
+        alike = {job.key: as_first(job) for job in self.plan.jobs if job.kind == kind}
+        trained = {*alike}
+        left = {job.key for job in self.schedule.waiting}
+        uses: Counter[str] = Counter()
+        for job in self.plan.jobs:
+            if job.kind == "trial" and job.key not in left:
+                own = self.by_id[job.config_id]
+                used = {key_of(self.study, own, job.seed, self.values)} & {*job.needs}
+                uses.update(used)
+                alike.update(dict.fromkeys(used, as_first(job)))
+        there = [
+            key for key in {*uses, *trained} if key and stage_cache.exists(self.stage_folder, key)
+        ]
+        spared = {key: uses[key] - (key in trained) for key in there}
+        seconds = {
+            k: float(stage_cache.facts(self.stage_folder, k)["wall_seconds"]) for k in there
+        }
+        saved = seconds_spared(spared, seconds, alike)
+        return _Sharing(len(trained.intersection(there)), sum(spared.values()), saved)

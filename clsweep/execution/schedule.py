@@ -1,0 +1,125 @@
+"""Which job may start next: stages before the trials that need them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from clsweep.study.planning import Job
+
+if TYPE_CHECKING:
+    from clsweep.execution.outcomes import Outcome
+
+
+OnDone = Callable[[Job, "Outcome"], None]
+
+
+class Schedule:
+    """Jobs waiting, running and done. One driver owns it; it is not thread-safe.
+
+    A stage that fails takes the trials that need it along: they are handed to `on_done` with the
+    stage's status, so that they become rows as well. With `more`, the work may grow whenever a job
+    has ended: it is asked for jobs that have come up meanwhile.
+
+    Attributes:
+        running: jobs handed out, by key.
+        aborted: jobs during which the run could not go on.
+        abort_message: why the run cannot go on; '' while it can.
+    """
+
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        on_start: Callable[[Job], None],
+        on_done: OnDone,
+        more: Callable[[], Iterable[Job]] | None = None,
+    ):
+        self._waiting = deque(jobs)
+        self._missing = {job.key for job in self._waiting if job.kind != "trial"}
+        self._on_start, self._on_done, self._more = on_start, on_done, more
+        self._lost: dict[str, Outcome] = {}
+        self._started: set[str] = set()
+        self.running: dict[str, Job] = {}
+        self.aborted: list[Job] = []
+        self.abort_message = ""
+
+    @property
+    def waiting(self) -> tuple[Job, ...]:
+        """Jobs that have not been handed out."""
+        return tuple(self._waiting)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no job will be handed out any more."""
+        may_grow = self._more is not None and bool(self.running)
+        return bool(self.abort_message) or not (self._waiting or may_grow)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to hand out or to wait for."""
+        return self.exhausted and not self.running
+
+    def next(self, suits: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """The first job whose stages exist, now running; None if all others have to wait.
+
+        Args:
+            suits: whether a job may be handed out now.
+        """
+        if self.exhausted:
+            return None
+        for index, job in enumerate(self._waiting):
+            if self._missing.isdisjoint(job.needs) and suits(job):
+                del self._waiting[index]
+                self.running[job.key] = job
+                if job.key not in self._started:  # a job that is tried again has been announced
+                    self._started.add(job.key)
+                    self._on_start(job)
+                return job
+        return None
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """Note how a running job ended."""
+        self.running.pop(job.key, None)
+        if outcome.status == "abort":
+            self.abort_message = self.abort_message or outcome.message
+            self.aborted.append(job)
+            return
+        ended = deque([(job, outcome)])
+        while ended:
+            one, how = ended.popleft()
+            self._on_done(one, how)
+            if one.kind != "trial" and how.status == "ok":
+                self._missing.discard(one.key)
+            elif one.kind != "trial":
+                message = f"{one.label}: {how.message}"
+                self._lost[one.key] = how._replace(message=message, wall_seconds=0.0)
+            if not ended:
+                self._grow()
+            ended.extend(self._stranded())
+
+    def _grow(self) -> None:
+        for job in self._more() if self._more is not None else ():
+            self._waiting.append(job)
+            if job.kind != "trial":
+                self._missing.add(job.key)
+
+    def _stranded(self) -> list[tuple[Job, Outcome]]:
+        """Waiting jobs that need a stage which is lost, taken out of the queue."""
+        if not self._lost:  # looking at all that wait, whenever a job ends, adds up
+            return []
+        found = []
+        for job in self._waiting:
+            lost = [self._lost[key] for key in job.needs if key in self._lost]
+            if lost:
+                found.append((job, lost[0]))
+        if not found:
+            return []
+        gone = {job.key for job, _ in found}
+        self._waiting = deque(job for job in self._waiting if job.key not in gone)
+        return found
+
+    def requeue(self, job: Job) -> None:
+        """Put a running job back at the front: its worker was lost."""
+        self.running.pop(job.key, None)
+        self._waiting.appendleft(job)

@@ -1,0 +1,445 @@
+"""What one worker process does with one job: train, evaluate, commit. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import socket
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clsweep import methods
+from clsweep.data import benchmarks
+from clsweep.data.tasks import TaskSequence
+from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
+from clsweep.execution import shared_storage, stage_cache, stage_files
+from clsweep.execution.devices import device_name, no_gpu, peak_memory_bytes, prepare
+from clsweep.execution.failures import (
+    breaks_process,
+    device_fails,
+    is_out_of_memory,
+    reraise_signal,
+)
+from clsweep.execution.outcomes import Context, Outcome
+from clsweep.execution.trial_record import record_of
+from clsweep.methods.base import Method
+from clsweep.nets.build import build_net
+from clsweep.nets.net import Net
+from clsweep.nets.norms import without_statistics
+from clsweep.nets.trees import Params, n_elements
+from clsweep.records.inputs import Input, Inputs, strangers, unlike, values_of, with_values
+from clsweep.records.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS
+from clsweep.redaction import without_secrets
+from clsweep.storage import attempts, binding, store
+from clsweep.study.configurations import (
+    Configuration,
+    configuration_asked,
+    configurations,
+    examples,
+)
+from clsweep.study.inputs import inputs_of, net_inputs
+from clsweep.study.planning import Job, finetuned_key, source_key, statistics_key
+from clsweep.training.early_stopping import Watch
+from clsweep.training.engine import Diverged
+from clsweep.training.learner import FinetunedModel, SourceModel
+from clsweep.training.population import check_batches
+from clsweep.training.sequences import (
+    LearntSequence,
+    average_accuracy,
+    finetune_source,
+    learn_joint,
+    learn_sequence,
+    learn_source,
+    measure_source,
+    on_device,
+)
+
+
+def execute(context: Context, job: Job) -> Outcome:
+    """Do one job. Mistakes of a configuration become its status; only a broken run aborts.
+
+    Args:
+        context: what all jobs share.
+        job: the stage to compute, or the trial to run.
+    """
+    if hindrance := _hindrance(context):
+        return Outcome("abort", hindrance)
+    began = time.perf_counter()
+    try:
+        attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
+        prepare(context.device, context.n_threads, context.memory_fraction)
+        return (_run_trial if job.kind == "trial" else _run_stage)(context, job)
+    except (CacheError, StoreError) as error:
+        return Outcome("abort", _reason(context, error))
+    except BaseException as error:  # a row with its message; the other trials go on
+        reraise_signal(error)
+        status, message = _ended(context, job, error)
+        n_steps = error.n_steps if isinstance(error, Diverged) else 0
+    # Only from here on is the error gone, whose frames hold all that the job had in memory.
+    outcome = Outcome(status, message, wall_seconds=time.perf_counter() - began)
+    return _cleared_up(context, job, outcome, n_steps)
+
+
+def _hindrance(context: Context) -> str:
+    """Why no job can be done in this process; '' where they can."""
+    if context.device == "cuda" and not torch.cuda.is_available():
+        return str(no_gpu())
+    return shared_storage.blindness(context.token, context.out, context.stages)
+
+
+def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
+    """(status, message) of a job that raised."""
+    if isinstance(error, Diverged):
+        return "diverged", without_secrets(str(error))
+    if is_out_of_memory(error):
+        may_get_more = context.memory_fraction < 1 and context.study.resources.oom_retry
+        status = "crowded" if context.device == "cuda" and may_get_more else "oom"
+        return status, without_secrets(f"out of memory: {error}")
+    is_expected = isinstance(error, ClsweepError)
+    message = without_secrets(str(error) if is_expected else _with_place(error))
+    if breaks_process(error):
+        return "broken", message
+    return "failed" if job.kind == "trial" or is_expected else "doubtful", message
+
+
+def _cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> Outcome:
+    """The outcome of a job that raised, when its memory is free and its failure is on disk."""
+    if outcome.status in ("oom", "crowded"):
+        _release()
+    if outcome.status != "broken" and device_fails(context.device):
+        outcome = outcome._replace(status="broken")
+    status, message, _, seconds = outcome
+    try:
+        if status == "crowded":
+            attempts.forgive(context.out, job.key, context.run)
+        elif status != "broken":  # such a start counts, as that of a process that died does
+            _commit_failure(context, job, status, message, seconds, n_steps)
+    except StoreError as error:
+        return Outcome("abort", str(error))
+    return outcome
+
+
+def _with_place(error: BaseException) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    at = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{type(error).__name__}: {error} ({at})"
+
+
+def _reason(context: Context, error: ClsweepError) -> str:
+    """Why the run cannot go on: what is missing in a folder that is gone is no damage."""
+    try:
+        binding.check_there(context.out)
+    except StoreError as gone:
+        return str(gone)
+    return str(error)
+
+
+def probe(context: Context) -> None:
+    """Load the data and build the network and every method once, before any work is handed out.
+
+    Args:
+        context: what all jobs share.
+
+    Raises:
+        StudyError: the data are missing, or the network does not fit them.
+        StoreError: data, weights or code are not those that the driver plans with.
+        MethodError: a method does not fit the network, or its numbers do not fit the tasks.
+    """
+    sequence = _sequence(context, context.study.seeds[0])
+    net = _net(context, sequence)
+    for configuration in examples(context.study):
+        method = methods.build(configuration.method, net, configuration.hyper)
+        sizes = [len(task.train) for task in sequence.tasks]
+        check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
+
+
+def _release() -> None:
+    load_sequence.cache_clear()
+    _source.cache_clear()
+    _finetuned.cache_clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        with contextlib.suppress(RuntimeError):  # whether the device works is asked next
+            torch.cuda.empty_cache()
+
+
+@lru_cache(maxsize=1)
+def _configurations(context: Context) -> dict[str, Configuration]:
+    return {c.id: c for c in configurations(context.study)}
+
+
+def _configuration(context: Context, job: Job) -> Configuration:
+    if job.asked:
+        return configuration_asked(context.study, job.asked)
+    return _configurations(context)[job.config_id]
+
+
+def _sequence(context: Context, seed: int) -> TaskSequence:
+    fixed = context.study.benchmark.draws == "fixed"
+    return load_sequence(context, 0 if fixed else seed)
+
+
+@lru_cache(maxsize=2)
+def load_sequence(context: Context, seed: int) -> TaskSequence:
+    """The study's tasks on the context's device; kept between jobs.
+
+    Args:
+        context: names the benchmark, the data root and the device.
+        seed: only matters for benchmarks drawn per seed.
+    """
+    _forget_changed(context)
+    sequence = benchmarks.build(context.study.located_benchmark, context.data_root, seed)
+    return sequence.to(torch.device(context.device))
+
+
+def _net(context: Context, sequence: TaskSequence) -> Net:
+    study, root = context.study, context.data_root
+    net = build_net(study.located_net, sequence.input_shape, sequence.heads, root)
+    _check_inputs(context, _inputs(context))
+    if study.net.weights:  # read anew for every job
+        _check_inputs(context, net_inputs(study.net, root, study.located_net))
+    return net
+
+
+# What this process has loaded: an input's name and place, and its fingerprint. A process of a
+# notebook lives on while files are edited.
+_LOADED: dict[tuple[str, str], str] = {}
+
+
+@lru_cache(maxsize=1)
+def _forget_changed(context: Context) -> None:
+    """Load again what has changed since this process loaded it for an earlier run.
+
+    Raises:
+        StoreError: it is code, which Python does not import twice; or it is not what the driver
+            plans with, of which loading it might say something else.
+    """
+    found = _found(context)
+    for one in found:
+        if _LOADED.get((one.name, one.where), one.fingerprint) == one.fingerprint:
+            continue
+        if one.name.startswith("code "):
+            raise StoreError(
+                f"the {one.name} was edited after this process had imported it",
+                expected="the code that is imported and its files to be the same",
+                where=one.where,
+                next_step="start a new process; in a notebook, restart the kernel",
+            )
+        benchmarks.forget()
+    _check_inputs(context, found)
+
+
+@lru_cache(maxsize=1)
+def _inputs(context: Context) -> Inputs:
+    """What this process computes from; looked at once per run, after it has been loaded.
+
+    After, since the driver has looked before: what changes in between is then noticed.
+    """
+    found = _found(context)
+    nowhere = [one.name for one in found if one.name.startswith("code ") and not one.fingerprint]
+    if nowhere:  # and yet it has been imported
+        raise StudyError(
+            f"the {nowhere[0]} is in no source file, so that nothing would tell when it changes",
+            expected="a module with a file of its own",
+            where="[net] factory",
+            next_step="move the factory of a notebook into a module",
+        )
+    _LOADED.update({(one.name, one.where): one.fingerprint for one in found})
+    return found
+
+
+def _found(context: Context) -> Inputs:
+    """What is there for this process.
+
+    Raises:
+        StoreError: what the driver plans with is not there, or cannot be read: no trial is to
+            blame, and those on other nodes may go on in another run.
+    """
+    try:
+        return inputs_of(context.study, context.data_root)
+    except StudyError as error:
+        if context.inputs is None:  # there is no driver
+            raise
+        raise strangers([f"{socket.gethostname()}: {error.found}"]) from error
+
+
+def _check_inputs(context: Context, here: Sequence[Input]) -> None:
+    names = {one.name for one in here}
+    expected = [one for one in context.inputs or () if one.name in names]
+    differences = unlike(expected, here)
+    if differences:
+        raise strangers([f"{socket.gethostname()}: {text}" for text in differences])
+
+
+def _run_stage(context: Context, job: Job) -> Outcome:
+    began = time.perf_counter()
+    _STAGES[job.kind](context, job)
+    attempts.forget(context.out, job.key)
+    return Outcome("ok", wall_seconds=time.perf_counter() - began)
+
+
+def _commit_stage(
+    context: Context, job: Job, compute: Callable[[], tuple[Params, dict[str, Any]]]
+) -> None:
+    """Compute a stage, and put its tensors and facts into the cache with the time it took."""
+    began = time.perf_counter()
+    tensors, facts = compute()
+    seconds = time.perf_counter() - began
+    stage_cache.commit(context.stages, job.key, tensors, {**facts, "wall_seconds": seconds})
+
+
+def _make_source(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    net, training = _net(context, sequence), _configuration(context, job).training
+    _commit_stage(
+        context,
+        job,
+        lambda: stage_files.source_entry(learn_source(net, sequence, training, job.seed)),
+    )
+
+
+@lru_cache(maxsize=4)
+def _source(context: Context, key: str) -> SourceModel:
+    """Always read from the cache, even right after training: every method gets the same bytes."""
+    entry = stage_cache.load(context.stages, key)
+    return stage_files.source_model(entry, torch.device(context.device))
+
+
+def _make_finetuned(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    net, training = _net(context, sequence), _configuration(context, job).training
+    source = _source(context, job.needs[0])
+    _commit_stage(
+        context,
+        job,
+        lambda: stage_files.finetuned_entry(
+            finetune_source(net, sequence, training, job.seed, source)
+        ),
+    )
+
+
+@lru_cache(maxsize=4)
+def _finetuned(context: Context, key: str) -> FinetunedModel:
+    entry = stage_cache.load(context.stages, key)
+    return stage_files.finetuned_model(entry, torch.device(context.device))
+
+
+def _make_statistics(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    configuration = _configuration(context, job)
+    method = methods.build(configuration.method, _net(context, sequence), configuration.hyper)
+    source = _source(context, job.needs[0])
+    _commit_stage(
+        context,
+        job,
+        lambda: (measure_source(method, sequence, source, job.seed), {}),
+    )
+
+
+@lru_cache(maxsize=4)
+def _statistics(context: Context, key: str) -> Params:
+    return on_device(stage_cache.load(context.stages, key).tensors, torch.device(context.device))
+
+
+def _watch(context: Context, job: Job, n_tasks: int) -> Watch | None:
+    """What may stop the trial; None where the study stops none, or did not ask for this one."""
+    settings = context.study.search
+    if not (settings.stops and job.asked):
+        return None
+    margin, n_checks = settings.stop_margin, settings.stop_checks
+    return Watch(job.bars, n_tasks, margin=margin, n_checks=n_checks)
+
+
+_STAGES: dict[str, Callable[[Context, Job], None]] = {
+    "source": _make_source,
+    "statistics": _make_statistics,
+    "finetuned": _make_finetuned,
+}
+
+
+def _run_trial(context: Context, job: Job) -> Outcome:
+    configuration = _configuration(context, job)
+    sequence = _sequence(context, job.seed)
+    method = methods.build(configuration.method, _net(context, sequence), configuration.hyper)
+    began, began_cpu = time.perf_counter(), time.process_time()
+    watch = _watch(context, job, len(sequence.tasks))
+    learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
+    seconds = time.perf_counter() - began
+    cpu_seconds = time.process_time() - began_cpu
+    counters = {CPU_SECONDS: cpu_seconds, **dict(zip(CARRIED_BYTES, learnt.carried, strict=True))}
+    if context.device == "cuda":
+        counters[GPU_SECONDS] = seconds * context.memory_fraction
+    counters |= watch.counters if watch else {}
+    status = "stopped" if learnt.stopped else "ok"
+    record = record_of(
+        configuration,
+        job.seed,
+        status,
+        message=learnt.stopped,
+        accuracy=learnt.rows,
+        stages=job.needs,
+        n_steps=learnt.n_steps,
+        wall_seconds=seconds,
+        peak_memory_bytes=peak_memory_bytes(context.device),
+        memory_bytes=learnt.carried.total,
+        n_params=n_elements(without_statistics(learnt.params)),
+        device=device_name(context.device),
+        attempts=attempts.attempts(context.out, job.key),
+        counters={**learnt.counters, **counters},
+        inputs=values_of(_inputs(context)),
+    )
+    binding.check_there(context.out)
+    store.commit_record(context.out, record)
+    return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
+
+
+def _learnt(
+    context: Context,
+    configuration: Configuration,
+    seed: int,
+    sequence: TaskSequence,
+    method: Method,
+    watch: Watch | None,
+) -> LearntSequence:
+    training = configuration.training
+    if method.joint:
+        return learn_joint(method, sequence, training, seed)
+    if not methods.entry_of(configuration.method).starts_from_source:
+        return learn_sequence(method, sequence, training, seed, None, {}, watch=watch)
+    values = with_values(context.inputs or ())
+    source = _source(context, source_key(context.study, configuration, seed, values))
+    key = statistics_key(context.study, configuration, seed, values)
+    statistics = _statistics(context, key) if key else {}
+    key = finetuned_key(context.study, configuration, seed, values)
+    finetuned = _finetuned(context, key) if key else None
+    start = source, statistics, finetuned
+    return learn_sequence(method, sequence, training, seed, *start, watch)
+
+
+def _commit_failure(
+    context: Context, job: Job, status: str, message: str, seconds: float, n_steps: int
+) -> None:
+    if job.kind != "trial":  # its outcome is that of the trials that need it
+        attempts.forget(context.out, job.key)
+        return
+    configuration = _configuration(context, job)
+    record = record_of(
+        configuration,
+        job.seed,
+        status,
+        message=message,
+        stages=job.needs,
+        inputs=values_of(context.inputs or ()),
+        n_steps=n_steps,
+        wall_seconds=seconds,
+        device=device_name(context.device),
+        attempts=attempts.attempts(context.out, job.key),
+    )
+    binding.check_there(context.out)
+    store.commit_record(context.out, record)

@@ -1,0 +1,188 @@
+"""Example memories of fixed capacity, shared by replay and the gradient-projection methods.
+
+Images are kept as uint8, as the network will see them: after a task's permutation or rotation.
+Every function returns new slots and leaves its arguments alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsweep.data.tasks import Task
+
+_STEPS_AT_ONCE = 256
+
+
+class Slots(NamedTuple):
+    """A memory of M examples, of which the first `n_filled` are in use.
+
+    Attributes:
+        raw: images, uint8 [M, C, H, W].
+        labels: in the numbering of the head of their task, int64 [M].
+        tasks: task of each example, int64 [M]; −1 where the slot is empty.
+        n_filled: slots in use.
+        n_seen: examples that the stream has offered so far.
+    """
+
+    raw: Tensor
+    labels: Tensor
+    tasks: Tensor
+    n_filled: int
+    n_seen: int
+
+
+def empty(capacity: int, input_shape: tuple[int, int, int], device: torch.device) -> Slots:
+    """Slots without examples.
+
+    Args:
+        capacity: M ≥ 1.
+        input_shape: (C, H, W).
+        device: where the images are kept.
+    """
+    return Slots(
+        torch.zeros(capacity, *input_shape, dtype=torch.uint8, device=device),
+        torch.zeros(capacity, dtype=torch.int64, device=device),
+        torch.full((capacity,), -1, dtype=torch.int64, device=device),
+        0,
+        0,
+    )
+
+
+def balanced(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Slots:
+    """Slots shared equally among all classes of all tasks up to `task`.
+
+    Every (task, class) group keeps its first examples, which stand in random order, so that a
+    shrinking share keeps a uniform sample of its class. Shares that do not divide evenly, and
+    shares that a class is too small to fill, go to the groups that can still use them.
+
+    Args:
+        old: the memory before the task.
+        task: the task just learnt; its training set is drawn from.
+        rng: draws which examples are kept.
+        most_per_task: bound on the examples of one task; 0 for none.
+    """
+    order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
+    labels = task.train.labels[order]
+    groups = []
+    for past in range(task.index):
+        here = old.tasks[: old.n_filled] == past
+        for label in old.labels[: old.n_filled][here].unique().tolist():
+            groups.append((here & (old.labels[: old.n_filled] == label)).nonzero().flatten())
+    new = [order[labels == label] for label in labels.unique().tolist()]
+    return _shared_out(old, task, groups, new, most_per_task)
+
+
+def uniform(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Slots:
+    """Slots shared equally among all tasks up to `task`, each a uniform sample of its examples.
+
+    See `balanced` for the arguments and for shares that do not divide evenly.
+    """
+    order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
+    used = old.tasks[: old.n_filled]
+    past = [(used == index).nonzero().flatten() for index in range(task.index)]
+    return _shared_out(old, task, [g for g in past if len(g)], [order], most_per_task)
+
+
+def _shared_out(
+    old: Slots, task: Task, past: list[Tensor], new: list[Tensor], most_per_task: int
+) -> Slots:
+    """Equal shares of the slots for groups of old slots and for groups of the task's examples."""
+    sizes = [len(index) for index in new]
+    allowed = _shares(sizes, most_per_task) if most_per_task else sizes
+    shares = _shares([len(index) for index in past] + allowed, len(old.labels))
+    kept = [index[:n] for index, n in zip(past + new, shares, strict=True)]
+    chosen = torch.cat(kept[len(past) :])
+    previous = torch.cat(kept[: len(past)]) if past else chosen[:0]
+    labels = torch.cat([old.labels[previous], task.train.labels[chosen]])
+    raw = torch.cat([old.raw[previous], task.train.raw(chosen)])
+    tasks = torch.cat([old.tasks[previous], torch.full_like(chosen, task.index)])
+    return _filled(old, raw, labels, tasks, old.n_seen + len(task.train))
+
+
+def drawn(rng: torch.Generator, n_filled: int, n_drawn: int, n_steps: int) -> Tensor:
+    """Per step, slots without replacement, int64 [n_steps, min(n_drawn, n_filled)].
+
+    Args:
+        rng: draws them.
+        n_filled: slots in use.
+        n_drawn: slots wanted per step.
+        n_steps: how many steps.
+    """
+    keys = torch.rand(n_steps, n_filled, generator=rng)
+    # Copied, some steps at a time: what is cut off would stay in memory as long as the rest.
+    parts = [some.argsort(1)[:, :n_drawn].clone() for some in keys.split(_STEPS_AT_ONCE)]
+    return torch.cat(parts)
+
+
+def _shares(available: list[int], capacity: int) -> list[int]:
+    """Equal shares of `capacity`, none above what is available."""
+    shares = [0] * len(available)
+    left = capacity
+    while left > 0:
+        open_groups = [i for i, n in enumerate(available) if shares[i] < n]
+        if not open_groups:
+            break
+        each, spare = divmod(left, len(open_groups))
+        for rank, i in enumerate(open_groups):
+            extra = min(each + (rank < spare), available[i] - shares[i])
+            shares[i] += extra
+            left -= extra
+    return shares
+
+
+def sampled(old: Slots, task: Task, n_presented: int, rng: torch.Generator) -> Slots:
+    """A uniform sample of one task's training set: a reservoir after that task's stream.
+
+    Args:
+        old: empty slots.
+        task: the first task.
+        n_presented: length of the stream, epochs counted.
+        rng: draws which examples are kept.
+    """
+    n_kept = min(len(old.labels), len(task.train))
+    chosen = torch.randperm(len(task.train), generator=rng)[:n_kept].to(old.raw.device)
+    tasks = torch.full_like(chosen, task.index)
+    labels = task.train.labels[chosen]
+    return _filled(old, task.train.raw(chosen), labels, tasks, n_presented)
+
+
+def _filled(old: Slots, raw: Tensor, labels: Tensor, tasks: Tensor, n_seen: int) -> Slots:
+    fresh = empty(len(old.labels), (old.raw.shape[1], *old.raw.shape[2:]), old.raw.device)
+    n = len(labels)
+    fresh.raw[:n], fresh.labels[:n], fresh.tasks[:n] = raw, labels, tasks
+    return Slots(fresh.raw, fresh.labels, fresh.tasks, n, n_seen)
+
+
+def streamed(old: Slots, raw: Tensor, labels: Tensor, task: int, uniform: Tensor) -> Slots:
+    """The reservoir after a batch of the stream: example number n stays with probability M/n.
+
+    Args:
+        old: the reservoir before the batch.
+        raw: images of the batch, uint8 [B, C, H, W].
+        labels: their labels, int64 [B].
+        task: their task.
+        uniform: one number in [0, 1) per example, float64 [B].
+    """
+    capacity = len(old.labels)
+    count = old.n_seen + torch.arange(len(labels), device=uniform.device)
+    slot = torch.where(count < capacity, count, (uniform * (count + 1)).long())
+    # A later example of the same batch wins its slot; the loser, and whoever drew a slot beyond
+    # the capacity, is written to a scratch slot that is cut off again.
+    beaten = (slot[:, None] == slot[None, :]).triu(1).any(1)
+    slot = torch.where(beaten | (slot >= capacity), capacity, slot)
+
+    def written(values: Tensor, new: Tensor) -> Tensor:
+        grown = torch.cat([values, values[:1]])
+        grown[slot] = new
+        return grown[:capacity]
+
+    return Slots(
+        written(old.raw, raw),
+        written(old.labels, labels),
+        written(old.tasks, torch.full_like(labels, task)),
+        min(capacity, old.n_seen + len(labels)),
+        old.n_seen + len(labels),
+    )

@@ -1,0 +1,58 @@
+"""Scalar terms of losses, shared by the methods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+
+
+def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:
+    """Mean cross-entropy of the batch under the head of `task`, shape ()."""
+    return F.cross_entropy(net.apply(params, batch.x, task), batch.y)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy −Σ_c q_c log p_c of softened outputs, mean over the batch, shape ().
+
+    q = softmax(teacher / T) and p = softmax(student / T). Its gradient is zero where both agree;
+    it carries no factor T².
+
+    Args:
+        student: logits [B, K], differentiated.
+        teacher: logits [B, K], held.
+        temperature: T > 0.
+    """
+    return F.cross_entropy(student / temperature, (teacher / temperature).softmax(1))
+
+
+def padded_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """`distillation` of a wider student: its outputs that the teacher lacks have the target 0.
+
+    Args:
+        student: logits [B, K], differentiated.
+        teacher: logits [B, K'], K' ≤ K: those of the student's first K' outputs; held.
+        temperature: T > 0.
+    """
+    n_new = student.shape[1] - teacher.shape[1]
+    # An output of −∞ has the probability 0, and leaves the other probabilities as they are.
+    return distillation(student, F.pad(teacher, (0, n_new), value=float("-inf")), temperature)
+
+
+def plain_phase(net: Net) -> Phase:
+    """Training on the task's own loss and nothing else: the first task of every method."""
+
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        return task_loss(net, full, batch, task)
+
+    return Phase("train", loss)
+
+
+def finetuning_phase(net: Net) -> Phase:
+    """Plain training of the previous network, whose outcome several methods share."""
+    return replace(plain_phase(net), name="finetune", is_finetuning=True)

@@ -1,0 +1,4 @@
+"""What a report says: fronts, comparisons, intervals, caveats, and their tables as data.
+
+In: everything computed from records. Out: how it looks (`reporting.render`).
+"""

@@ -1,0 +1,264 @@
+"""All labels of a report beside each other: common seeds, required accuracies, choices.
+
+Validation chooses, test is printed. Seeds are never pooled into one front. Whatever chooses gets a
+`ValidationTable`, which holds no test count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsweep.records.accuracy import n_tasks_of
+from clsweep.records.schema import Record
+from clsweep.reporting.curves import Curve, curve_of
+from clsweep.search import protocols
+from clsweep.search.validation import Candidate, ValidationTable, common_seeds, latest_labels
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A required target accuracy, and what each label keeps of the source at it.
+
+    Attributes:
+        drop: accuracy below fine-tuning's that is allowed, in [0, 1].
+        target: the required test accuracy on the target, for reading only.
+        chosen: label to index of the point with the best validation source accuracy among those
+            whose validation target accuracy meets the requirement, with the margin; None where
+            none does.
+        without_margin: the same without a margin.
+    """
+
+    drop: float
+    target: float
+    chosen: dict[str, int | None]
+    without_margin: dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class SourceEnd:
+    """What fine-tuning's networks knew before it forgot: the source end where tasks share a head.
+
+    There the frozen trunk is none: the head that it trains is that of all tasks, which forgets.
+    With two tasks this is the source model itself, as it was after its task.
+
+    Attributes:
+        label: its name in tables and figures.
+        test_S2: per seed, the mean test accuracy on each source task right after it was learnt,
+            and that on the target before it was learnt (NaN where that was not evaluated).
+        chance: of the target, in [0, 1]; 0 where it is not known.
+    """
+
+    label: str
+    test_S2: NDArray[np.float64]
+    chance: float = 0.0
+
+    @property
+    def corner_S2(self) -> NDArray[np.float64]:
+        """`test_S2` with chance for what was not evaluated: a place to draw and to count from."""
+        return np.where(np.isnan(self.test_S2), self.chance, self.test_S2)
+
+    @property
+    def unmeasured(self) -> str:
+        """What readers must know of the target's accuracy; empty where it was measured."""
+        if not np.isnan(self.test_S2).any():
+            return ""
+        return "target: chance, not measured" if self.chance else "target: 0, not measured"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that tables and figures are drawn from.
+
+    Attributes:
+        seeds: the seeds that every point is a mean over.
+        choose_on: other seeds, whose validation accuracies choose; empty where `seeds` do.
+        left_out: seeds with records on which too few trials have answered.
+        unanswered: how many configurations have no answer with a seed that is left out, by what
+            became of their trials: 'failed', 'oom', or '' for no record; without those that
+            no study asks for.
+        curves: labels that trace a curve, in the order of the study.
+        references: labels that mark an end of the plot.
+        requirements: one per allowed drop; empty without a fine-tuning reference.
+        reference_point: (source, target) from which hypervolume is counted.
+        validation: all that a choice may see.
+        margin: by which a choice must exceed a required target accuracy, in standard errors.
+        one_head: whether all tasks share one head.
+        source_end: the source end of the plot, where they do and fine-tuning has finished.
+    """
+
+    seeds: tuple[int, ...]
+    choose_on: tuple[int, ...]
+    left_out: tuple[int, ...]
+    unanswered: dict[str, int]
+    curves: tuple[Curve, ...]
+    references: tuple[Curve, ...]
+    requirements: tuple[Requirement, ...]
+    reference_point: tuple[float, float]
+    validation: ValidationTable
+    margin: float = 0.0
+    one_head: bool = False
+    source_end: SourceEnd | None = None
+
+    @property
+    def source_name(self) -> str:
+        """The source end of the plot within a sentence."""
+        return f"the {self.source_end.label}" if self.source_end else "the frozen trunk"
+
+    @property
+    def all_curves(self) -> tuple[Curve, ...]:
+        """Curves, then references."""
+        return self.curves + self.references
+
+    @property
+    def not_drawn(self) -> str:
+        """What figures say of configurations that diverged; empty where none did."""
+        found = [
+            f"{curve.label} {len(curve.diverged):,} of {curve.n_configs:,}"
+            for curve in self.all_curves
+            if curve.diverged
+        ]
+        return f"diverged, not drawn: {', '.join(found)}" if found else ""
+
+    @property
+    def figure_notes(self) -> tuple[str, ...]:
+        """What figures say of what is not drawn, or drawn without having been measured."""
+        end = self.source_end
+        unmeasured = f"{end.label}, {end.unmeasured}" if end and end.unmeasured else ""
+        return tuple(filter(None, (self.not_drawn, unmeasured)))
+
+    @property
+    def emptiness(self) -> str:
+        """Why figures show no point; only for a comparison without one."""
+        if any(curve.diverged for curve in self.all_curves):
+            return "every configuration has diverged with a seed, or not finished"
+        return "no configuration has finished with every seed"
+
+
+def compare(
+    records: Sequence[Record],
+    labels: Sequence[str] = (),
+    drops: Sequence[float] = (),
+    reference_point: tuple[float, float] = (0.0, 0.0),
+    choose_on: Collection[int] = (),
+    margin: float = 0.0,
+    one_head: bool = False,
+    asked: Mapping[str, Collection[int]] | None = None,
+) -> Comparison:
+    """Points, fronts and choices of all labels.
+
+    Args:
+        records: of one study, at least one.
+        labels: the order of the labels; others follow by name.
+        drops: accuracies below fine-tuning's that are allowed, in [0, 1].
+        reference_point: (source, target) from which hypervolume is counted.
+        choose_on: seeds that choose, while the others are shown; where none of them or no other
+            has finished, all choose and all are shown.
+        margin: by which a choice must exceed a required target accuracy, in standard errors.
+        one_head: whether all tasks share one head.
+        asked: label to the seeds that its study asks for; all where a label is not named.
+    """
+    asked = asked or {}
+    n_tasks = n_tasks_of(records)
+    finished = common_seeds(records)
+    choosing = tuple(seed for seed in finished if seed in choose_on)
+    seeds = tuple(seed for seed in finished if seed not in choose_on)
+    if not choosing or not seeds:
+        choosing, seeds = (), finished
+    by_label: dict[str, list[Record]] = {}
+    names = latest_labels(records)
+    for record in records:
+        by_label.setdefault(names[record["trial"]["config_id"]], []).append(record)
+    order = [name for name in labels if name in by_label]
+    order += sorted(set(by_label) - set(order))
+    built = [
+        curve_of(name, by_label[name], seeds, n_tasks, reference_point, choosing, asked.get(name))
+        for name in order
+    ]
+    curves = tuple(curve for curve in built if not curve.is_reference)
+    references = tuple(curve for curve in built if curve.is_reference)
+    candidates = [p.candidate for c in (*curves, *references) for p in c.points]
+    diverged = [d for c in (*curves, *references) for d in c.diverged]
+    validation = ValidationTable(choosing or seeds, n_tasks, tuple(candidates), tuple(diverged))
+    left_out = tuple(sorted({r["trial"]["seed"] for r in records} - set(finished)))
+    return Comparison(
+        seeds=seeds,
+        choose_on=choosing,
+        left_out=left_out,
+        unanswered=_unanswered(records, left_out, names, asked),
+        curves=curves,
+        references=references,
+        requirements=_requirements(curves, references, validation, drops, margin),
+        reference_point=reference_point,
+        validation=validation,
+        margin=margin,
+        one_head=one_head,
+        source_end=_source_end(references, validation, reference_point[1]) if one_head else None,
+    )
+
+
+def _source_end(
+    references: Sequence[Curve], validation: ValidationTable, chance: float
+) -> SourceEnd | None:
+    finetuned = protocols.best_finetuned(validation)
+    for point in (p for curve in references for p in curve.points):
+        if point.candidate is finetuned:
+            source_S, target_S = (point.measures[n] for n in ("source_as_learnt", "target_before"))
+            if np.isnan(source_S).any():
+                return None
+            label = "source model" if validation.n_tasks == 2 else "sources as learnt"
+            return SourceEnd(label, np.column_stack([source_S, target_S]), chance)
+    return None
+
+
+def _unanswered(
+    records: Sequence[Record],
+    left_out: Sequence[int],
+    names: Mapping[str, str],
+    asked: Mapping[str, Collection[int]],
+) -> dict[str, int]:
+    ended = {(r["trial"]["config_id"], r["trial"]["seed"]): r["trial"]["status"] for r in records}
+    keys = {config_id for config_id, _ in ended}
+    counts = Counter(
+        ended.get((key, seed), "")
+        for key in keys
+        for seed in left_out
+        if seed in asked.get(names[key], left_out)
+    )
+    return {status: counts[status] for status in ("failed", "oom", "") if counts[status]}
+
+
+def _requirements(
+    curves: Sequence[Curve],
+    references: Sequence[Curve],
+    validation: ValidationTable,
+    drops: Sequence[float],
+    margin: float,
+) -> tuple[Requirement, ...]:
+    finetuned = protocols.best_finetuned(validation)
+    if finetuned is None:
+        return ()
+    (shown,) = (
+        p.mean("test")[1] for c in references for p in c.points if p.candidate is finetuned
+    )
+    found = []
+    for drop in sorted(drops):
+        chosen, without = (
+            {
+                c.label: _index(
+                    c, protocols.most_source(validation.of(c.label), finetuned, drop, m)
+                )
+                for c in curves
+            }
+            for m in (margin, 0.0)
+        )
+        found.append(Requirement(drop, float(shown - drop), chosen, without))
+    return tuple(found)
+
+
+def _index(curve: Curve, chosen: Candidate | None) -> int | None:
+    return next((i for i, p in enumerate(curve.points) if p.candidate is chosen), None)

@@ -1,0 +1,409 @@
+"""How good each front is, and which method is above which: with intervals, from test accuracies.
+
+Choices are those of validation data. Of every label:
+
+    best average            A* = ACC of the choice by 'average'         Lee et al. 2020 (ResCL)
+    source at a target      S*(τ) = S of the choice by 'required', τ below T_FT            same
+    normalised hypervolume  area beyond (S_FT, T_src) / ((S_src − S_FT)(T_FT − T_src))
+
+The source end (S_src, T_src) is the frozen trunk where every task has a head. With one head for
+all, which the frozen trunk trains and forgets through, S_src is the mean accuracy on each source
+task right after fine-tuning had learnt it, and T_src that on the target before it was learnt: with
+two tasks, the source model itself.
+
+Intervals and pairs of the first two hold their choice: they enclose what the chosen configuration
+gives and what choices by half of the seeds give on the other half (`crossfit.py`), or are of seeds
+that chose nothing (`[report] choose_on`). All pairs by all of them are one family, whose intervals
+hold at once. Nothing is interpolated: a mixture of two configurations would meet a required target
+exactly, but is two networks, and no method here is given two.
+
+Hypervolume is one number per seed: of the test points that the seed's own validation front picks,
+and between the seed's own references; more than 1 is possible. Its pairs are a family of their
+own. Where no other seeds choose, it has the luck of its own seed. S*(τ) and the area step from one
+configuration to the next, so that a finer grid can only gain.
+
+The good region is the range of the knob within which the mean validation ACC stays within a point
+of its best, over grid values next to each other; at each value of the knob the other numbers are
+at their best. It ends at grid values, so that the true region is a little wider.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsweep.methods import METHODS
+from clsweep.methods.hyper_fields import search_range
+from clsweep.reporting.comparison import Comparison
+from clsweep.reporting.curves import Curve, Point, picked_per_seed
+from clsweep.reporting.inference import (
+    ACCURACY,
+    Bounds,
+    Difference,
+    Interval,
+    differences,
+    differences_of,
+    interval,
+)
+from clsweep.reporting.protocol_scores import Score
+from clsweep.search import pareto
+from clsweep.search.crossfit import halved_average, halved_required, read_by_halves
+
+Array = NDArray[np.float64]
+
+_TOLERANCE = 0.01
+
+_ROUNDING = 1e-12
+
+# A front can enclose more than the references do.
+_NORMALISED: Bounds = (0.0, math.inf)
+
+
+@dataclass(frozen=True)
+class GoodRegion:
+    """Where the knob may lie.
+
+    Attributes:
+        low: the smallest good value of the grid.
+        high: the largest.
+        at_edge: whether the region reaches an end of the grid, and may be wider.
+    """
+
+    low: float
+    high: float
+    at_edge: bool
+
+    @property
+    def decades(self) -> float:
+        """Width on a logarithmic scale."""
+        return math.log10(self.high / self.low)
+
+
+@dataclass(frozen=True)
+class FrontQuality:
+    """One label's front in numbers; None where something it needs is missing.
+
+    Attributes:
+        label: the label.
+        best_average: of the choice with the best average, around its plain mean.
+        source_at: one per requirement of the comparison, likewise.
+        hypervolume: beyond the comparison's reference point.
+        normalised: hypervolume between the references.
+        normalised_S: the same per seed; empty where it is None.
+        region: of the primary knob, where it is searched on a logarithmic scale.
+    """
+
+    label: str
+    best_average: Interval | None
+    source_at: tuple[Interval | None, ...]
+    hypervolume: Interval | None
+    normalised: Interval | None
+    normalised_S: Array
+    region: GoodRegion | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All fronts, and every pair of labels.
+
+    Attributes:
+        fronts: one per label that traces a curve.
+        average_pairs: by the best average accuracy.
+        source_pairs: by the source accuracy at each requirement of the comparison; labels that
+            do not reach it are left out.
+        drops: of the requirements, in the same order; accuracies in [0, 1].
+        selection: how these two hold the choice: 'cross-fitted', 'other seeds', or 'shared' where
+            one seed chooses and is read.
+        crossfit: by 'average', and by the drop of each requirement in points: label to its
+            cross-fitted values, one per seed.
+        hypervolume_pairs: by hypervolume, normalised where it can be.
+        is_normalised: whether it can.
+        remark: why it cannot; else empty.
+    """
+
+    fronts: tuple[FrontQuality, ...] = ()
+    average_pairs: tuple[Difference, ...] = ()
+    source_pairs: tuple[tuple[Difference, ...], ...] = ()
+    drops: tuple[float, ...] = ()
+    selection: str = "shared"
+    crossfit: dict[str, dict[str, Array]] = field(default_factory=dict)
+    hypervolume_pairs: tuple[Difference, ...] = ()
+    is_normalised: bool = False
+    remark: str = ""
+
+
+def judge(
+    comparison: Comparison, scored: Mapping[str, Sequence[Score]] | None = None
+) -> Judgement:
+    """Everything above, for all labels that trace a curve.
+
+    Args:
+        comparison: what the report compares.
+        scored: protocol to its scores, for cross-fitted means beside the plain ones.
+    """
+    corners, remark = _corners(comparison)
+    read = {c.label: _read(c, comparison) for c in comparison.curves if c.points}
+    qualities = tuple(_quality(c, comparison, read, corners) for c in comparison.curves)
+    ready = [(c, q) for c, q in zip(comparison.curves, qualities, strict=True) if c.points]
+    labels = [curve.label for curve, _ in ready]
+    areas = [q.normalised_S if corners is not None else c.hypervolumes for c, q in ready]
+    of_areas = ACCURACY if corners is None else _NORMALISED
+    nothing: list[tuple[Difference, ...]] = [()] * (1 + len(comparison.requirements))
+    averages, *sources = _pairs(labels, read) if ready else nothing
+    n_seeds = len(comparison.seeds)
+    alone = "cross-fitted" if n_seeds > 1 else "shared"
+    return Judgement(
+        fronts=qualities,
+        average_pairs=averages,
+        source_pairs=tuple(sources),
+        drops=tuple(r.drop for r in comparison.requirements),
+        selection="other seeds" if comparison.choose_on else alone,
+        crossfit=_crossfit(scored or {}),
+        hypervolume_pairs=differences(labels, np.array(areas), of_areas) if ready else (),
+        is_normalised=corners is not None,
+        remark=remark,
+    )
+
+
+_UNKNOWN = (None, None)
+
+
+def _pair_rows(
+    judgement: Judgement, image_errors: Mapping[frozenset[str], tuple[float, float]]
+) -> Iterator[tuple[object, ...]]:
+    area = "normalised_hypervolume" if judgement.is_normalised else "hypervolume"
+    names = [f"source_accuracy_at_-{100 * drop:g}" for drop in judgement.drops]
+    of_choices = [judgement.average_pairs, *judgement.source_pairs]
+    keys = ["average", *(f"{100 * drop:g}" for drop in judgement.drops)]
+    n_at_once = sum(map(len, of_choices))
+    for measure, key, pairs in zip(["average_accuracy", *names], keys, of_choices, strict=True):
+        found = judgement.crossfit.get(key, {})
+        for d in pairs:
+            crossfit = crossfit_difference(d, found)
+            known = image_errors if measure == "average_accuracy" else {}
+            images = known.get(frozenset((d.above, d.below)), _UNKNOWN)
+            yield (*_pair_row(measure, d), crossfit, judgement.selection, n_at_once, *images)
+    selection = judgement.selection if judgement.selection == "other seeds" else "shared"
+    for d in judgement.hypervolume_pairs:
+        yield (*_pair_row(area, d), None, selection, len(judgement.hypervolume_pairs), *_UNKNOWN)
+
+
+def _pair_row(measure: str, d: Difference) -> tuple[object, ...]:
+    i = d.interval
+    numbers = (i.mean, i.low, i.high, i.n, d.n_above)
+    return (measure, d.above, d.below, *numbers, i.kind, d.is_claim)
+
+
+def crossfit_difference(difference: Difference, found: Mapping[str, Array]) -> float | None:
+    """Of the cross-fitted means; None where one of them is missing.
+
+    Args:
+        difference: of two labels.
+        found: label to its cross-fitted values.
+    """
+    means = [float(np.mean(found.get(n, np.nan))) for n in (difference.above, difference.below)]
+    return None if np.isnan(means).any() else means[0] - means[1]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Test values per seed of a label's choices: [0] the best average, then each requirement's.
+
+    Attributes:
+        plain: of what all seeds that choose have chosen; NaN where they chose nothing.
+        halved: by halves of the seeds; None where no seed does both.
+    """
+
+    plain: tuple[Array, ...]
+    halved: tuple[Array, ...] | None
+
+
+def _read(curve: Curve, comparison: Comparison) -> _Read:
+    test_PS = np.array([p.measures["average_accuracy"] for p in curve.points])
+    source_PS = np.array([p.test_S2[:, 0] for p in curve.points])
+    picks = [(curve.best, test_PS)]
+    picks += [(r.chosen[curve.label], source_PS) for r in comparison.requirements]
+    plain = tuple(values[i] if i is not None else np.nan * values[0] for i, values in picks)
+    if comparison.choose_on or len(comparison.seeds) < 2:
+        return _Read(plain, None)
+    own = [point.candidate for point in curve.points]
+    tuned = comparison.validation.references("finetune")
+    halved = [read_by_halves(test_PS, halved_average(own))]
+    halved += [
+        read_by_halves(source_PS, halved_required(own, tuned, r.drop, comparison.margin))
+        for r in comparison.requirements
+    ]
+    return _Read(
+        plain,
+        tuple(h if p is not None else np.nan * h for (p, _), h in zip(picks, halved, strict=True)),
+    )
+
+
+def _pairs(labels: Sequence[str], read: Mapping[str, _Read]) -> list[tuple[Difference, ...]]:
+    """By every measure, differences whose intervals enclose those of plain and halved values."""
+    values = _by_measure([read[label].plain for label in labels])
+    bounds = [ACCURACY] * len(values)
+    plain = differences_of(labels, values, bounds)
+    halved = [h for label in labels if (h := read[label].halved) is not None]
+    if not halved:
+        return list(plain)
+    other = differences_of(labels, _by_measure(halved), bounds)
+    return [_enclosing_pairs(p, h) for p, h in zip(plain, other, strict=True)]
+
+
+def _by_measure(values: Sequence[tuple[Array, ...]]) -> list[Array]:
+    return [np.array(of_labels) for of_labels in zip(*values, strict=True)]
+
+
+def _enclosing_pairs(
+    plain: Sequence[Difference], halved: Sequence[Difference]
+) -> tuple[Difference, ...]:
+    found = {frozenset((d.above, d.below)): d for d in halved}
+    return tuple(_enclosing_pair(d, found[frozenset((d.above, d.below))]) for d in plain)
+
+
+def _enclosing_pair(plain: Difference, halved: Difference) -> Difference:
+    of_halves = halved.interval
+    if halved.above != plain.above:
+        ends = (-of_halves.high, -of_halves.low)
+        of_halves = replace(of_halves, mean=-of_halves.mean, low=ends[0], high=ends[1])
+    enclosing = _enclosing(plain.interval, of_halves)
+    # Both have the same seeds: an interval that leaves out zero is a claim by both.
+    claim = plain.is_claim and enclosing.low > _ROUNDING
+    return replace(plain, interval=enclosing, is_claim=claim)
+
+
+def _enclosing(plain: Interval, halved: Interval) -> Interval:
+    """Around both; around a mean alone where halves are all equal and have no interval."""
+    if plain.kind == "none":
+        return plain
+    low, high = (halved.mean,) * 2 if halved.kind == "none" else (halved.low, halved.high)
+    return replace(plain, low=min(plain.low, low), high=max(plain.high, high))
+
+
+def _interval(read: _Read, place: int) -> Interval | None:
+    if np.isnan(read.plain[place]).all():
+        return None
+    plain = interval(read.plain[place], ACCURACY)
+    if read.halved is None:
+        return plain
+    return _enclosing(plain, interval(read.halved[place], ACCURACY))
+
+
+def _crossfit(scored: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, Array]]:
+    found: dict[str, dict[str, Array]] = {}
+    for of_protocol in scored.values():
+        for score in of_protocol:
+            if score.crossfit is None or score.protocol.kind not in ("average", "required"):
+                continue
+            is_average = score.protocol.kind == "average"
+            key = "average" if is_average else f"{score.protocol.number:g}"
+            values = score.crossfit.average_S if is_average else score.crossfit.source_S
+            found.setdefault(key, {})[score.pick.label] = values
+    return found
+
+
+def _quality(
+    curve: Curve, comparison: Comparison, read: Mapping[str, _Read], corners: Array | None
+) -> FrontQuality:
+    if not curve.points:
+        nothing = tuple(None for _ in comparison.requirements)
+        return FrontQuality(curve.label, None, nothing, None, None, np.array([]), None)
+    own = read[curve.label]
+    kept = [_interval(own, 1 + i) for i in range(len(comparison.requirements))]
+    normalised_S = np.array([]) if corners is None else _normalised(curve, corners)
+    return FrontQuality(
+        label=curve.label,
+        best_average=None if curve.best is None else _interval(own, 0),
+        source_at=tuple(kept),
+        hypervolume=interval(curve.hypervolumes, ACCURACY),
+        normalised=None if corners is None else interval(normalised_S, _NORMALISED),
+        normalised_S=normalised_S,
+        region=_good_region(curve),
+    )
+
+
+def _corners(comparison: Comparison) -> tuple[Array | None, str]:
+    """Per seed (S_FT, T_src, S_src, T_FT), or why there are none."""
+    ends = {}
+    for name in ("finetune",) if comparison.one_head else ("finetune", "frozen"):
+        made = [c for c in comparison.references if c.method == name and c.best is not None]
+        if not made:
+            return None, f"no finished '{name}' reference"
+        ends[name] = max((c.points[c.best or 0] for c in made), key=_validation_target).test_S2
+    if comparison.one_head and comparison.source_end is None:
+        return None, "fine-tuning has no accuracies from before the last task"
+    tuned, name = ends["finetune"], comparison.source_name
+    source = ends["frozen"] if comparison.source_end is None else comparison.source_end.corner_S2
+    corners = np.column_stack([tuned[:, 0], source[:, 1], source[:, 0], tuned[:, 1]])
+    if not ((corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])).all():
+        return None, f"fine-tuning and {name} do not span a rectangle with every seed"
+    return corners, ""
+
+
+def _validation_target(point: Point) -> float:
+    return float(point.mean("validation")[1])
+
+
+def _normalised(curve: Curve, corners: Array) -> Array:
+    picked = picked_per_seed(curve.points, len(corners))
+    areas = [
+        pareto.hypervolume_2d(points, (low_source, low_target))
+        / ((high_source - low_source) * (high_target - low_target))
+        for points, (low_source, low_target, high_source, high_target) in zip(
+            picked, corners, strict=True
+        )
+    ]
+    return np.array(areas)
+
+
+def _good_region(curve: Curve) -> GoodRegion | None:
+    knob = _primary_log_knob(curve)
+    if knob is None:
+        return None
+    best_at: dict[float, float] = {}
+    for point in curve.points:
+        value = point.candidate.knobs.get(knob, 0.0)
+        if value > 0:
+            average = float(np.mean(point.candidate.average_S))
+            best_at[value] = max(average, best_at.get(value, -math.inf))
+    for lost in curve.diverged:
+        # Good on both sides of a value that diverged is no region.
+        if (value := lost.knobs.get(knob, 0.0)) > 0:
+            best_at.setdefault(value, -math.inf)
+    values = sorted(best_at)
+    if all(average == -math.inf for average in best_at.values()):
+        return None
+    if len(values) < 2 or any(math.isnan(average) for average in best_at.values()):
+        return None
+    first, last = _run_around_best([best_at[value] for value in values])
+    grid = [v for v in curve.grid.get(knob, ()) if isinstance(v, (int, float)) and v > 0]
+    at_edge = values[first] <= min(grid) or values[last] >= max(grid)
+    return GoodRegion(values[first], values[last], at_edge)
+
+
+def _primary_log_knob(curve: Curve) -> str | None:
+    if curve.method not in METHODS:
+        return None
+    fields = METHODS[curve.method].hyper.model_fields
+    for name in curve.points[0].candidate.knobs:
+        if name in curve.grid and name in fields:
+            searched = search_range(fields[name])
+            return name if searched is not None and searched[2] else None
+    return None
+
+
+def _run_around_best(averages: Sequence[float]) -> tuple[int, int]:
+    """First and last index of the good values next to the best one."""
+    best = int(np.argmax(averages))
+    good = [average >= averages[best] - _TOLERANCE - _ROUNDING for average in averages]
+    first, last = best, best
+    while first > 0 and good[first - 1]:
+        first -= 1
+    while last < len(good) - 1 and good[last + 1]:
+        last += 1
+    return first, last

@@ -1,0 +1,263 @@
+"""Printing a report and writing its files, by format: the page, figures for papers, and tables."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+
+from clsweep.errors import StoreError, StudyError, closest_name
+from clsweep.records.tables import parquet_bytes
+from clsweep.reporting.data import ReportData, build
+from clsweep.reporting.ledger import count_looks
+from clsweep.reporting.render.fitting import Fitted
+from clsweep.reporting.render.table_formats import FORMULA_STARTS, csv_bytes, latex_bytes
+from clsweep.reporting.render.tables import on_terminal, tables
+from clsweep.reporting.result_tables import pairs_table, picks_table, points_table
+from clsweep.reporting.results import (
+    check_folders,
+)
+from clsweep.storage.disk import write_atomically
+from clsweep.storage.place import Place, RemotePath, place_of
+from clsweep.text import printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from clsweep.reporting.report_table import ReportTable
+
+FORMATS = ("html", "png", "svg", "pdf", "latex", "csv")
+
+DEFAULT_FORMATS = ("html", "png", "svg")
+
+_FIGURES = ("png", "svg", "pdf")
+
+_TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
+
+
+def formats_of(text: str) -> tuple[str, ...]:
+    """The formats that a list with commas names.
+
+    Args:
+        text: for example `html,pdf`.
+
+    Raises:
+        StudyError: a name is not one of `FORMATS`.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    check_formats(names)
+    if not names:
+        raise StudyError(
+            "no format is named", expected=f"of {', '.join(FORMATS)}", where="--format"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Refuse what is no format.
+
+    Args:
+        names: of formats.
+
+    Raises:
+        StudyError: one is not of `FORMATS`.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise StudyError(
+                f"there is no format '{name}'",
+                expected=f"{closest_name(name, FORMATS)}; several with commas between them",
+                where="--format",
+            )
+
+
+def write_outputs(
+    data: ReportData,
+    tables: Sequence[ReportTable],
+    points: pa.Table,
+    folder: Path,
+    formats: Sequence[str],
+) -> list[Path]:
+    """Write a report's files; returns them in order.
+
+    Args:
+        data: what `data.build` computed.
+        tables: its tables.
+        points: the table of `fronts.parquet`.
+        folder: where they go.
+        formats: of `FORMATS`.
+
+    Raises:
+        StoreError: the disk refuses them.
+    """
+    # Without a home folder that it can write to, matplotlib warns that it uses another.
+    logging.getLogger("matplotlib").addFilter(_is_no_cache_warning)
+    try:
+        from clsweep.reporting.render import plots
+    except OSError as error:  # not even that other one
+        raise StoreError(
+            f"no figure can be drawn: {error}",
+            expected="a folder for matplotlib's cache that can be written",
+            next_step="`export MPLCONFIGDIR=FOLDER`",
+        ) from error
+
+    endings = [name for name in formats if name in _FIGURES]
+    written = plots.draw(data, folder / "front", endings) if endings else []
+    files = list(_table_files(tables, formats))
+    if "csv" in formats:
+        files.append(("fronts.csv", _points_csv(points)))
+    if "html" in formats:
+        from clsweep.reporting.render.page import page_bytes
+
+        files.append(("report.html", page_bytes(data, tables)))
+    for name, content in files:
+        write_atomically(folder / name, content)
+        written.append(folder / name)
+    return written
+
+
+def _is_no_cache_warning(record: logging.LogRecord) -> bool:
+    return not re.search("temporary cache directory|mkdir -p failed", record.getMessage())
+
+
+def _table_files(
+    tables: Sequence[ReportTable], formats: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    for name in formats:
+        if name in _TABLES:
+            ending, bytes_of = _TABLES[name]
+            for table in tables:
+                yield f"table_{table.slug}.{ending}", bytes_of(table)
+
+
+def _points_csv(points: pa.Table) -> bytes:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    starts = "".join(FORMULA_STARTS).replace("-", r"\-")
+    for name in ("label", "method"):
+        texts = pc.replace_substring_regex(points[name], f"^([{starts}])", r"'\1")
+        points = points.set_column(points.column_names.index(name), name, texts)
+    sink = pa.BufferOutputStream()
+    csv.write_csv(points, sink)
+    return bytes(sink.getvalue())
+
+
+_TEXT_WIDTH = 110
+
+
+def report(
+    *directories: str | Place,
+    out: str | Place | None = None,
+    console: Console | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    protocol: str | None = None,
+    tuned_on: str | Place | None = None,
+) -> ReportData:
+    """Print the tables of studies, and write page, figures, points, choices and the printed text.
+
+    Args:
+        directories: results folders of one benchmark, paths or URIs.
+        out: the local folder where files are written; None for the results folder, or for
+            `results/NAME` where that is in an object store; for one under the names of all, beside
+            the first, where there are several.
+        console: where to print; None for standard output.
+        formats: of `publish.FORMATS`.
+        protocol: see `build`.
+        tuned_on: see `build`.
+
+    Raises:
+        StoreError: see `build`; a folder does not exist, or the files cannot be written.
+        StudyError: see `build`; there is no such format, or `out` is not local.
+    """
+    check_formats(formats)
+    places = [place_of(directory) for directory in directories]
+    elsewhere = place_of(tuned_on) if tuned_on else None
+    folder = place_of(out) if out else None
+    if isinstance(folder, RemotePath):
+        raise StudyError(
+            f"a report cannot be written to {folder}",
+            expected="a local folder: its files are made to be opened",
+            where="--out",
+        )
+    check_folders(places if elsewhere is None else [*places, elsewhere])
+    data = build(*places, protocol=protocol, tuned_on=elsewhere)
+    return publish(data, folder or _folder(places, data.name), console or Console(), formats)
+
+
+def _folder(directories: Sequence[Place], name: str) -> Path:
+    """Where a report goes that was not told where to go."""
+    first = directories[0]
+    if len(directories) > 1:
+        parent = Path("results") if isinstance(first, RemotePath) else first.resolve().parent
+        return parent / "+".join(one.resolve().name for one in directories)
+    if not isinstance(first, RemotePath):
+        return first
+    folder = Path("results") / name
+    if (folder / "versions.json").exists():
+        raise StoreError(
+            f"{folder} holds results of its own, whose report would be overwritten",
+            expected="another folder for the report of results in an object store",
+            next_step="name one with `--out DIR`",
+        )
+    return folder
+
+
+def publish(
+    data: ReportData, folder: Path, console: Console, formats: Sequence[str]
+) -> ReportData:
+    """Print the tables, and write everything that a report consists of; returns what was shown.
+
+    Every results folder whose test numbers are shown gets a look in its ledger, before they are.
+
+    Args:
+        data: what is shown.
+        folder: where files are written.
+        console: where to print.
+        formats: of `publish.FORMATS`.
+
+    Raises:
+        StoreError: the files cannot be written.
+    """
+    data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
+    made = tables(data)
+    shown = on_terminal(data, made)
+    lost = _lost_while_printing(console, shown)
+    text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
+    text.print(*shown, sep="\n")
+    lines = (line.rstrip() for line in text.export_text().splitlines())
+    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
+    points = points_table(data.comparison, data.luck.is_shared)
+    write_atomically(folder / "fronts.parquet", parquet_bytes(points))
+    scored = [score for rule in data.protocols for score in data.scores[rule.name]]
+    write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
+    write_atomically(folder / "pairs.parquet", pairs_table(data.judgement, data.luck.pairs))
+    written = write_outputs(data, made, points, folder, formats)
+    if lost is not None:
+        raise lost
+    for path in written:
+        console.print(
+            f"wrote {printable(str(path), one_line=True)}",
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
+    return data
+
+
+def _lost_while_printing(
+    console: Console, shown: Sequence[RenderableType]
+) -> OSError | SystemExit | None:
+    """Print; what hinders that has to wait until the files are written."""
+    try:
+        console.print(Fitted(*shown))
+    except (OSError, SystemExit) as error:  # rich's answer to a reader that has gone
+        return error
+    return None

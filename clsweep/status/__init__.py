@@ -1,0 +1,4 @@
+"""How far a sweep is, read from its results folder by anybody, at any time.
+
+In: looking without touching. Out: judging results (`reporting`).
+"""

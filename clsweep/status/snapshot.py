@@ -1,0 +1,344 @@
+"""A results folder as it is at one moment, read without touching it: also while a run is at work.
+
+Nothing is written, moved or locked. A run meanwhile commits records, and folds them into the
+tables. On a disk it then deletes them, so that files come and go while they are read: `records/`
+is listed first, its records are read next, the tables last (see `store` for why that misses
+nothing), and whether a marker of a folded trial is still there is asked after that. In an object
+store records stay (see `folds`): those that the latest fold has put into the tables are not read
+at all. There the tables are read first and the records listed after them: a run that folds in
+between has only put into tables what is listed here, too.
+
+All times are file times: on a shared file system they are one clock's, the file server's, and in
+an object store the store's own, maybe in whole seconds; whereas what a record says of itself was
+written by the clock of whichever machine computed it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from clsweep.errors import StoreError
+from clsweep.records.schema import NewerSchemaError, Record
+from clsweep.storage.compaction import FOLDED, Fold, fold_of, is_of_fold, outdated
+from clsweep.storage.folder import folder_of
+from clsweep.storage.folder_base import Entry
+from clsweep.storage.lock_state import LockState
+from clsweep.storage.pending import pending_of, reads_of
+from clsweep.storage.place import Place, Stamp
+from clsweep.storage.table_files import table_data, table_in, table_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_TRIALS = "trials.parquet"
+_Known = TypeVar("_Known")
+_COLUMNS = ("trial_id", "config_id", "label", "method", "seed", "status", "message", "finished_at")
+
+
+class Ended(NamedTuple):
+    """A trial that has a record.
+
+    Attributes:
+        trial_id: its identity.
+        config_id: its configuration.
+        label: the curve.
+        method: the method.
+        seed: the seed.
+        status: 'ok', 'diverged', 'failed' or 'oom'.
+        message: what went wrong.
+        finished_at: when, as the record says, ISO 8601.
+        written_at: file time of its record, seconds; None once there is only its row in a table.
+    """
+
+    trial_id: str
+    config_id: str
+    label: str
+    method: str
+    seed: int
+    status: str
+    message: str
+    finished_at: str
+    written_at: float | None
+
+
+class Started(NamedTuple):
+    """A trial that has started and not ended, or that has started once more since it ended.
+
+    Attributes:
+        trial_id: its identity.
+        n_starts: starts since its last folded record.
+        at: file time of its marker, seconds.
+    """
+
+    trial_id: str
+    n_starts: int
+    at: float
+
+
+class Snapshot(NamedTuple):
+    """What was seen.
+
+    Attributes:
+        ended: trial id -> its record's outcome.
+        started: trial id -> its marker; of the run at work, or left behind by one that was killed.
+        lock: who holds the folder.
+        warnings: sentences about what could not be read; it stays where it is.
+    """
+
+    ended: dict[str, Ended]
+    started: dict[str, Started]
+    lock: LockState
+    warnings: tuple[str, ...]
+
+
+class _Folded(NamedTuple):
+    """What the tables say.
+
+    Attributes:
+        files: stamps of the files that this was read from.
+        trials: trial id -> the row of the table of trials.
+        stamps: trial id -> stamp of the record that the row is of; empty where that is not known,
+            or where no record stays.
+    """
+
+    files: Mapping[str, Stamp]
+    trials: Mapping[str, Ended]
+    stamps: Mapping[str, Stamp]
+
+
+class _Listing(NamedTuple):
+    """Files of `records/` by trial id."""
+
+    records: dict[str, Entry]
+    markers: dict[str, Entry]
+
+
+class SnapshotReader:
+    """Looks at a results folder as often as asked, and reads anew only what has changed.
+
+    Args:
+        directory: the results folder.
+    """
+
+    def __init__(self, directory: Place) -> None:
+        self._folder = folder_of(directory)
+        self._lock = self._folder.lock_watch()
+        self._numbers = _Numbers(directory)
+        self._folded = _Folded({}, {}, {})
+        self._records: dict[str, tuple[Stamp, Ended | str]] = {}
+        self._starts: dict[str, tuple[Stamp, int]] = {}
+
+    def look(self) -> Snapshot:
+        """The folder as it is now; of a lease the first look waits until it is known to be held.
+
+        Raises:
+            StoreError: the table of trials is damaged, something is a newer clsweep's, or the
+                storage refuses.
+        """
+        lock = self._lock.look()
+        if self._folder.keeps_records:
+            folded, listing = self._latest_fold(), self._listing()
+            pending, warnings = self._pending(listing, folded.stamps)
+            ended = _later(folded, pending) | _unread(folded, listing)
+        else:
+            listing = self._listing()
+            pending, warnings = self._pending(listing, {})
+            folded = self._latest_fold()
+            ended = {**folded.trials, **pending}
+        started = self._started(listing, folded)
+        return Snapshot(ended, started, lock, tuple(warnings))
+
+    def config(self, config_id: str) -> Mapping[str, Any]:
+        """The numbers of a configuration that has a record: `hyper` and `training`, maybe empty.
+
+        Args:
+            config_id: of a trial that was seen.
+        """
+        return self._numbers.of(config_id)
+
+    # ------------------------------------------------------------------------- private pieces
+
+    def _latest_fold(self) -> _Folded:
+        files = self._folder.stamps((FOLDED, _TRIALS))
+        if self._folded.files != files:
+            directory = self._folder.place
+            latest = fold_of(self._folder) if self._folder.keeps_records else Fold({}, {})
+            data = table_data(directory, "trials")
+            trials = _rows_of(table_of(directory, "trials", data))
+            is_whole = is_of_fold(latest, "trials", data)
+            stamps = {k: at for k, at in latest.stamps.items() if is_whole and k in trials}
+            self._folded = _Folded(files, trials, stamps)
+        return self._folded
+
+    def _listing(self) -> _Listing:
+        found = _Listing({}, {})
+        for entry in self._folder.listed("records"):
+            if entry.name.startswith("."):
+                continue
+            if entry.name.endswith(".json"):
+                found.records[entry.stem] = entry
+            elif entry.name.endswith(".attempts"):
+                found.markers[entry.stem] = entry
+        return found
+
+    def _pending(
+        self, listing: _Listing, folded: Mapping[str, Stamp]
+    ) -> tuple[dict[str, Ended], list[str]]:
+        """Trials whose records are not in the tables, and warnings about those that are damaged.
+
+        Args:
+            listing: what lies in `records/`.
+            folded: stamps of the records that are in the tables.
+        """
+        fresh = {k: one for k, one in listing.records.items() if folded.get(k) != one.stamp}
+        self._records = _unchanged(self._records, fresh)
+        changed = [fresh[key] for key in sorted(fresh.keys() - self._records.keys())]
+        for entry, read in reads_of(self._folder, changed):
+            found = self._ended_or_warning(entry, read)
+            if found is not None:
+                self._records[entry.stem] = (entry.stamp, found)
+        ended, warnings = {}, []
+        for key in sorted(self._records):
+            found = self._records[key][1]
+            if isinstance(found, str):
+                warnings.append(found)
+            else:
+                ended[key] = found
+        return ended, warnings
+
+    def _ended_or_warning(self, entry: Entry, read: Callable[[], bytes]) -> Ended | str | None:
+        """What a record says; None if it is gone: a run has folded it, or set it aside."""
+        try:
+            record = pending_of(self._folder, entry, read).record
+        except FileNotFoundError:
+            return None
+        except NewerSchemaError:
+            raise
+        except (OSError, StoreError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ESTALE:
+                return None  # how NFS says that it was replaced
+            reason = error.found if isinstance(error, StoreError) else str(error)
+            return (
+                f"the record of trial {entry.stem} cannot be read ({reason}); its trial counts as "
+                "not done, and a run will do it again"
+            )
+        self._numbers.note(record)
+        trial: Mapping[str, Any] = record["trial"]
+        return Ended._make([*(trial[name] for name in _COLUMNS), _seconds(entry)])
+
+    def _started(self, listing: _Listing, folded: _Folded) -> dict[str, Started]:
+        """Trials that have started since their record was written, or have none."""
+        records = listing.records
+        markers = {
+            key: marker
+            for key, marker in listing.markers.items()
+            if key not in records or marker.stamp[-1] > records[key].stamp[-1]
+        }
+        self._starts = _unchanged(self._starts, markers)
+        changed = markers.keys() - self._starts.keys()
+        if not self._folder.keeps_records:
+            # Tables were read after the listing. Markers are removed before the records are, so
+            # that one which is still left is a new start.
+            changed |= markers.keys() & folded.trials.keys() - records.keys()
+        for marker, read in reads_of(self._folder, [markers[key] for key in sorted(changed)]):
+            self._starts.pop(marker.stem, None)
+            n_starts = _n_starts(marker, read)
+            if n_starts is not None:
+                self._starts[marker.stem] = (marker.stamp, n_starts)
+        return {
+            key: Started(key, n, _seconds(markers[key])) for key, (_, n) in self._starts.items()
+        }
+
+
+class _Numbers:
+    """The numbers of configurations: of the records that were read, else of the table.
+
+    Args:
+        directory: the results folder.
+    """
+
+    def __init__(self, directory: Place) -> None:
+        self._directory = directory
+        self._known: dict[str, Mapping[str, Any]] = {}
+
+    def note(self, record: Record) -> None:
+        """Keep those of a record.
+
+        Args:
+            record: see `records/schema.py`.
+        """
+        config = record["config"]
+        self._known[record["trial"]["config_id"]] = {k: config[k] for k in ("hyper", "training")}
+
+    def of(self, config_id: str) -> Mapping[str, Any]:
+        """`hyper` and `training`, maybe empty.
+
+        Args:
+            config_id: of a trial that was seen.
+
+        Raises:
+            StoreError: the table of configurations is damaged, or a newer clsweep's.
+        """
+        if config_id not in self._known:
+            table = table_in(self._directory, "configs")
+            if table is not None:
+                columns = table.select(["config_id", "hyper", "training"]).to_pylist()
+                for row in columns:
+                    numbers = {key: json.loads(row[key]) for key in ("hyper", "training")}
+                    self._known.setdefault(row["config_id"], numbers)
+        return self._known.get(config_id, {"hyper": {}, "training": {}})
+
+
+def _rows_of(table: pa.Table | None) -> dict[str, Ended]:
+    """What the table of trials says, by trial id."""
+    columns = [] if table is None else [table[name].to_pylist() for name in _COLUMNS]
+    rows = (Ended._make([*values, None]) for values in zip(*columns, strict=True))
+    return {row.trial_id: row for row in rows}
+
+
+def _later(folded: _Folded, pending: Mapping[str, Ended]) -> dict[str, Ended]:
+    """Rows and records of a store that keeps both, of each trial the one that counts.
+
+    A record counts before a row. But where it is not known which records the rows are of, a row
+    may be the later one, see `outdated`.
+    """
+    older = set()
+    if not folded.stamps:
+        finished = {key: one.finished_at for key, one in pending.items()}
+        older = outdated(finished, {key: one.finished_at for key, one in folded.trials.items()})
+    return {**folded.trials, **{key: one for key, one in pending.items() if key not in older}}
+
+
+def _unread(folded: _Folded, listing: _Listing) -> dict[str, Ended]:
+    """Rows whose records were not read, since they are in the tables, with the records' times."""
+    return {
+        key: folded.trials[key]._replace(written_at=_seconds(entry))
+        for key, entry in listing.records.items()
+        if folded.stamps.get(key) == entry.stamp
+    }
+
+
+def _unchanged(
+    known: Mapping[str, tuple[Stamp, _Known]], entries: Mapping[str, Entry]
+) -> dict[str, tuple[Stamp, _Known]]:
+    """What is known of the files that are as they were when it was read."""
+    return {
+        key: one for key, one in known.items() if key in entries and entries[key].stamp == one[0]
+    }
+
+
+def _n_starts(marker: Entry, read: Callable[[], bytes]) -> int | None:
+    """Lines of a marker; None if it is gone: its trial has come to an end meanwhile."""
+    try:
+        return read().count(b"\n") if marker.is_file else 1
+    except OSError as error:
+        # One that is there and may not be read tells of one start.
+        return None if error.errno in (errno.ENOENT, errno.ESTALE) else 1
+
+
+def _seconds(entry: Entry) -> float:
+    return entry.stamp[-1] / 1e9

@@ -1,0 +1,69 @@
+"""What is doubtful about a study's data: said by `plan`, `doctor` and `run`, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsweep.data.class_counts import class_notes
+from clsweep.data.data_files import STORED, missing_files, place_of_data
+from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.task_sizes import TaskSize, benchmark_sizes
+
+if TYPE_CHECKING:
+    from clsweep.study.grid import MethodRequest
+    from clsweep.study.study import Study
+
+
+def data_notes(study: Study, root: Path | None) -> list[str]:
+    """What a reader of the study's accuracies would have to know of its data.
+
+    Args:
+        study: the study.
+        root: the data root, see `dataset_specs.dataset_spec`.
+
+    Raises:
+        StudyError: the data cannot be used.
+    """
+    benchmark = study.located_benchmark
+    notes = [
+        note
+        for name in benchmark.datasets
+        for note in dataset_spec(name, root, benchmark.framing).notes
+    ]
+    notes += class_notes(benchmark, root, study.seeds)
+    sizes = benchmark_sizes(benchmark, root)
+    for request in study.methods:
+        notes += _memory_notes(request, sizes)
+    return notes
+
+
+def download_notes(study: Study, root: Path | None) -> list[str]:
+    """What a run would have to download first.
+
+    Args:
+        study: the study.
+        root: the data root.
+    """
+    place = place_of_data(root)
+    return [
+        f"{name} is not in {place}: a run downloads {STORED[name].megabytes} MB to it"
+        for name in study.benchmark.datasets
+        if missing_files(name, root)
+    ]
+
+
+def _memory_notes(request: MethodRequest, sizes: Sequence[TaskSize]) -> Iterator[str]:
+    """A memory too small to hold an example of every class that it is to recall."""
+    axes = request.axes()
+    classes = [size.n_classes for size in sizes[:-1]]
+    is_each = set(axes.get("per_task", (False,))) == {True}
+    n, of = (max(classes), "of a task") if is_each else (sum(classes), "before the last task")
+    small = sorted(size for size in axes.get("memory_size", ()) if size < n)
+    if small:
+        listed = ", ".join(map(str, small))
+        yield (
+            f"{request.label}: memory_size = {listed} holds fewer examples than the {n} classes "
+            f"{of}: of some it stores none"
+        )

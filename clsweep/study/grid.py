@@ -1,0 +1,360 @@
+"""A `[[methods]]` table: every number is one value, a list or a range, and is a grid axis."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from functools import partial, reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from clsweep.config import Section, as_toml, mistake
+from clsweep.errors import closest_name
+from clsweep.methods import METHODS, MethodEntry
+from clsweep.nets.config import NetConfig
+from clsweep.switches import condition_text
+from clsweep.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from clsweep.data.benchmark_specs import BenchmarkConfig
+
+
+MAX_RANGE_VALUES = 10_000
+_RANGE_KEYS = ("low", "high", "n", "log")
+_RANGE_FORM = "{low = ..., high = ..., n = ...}"
+
+
+class Range(tuple[float, ...]):
+    """The two ends of a range that a search fills: `{ low = ..., high = ... }` without `n`.
+
+    Attributes:
+        log: whether it is searched on a logarithmic scale.
+    """
+
+    log: bool
+
+    def __new__(cls, low: float, high: float, log: bool) -> Range:
+        """The range from `low` to `high`."""
+        made = super().__new__(cls, (low, high))
+        made.log = log
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Range) and self.log == other.log
+        return same and tuple(self) == tuple(other)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return hash((*self, self.log))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Range, (*self, self.log)
+
+
+def range_values(low: float, high: float, n: int, *, log: bool, whole: bool) -> tuple[float, ...]:
+    """`n` evenly spaced values from `low` to `high`, both included.
+
+    Inner values are rounded (6 digits on a logarithmic scale, 12 on a linear one), so that
+    1 to 1000 in 4 steps is 1, 10, 100, 1000 on every machine.
+
+    Args:
+        low: the first value.
+        high: the last value, above `low`.
+        n: how many values, at least 2.
+        log: whether the values' logarithms are evenly spaced; `low` must then be positive.
+        whole: whether they are rounded to whole numbers.
+    """
+    shares = [i / (n - 1) for i in range(1, n - 1)]
+    if log:
+        start, stop = math.log(low), math.log(high)
+        inner = [float(f"{math.exp(start + s * (stop - start)):.6g}") for s in shares]
+    else:
+        inner = [float(f"{low + s * (high - low):.12g}") for s in shares]
+    values = [low, *inner, high]
+    return tuple(round(v) for v in values) if whole else tuple(float(v) for v in values)
+
+
+def _axis_of(
+    raw: Any, validated: ValidatorFunctionWrapHandler, *, kind: Any, log: bool
+) -> tuple[Any, ...]:
+    """One axis as the file writes it: its values, or the range that a search fills."""
+    values = _axis_values(raw, kind=kind, log=log)
+    checked: tuple[Any, ...] = validated(tuple(values))
+    return Range(checked[0], checked[1], values.log) if isinstance(values, Range) else checked
+
+
+def _axis_values(raw: Any, *, kind: Any, log: bool) -> tuple[Any, ...]:
+    """The values of one axis, still to be validated one by one."""
+    whole = kind is int
+    if isinstance(raw, Mapping):
+        if kind not in (int, float):
+            raise mistake("a range needs a number", expected="one value or a list of values")
+        return _expanded(raw, log=log, whole=whole)
+    values = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
+    if not values:
+        raise mistake("the list is empty", expected=f"one value, a list, or {_RANGE_FORM}")
+    if whole:
+        # TOML reads 1e3 as a float; a whole number written that way is no mistake.
+        values = tuple(int(v) if isinstance(v, float) and v.is_integer() else v for v in values)
+    return values
+
+
+def _expanded(raw: Mapping[str, Any], *, log: bool, whole: bool) -> tuple[float, ...]:
+    for key in raw:
+        if key not in _RANGE_KEYS:
+            expected = closest_name(key, _RANGE_KEYS)
+            raise mistake(f"unknown key '{key}' in a range", expected=expected, at=(key,))
+    for key in ("low", "high"):
+        if key not in raw:
+            raise mistake(f"the range has no '{key}'", expected=_RANGE_FORM)
+    for key in ("low", "high"):
+        _check_end(raw[key], key, whole=whole)
+    log = raw.get("log", log)
+    if not isinstance(log, bool):
+        raise mistake(f"log = {as_toml(log)}", expected="true or false", at=("log",))
+    low, high = raw["low"], raw["high"]
+    _check_ends(low, high, log=log)
+    if "n" not in raw:
+        return Range(int(low), int(high), log) if whole else Range(float(low), float(high), log)
+    n = raw["n"]
+    _check_n(n)
+    values = range_values(low, high, n, log=log, whole=whole)
+    if len(set(values)) < n:
+        raise mistake(
+            f"{n} different values do not fit between {low} and {high}",
+            expected="a smaller n or a wider range",
+            at=("n",),
+        )
+    return values
+
+
+def _check_end(value: Any, key: str, *, whole: bool) -> None:
+    word = "a whole number" if whole else "a finite number"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or abs(value) > sys.float_info.max or (whole and value != int(value)):
+        raise mistake(f"{key} = {as_toml(value)}", expected=word, at=(key,))
+
+
+def _check_n(n: Any) -> None:
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise mistake(f"n = {as_toml(n)}", expected="a whole number of values", at=("n",))
+    if not 2 <= n <= MAX_RANGE_VALUES:
+        raise mistake(
+            f"n = {as_toml(n)} values in a range",
+            expected=f"2 to {MAX_RANGE_VALUES}; a single value is written without a range",
+            at=("n",),
+        )
+
+
+def _check_ends(low: float, high: float, *, log: bool) -> None:
+    if low >= high:
+        word = "empty" if low == high else "reversed"
+        raise mistake(f"the range is {word}: low = {low}, high = {high}", expected="low < high")
+    if math.isinf(float(high) - float(low)):
+        raise mistake(
+            f"the range from {low} to {high} is wider than any number",
+            expected="ends whose difference is a number",
+        )
+    if log and low <= 0:
+        raise mistake(
+            f"a logarithmic range cannot start at {low}",
+            expected="low above 0, or log = false",
+            next_step="a list may hold 0 beside other values",
+            at=("low",),
+        )
+
+
+def _axis(field: FieldInfo) -> Any:
+    """The type of a grid axis over the values of `field`, for pydantic."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    element: Any = field.annotation
+    for constraint in field.metadata:
+        element = Annotated[element, constraint]
+    log = bool(extra.get("log", False))
+    shape = TypeAdapter(element).json_schema()
+    forms = [shape, {"type": "array", "items": shape, "minItems": 1}]
+    text = "; ".join(filter(None, [field.description, condition_text(field)]))
+    if field.annotation in (int, float):
+        forms.append(_range_schema(log))
+    return Annotated[
+        tuple[element, ...],
+        WrapValidator(partial(_axis_of, kind=field.annotation, log=log)),
+        WithJsonSchema({"anyOf": forms, "description": text}),
+        Field(description=text),
+    ]
+
+
+def _range_schema(log: bool) -> dict[str, Any]:
+    number = {"type": "number"}
+    return {
+        "type": "object",
+        "properties": {
+            "low": number,
+            "high": number,
+            "n": {"type": "integer", "minimum": 2, "maximum": MAX_RANGE_VALUES},
+            "log": {"type": "boolean", "default": log},
+        },
+        "required": ["low", "high"],
+        "additionalProperties": False,
+    }
+
+
+class TrainingOverrides(Section):
+    """Overrides of `[training]`, for one method or all; an axis without values inherits."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingOverrides:
+        if {"epochs", "steps"} <= self.model_fields_set:
+            raise mistake(
+                "both 'epochs' and 'steps' are given",
+                expected="one of the two: passes over the data, or steps per task",
+                at=("steps",),
+            )
+        return self
+
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """The overridden keys and their values, in the order of `TrainingConfig`."""
+        values = {key: getattr(self, key) for key in type(self).model_fields}
+        return {key: axis for key, axis in values.items() if axis}
+
+
+_training_fields: dict[str, Any] = {
+    key: (_axis(field), ()) for key, field in TrainingConfig.model_fields.items()
+}
+TrainingAxes: type[TrainingOverrides] = create_model(
+    "TrainingAxes", __base__=TrainingOverrides, **_training_fields
+)
+
+
+class MethodRequest(Section):
+    """One `[[methods]]` table: a method, its grid, and the curve's label.
+
+    Each method has its own child of this class, made from the declaration of its numbers.
+    """
+
+    name: Annotated[str, Field(description="a method that `clsweep methods` lists")]
+    label: Annotated[
+        str,
+        Field(
+            pattern=r"^\S(.*\S)?$",
+            max_length=60,
+            description="the curve's name, of up to 60 characters, without spaces at its ends",
+        ),
+    ]
+    training: Annotated[
+        TrainingOverrides, Field(description="overrides of [training] for this method")
+    ] = TrainingAxes()
+
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """Every number of the method and its values, in declared order; defaults included."""
+        return {key: getattr(self, key) for key in METHODS[self.name].hyper.model_fields}
+
+    def trainings(self, base: TrainingConfig) -> list[TrainingConfig]:
+        """The grid over training settings; `base` alone when nothing is overridden.
+
+        Args:
+            base: the study's `[training]`.
+        """
+        return [self.training_at(base, point) for point in product(self.training.axes())]
+
+    def training_at(self, base: TrainingConfig, point: Mapping[str, Any]) -> TrainingConfig:
+        """`[training]` with one value of each overridden key.
+
+        Args:
+            base: the study's `[training]`.
+            point: key -> value.
+        """
+        given = base.model_dump(exclude_unset=True)
+        if point.get("steps"):
+            given.pop("epochs", None)
+        if "epochs" in point:
+            given.pop("steps", None)
+        made = {**given, **point}
+        # Crossed with several optimisers, momentum acts where there is one; alone it is a mistake.
+        if made.get("optimizer", base.optimizer) != "sgd" and "sgd" in self.training.axes().get(
+            "optimizer", ()
+        ):
+            made.pop("momentum", None)
+        return TrainingConfig(**made)
+
+
+def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
+    """What conditions may ask of the study around a table: 'SECTION.KEY' -> value.
+
+    Args:
+        net: the study's `[net]`.
+        benchmark: its `[benchmark]`.
+    """
+    found = {
+        "benchmark.scenario": benchmark.scenario,
+        "benchmark.n_tasks": benchmark.n_tasks,
+        "net.bn_mode": net.bn_mode,
+    }
+    # What a module of torchvision's or of the user's has is not known before it is built.
+    return found if net.is_module else {**found, "net.norm": net.norm_used}
+
+
+def have_common_values(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two axes, each a list or a `Range`, have a value in common.
+
+    Args:
+        one: an axis.
+        other: an axis.
+    """
+    if isinstance(one, Range) and isinstance(other, Range):
+        return one[0] <= other[1] and other[0] <= one[1]
+    if isinstance(other, Range):
+        one, other = other, one
+    if isinstance(one, Range):
+        return any(one[0] <= value <= one[1] for value in other)
+    return not set(one).isdisjoint(other)
+
+
+def product(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """All combinations of the axes' values; the last axis varies fastest.
+
+    Args:
+        axes: name -> values.
+    """
+    points: list[dict[str, Any]] = [{}]
+    for key, values in axes.items():
+        points = [{**point, key: value} for point in points for value in values]
+    return points
+
+
+def _request_type(name: str, entry: MethodEntry) -> type[MethodRequest]:
+    numbers = entry.hyper.model_fields
+    clash = set(numbers) & {"name", "label", "training"}
+    assert not clash, f"{entry.hyper.__name__} uses reserved keys {clash}"
+    own = MethodRequest.model_fields
+    fields: dict[str, Any] = {
+        "name": (Literal[name], Field(description=own["name"].description)),
+        "label": (
+            Annotated[(str, *own["label"].metadata, Field(description=own["label"].description))],
+            entry.title,
+        ),
+        "training": (
+            Annotated[TrainingAxes, Field(description=own["training"].description)],
+            TrainingAxes(),
+        ),
+    }
+    fields |= {key: (_axis(field), (field.default,)) for key, field in numbers.items()}
+    return create_model(f"{name}_request", __base__=MethodRequest, **fields)
+
+
+REQUESTS = {name: _request_type(name, entry) for name, entry in METHODS.items()}
+if TYPE_CHECKING:
+    AnyRequest = MethodRequest
+else:
+    AnyRequest = Annotated[reduce(or_, REQUESTS.values()), Field(discriminator="name")]

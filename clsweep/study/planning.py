@@ -1,0 +1,215 @@
+"""What a study has to compute: trials, and the stages that they share.
+
+    source(seed) -> statistics(seed, estimator) -> trial(configuration, seed)
+    source(seed) -> finetuned(seed)             -> trial(configuration, seed)
+
+A stage is named by the hash of everything it depends on; not by device, workers or fractions of a
+GPU, which cannot change it. Planning imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from clsweep.methods import METHODS
+from clsweep.records.schema import trial_id_of
+from clsweep.study.identity import identity
+from clsweep.switches import with_rest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from clsweep.study.configurations import Configuration
+    from clsweep.study.study import Study
+
+
+# Raised when the code of a stage changes what it computes.
+SOURCE_VERSION = 1
+STATISTICS_VERSION = 1
+FINETUNED_VERSION = 1
+
+# (name, fingerprint) of inputs.
+Values = tuple[tuple[str, str], ...]
+
+
+def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
+    """Hash of a stage's identity: 24 hexadecimal digits.
+
+    Args:
+        name: what kind of stage it is.
+        version: raised when its code changes what it computes.
+        inputs: everything that it depends on, as JSON values; parents by their keys.
+    """
+    text = json.dumps(
+        [name, version, inputs], sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def source_key(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+    """Key of the source model: data, network, optimiser and seed, but no method.
+
+    Args:
+        study: the study.
+        configuration: whose training it is.
+        seed: the seed.
+        values: fingerprints of what is no published data set, see `inputs.with_values`.
+    """
+    return _source_key(study.benchmark, study.net, configuration.training, seed, values)
+
+
+# A study asks for the same few keys once per trial.
+@lru_cache(maxsize=1024)
+def _source_key(
+    benchmark: BaseModel, net: BaseModel, training: BaseModel, seed: int, values: Values
+) -> str:
+    inputs = {
+        "benchmark": identity(benchmark),
+        "net": identity(net),
+        "training": identity(training),
+        "seed": seed,
+    }
+    if values:
+        inputs["inputs"] = dict(values)
+    return stage_key("source", SOURCE_VERSION, inputs)
+
+
+def statistics_key(
+    study: Study, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
+    """Key of the method's statistics of the source task; '' for methods without any."""
+    entry = METHODS[configuration.method]
+    if not entry.statistics:
+        return ""
+    fields = entry.hyper.model_fields
+    read = {name: getattr(configuration.hyper, name) for name in entry.statistics_read}
+    # What they switch off among themselves; a weight of zero, say, does not change statistics.
+    alike = with_rest(entry.hyper, read)
+    inputs = {name: value for name, value in alike.items() if value != fields[name].default}
+    inputs["source"] = source_key(study, configuration, seed, values)
+    return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
+
+
+def finetuned_key(
+    study: Study, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
+    """Key of the fine-tuned network of the second task; '' for methods that need none."""
+    if not METHODS[configuration.method].starts_from_finetuned:
+        return ""
+    # Data, network, optimiser and seed are in the source's key.
+    inputs = {"source": source_key(study, configuration, seed, values)}
+    return stage_key("finetuned", FINETUNED_VERSION, inputs)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for one worker.
+
+    Attributes:
+        key: stage key, or trial id.
+        kind: 'source', 'statistics', 'finetuned' or 'trial'.
+        label: what people see.
+        config_id: configuration to run; for a stage, one of those that need it.
+        seed: the seed.
+        needs: keys of the stages that must exist before.
+        asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
+        bars: what a trial is compared with while it trains, see `stopping.bars_of`.
+    """
+
+    key: str
+    kind: str
+    label: str
+    config_id: str
+    seed: int
+    needs: tuple[str, ...] = field(default=())
+    asked: str = ""
+    bars: str = ""
+
+
+class Plan(NamedTuple):
+    """What a run would do.
+
+    Attributes:
+        jobs: missing work, an order in which every job follows what it needs.
+        n_trials: trials of the study in all.
+        n_done: trials that have a record.
+        stages_in_cache: keys of needed stages that exist already.
+    """
+
+    jobs: list[Job]
+    n_trials: int
+    n_done: int
+    stages_in_cache: list[str]
+
+    @property
+    def n_sources(self) -> int:
+        """Source models that will be trained."""
+        return sum(job.kind == "source" for job in self.jobs)
+
+
+def plan(
+    study: Study,
+    configurations: list[Configuration],
+    done: Set[str],
+    in_cache: Callable[[str], bool],
+    values: Values = (),
+) -> Plan:
+    """The missing trials, seed by seed, each preceded by the stages that it needs.
+
+    Seeds come first so that a study stopped halfway has whole fronts of fewer seeds, not a part of
+    every front.
+
+    Args:
+        study: what is asked for.
+        configurations: its grid.
+        done: ids of trials that have a record.
+        in_cache: whether a stage key has been committed.
+        values: see `source_key`.
+    """
+    jobs: list[Job] = []
+    planned: set[str] = set()
+    cached: list[str] = []
+    n_done = 0
+    for seed in study.seeds:
+        for configuration in configurations:
+            name = trial_id_of(configuration.id, seed)
+            if name in done:
+                n_done += 1
+                continue
+            needs = []
+            for stage in _stages_of(study, configuration, seed, values):
+                needs.append(stage.key)
+                if stage.key in planned:
+                    continue
+                planned.add(stage.key)
+                if in_cache(stage.key):
+                    cached.append(stage.key)
+                else:
+                    jobs.append(stage)
+            label, asked = configuration.label, configuration.asked
+            jobs.append(Job(name, "trial", label, configuration.id, seed, tuple(needs), asked))
+    n_trials = len(study.seeds) * len(configurations)
+    return Plan(jobs, n_trials, n_done, cached)
+
+
+def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:
+    entry = METHODS[configuration.method]
+    if not entry.starts_from_source:
+        return []
+    key, asked = configuration.id, configuration.asked
+    source = source_key(study, configuration, seed, values)
+    stages = [Job(source, "source", f"source, seed {seed}", key, seed, asked=asked)]
+    statistics = statistics_key(study, configuration, seed, values)
+    if statistics:
+        label = f"{entry.statistics}, seed {seed}"
+        stages.append(Job(statistics, "statistics", label, key, seed, (source,), asked))
+    finetuned = finetuned_key(study, configuration, seed, values)
+    if finetuned:
+        label = f"fine-tuned, seed {seed}"
+        stages.append(Job(finetuned, "finetuned", label, key, seed, (source,), asked))
+    return stages

@@ -1,0 +1,131 @@
+"""The plain sections of a study file: `[resources]`, `[report]`, `[callbacks]`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clsweep.config import Section, mistake
+
+
+class Resources(Section):
+    """What one trial may use, `[resources]`. No result depends on it."""
+
+    cpus: Annotated[float, Field(gt=0, description="CPU cores of one trial")] = 1.0
+    gpu_fraction: Annotated[
+        float,
+        Field(
+            ge=0, description="share of a GPU per trial, where there is one; over 1: whole GPUs"
+        ),
+    ] = 0.25
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="'auto' uses GPUs, and the cores of nodes that have none"),
+    ] = "auto"
+    max_concurrent: Annotated[
+        int, Field(ge=0, description="trials at the same time; 0 for as many as fit")
+    ] = 0
+    memory_mb: Annotated[
+        int, Field(ge=0, description="main memory to reserve per trial, MB; 0 reserves none")
+    ] = 0
+    max_attempts: Annotated[
+        int,
+        Field(ge=1, description="starts of one trial that come to no end before it fails"),
+    ] = 3
+    oom_retry: Annotated[
+        bool,
+        Field(description="try a trial that is too large for its share of a GPU on a whole one"),
+    ] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Resources:
+        if self.gpu_fraction > 1 and self.gpu_fraction != int(self.gpu_fraction):
+            raise mistake(
+                f"gpu_fraction = {self.gpu_fraction} is neither a share nor whole GPUs",
+                expected="a number between 0 and 1, or a whole number of GPUs",
+                at=("gpu_fraction",),
+            )
+        if self.device == "cuda" and self.gpu_fraction == 0:
+            raise mistake(
+                "device = 'cuda' with gpu_fraction = 0.0 asks for a GPU without taking one",
+                expected="gpu_fraction above 0",
+                at=("gpu_fraction",),
+            )
+        return self
+
+
+class ReportConfig(Section):
+    """What `clsweep report` computes, `[report]`. No trial depends on it."""
+
+    drops: Annotated[
+        tuple[Annotated[float, Field(ge=0, le=100)], ...],
+        Field(
+            strict=False,
+            description="required target accuracies: fine-tuning's minus these percentage points",
+        ),
+    ] = (1.0, 5.0)
+    margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="by how many standard errors a choice must exceed a required target "
+            "accuracy on validation data; 0: by none, as published",
+        ),
+    ] = 1.0
+    choose_on: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+        Field(
+            strict=False,
+            description="seeds that choose the configurations, while test numbers of all others "
+            "are shown; empty: all choose and all are shown, with cross-fitting",
+        ),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> ReportConfig:
+        for key, what in (("drops", "drop"), ("choose_on", "seed")):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise mistake(f"a {what} is listed twice", expected="each once", at=(key,))
+        return self
+
+
+class CallbacksConfig(Section):
+    """Trackers that are handed the finished trials, `[callbacks]`. No trial depends on it."""
+
+    tensorboard: Annotated[
+        bool, Field(description="event files for TensorBoard in the results folder's tensorboard/")
+    ] = False
+    mlflow: Annotated[
+        str,
+        Field(
+            description="tracking URI of MLflow, such as 'http://HOST:5000' or "
+            "'sqlite:////ABSOLUTE/PATH.db'; the experiment has the study's name; '' for none"
+        ),
+    ] = ""
+    wandb: Annotated[
+        str,
+        Field(
+            description="project of Weights & Biases; the key comes from `wandb login` or "
+            "WANDB_API_KEY, never from this file; '' for none"
+        ),
+    ] = ""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The trackers that are asked for."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name))
+
+    @model_validator(mode="after")
+    def _check(self) -> CallbacksConfig:
+        if re.search(r"://[^/@]*:[^/@]*@", self.mlflow):
+            raise mistake(
+                "the tracking URI holds a password, and a study file is copied into every result",
+                expected="a URI without user and password",
+                next_step="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
+                at=("mlflow",),
+            )
+        return self

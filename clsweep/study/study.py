@@ -1,0 +1,266 @@
+"""A study: everything one TOML file asks for, checked before anything is computed.
+
+`load_study` turns every mistake in the file into one `StudyError` in the file's own words.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from clsweep.config import as_toml, mistake
+from clsweep.data.benchmark_specs import BenchmarkConfig
+from clsweep.data.class_counts import class_notes
+from clsweep.data.data_files import is_there
+from clsweep.data.task_sizes import benchmark_sizes
+from clsweep.errors import StudyError
+from clsweep.methods import METHODS
+from clsweep.nets.checks import benchmark_shape, check_factory, check_image, weights_file
+from clsweep.nets.config import NetConfig
+from clsweep.storage.place import Place
+from clsweep.study.base import Origin, StudyTables
+from clsweep.study.configurations import check_configurations, examples
+from clsweep.study.errors import key_path, place, study_error
+from clsweep.study.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
+from clsweep.study.search_checks import check_spaces, opened_methods
+from clsweep.study.toml_files import file_text, leaves, toml_tables
+from clsweep.text import is_printable
+
+# Of all ranges together: each is expanded before anything is known of how they combine.
+MAX_VALUES = 1_000_000
+
+
+class Study(StudyTables):
+    """Everything one TOML file asks for. Frozen; equal files give equal studies."""
+
+    @field_validator("methods")
+    @classmethod
+    def _opened(
+        cls, methods: tuple[AnyRequest, ...], info: ValidationInfo
+    ) -> tuple[MethodRequest, ...]:
+        """The tables with their ranges: what is searched is part of what the study says."""
+        if {*info.data} != {*cls.model_fields} - {"methods"}:
+            return methods  # another section is wrong, and that is told alone
+        net, benchmark = info.data["net"], info.data["benchmark"]
+        _check_labels(methods)
+        _check_scenarios(methods, benchmark.scenario)
+        _check_norms(methods, net)
+        return opened_methods(info.data["search"], methods, around(net, benchmark))
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        check_spaces(self)
+        check_configurations(self)
+        _check_augment(self)
+        _check_choosing(self)
+        return self
+
+
+def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
+    """The study in a TOML file.
+
+    Args:
+        path: the file; relative paths in it are looked up beside it first.
+        data_root: where data sets lie.
+
+    Raises:
+        StudyError: the file cannot be read, or anything in it is wrong.
+    """
+    root = None if data_root is None else Path(data_root)
+    text = file_text(Path(path))
+    return _checked(text, str(path), root, Origin(Path(path).absolute().parent))
+
+
+def stored_study(path: Place) -> Study:
+    """The study in a results folder, whose sizes were checked when it ran: no data are needed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StudyError: the file cannot be read, or anything in it is wrong.
+    """
+    return _parsed(file_text(path), str(path))[0]
+
+
+def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:
+    """The study in a TOML text.
+
+    Args:
+        text: the TOML text.
+        where: its file, for messages.
+        data_root: where data sets lie.
+
+    Raises:
+        StudyError: anything in it is wrong.
+    """
+    return _checked(text, where, data_root, Origin())
+
+
+def _checked(text: str, where: str, data_root: Path | None, origin: Origin) -> Study:
+    study, raw = _parsed(text, where)
+    study._origin = origin
+    _check_sizes(study, raw, where, data_root)
+    return study
+
+
+def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
+    """The study in a TOML text, unchecked against its data, and the text's tables."""
+    raw = toml_tables(text, where)
+    n_values = 0
+    for loc, value in leaves(raw):
+        if loc[-1] == "n" and type(value) is int:
+            n_values += min(max(value, 0), MAX_RANGE_VALUES)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise StudyError(
+                f"{key_path(raw, loc)} = {value}",
+                expected="a finite number",
+                where=place(raw, loc, where),
+            )
+    if n_values > MAX_VALUES:
+        raise StudyError(
+            f"the ranges hold {n_values} values",
+            expected=f"at most {MAX_VALUES} in all",
+            where=where,
+        )
+    try:
+        return Study.model_validate(raw), raw
+    except ValidationError as error:
+        raise study_error(error, raw, where, Study) from None
+
+
+def _check_labels(methods: tuple[MethodRequest, ...]) -> None:
+    first: dict[str, int] = {}
+    for index, request in enumerate(methods):
+        if not is_printable(request.label):
+            raise mistake(
+                f"the label {request.label!r} holds characters that drive a terminal",
+                expected="characters that can be seen",
+                at=(index, "label"),
+            )
+        if request.label in first:
+            raise mistake(
+                f"methods[{first[request.label]}] is labelled '{request.label}' as well",
+                expected="a different label for every [[methods]] table",
+                next_step='write label = "..." in this table',
+                at=(index, "label"),
+            )
+        first[request.label] = index
+
+
+def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
+    for index, request in enumerate(methods):
+        defined = METHODS[request.name].scenarios
+        if scenario not in defined:
+            raise mistake(
+                f"'{request.name}' is not defined for the scenario '{scenario}'",
+                expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
+                at=(index, "name"),
+            )
+
+
+def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
+    for index, request in enumerate(methods):
+        if net.norm_used == "batch" and not METHODS[request.name].takes_batch_norm:
+            raise mistake(
+                f"'{request.name}' cannot generate the batch norms of the net '{net.name}': their "
+                "running statistics belong to a task",
+                expected="net.norm = 'group' or 'none'",
+                at=(index, "name"),
+            )
+
+
+def _check_augment(study: Study) -> None:
+    if study.benchmark.name != "permuted":
+        return
+    for configuration in examples(study):
+        if configuration.training.augment != "none":
+            raise mistake(
+                f"augment = '{configuration.training.augment}' moves pixels, and the benchmark "
+                "'permuted' has scattered them",
+                expected="augment = 'none', or another benchmark",
+                at=("training", "augment"),
+            )
+
+
+def _check_choosing(study: Study) -> None:
+    choosing = study.report.choose_on
+    unknown = [seed for seed in choosing if seed not in study.seeds]
+    at = ("report", "choose_on")
+    if unknown:
+        raise mistake(
+            f"the seed {unknown[0]} in choose_on is none of the study's seeds",
+            expected=f"some of seeds = {as_toml(study.seeds[:12])}",
+            at=at,
+        )
+    if len(choosing) == len(study.seeds):
+        raise mistake(
+            "choose_on names all seeds, and leaves none whose test numbers can be shown",
+            expected="some of the seeds, or choose_on = [] for cross-fitting",
+            at=at,
+        )
+
+
+def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
+    benchmark = study.located_benchmark
+    try:
+        for name in benchmark.datasets:
+            is_there(name, data_root)
+        sizes = benchmark_sizes(benchmark, data_root)
+        check_image(study.net, benchmark_shape(benchmark, data_root))
+        weights_file(study.located_net, data_root)
+        check_factory(study.net)
+        class_notes(benchmark, data_root, study.seeds)
+    except StudyError as error:
+        raise _in_file(error, where) from None
+    _check_classes(study.benchmark, [size.n_classes for size in sizes], where)
+    counts = [size.n_train for size in sizes]
+    for index, request in enumerate(study.methods):
+        axes = request.axes()
+        each = True in axes.get("per_task", ())
+        n_train, of = (
+            (max(counts), "the largest task") if each else (sum(counts), "all tasks together")
+        )
+        for size in axes.get("memory_size", ()):
+            if size > n_train:
+                raise StudyError(
+                    f"memory_size = {size} is more than the benchmark's training examples",
+                    expected=f"at most {n_train}, the training examples of {of}",
+                    where=place(raw, ("methods", index, "memory_size"), where),
+                )
+
+
+def _check_classes(benchmark: BenchmarkConfig, n_classes: list[int], where: str) -> None:
+    """Refuse a task in which every answer is right, and tasks that one head does not fit."""
+    found = expected = ""
+    if benchmark.scenario == "class":
+        if sum(n_classes[:-1]) == 1:
+            found = "the tasks before the last hold one class, in which there is nothing to learn"
+            expected = "two classes or more before the last task"
+    elif 1 in n_classes:
+        found = f"the task of index {n_classes.index(1)} has one class: every answer is right"
+        expected = "two classes or more in every task, or scenario = 'class'"
+    elif benchmark.scenario == "domain" and len(set(n_classes)) > 1:
+        found = f"tasks of {', '.join(map(str, n_classes))} classes are to share one head"
+        expected = "equally many classes in every task, or scenario 'task' or 'class'"
+    if found:
+        raise StudyError(found, expected=expected, where=f"{where}: benchmark")
+
+
+def _in_file(error: StudyError, where: str) -> StudyError:
+    """`error` with the file in front of the key, which is all that the catalog knows."""
+    label = "  where: "
+    text = str(error)
+    if f"\n{label}" not in text:
+        return StudyError(text, where=where)
+    return StudyError(text.replace(f"\n{label}", f"\n{label}{where}: ", 1))

@@ -1,0 +1,145 @@
+"""Numbers, lists and commands in sentences, and texts of others made fit to be shown.
+
+What others wrote drives no terminal: characters that would are spelt out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def command(program: str, *words: object) -> str:
+    """A command as a shell takes it, to be copied from a terminal.
+
+    Args:
+        program: what stands before the words, such as 'clsweep report'; taken as it is.
+        words: paths, names; a URI without its credentials.
+    """
+    return " ".join([program, *(_quoted(str(word)) for word in words)])
+
+
+def _quoted(word: str) -> str:
+    if word.startswith("-"):
+        word = f"./{word}"  # a file of such a name, not an option
+    if is_printable(word):
+        return shlex.quote(word)
+    # As bash, zsh and ksh spell what would drive a terminal, bytes that are no text included.
+    spelt = "".join(
+        char if is_printable(char) else "".join(f"\\x{b:02x}" for b in os.fsencode(char))
+        for char in word.replace("\\", "\\\\").replace("'", "\\'")
+    )
+    return f"$'{spelt}'"
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, such as '1 seed' and '2 seeds'.
+
+    Args:
+        n: at least 0.
+        noun: for one of them.
+        plural: for several; `noun` with an s if empty.
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time span in at most two units, such as '2 h 5 min'.
+
+    Args:
+        seconds: at least 0.
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for size, unit, small_size, small in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // small_size
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    raise AssertionError("a minute or more has one of the units")
+
+
+def seeds_of(seeds: Sequence[int]) -> str:
+    """Seeds by number, at most eight of them, such as 'seed 0' and 'seeds 0, 1'.
+
+    Args:
+        seeds: at least one.
+    """
+    names = ", ".join(map(str, seeds[:8])) + (", …" if len(seeds) > 8 else "")
+    return f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
+
+
+# Controls but line ends and tabs; marks of direction, which show a text in another order than it
+# has; halves of characters. The ranges mean the same to Python and to RE2, but for the last.
+_RANGES = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
+
+_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
+
+_UNFIT = re.compile(f"[{_RANGES}{_MARKS}\ud800-\udfff]")
+
+_UNFIT_LINE = re.compile(f"[\\t\\n{_RANGES}{_MARKS}\ud800-\udfff]")
+
+UNFIT_NAME = rf"[{_RANGES}\t\n{_MARKS}]"
+
+_LONGEST = 1500
+
+
+def printable(text: str, *, one_line: bool = False) -> str:
+    """The text with everything that a terminal would obey, or hide, spelt out.
+
+    Args:
+        text: anything; line ends and tabs stay.
+        one_line: whether they are spelt out too, as in a path.
+    """
+    if text.isprintable():
+        return text
+    return (_UNFIT_LINE if one_line else _UNFIT).sub(_spelt, text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a name holds nothing that would have to be spelt out; line ends and tabs have to.
+
+    Args:
+        text: a label, or another name that stands in one line.
+    """
+    return text.isprintable() or not (_UNFIT.search(text) or "\n" in text or "\t" in text)
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """The text, or its beginning and its end.
+
+    Args:
+        text: anything.
+        longest: characters that are kept.
+    """
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]} [... {left_out:,} characters ...] {text[-half:]}"
+
+
+def _spelt(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def axes_text(axes: Mapping[str, Any]) -> str:
+    """The numbers that set a configuration apart: `lam=1e+04, lr=0.1`."""
+    return ", ".join(f"{name}={number_text(value)}" for name, value in axes.items()) or "–"
+
+
+def number_text(value: Any) -> str:
+    """A setting's value in at most four significant digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) and abs(value) < 10**6:
+        return str(value)
+    return f"{value:.4g}"

@@ -1,0 +1,157 @@
+"""Training batches: rows in a drawn order, gathered, scaled, and as random views, many at a time.
+
+Views (flips, shifts) are drawn on the CPU and made on the images' device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.data.rng import batch_indices, generator
+from clsweep.data.tasks import Scale, Trainable
+from clsweep.methods.base import Batch, Note
+
+# Rows turned into floating point together: large enough that preparing a batch of 10 costs next
+# to nothing, small enough to stay in the processor's cache.
+_CHUNK_ROWS = 1024
+
+
+class Order(NamedTuple):
+    """Which examples come when, and how they look.
+
+    Attributes:
+        seed: the trial's seed.
+        task: the task's index.
+        batch_size: examples per step.
+        n_steps: batches in all.
+        augment: the study's `augment`.
+    """
+
+    seed: int
+    task: int
+    batch_size: int
+    n_steps: int
+    augment: str
+
+
+def batches(
+    data: Trainable,
+    scale: Scale,
+    order: Order,
+    drawn: Callable[[int, int], dict[str, Tensor]],
+    note: Note | None = None,
+) -> Iterator[tuple[int, list[Batch]]]:
+    """Chunks of prepared batches, each with the index of its first step.
+
+    Args:
+        data: training examples.
+        scale: from uint8 images to inputs.
+        order: which examples come when; only inputs are augmented, `Batch.raw` never is.
+        drawn: (epoch, n_batches) -> the phase's draws for an epoch, asked for when it begins.
+        note: (inputs) -> what the phase notes of them.
+    """
+    device, size = data.labels.device, order.batch_size
+    rows_per_chunk = max(1, _CHUNK_ROWS // size) * size
+    step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none")
+    epochs = batch_indices(order.seed, order.task, len(data), size, order.n_steps)
+    for epoch, positions in enumerate(epochs):
+        found = drawn(epoch, -(-len(positions) // size))
+        draws = {name: value.to(device) for name, value in found.items()}
+        view = views(order.augment, order.seed, order.task, epoch, len(data))
+        for start in range(0, len(positions), rows_per_chunk):
+            rows = positions[start : start + rows_per_chunk].to(device)
+            raw = data.raw(rows)
+            x, y = scale(view(raw, start)), data.labels[rows]
+            tasks = None if data.task_of is None else data.task_of[rows]
+            noted = notes.of(epoch, rows, x)
+            chunk = []
+            for a in range(0, len(rows), size):
+                b = a + size
+                here = (start + a) // size
+                draw = {name: value[here] for name, value in draws.items()}
+                own = None if tasks is None else tasks[a:b]
+                known = {name: value[a:b] for name, value in noted.items()}
+                chunk.append(Batch(x[a:b], y[a:b], raw[a:b], scale, draw, own, known))
+            yield step, chunk
+            step += len(chunk)
+
+
+class _Notes:
+    """What a phase notes of its inputs, kept from the first epoch on where they are the same."""
+
+    def __init__(self, note: Note | None, n_examples: int, is_fixed: bool) -> None:
+        self.note, self.n_examples, self.is_fixed = note, n_examples, is_fixed
+        self.kept: dict[str, Tensor] = {}
+
+    def of(self, epoch: int, rows: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The notes of examples, by name.
+
+        Args:
+            epoch: number of the pass; every pass shows every example once.
+            rows: positions, int64 [B].
+            x: inputs [B, C, H, W].
+        """
+        if self.note is None:
+            return {}
+        if self.is_fixed and epoch:
+            return {name: value[rows] for name, value in self.kept.items()}
+        with torch.no_grad():
+            found = self.note(x)
+        if self.is_fixed:
+            for name, value in found.items():
+                if name not in self.kept:
+                    self.kept[name] = value.new_empty((self.n_examples, *value.shape[1:]))
+                self.kept[name][rows] = value
+        return found
+
+
+def views(
+    augment: str, seed: int, task: int, epoch: int, n_examples: int
+) -> Callable[[Tensor, int], Tensor]:
+    """(images uint8 [B, C, H, W], position of the first in the epoch's order) -> their views.
+
+    Args:
+        augment: 'none', 'flip' or 'crop_flip'.
+        seed: the trial's seed.
+        task: the task's index.
+        epoch: number of the pass.
+        n_examples: size of the training set.
+    """
+    if augment == "none":
+        return lambda raw, first: raw
+    rng = generator(seed, "augment", task, epoch)
+    flip = torch.rand(n_examples, generator=rng) < 0.5
+    place = torch.rand(n_examples, 2, generator=rng, dtype=torch.float64)
+
+    def view(raw: Tensor, first: int) -> Tensor:
+        here = slice(first, first + len(raw))
+        border = min(raw.shape[2:]) // 8 if augment == "crop_flip" else 0
+        shift = (place[here] * (2 * border + 1)).long()
+        return augmented(raw, flip[here].to(raw.device), shift.to(raw.device), border)
+
+    return view
+
+
+def augmented(raw: Tensor, flip: Tensor, shift: Tensor, border: int) -> Tensor:
+    """Images cut out of their padded selves, then mirrored.
+
+    Args:
+        raw: [B, C, H, W].
+        flip: which are mirrored left to right, bool [B].
+        shift: row and column, in the padded image, where the cut begins, int64 [B, 2].
+        border: zero pixels added on each side.
+    """
+    n, n_channels, height, width = raw.shape
+    columns = torch.arange(width, device=raw.device).expand(n, width)
+    columns = torch.where(flip[:, None], columns.flip(1), columns) + shift[:, 1:]
+    rows = torch.arange(height, device=raw.device) + shift[:, :1]
+    index = rows[:, :, None] * (width + 2 * border) + columns[:, None, :]
+    padded = F.pad(raw, (border,) * 4).flatten(2)
+    chosen = index.flatten(1)[:, None].expand(-1, n_channels, -1)
+    found: Tensor = padded.gather(2, chosen).unflatten(2, (height, width))
+    return found

@@ -1,0 +1,365 @@
+"""The only training loop in the project: one phase of a method on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, Trainable
+from clsweep.errors import MethodError
+from clsweep.methods.base import Batch, Memory, Phase, Trace
+from clsweep.methods.parts.penalty import with_penalty_gradient
+from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
+from clsweep.nets.trees import Params, all_finite, zeros_like
+from clsweep.training.batches import Order, batches
+from clsweep.training.optimisers import clipped, laid_out, made_optimiser
+from clsweep.training.population import restated, with_population
+
+if TYPE_CHECKING:
+    from clsweep.nets.net import Net
+    from clsweep.training.config import TrainingConfig
+
+
+OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
+
+
+class Diverged(MethodError):
+    """Training left the range of usable numbers; a result of the configuration, not a defect.
+
+    Attributes:
+        n_steps: gradient steps up to the one where it was seen, of the phase that raises and, once
+            `after_steps` has added them, of those before it.
+    """
+
+    def __init__(self, found: str, n_steps: int = 0, *, next_step: str = "") -> None:
+        super().__init__(found, next_step=next_step)
+        self.n_steps = n_steps
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"n_steps": self.n_steps})
+
+
+@contextmanager
+def after_steps(n_steps: int) -> Iterator[None]:
+    """Add steps made before to those of whatever diverges inside.
+
+    Args:
+        n_steps: gradient steps that the trial had made.
+    """
+    try:
+        yield
+    except Diverged as error:
+        error.n_steps += n_steps
+        raise
+
+
+class State(NamedTuple):
+    """A method between two phases.
+
+    Attributes:
+        params: every parameter that it trains.
+        memory: what it carries from task to task.
+        trace: path integral of the last phase, if it was asked for.
+        optimiser: state to continue from; empty for a new optimiser.
+        n_steps: gradient steps so far.
+    """
+
+    params: Params
+    memory: Memory
+    trace: Trace | None = None
+    optimiser: OptimiserState = {}
+    n_steps: int = 0
+
+
+class Setting(NamedTuple):
+    """Settings that all phases of a trial share.
+
+    Attributes:
+        net: the network that is trained, whose batch norms the engine looks after.
+        scale: from uint8 images to inputs.
+        training: optimiser, learning rate, batch size.
+        seed: the trial's seed; fixes order of batches and all draws.
+    """
+
+    net: Net
+    scale: Scale
+    training: TrainingConfig
+    seed: int
+
+
+class Looks(NamedTuple):
+    """What is shown of a phase while it runs; training is the same with and without it.
+
+    Attributes:
+        at: numbers of steps made, after which it is shown.
+        show: (steps made, what the phase would return as parameters if it ended there).
+    """
+
+    at: Set[int]
+    show: Callable[[int, Params], None]
+
+
+def train_phase(
+    phase: Phase,
+    state: State,
+    data: Trainable,
+    setting: Setting,
+    *,
+    task: int,
+    n_steps: int,
+    trace: str = "",
+    looks: Looks | None = None,
+) -> State:
+    """Run one phase of a method on one task.
+
+    Running statistics are never trained. Except where they are held (see `Net.bn_mode` and
+    `Phase`), they are absent while the phase trains, and set from its data before and after its
+    `close`.
+
+    Args:
+        phase: the hooks.
+        state: the method before the phase; left as it is. A parameter that the phase does not
+            train keeps its state of the optimiser.
+        data: training examples.
+        setting: what all phases of the trial share.
+        task: the task's index.
+        n_steps: gradient steps to make.
+        trace: '' for no path integral, 'task' for one of the loss's gradient, 'total' for one of
+            the gradient after `steer`.
+        looks: what is shown while it runs.
+
+    Raises:
+        Diverged: a loss is NaN or infinite.
+        MethodError: a hook changed names or shapes of the parameters.
+    """
+    scale, training, seed = setting.scale, setting.training, setting.seed
+    renewed = _renews(phase, setting.net, state.params)
+    note = phase.note(state.params, state.memory, task) if phase.note else None
+    if renewed:
+        state = state._replace(params=without_statistics(state.params))
+    engine = _Engine(phase, state, setting, task, trace)
+    order = Order(seed, task, training.batch_size, n_steps, training.augment)
+    with after_steps(state.n_steps):
+        for first_step, chunk in batches(data, scale, order, engine.drawn, note):
+            losses = []
+            for step, batch in enumerate(chunk, first_step + 1):
+                losses.append(engine.step(batch))
+                if looks is not None and step in looks.at:
+                    _check_losses(torch.stack(losses), first_step, phase.name, task)
+                    looks.show(step, _closed(engine, data, renewed)[0])
+            _check_losses(torch.stack(losses), first_step, phase.name, task)
+        closed, memory = _closed(engine, data, renewed)
+    optimiser = {**state.optimiser, **engine.optimiser_state()}
+    return State(closed, memory, engine.trace(), optimiser, state.n_steps + n_steps)
+
+
+def _closed(engine: _Engine, data: Trainable, renewed: bool) -> tuple[Params, Memory]:
+    """Parameters and memory of a phase that ends here."""
+    phase, task, (net, scale, *_) = engine.phase, engine.task, engine.setting
+    held = {name: value.detach() for name, value in engine.full.items()}
+    if renewed:
+        held = with_population(net, held, data, scale)
+    expected = {name: value for name, value in held.items() if name not in engine.own}
+    if phase.survey:
+        held = with_population(phase.survey(engine.memory, task), held, data, scale)
+    closed, memory = held, engine.memory
+    if phase.close:
+        closed, memory = phase.close(held, memory, task)
+    _check_params(expected, closed, phase.name, task, engine.n_steps)
+    if closed is not held and net.statistics:
+        # What is trained next may be normalised by batches, and has to go on from here.
+        if renewed:
+            closed = with_population(net, closed, data, scale)
+        elif net.bn_mode == "batch":
+            closed = restated(net, closed, data, scale)
+    return closed, memory
+
+
+def _renews(phase: Phase, net: Net, params: Params) -> bool:
+    """Whether the phase trains on batch statistics and sets the running ones anew."""
+    held = phase.holds_statistics or net.bn_mode == "frozen"
+    return bool(net.statistics) and not (held and has_statistics(params, net.statistics))
+
+
+class _Engine:
+    """The state of one running phase; the one place where tensors are changed in place."""
+
+    def __init__(
+        self, phase: Phase, state: State, setting: Setting, task: int, trace: str
+    ) -> None:
+        params, memory, training = state.params, state.memory, setting.training
+        opened = phase.open(params, memory, task) if phase.open else params
+        trained = {
+            name: value.detach().clone().requires_grad_()
+            for name, value in opened.items()
+            if not is_statistic(name)
+        }
+        self.phase, self.setting, self.task, self.tracing = phase, setting, task, trace
+        self.full, self.memory = {**params, **trained}, memory
+        self.own = trained.keys() - params.keys()  # the phase's own parameters
+        if not phase.decays:
+            training = training.model_copy(update={"weight_decay": 0.0})
+        self.training, self.trained, self.n_steps = training, trained, 0
+        self.names, self.leaves = list(trained), list(trained.values())
+        self.optimiser = made_optimiser(training, self.leaves)
+        self._restore(state.optimiser)
+        self.is_plain = training.optimizer == "sgd" and not (
+            training.momentum or training.weight_decay
+        )
+        self.pull = phase.pull(memory) if phase.pull else None
+        # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
+        # two thirds of the memory traffic of adding the penalty's gradient to g first, which
+        # nobody asks to see then.
+        self.rates: Params = {}
+        unseen = phase.steer is None and trace != "total" and not training.clip_value
+        if self.pull and self.is_plain and unseen:
+            share = training.lr * self.pull.weight
+            self.rates = {n: share * omega for n, omega in self.pull.omega.items()}
+        if trace:
+            self.start = {name: value.detach().clone() for name, value in trained.items()}
+            self.path = zeros_like(self.start)
+            self.before = [value.detach().clone() for value in self.leaves]
+
+    def drawn(self, epoch: int, n_batches: int) -> dict[str, Tensor]:
+        """What the phase draws for an epoch, with its memory as it is then."""
+        phase = self.phase
+        if not phase.draw:
+            return {}
+        rng = generator(self.setting.seed, "draw", phase.name, self.task, epoch)
+        return phase.draw(rng, self.memory, n_batches, self.training.batch_size)
+
+    def step(self, batch: Batch) -> Tensor:
+        """One gradient step; returns the loss, detached, shape ()."""
+        phase, memory, task = self.phase, self.memory, self.task
+        loss = phase.loss(self.full, memory, batch, task)
+        found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
+        with torch.no_grad():
+            asked = {
+                name: laid_out(grad, leaf)
+                for name, leaf, grad in zip(self.names, self.leaves, found, strict=True)
+                if grad is not None
+            }
+            grads = asked
+            if self.pull and not self.rates:
+                grads = with_penalty_gradient(asked, self.full, self.pull)
+            if phase.steer:
+                grads = phase.steer(grads, self.full, memory, batch, task)
+            if phase.project:
+                grads, memory = phase.project(grads, self.full, memory, batch, task)
+            if phase.foresee:
+                grads = phase.foresee(grads, self._ahead(grads), memory, batch, task)
+            if self.training.clip_value:
+                grads = clipped(grads, self.training.clip_value)
+            if self.tracing:
+                torch._foreach_copy_(self.before, self.leaves)
+            self._descend(grads)
+            if phase.settle:
+                settled = phase.settle(self.trained, memory, self.training.lr, task)
+                torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
+            if self.tracing:
+                self._extend_path(asked if self.tracing == "task" else grads)
+            self.memory = phase.track(memory, batch, task) if phase.track else memory
+        self.n_steps += 1
+        return loss.detach()
+
+    def _descend(self, grads: Params) -> None:
+        """The optimiser's step, for the parameters that have a gradient."""
+        if self.is_plain:
+            # The same bits as torch's SGD, without what a step of any torch optimiser costs
+            # around its arithmetic, which a small net would notice.
+            names = [name for name in self.names if name in grads]
+            for name in names:
+                if self.pull and name in self.rates:
+                    self.trained[name].lerp_(self.pull.star[name], self.rates[name])
+            if names:
+                torch._foreach_add_(
+                    [self.trained[name] for name in names],
+                    [grads[name] for name in names],
+                    alpha=-self.training.lr,
+                )
+            return
+        for name, leaf in zip(self.names, self.leaves, strict=True):
+            grad = grads.get(name)
+            leaf.grad = None if grad is None else laid_out(grad, leaf)
+        self.optimiser.step()
+
+    def _ahead(self, grads: Params) -> Params:
+        """Every parameter as a step would leave it; the step is taken back."""
+        before = [leaf.detach().clone() for leaf in self.leaves]
+        state = [
+            {k: v.clone() if isinstance(v, Tensor) else v for k, v in entries.items()}
+            for entries in (self.optimiser.state[leaf] for leaf in self.leaves)
+        ]
+        self._descend(grads)
+        moved = {name: leaf.detach().clone() for name, leaf in self.trained.items()}
+        torch._foreach_copy_(self.leaves, before)
+        for leaf, entries in zip(self.leaves, state, strict=True):
+            self.optimiser.state[leaf] = entries
+        return {**self.full, **moved}
+
+    def _extend_path(self, grads: Params) -> None:
+        if not grads:
+            return
+        moved = torch._foreach_sub(self.leaves, self.before)
+        by_name = dict(zip(self.names, moved, strict=True))
+        names = list(grads)
+        torch._foreach_addcmul_(
+            [self.path[n] for n in names],
+            [grads[n] for n in names],
+            [by_name[n] for n in names],
+            -1.0,
+        )
+
+    def trace(self) -> Trace | None:
+        """The path integral recorded so far."""
+        return Trace(self.start, self.path) if self.tracing else None
+
+    def optimiser_state(self) -> OptimiserState:
+        """What a study without reset continues from; nothing of the phase's own parameters."""
+        if self.training.reset:
+            return {}
+        return {
+            f"{name}/{entry}": value.detach()
+            for name, leaf in zip(self.names, self.leaves, strict=True)
+            for entry, value in self.optimiser.state[leaf].items()
+            if isinstance(value, Tensor) and name not in self.own
+        }
+
+    def _restore(self, state: OptimiserState) -> None:
+        for name, leaf in zip(self.names, self.leaves, strict=True):
+            entries = {
+                key.rpartition("/")[2]: value.clone()
+                for key, value in state.items()
+                if key.rpartition("/")[0] == name
+            }
+            if entries:
+                self.optimiser.state[leaf] = entries
+
+
+def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:
+    finite = torch.isfinite(losses)
+    if not bool(finite.all()):
+        index = int((~finite).nonzero()[0])
+        step, value = first_step + index + 1, float(losses[index])
+        where = f"task {task + 1}, phase '{phase}', step {step}"
+        raise Diverged(f"the loss became {value} in {where}", step)
+
+
+def _check_params(before: Params, after: Params, phase: str, task: int, n_steps: int) -> None:
+    where = f"task {task + 1}, phase '{phase}'"
+    if before.keys() != after.keys():
+        odd = sorted(before.keys() ^ after.keys())
+        raise MethodError(f"the method added or lost the parameters {odd} in {where}")
+    for name, value in after.items():
+        if value.shape != before[name].shape:
+            raise MethodError(
+                f"the method changed the shape of {name} from {tuple(before[name].shape)} to "
+                f"{tuple(value.shape)} in {where}"
+            )
+    if not all_finite(after.values()):
+        raise Diverged(f"the parameters are no longer finite at the end of {where}", n_steps)

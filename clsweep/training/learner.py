@@ -1,0 +1,188 @@
+"""One method on its way through a sequence of tasks, and the models that it may start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsweep.data.rng import generator
+from clsweep.data.tasks import Scale, Task, TaskSequence
+from clsweep.methods.base import Learnt, Memory, Method, Phase, Trace
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params
+from clsweep.records.accuracy import AccuracyRow
+from clsweep.training.early_stopping import Watch
+from clsweep.training.engine import Looks, OptimiserState, Setting, State, after_steps, train_phase
+from clsweep.training.evaluation import check_learnt, evaluate
+from clsweep.training.population import with_population
+
+
+class SourceModel(NamedTuple):
+    """The network after its first task, with everything that a method may need of that training.
+
+    Attributes:
+        params: the network.
+        trace: start and path integral of the training.
+        optimiser: state to continue from; empty when the study resets it.
+        rows: accuracies before and after the task.
+        n_steps: gradient steps made.
+    """
+
+    params: Params
+    trace: Trace
+    optimiser: OptimiserState
+    rows: list[AccuracyRow]
+    n_steps: int
+
+
+class FinetunedModel(NamedTuple):
+    """The source network after plain training on the second task.
+
+    Attributes:
+        params: the network.
+        optimiser: state to continue from; empty when the study resets it.
+        n_steps: gradient steps made.
+    """
+
+    params: Params
+    optimiser: OptimiserState
+    n_steps: int
+
+
+def initial_params(net: Net, seed: int, device: torch.device) -> Params:
+    """The network's parameters before any training."""
+    return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
+
+
+def measured(method: Method, params: Params, task: Task, scale: Scale, seed: int) -> Params:
+    """The method's statistics of a task's data under the network that has learnt it.
+
+    Args:
+        method: the method's hooks.
+        params: of its network, after the task.
+        task: the task.
+        scale: from uint8 to inputs.
+        seed: the trial's seed.
+    """
+    if not method.measure:
+        return {}
+    learnt = Learnt(task, scale, None, 0, generator(seed, "measure", task.index))
+    return method.measure(params, learnt)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One method on its way through a sequence."""
+
+    method: Method
+    sequence: TaskSequence
+    setting: Setting
+    finetuned: FinetunedModel | None
+    watch: Watch | None = None
+
+    def first_task(
+        self, source: SourceModel | None, statistics: Params
+    ) -> tuple[State, list[AccuracyRow]]:
+        """The method right after the first task, which it has absorbed, and the accuracies."""
+        task = self.sequence.tasks[0]
+        if source is None:
+            net, scale, _, seed = self.setting
+            drawn = initial_params(net, seed, task.train.labels.device)
+            start = with_population(net, drawn, task.train, scale)
+            rows = evaluate(self._predict, start, self.sequence, -1)
+            # Trained without the statistics of the drawn network, which would else be held.
+            state = State(drawn, self._begun(start))
+            state, new_rows = self.task(state, task)
+            return self.absorbed(state, task), rows + new_rows
+        memory = self._begun(self._completed(source.trace.start))
+        params = self._completed(source.params)
+        state = State(params, memory, source.trace, source.optimiser)
+        steps = self.method.hyper.first_steps(self.setting.training.n_steps(len(task.train)))
+        state = self._trained(self.method.first_phases, steps, state, task)
+        learnt = Learnt(
+            task,
+            self.sequence.scale,
+            source.trace,
+            source.n_steps * self.setting.training.batch_size,
+            generator(self.setting.seed, "absorb", 0),
+        )
+        return self._absorbed(state, statistics, learnt), list(source.rows)
+
+    def task(self, state: State, task: Task) -> tuple[State, list[AccuracyRow]]:
+        """The method after training on a task, not yet absorbed, and the accuracies."""
+        steps = self.method.hyper.phase_steps(self.setting.training.n_steps(len(task.train)))
+        after = self._trained(self.method.phases, steps, state._replace(trace=None), task)
+        with after_steps(after.n_steps):
+            check_learnt(self.setting.net, state.params, after.params, self.sequence, task.index)
+        return after, evaluate(self._predict, after.params, self.sequence, task.index)
+
+    def absorbed(self, state: State, task: Task) -> State:
+        """The method after it has absorbed a task; not the last one, which nobody would use."""
+        if task.index == len(self.sequence.tasks) - 1:
+            return state
+        _, scale, training, seed = self.setting
+        statistics = measured(self.method, state.params, task, scale, seed)
+        n_presented = training.n_steps(len(task.train)) * training.batch_size
+        rng = generator(seed, "absorb", task.index)
+        learnt = Learnt(task, scale, state.trace, n_presented, rng)
+        return self._absorbed(state, statistics, learnt)
+
+    def _begun(self, start: Params) -> Memory:
+        begin = self.method.begin
+        return begin(start) if begin else {}
+
+    def _absorbed(self, state: State, statistics: Params, learnt: Learnt) -> State:
+        absorb = self.method.absorb
+        if not absorb:
+            return state
+        return state._replace(memory=absorb(state.params, state.memory, statistics, learnt))
+
+    def _trained(
+        self, phases: tuple[Phase, ...], steps: tuple[int, ...], state: State, task: Task
+    ) -> State:
+        finetuned, begun = self.finetuned, state.n_steps
+        for phase, n_steps in zip(phases, steps, strict=True):
+            if phase.is_finetuning and finetuned is not None and task.index == 1:
+                optimiser = {**state.optimiser, **finetuned.optimiser}
+                state = State(finetuned.params, state.memory, None, optimiser, state.n_steps)
+                continue
+            is_last = phase is phases[-1]
+            state = train_phase(
+                phase,
+                state,
+                task.train,
+                self.setting,
+                task=task.index,
+                n_steps=n_steps,
+                trace=self.method.trace,
+                looks=self._looks(task, n_steps, state.n_steps - begun) if is_last else None,
+            )
+        return state
+
+    def _looks(self, task: Task, n_steps: int, n_before: int) -> Looks | None:
+        """What the watch wants to see of the last phase on the last task."""
+        watch, last = self.watch, len(self.sequence.tasks) - 1
+        if watch is None or task.index != last:
+            return None
+        shares = {round(share * n_steps): name for name, share in watch.shares.items()}
+
+        def show(step: int, params: Params) -> None:
+            rows = evaluate(self._predict, params, self.sequence, last, ("validation",))
+            watch.within(shares[step], rows, n_before + step)
+
+        return Looks(shares.keys() - {0, n_steps}, show)
+
+    def _completed(self, params: Params) -> Params:
+        """The source model's parameters, and initial ones for what it lacks."""
+        if not self.method.adds_params:
+            return params
+        device = next(iter(params.values())).device
+        fresh = initial_params(self.setting.net, self.setting.seed, device)
+        return {**params, **{n: value for n, value in fresh.items() if n not in params}}
+
+    def _predict(self, params: Params, x: Tensor, task: int) -> Tensor:
+        predict = self.method.predict or self.method.net.apply
+        return predict(params, x, task)

@@ -1,0 +1,192 @@
+"""Learning a whole sequence of tasks: the source model, then a method from task to task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from clsweep.data.tasks import TaskSequence, joined
+from clsweep.methods.base import Method, Trace
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.net import Net
+from clsweep.nets.trees import Params, tree_map
+from clsweep.records.accuracy import AccuracyRow
+from clsweep.training.early_stopping import Stopped, Watch
+from clsweep.training.engine import Setting, State, after_steps, train_phase
+from clsweep.training.evaluation import check_learnt, evaluate
+from clsweep.training.learner import FinetunedModel, Learner, SourceModel, initial_params, measured
+from clsweep.training.memory_bytes import Carried, carried
+from clsweep.training.population import with_population
+
+if TYPE_CHECKING:
+    from clsweep.training.config import TrainingConfig
+
+
+class LearntSequence(NamedTuple):
+    """What a method made of a sequence.
+
+    Attributes:
+        params: the final network.
+        rows: accuracies after every task.
+        n_steps: gradient steps beyond those of the stages that it started from.
+        carried: what the method carries from task to task, bytes by kind.
+        counters: what the method counted, for the record.
+        stopped: why it ended before the last task was learnt; '' if it did not.
+    """
+
+    params: Params
+    rows: list[AccuracyRow]
+    n_steps: int
+    carried: Carried
+    counters: dict[str, float]
+    stopped: str = ""
+
+
+def learn_source(
+    net: Net, sequence: TaskSequence, training: TrainingConfig, seed: int
+) -> SourceModel:
+    """Plain training on the first task, with the path integral recorded for SI.
+
+    Args:
+        net: the network.
+        sequence: the tasks, on the device to train on.
+        training: optimiser, learning rate, batch size, length.
+        seed: fixes initial weights and order of batches.
+
+    Raises:
+        Diverged: the training settings do not fit the task.
+    """
+    data = sequence.tasks[0].train
+    drawn = initial_params(net, seed, data.labels.device)
+    start = with_population(net, drawn, data, sequence.scale)
+    rows = evaluate(net.apply, start, sequence, -1)
+    run = train_phase(
+        plain_phase(net),
+        State(drawn, {}),
+        data,
+        Setting(net, sequence.scale, training, seed),
+        task=0,
+        n_steps=training.n_steps(len(data)),
+        trace="task",
+    )
+    assert run.trace is not None
+    trace = Trace(start, run.trace.path)  # the start as methods' `begin` gets it
+    check_learnt(net, start, run.params, sequence, 0)
+    rows += evaluate(net.apply, run.params, sequence, 0)
+    return SourceModel(run.params, trace, run.optimiser, rows, run.n_steps)
+
+
+def measure_source(
+    method: Method, sequence: TaskSequence, source: SourceModel, seed: int
+) -> Params:
+    """The method's statistics of the first task under the source model."""
+    return measured(method, source.params, sequence.tasks[0], sequence.scale, seed)
+
+
+def finetune_source(
+    net: Net, sequence: TaskSequence, training: TrainingConfig, seed: int, source: SourceModel
+) -> FinetunedModel:
+    """Plain training of the source network on the second task, as `finetune` does it.
+
+    Args:
+        net: the network.
+        sequence: the tasks.
+        training: optimiser, learning rate, batch size, length.
+        seed: fixes the order of batches.
+        source: the network to start from.
+
+    Raises:
+        Diverged: the training settings do not fit the task.
+    """
+    task = sequence.tasks[1]
+    run = train_phase(
+        plain_phase(net),
+        State(source.params, {}, optimiser=source.optimiser),
+        task.train,
+        Setting(net, sequence.scale, training, seed),
+        task=task.index,
+        n_steps=training.n_steps(len(task.train)),
+    )
+    return FinetunedModel(run.params, run.optimiser, run.n_steps)
+
+
+def learn_sequence(
+    method: Method,
+    sequence: TaskSequence,
+    training: TrainingConfig,
+    seed: int,
+    source: SourceModel | None,
+    statistics: Params,
+    finetuned: FinetunedModel | None = None,
+    watch: Watch | None = None,
+) -> LearntSequence:
+    """Learn every task after the first, starting from the source model, or all tasks without one.
+
+    Args:
+        method: the method's hooks.
+        sequence: the tasks.
+        training: optimiser, learning rate, batch size, length.
+        seed: the trial's seed.
+        source: the shared model of the first task; None for methods that cannot start from it.
+        statistics: the method's statistics of the first task.
+        finetuned: the fine-tuned network of the second task, for methods that have such a phase;
+            None to train it here.
+        watch: what may stop it before its end; None for nothing.
+
+    Raises:
+        Diverged: training left the range of usable numbers.
+        MethodError: a hook broke its contract.
+    """
+    setting = Setting(method.net, sequence.scale, training, seed)
+    course = Learner(method, sequence, setting, finetuned, watch)
+    state, rows = course.first_task(source, statistics)
+    stopped, n_lost = "", 0
+    try:
+        for task in sequence.tasks[1:]:
+            state, new_rows = course.task(state, task)
+            rows += new_rows
+            if watch is not None:
+                watch.after_task(rows, task.index)
+            state = course.absorbed(state, task)
+    except Stopped as stop:
+        stopped, n_lost = str(stop), stop.n_steps
+    counters = method.counters(state.params, state.memory) if method.counters else {}
+    kept, n_steps = carried(state.memory), state.n_steps + n_lost
+    return LearntSequence(state.params, rows, n_steps, kept, counters, stopped)
+
+
+def learn_joint(
+    method: Method, sequence: TaskSequence, training: TrainingConfig, seed: int
+) -> LearntSequence:
+    """Train once on the union of all tasks, with as many steps as they would take in turn."""
+    union = joined(sequence)
+    start = initial_params(method.net, seed, union.labels.device)
+    last = len(sequence.tasks) - 1
+    n_steps = sum(training.n_steps(len(task.train)) for task in sequence.tasks)
+    setting = Setting(method.net, sequence.scale, training, seed)
+    state = State(start, method.begin(start) if method.begin else {})
+    for phase in method.phases:
+        state = train_phase(phase, state, union, setting, task=last, n_steps=n_steps)
+    params, memory = state.params, state.memory
+    with after_steps(n_steps):
+        check_learnt(method.net, start, params, sequence, last)
+    rows = evaluate(method.net.apply, params, sequence, last)
+    counters = method.counters(params, memory) if method.counters else {}
+    return LearntSequence(params, rows, n_steps, carried(memory), counters)
+
+
+def on_device(params: Params, device: torch.device) -> Params:
+    """The same tree on a device."""
+    return tree_map(lambda value: value.to(device), params)
+
+
+def average_accuracy(learnt: LearntSequence) -> float:
+    """Mean validation accuracy over all tasks after the last."""
+    last = max(row[0] for row in learnt.rows)
+    final = [
+        n / total
+        for after, _, split, n, total in learnt.rows
+        if after == last and split == "validation"
+    ]
+    return sum(final) / len(final)

@@ -1,0 +1,322 @@
+"""`clsweep run` from end to end: what is computed, what is refused, how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torchvision
+
+from clsweep.execution import runner
+from clsweep.execution.listeners.progress import LineProgress
+from clsweep.execution.outcomes import Summary
+from clsweep.records.checksums import record_from_bytes
+from clsweep.records.schema import Record
+from clsweep.storage.store import Store
+from clsweep.study.study import Study, load_study
+from tests.support.command_line import CommandLine, tiny_study
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLSWEEP_DATA", raising=False)
+    return CommandLine(capsys)
+
+
+def _rows(folder: Path) -> dict[str, dict]:
+    return {row["trial_id"]: row for row in pq.read_table(folder / "trials.parquet").to_pylist()}
+
+
+def test_what_a_killed_run_has_left_is_folded_once_before_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "compact", lambda store: 0)  # as if the run had been killed before
+        runner.run(load_study(tiny_study(tmp_path)), out=out, inline=True)
+    assert len(list((out / "records").glob("*.json"))) == 2
+    assert not list(out.glob("*.parquet"))
+    read: list[str] = []
+
+    def noted(data: bytes, trial_id: str, where: str) -> Record:
+        read.append(trial_id)
+        return record_from_bytes(data, trial_id, where)
+
+    monkeypatch.setattr("clsweep.storage.store.record_from_bytes", noted)
+    summary = runner.run(load_study(tiny_study(tmp_path)), out=out, inline=True)
+    assert (summary.n_done, summary.n_new) == (2, 0)
+    assert sorted(read) == sorted({*read}), "each record is read once"
+    assert len(_rows(out)) == 2
+
+
+def test_a_study_runs_once_and_then_only_what_is_missing(cli: CommandLine, tmp_path: Path) -> None:
+    first = cli("run", tiny_study(tmp_path), "--inline")
+    out = Path("results/tiny")
+    assert first.code == 0, first.err
+    assert "2 of 2 trials done, 2 by this run" in first.out
+    assert "source models: 1 trained, 1 times reused" in first.out
+    assert first.out.endswith(f"clsweep report {out}\n")
+    before = _rows(out)
+    assert {row["status"] for row in before.values()} == {"ok"}
+    assert not list((out / "records").iterdir())
+
+    again = cli("run", tiny_study(tmp_path), "--inline")
+    assert (again.code, _rows(out)) == (0, before)
+    assert "2 of 2 trials done, 0 by this run" in again.out
+    planned = cli("plan", tiny_study(tmp_path))
+    assert "2 done in results/tiny, 0 to do" in planned.out
+    assert "nothing is left to do" in planned.out
+
+    larger = tiny_study(tmp_path, seeds=2, lam="[1.0, 10.0]")
+    planned = cli("plan", larger)
+    # Of seed 0 only the new λ; of seed 1 all three, with a source and a Fisher of its own.
+    assert "6 trials; 2 done in results/tiny, 4 to do" in planned.out
+    assert "1 source model, 1 set of statistics; 2 in the cache" in planned.out
+    assert "of one worker's time" in planned.out
+    ran = cli("run", larger, "--inline", "--quiet")
+    assert ran.code == 0
+    assert ran.err == ""
+    assert "6 of 6 trials done, 4 by this run" in ran.out
+    after = _rows(out)
+    assert len(after) == 6
+    assert {name: after[name] for name in before} == before
+
+    # A typo after results exist changes nothing.
+    broken = tiny_study(tmp_path, lam="[1.0, ten]")
+    cli("run", broken, "--inline").is_mistake("not TOML")
+    assert _rows(out) == after
+
+
+def test_another_folder_and_another_cache(cli: CommandLine, tmp_path: Path) -> None:
+    path = tiny_study(tmp_path)
+    for out in ("a", "b"):
+        ran = cli("run", path, "--inline", "--out", out, "--stages", "cache", "--quiet")
+        assert ran.code == 0
+    assert "0 trained, 2 times reused" in ran.out
+    assert not Path("b/stages").exists()
+    files = ["accuracy.parquet", "configs.parquet"]
+    assert all(Path("a", f).read_bytes() == Path("b", f).read_bytes() for f in files)
+    assert "2 done in b, 0 to do" in cli("plan", path, "--out", "b").out
+
+
+def test_the_folder_of_another_study_is_left_alone(cli: CommandLine, tmp_path: Path) -> None:
+    assert cli("run", tiny_study(tmp_path), "--inline", "--quiet").code == 0
+    before = {p.name: p.read_bytes() for p in Path("results/tiny").glob("*.*")}
+    other = tiny_study(tmp_path, net="hidden = [5]")
+    for command in (["run", other, "--inline"], ["plan", other]):
+        cli(*command).is_mistake(
+            "the folder holds the results of study 'tiny'",
+            "net.hidden was [4], now [5]",
+            "results/tiny",
+            "--out",
+        )
+    assert {p.name: p.read_bytes() for p in Path("results/tiny").glob("*.*")} == before
+
+
+def test_results_of_a_newer_clsweep_are_left_alone(cli: CommandLine, tmp_path: Path) -> None:
+    path = tiny_study(tmp_path)
+    assert cli("run", path, "--inline", "--quiet").code == 0
+    bound = Path("results/tiny/versions.json")
+    bound.write_text(json.dumps({**json.loads(bound.read_text()), "schema": 99}))
+    for command in (["run", path, "--inline"], ["plan", path]):
+        cli(*command).is_mistake("schema 99", "newer clsweep", "versions.json", "update clsweep")
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_file_in_place_of_the_folder(cli: CommandLine, tmp_path: Path, out: str) -> None:
+    Path("file").write_text("precious")
+    path = tiny_study(tmp_path)
+    for command in (["run", path, "--inline", "--out", out], ["plan", path, "--out", out]):
+        cli(*command).is_mistake("the results folder is a file", out)
+    assert Path("file").read_text() == "precious"
+
+
+def test_a_folder_of_something_else(cli: CommandLine, tmp_path: Path) -> None:
+    Path("photos").mkdir()
+    Path("photos/cat.png").write_text("")
+    cli("run", tiny_study(tmp_path), "--inline", "--out", "photos").is_mistake(
+        "not empty and holds no clsweep results: cat.png",
+        "--out",
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(cli: CommandLine, tmp_path: Path) -> None:
+    Path("locked").mkdir(mode=0o555)
+    ran = cli("run", tiny_study(tmp_path), "--inline", "--out", "locked/results")
+    ran.is_mistake("Permission denied", "locked/results", "--out")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that refuses even root")
+def test_a_folder_that_cannot_be_made(cli: CommandLine, tmp_path: Path) -> None:
+    ran = cli("run", tiny_study(tmp_path), "--inline", "--out", "/proc/results")
+    ran.is_mistake("cannot write to the results folder", "/proc/results", "--out")
+
+
+def test_a_data_root_without_the_data(cli: CommandLine, monkeypatch, tmp_path: Path) -> None:
+    def offline(self: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", offline)
+    path = tiny_study(tmp_path)
+    path.write_text(
+        path.read_text().replace('name = "split"', 'name = "split"\ndataset = "mnist"')
+    )
+    ran = cli("run", path, "--inline", "--data-root", tmp_path / "no data")
+    words = ("data set 'mnist' is not in the data root", "MNIST/raw", "no data", "--data-root")
+    ran.is_mistake(*words, "Name or service not known")
+    assert cli("plan", path, "--data-root", tmp_path / "no data").code == 0
+    monkeypatch.setenv("CLSWEEP_DATA", str(tmp_path / "elsewhere"))
+    cli("run", path, "--inline", "--out", "two").is_mistake("where: ", "elsewhere")
+
+
+def test_two_executors_at_once(cli: CommandLine, tmp_path: Path) -> None:
+    ran = cli("run", tiny_study(tmp_path), "--inline", "--address", "auto")
+    ran.is_mistake("--inline and --address exclude each other")
+
+
+def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: Path) -> None:
+    # The penalty's gradient step overshoots from the second step on; fine-tuning is untouched.
+    path = tiny_study(tmp_path, lam="[1e30]")
+    path.write_text(path.read_text().replace("steps = 2", "steps = 20"))
+    ran = cli("run", path, "--inline")
+    assert ran.code == 1, ran.err
+    assert "2 of 2 trials done" in ran.out
+    assert "not ok: 1 diverged" in ran.out
+    assert "clsweep: EWC (trial): diverged: " in ran.err
+    (row,) = [r for r in _rows(Path("results/tiny")).values() if r["status"] != "ok"]
+    assert (row["method"], row["status"]) == ("ewc", "diverged")
+    # Of one task after the source model's: the step that the message names is the trial's.
+    assert row["message"].endswith(f"in task 2, phase 'train', step {row['n_steps']}")
+    assert 1 <= row["n_steps"] <= 20
+    assert "the loss became" in row["message"]
+    assert "2 done in results/tiny (1 not ok), 0 to do" in cli("plan", path).out
+    # It is not tried again unasked, and the exit code stays.
+    again = cli("run", path, "--inline", "--quiet")
+    assert (again.code, "0 by this run" in again.out) == (1, True)
+    retried = cli("run", path, "--inline", "--quiet", "--retry-failed")
+    assert (retried.code, "1 by this run" in retried.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "word"),
+    [
+        ({}, 0, "4 of 5 trials done, 3 by this run in 2 min"),
+        ({"n_failed": 1, "n_oom": 2}, 1, "not ok: 1 failed, 2 out of memory"),
+        ({"n_stopped": 2}, 0, "2 trials stopped: behind another configuration"),
+        ({"interrupted": True, "n_failed": 1}, 130, "stopped early"),
+        ({"terminated": True}, 143, "the same command again, for study.toml"),
+        ({"seconds_saved": 61.0}, 0, "saved by reuse: about 1 min 1 s of one worker's time"),
+    ],
+)
+def test_how_a_run_ends(
+    cli: CommandLine, monkeypatch, tmp_path, changes: dict, code: int, word: str
+) -> None:
+    summary = Summary(5, 4, 3, 0, 0, 0, 1, 7, 0.0, 120.0, False, False, ("odd file",))
+    monkeypatch.setattr(runner, "run", lambda study, **_: summary._replace(**changes))
+    tiny_study(tmp_path)
+    ran = cli("run", "study.toml")
+    assert ran.code == code
+    assert word in ran.out
+    assert "warning: odd file" in ran.err
+
+
+def test_ctrl_c_outside_the_trials(cli: CommandLine, monkeypatch, tmp_path: Path) -> None:
+    def interrupted(study: Study, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    assert cli("run", tiny_study(tmp_path)).code == 130
+
+
+def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> None:
+    seen: dict[str, object] = {}
+
+    def run(study: Study, **options: object) -> Summary:
+        seen.update(options, study=study)
+        return Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    path = tiny_study(tmp_path)
+    assert cli("run", path).code == 0
+    (progress,) = seen.pop("listeners")
+    assert type(progress) is LineProgress
+    assert seen.pop("study") == load_study(path)
+    assert seen == {
+        "out": Path("results/tiny"),
+        "address": None,
+        "inline": False,
+        "workers": None,
+        "data_root": None,
+        "stages": None,
+        "retry_failed": False,
+    }
+    options = ["--address", "auto", "--workers", "3", "--out", "o", "--data-root", "d"]
+    assert cli("run", path, *options, "--stages", "s", "--retry-failed", "-q").code == 0
+    assert (seen["address"], seen["workers"], seen["retry_failed"]) == ("auto", 3, True)
+    assert (seen["out"], seen["data_root"], seen["stages"]) == (Path("o"), Path("d"), Path("s"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "address"),
+    [
+        ("192.0.2.1:6379", [], "192.0.2.1:6379"),  # as in a job of `ray job submit`
+        ("192.0.2.1:6379", ["--address", "auto"], "auto"),
+        ("192.0.2.1:6379", ["--address", "local"], None),
+        ("192.0.2.1:6379", ["--inline"], None),
+        ("local", [], None),
+        ("", [], None),
+    ],
+)
+def test_the_cluster_is_that_of_the_option_or_else_of_the_environment(
+    variable: str,
+    options: list[str],
+    address: str | None,
+    cli: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    seen: list[object] = []
+
+    def run(study: Study, **asked: object) -> Summary:
+        seen.append(asked["address"])
+        return Summary(0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, False, False, ())
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert cli("run", tiny_study(tmp_path), *options).code == 0
+    assert seen == [address]
+
+
+def test_the_address_of_a_dashboard_is_no_cluster(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What `ray job submit` on a laptop may have been told by the same variable.
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    ran = cli("run", tiny_study(tmp_path))
+    ran.is_mistake("http://127.0.0.1:8265", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+    assert cli("run", tiny_study(tmp_path), "--inline", "--out", tmp_path / "o").code == 0
+
+
+def test_report_of_no_folder(cli: CommandLine) -> None:
+    cli("report", "nowhere").is_mistake("there is no folder nowhere", "clsweep run STUDY.toml")
+
+
+def test_the_command_that_comes_next_is_quoted(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = Summary(1, 1, 1, 0, 0, 0, 1, 0, 0.0, 1.0, True, False, ())
+    monkeypatch.setattr(runner, "run", lambda study, **_: summary)
+    tiny_study(tmp_path).rename(tmp_path / "my\tstudy.toml")
+    ran = cli("run", "my\tstudy.toml", "--out", "my results; rm -rf $HOME")
+    assert "\nclsweep report 'my results; rm -rf $HOME'\n" in ran.out
+    assert "for my\\x09study.toml" in ran.out
+    ran = cli("init", "--out", tmp_path / "it's mine.toml")
+    assert f"""next: clsweep plan '{tmp_path}/it'"'"'s mine.toml'""" in ran.out

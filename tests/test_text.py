@@ -1,0 +1,60 @@
+"""Commands that are printed: what a shell makes of them is what was meant."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from clsweep.storage.place import place_of
+from clsweep.text import command
+
+ODD = [
+    "two words",
+    "quo'te",
+    'double"quote',
+    "$HOME",
+    "`date`",
+    "a;b&c|d>e",
+    "star*?[x]",
+    "back\\slash",
+    "größe",
+    "new\nline",
+    "tab\tand\x1b[31mred",
+    "it's\ta\\tab",
+    "\u202eright to left",
+    "no text \udcff\udc80",
+    "~",
+    "",
+    "#",
+    "!",
+]
+
+
+@pytest.mark.parametrize("word", ODD)
+def test_a_shell_reads_back_what_was_meant(word: str) -> None:
+    bash = shutil.which("bash")
+    assert bash
+    line = command("printf %s", word)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    ran = subprocess.run([bash, "-c", line], capture_output=True, check=True)
+    assert ran.stdout.decode("utf-8", "surrogateescape") == word
+
+
+def test_usual_words_stay_as_they_are() -> None:
+    assert command("clsweep report", Path("results/x")) == "clsweep report results/x"
+    assert command("clsweep report") == "clsweep report"
+
+
+def test_a_name_is_no_option() -> None:
+    assert command("clsweep report", "-x") == "clsweep report ./-x"
+
+
+def test_a_uri_is_quoted_and_holds_no_credentials() -> None:
+    place = place_of("s3://key:secret@bucket/a?scheme=http&region=x")
+    assert command("clsweep report", place) == (
+        "clsweep report 's3://***@bucket/a?scheme=http&region=x'"
+    )
