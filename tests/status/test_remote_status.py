@@ -21,7 +21,7 @@ from clsweep.storage.place import RemotePath, place_of
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations
 from tests.support.command_line import CommandLine
-from tests.support.object_stores import Denying, ObjectStore, object_store
+from tests.support.object_stores import Denying, ObjectStore, asked_once, object_store
 from tests.support.study_folders import USER, BucketFolder
 
 
@@ -307,7 +307,8 @@ def test_a_store_that_permits_nothing(cli: CommandLine, monkeypatch: pytest.Monk
 def test_a_store_that_does_not_answer(cli: CommandLine) -> None:
     with object_store() as gone:
         uri = gone.uri("x", user=USER)
-    ran = cli("status", uri)
+    with asked_once():
+        ran = cli("status", uri)
     ran.is_mistake(
         "does not let this be read", "NETWORK_CONNECTION", "check that the store answers"
     )

@@ -26,7 +26,8 @@ from clsweep.storage.store import Store, commit_record
 from tests.support.object_stores import ObjectStore, object_store
 from tests.support.records import STUDY_TOML, make_record, make_study
 
-RECORDS = [normalized(record) for record in make_study(("EWC", "replay"), 2, 2)]
+RECORDS = [normalized(record) for record in make_study(("EWC", "replay"), 2, 2, ("joint",))]
+FEW = RECORDS[:5]
 TABLES = ("accuracy", "configs", "trials")
 
 
@@ -208,13 +209,13 @@ class TestBinding:
 class TestKilledInFold:
     """A first fold, and one on top of tables, each stopped before and after every upload."""
 
-    @pytest.mark.parametrize("folded", [0, 5])
+    @pytest.mark.parametrize("folded", [0, 3])
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
     def test_nothing_is_lost(self, folder, monkeypatch, folded, after, stop_at):
-        fill(folder, RECORDS[:folded])
+        fill(folder, FEW[:folded])
         Store(folder).compact()
-        fill(folder, RECORDS[folded:])
+        fill(folder, FEW[folded:])
         write, count = RemotePath.write_bytes, {"n": 0}
 
         def counted(self, data):
@@ -231,11 +232,11 @@ class TestKilledInFold:
             patch.setattr(RemotePath, "write_bytes", counted)
             with pytest.raises(Killed):
                 Store(folder).compact()
-        assert Store(folder).load() == by_trial(RECORDS)
-        assert Store(folder).statuses().keys() == ids(RECORDS)
+        assert Store(folder).load() == by_trial(FEW)
+        assert Store(folder).statuses().keys() == ids(FEW)
         Store(folder).compact()
-        assert Store(folder).load() == by_trial(RECORDS)
-        assert sorted(rows(folder)) == sorted(ids(RECORDS))
+        assert Store(folder).load() == by_trial(FEW)
+        assert sorted(rows(folder)) == sorted(ids(FEW))
 
 
 class TestCopied:
@@ -347,7 +348,7 @@ class TestCollision:
             write(self, data)
 
         monkeypatch.setattr(RemotePath, "write_bytes", dawdling)
-        records = [normalized(make_record(seed=seed)) for seed in range(24)]
+        records = [normalized(make_record(seed=seed)) for seed in range(18)]
         committed: set[str] = set()
         failures: list[object] = []
 

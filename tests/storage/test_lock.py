@@ -16,7 +16,7 @@ from clsweep.errors import StoreError
 from clsweep.storage import lock
 from clsweep.storage.lock import LOCK, Lease
 from clsweep.storage.place import RemotePath, place_of
-from tests.support.object_stores import ObjectStore, object_store
+from tests.support.object_stores import ObjectStore, asked_once, object_store
 
 EVERY = 0.1
 
@@ -161,7 +161,7 @@ def test_of_many_who_come_at_the_same_instant_at_most_one_gets_it(folder, stale)
 
 def test_release_without_an_answer_is_quiet():
     store = ObjectStore()
-    with pytest.MonkeyPatch.context() as patch:
+    with asked_once(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(lock, "SETTLED_AFTER", 0.0)
         lease = Lease(place_of(store.uri("x")))
         store.stop()

@@ -7,20 +7,36 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from urllib.parse import quote
+from functools import cache
+from threading import Thread
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import boto3
 import pyarrow.fs
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
+from flask import Flask
+from moto.core import DEFAULT_ACCOUNT_ID, serialize
 from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
+from moto.server import MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from clsweep.storage import place
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+# A listing has the times of all objects, and a test lists the same ones many times.
+serialize.parse_to_aware_datetime = cache(serialize.parse_to_aware_datetime)
+
+
+@cache
+def _s3() -> Flask:
+    """Moto's S3 without its dispatcher, which looks for the service of each request."""
+    return create_backend_app("s3")
 
 
 class ObjectStore:
@@ -46,12 +62,16 @@ class ObjectStore:
 
     def start(self) -> None:
         """Answer from now on; what was held before is held again."""
-        self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
-        self._server.start()
+        self._server = make_server(
+            "127.0.0.1", self.port, _s3(), threaded=True, request_handler=MotoRequestHandler
+        )
+        self._thread = Thread(target=self._server.serve_forever, args=[0.05], daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Answer no more."""
-        self._server.stop()
+        self._server.shutdown()
+        self._thread.join()
 
     def uri(self, path: str, user: str = "", bucket: str = "bucket") -> str:
         """`s3://…` of a path in the bucket."""
@@ -93,6 +113,30 @@ def object_store() -> Iterator[ObjectStore]:
             yield store
         finally:
             store.stop()
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Stores that do not answer are asked once in the block; pyarrow asks for six seconds."""
+
+    def opened(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+        parts = urlsplit(uri)
+        user, _, bucket = parts.netloc.rpartition("@")
+        query = {key: value for key, (value,) in parse_qs(parts.query).items()}
+        key, _, secret = user.partition(":")
+        store = pyarrow.fs.S3FileSystem(
+            access_key=unquote(key) or None,
+            secret_key=unquote(secret) or None,
+            endpoint_override=query["endpoint_override"],
+            scheme=query["scheme"],
+            region="us-east-1",
+            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        )
+        return store, bucket + unquote(parts.path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, "_opened", opened)
+        yield
 
 
 class Denying(pyarrow.fs.FileSystemHandler):
