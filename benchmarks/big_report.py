@@ -25,7 +25,7 @@ from clsweep.execution.trial_record import record_of
 from clsweep.records.tables import TABLES, merged_tables, parquet_bytes
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations, study_identity
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import load_study
 
 STUDY = """\

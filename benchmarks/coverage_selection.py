@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsweep.reporting.inference import ACCURACY, half_widths, mean_ends
-from clsweep.search.crossfit import halved_required, halvings, read_by_halves
-from clsweep.search.protocols import most_source
-from clsweep.search.validation import Candidate
+from clsweep.search.cross_fitting import halved_required, halvings, read_by_halves
+from clsweep.search.selection_protocols import most_source
+from clsweep.search.validation_table import Candidate
 
 Array = NDArray[Any]
 

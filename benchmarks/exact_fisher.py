@@ -26,7 +26,7 @@ from clsweep.methods.parts.importance import fisher_diag
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, zeros_like
+from clsweep.nets.parameter_trees import Params, zeros_like
 
 SCALE = Scale(torch.full((1, 1, 1), 1 / 255), torch.zeros(1, 1, 1))
 

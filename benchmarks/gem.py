@@ -41,7 +41,7 @@ from clsweep.methods.parts.losses import plain_phase
 from clsweep.methods.parts.task_gradients import Stored, task_gradients
 from clsweep.nets.build import build_net
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.study.configurations import configurations
 from clsweep.study.study import load_study
 from clsweep.training import engine

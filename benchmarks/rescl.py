@@ -27,9 +27,9 @@ from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.norms import without_statistics
+from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
-from clsweep.training.population import with_population
 
 N_IMAGES = 1024
 N_EPOCHS = 2

@@ -13,11 +13,11 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
-from clsweep.reporting.data import ReportData, build
 from clsweep.reporting.ledger import count_looks
+from clsweep.reporting.report_data import ReportData, build
 from clsweep.reporting.result_tables import points_table
-from clsweep.reporting.results import check_folders
-from clsweep.storage.place import Place, place_of
+from clsweep.reporting.results_reader import check_folders
+from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 
 if TYPE_CHECKING:

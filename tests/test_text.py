@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clsweep.storage.place import place_of
+from clsweep.storage.remote_path import place_of
 from clsweep.text import command
 
 ODD = [

@@ -17,7 +17,7 @@ def show(table: RenderableType) -> None:
     """
     from rich.console import Console
 
-    from clsweep.reporting.render.fitting import Fitted
+    from clsweep.reporting.render.terminal_width import Fitted
 
     # In a pipe there is no width to fit, and a folded cell would break whoever reads the lines.
     console = Console() if sys.stdout.isatty() else Console(width=240)

@@ -12,7 +12,7 @@ from clsweep.data.benchmark_specs import BENCHMARKS
 from clsweep.data.dataset_specs import DATASETS
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys
-from clsweep.storage.place import Place
+from clsweep.storage.remote_path import Place
 from clsweep.text import command, counted, duration, printable
 
 if TYPE_CHECKING:

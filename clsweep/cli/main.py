@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clsweep.cli.console import show
-from clsweep.cli.reading import COMMANDS
+from clsweep.cli.read_commands import COMMANDS
 from clsweep.cli.streams import excuse_lost_output, guarded_streams, lost_output, output_refused
-from clsweep.cli.watching import WATCHING
+from clsweep.cli.watch_commands import WATCHING
 from clsweep.errors import ClsweepError, RunnerError
-from clsweep.storage.place import Place, place_of
+from clsweep.storage.remote_path import Place, place_of
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Summary
@@ -199,16 +199,16 @@ def plan(
     from clsweep.data.task_sizes import benchmark_sizes
     from clsweep.execution import stage_cache
     from clsweep.execution.forecast import FinishedTrial, forecast
-    from clsweep.records.inputs import with_values
+    from clsweep.records.recorded_inputs import with_values
     from clsweep.search.search import expected
-    from clsweep.search.stopping import stands
-    from clsweep.storage.binding import check_binding
+    from clsweep.search.stopping_rules import stands
     from clsweep.storage.store import Store
+    from clsweep.storage.study_binding import check_binding
     from clsweep.study.configurations import study_identity
-    from clsweep.study.data_notes import data_notes, download_notes
-    from clsweep.study.inputs import inputs_of
-    from clsweep.study.resolved import resolved_toml
-    from clsweep.study.same_work import names_in
+    from clsweep.study.data_warnings import data_notes, download_notes
+    from clsweep.study.input_fingerprints import inputs_of
+    from clsweep.study.renamed_trials import names_in
+    from clsweep.study.resolved_toml import resolved_toml
 
     check_binding(folder, study_identity(loaded), resolved_toml(loaded))
     stage_folder = place_of(stages) if stages else folder / "stages"

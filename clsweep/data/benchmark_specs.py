@@ -15,8 +15,8 @@ from clsweep.data.dataset_specs import FOLDER
 from clsweep.data.hashed_draws import random_order
 from clsweep.data.image_folders import Framing
 from clsweep.errors import StudyError
+from clsweep.number_conditions import conditions
 from clsweep.records.schema import MAX_TASKS
-from clsweep.switches import conditions
 
 
 class Heads(NamedTuple):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsweep.data.dataset_specs import DEFAULT_ROOT
-from clsweep.environment import expanded
 from clsweep.errors import StudyError
+from clsweep.process_environment import expanded
 
 LOCK = ".download.lock"
 # What old releases of torchvision wrote, and newer ones read instead of the files in raw/.

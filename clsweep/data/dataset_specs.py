@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsweep.data.image_folders import Framing, folder_listing, survey
-from clsweep.environment import expanded
 from clsweep.errors import StudyError, closest_name
+from clsweep.process_environment import expanded
 
 FOLDER = "folder:"
 DEFAULT_ROOT = Path("~/.cache/clsweep/data")

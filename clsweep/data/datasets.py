@@ -29,8 +29,8 @@ from clsweep.data.data_files import (
 )
 from clsweep.data.dataset_specs import AS_STORED, DATASETS, dataset_spec, folder_path
 from clsweep.data.idx_files import idx_file, read_idx
+from clsweep.data.image_decoding import picture
 from clsweep.data.image_folders import Framing, folder_listing, framed, survey
-from clsweep.data.pictures import picture
 from clsweep.errors import StudyError
 
 # Images uint8 [N, C, H, W] and labels [N].

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.data.fingerprints import remembered
-from clsweep.data.pictures import DECODING, ENDINGS, UNREAD_ENDINGS, Picture, picture
+from clsweep.data.image_decoding import DECODING, ENDINGS, UNREAD_ENDINGS, Picture, picture
 from clsweep.errors import StudyError
 from clsweep.text import counted
 

@@ -53,7 +53,7 @@ def _nodes(folders: list[str]) -> list[dict[str, Any]]:
 
     from clsweep.doctor.storage_probe import place_beacon
     from clsweep.errors import StoreError
-    from clsweep.storage.place import place_of
+    from clsweep.storage.remote_path import place_of
 
     nodes, tasks = ray.nodes(), {}
     visit = ray.remote(num_cpus=0, max_retries=0)(_visit)
@@ -112,7 +112,7 @@ def _visit(places: list[tuple[str, str]]) -> dict[str, Any]:
             versions[package] = ""
     try:
         from clsweep.doctor.storage_probe import storage_complaint
-        from clsweep.storage.place import RemotePath, place_of
+        from clsweep.storage.remote_path import RemotePath, place_of
     except ImportError as error:
         return {"versions": versions, "error": f"clsweep cannot be imported: {error}"}
     said = []

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from clsweep.doctor import machine_checks
 from clsweep.doctor.findings import Finding, found_by, ok, warn, wrong
-from clsweep.environment import home
 from clsweep.errors import ClsweepError
 from clsweep.execution.ray.connection import before_ray
-from clsweep.storage.place import Place, RemotePath
+from clsweep.process_environment import home
+from clsweep.storage.remote_path import Place, RemotePath
 from clsweep.text import command
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _study(path: Path | None, root: Path | None) -> tuple[Study | None, list[Fin
 
 def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Finding]:
     from clsweep.data.data_files import STORED, missing_files, place_of_data
-    from clsweep.study.data_notes import data_notes
+    from clsweep.study.data_warnings import data_notes
 
     for note in data_notes(study, root):
         yield warn("data", note, "`docs/data.md`, or [benchmark] of the study")

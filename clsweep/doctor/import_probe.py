@@ -11,7 +11,7 @@ import sys
 import warnings
 from typing import Any
 
-from clsweep.environment import ensure_home
+from clsweep.process_environment import ensure_home
 
 
 def answer() -> dict[str, Any]:

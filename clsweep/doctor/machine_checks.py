@@ -14,9 +14,9 @@ from pathlib import Path
 from clsweep.data.data_files import STORED, is_there, place_of_data
 from clsweep.doctor.findings import Finding, ok, warn, wrong
 from clsweep.doctor.storage_probe import check_store, nearest_folder, storage_complaint
-from clsweep.environment import usable_cores
 from clsweep.errors import StoreError, StudyError
-from clsweep.storage.place import Place, RemotePath
+from clsweep.process_environment import usable_cores
+from clsweep.storage.remote_path import Place, RemotePath
 from clsweep.text import command, counted
 
 _GIB = 2**30

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clsweep.errors import StoreError
-from clsweep.storage.place import Place, RemotePath
+from clsweep.storage.remote_path import Place, RemotePath
 
 _CONTENT = b"clsweep was here"
 _PREFIX = ".clsweep-probe-"

@@ -13,14 +13,14 @@ from pydantic.fields import FieldInfo
 from clsweep.data.task_sizes import TaskSize
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys
-from clsweep.methods.needs import task_identity_text
+from clsweep.methods.information_needs import task_identity_text
+from clsweep.number_conditions import condition_text, idle
 from clsweep.records.schema import trial_id_of
 from clsweep.search.samplers import SAMPLERS
 from clsweep.study import fairness, planning
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.grid import MethodRequest, around
 from clsweep.study.study import Study
-from clsweep.switches import condition_text, idle
 from clsweep.toml_text import toml_value
 from clsweep.training.config import TrainingConfig
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median_low
 from typing import NamedTuple
 
-from clsweep.records.inputs import Inputs
-from clsweep.storage.place import Place
+from clsweep.records.recorded_inputs import Inputs
+from clsweep.storage.remote_path import Place
 from clsweep.study.study import Study
 
 

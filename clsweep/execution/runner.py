@@ -14,24 +14,24 @@ from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
-from clsweep.execution.lost_jobs import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.outcomes import Summary, seconds_spared
+from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.schedule import Schedule
 from clsweep.execution.trial_record import record_of
-from clsweep.records.inputs import Inputs, values_of, with_values
+from clsweep.records.recorded_inputs import Inputs, values_of, with_values
 from clsweep.records.schema import trial_id_of
-from clsweep.search import stopping
+from clsweep.search import stopping_rules
 from clsweep.search.search import Search
 from clsweep.signals import Terminated, terminable
 from clsweep.storage import attempts
-from clsweep.storage.place import Place, place_of
+from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study import planning
 from clsweep.study.configurations import configurations, study_identity
-from clsweep.study.data_notes import data_notes
-from clsweep.study.inputs import inputs_of
-from clsweep.study.resolved import resolved_toml
-from clsweep.study.same_work import Names, names_in
+from clsweep.study.data_warnings import data_notes
+from clsweep.study.input_fingerprints import inputs_of
+from clsweep.study.renamed_trials import Names, names_in
+from clsweep.study.resolved_toml import resolved_toml
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Context, Outcome
@@ -163,7 +163,7 @@ def _work_left(
     names = names_in(study, store)
     stored = store.statuses()
     statuses = names.statuses(stored)
-    again = {names.trial(key) for key in stopping.overturned(study.search, store, stored)}
+    again = {names.trial(key) for key in stopping_rules.overturned(study.search, store, stored)}
     again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
     done = statuses.keys() - again
     asked = configurations(study)

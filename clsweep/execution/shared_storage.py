@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from clsweep.errors import CacheError, ClsweepError, StoreError
-from clsweep.storage.folder import folder_of
-from clsweep.storage.place import Place
+from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.remote_path import Place
 
 _PREFIX = ".run-"
 _SHARED = (

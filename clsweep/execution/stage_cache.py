@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from clsweep.errors import CacheError
 from clsweep.records.checksums import checksum_of
 from clsweep.records.schema import is_number
-from clsweep.storage.place import Place, RemotePath
+from clsweep.storage.remote_path import Place, RemotePath
 
 if TYPE_CHECKING:
-    from clsweep.nets.trees import Params
+    from clsweep.nets.parameter_trees import Params
 
 
 _TENSORS, _MARKER = "tensors.safetensors", "stage.json"

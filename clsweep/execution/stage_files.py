@@ -10,7 +10,7 @@ import torch
 
 from clsweep.execution.stage_cache import Entry
 from clsweep.methods.base import Trace
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training.learner import FinetunedModel, SourceModel
 
 

@@ -20,7 +20,7 @@ from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
 from clsweep.execution import shared_storage, stage_cache, stage_files
 from clsweep.execution.devices import device_name, no_gpu, peak_memory_bytes, prepare
-from clsweep.execution.failures import (
+from clsweep.execution.error_kinds import (
     breaks_process,
     device_fails,
     is_out_of_memory,
@@ -32,23 +32,30 @@ from clsweep.methods.base import Method
 from clsweep.nets.build import build_net
 from clsweep.nets.net import Net
 from clsweep.nets.norms import without_statistics
-from clsweep.nets.trees import Params, n_elements
-from clsweep.records.inputs import Input, Inputs, strangers, unlike, values_of, with_values
+from clsweep.nets.parameter_trees import Params, n_elements
+from clsweep.records.recorded_inputs import (
+    Input,
+    Inputs,
+    strangers,
+    unlike,
+    values_of,
+    with_values,
+)
 from clsweep.records.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS
 from clsweep.redaction import without_secrets
-from clsweep.storage import attempts, binding, store
+from clsweep.storage import attempts, store, study_binding
 from clsweep.study.configurations import (
     Configuration,
     configuration_asked,
     configurations,
     examples,
 )
-from clsweep.study.inputs import inputs_of, net_inputs
+from clsweep.study.input_fingerprints import inputs_of, net_inputs
 from clsweep.study.planning import Job, finetuned_key, source_key, statistics_key
+from clsweep.training.batch_norm_statistics import check_batches
 from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import Diverged
 from clsweep.training.learner import FinetunedModel, SourceModel
-from clsweep.training.population import check_batches
 from clsweep.training.sequences import (
     LearntSequence,
     average_accuracy,
@@ -134,7 +141,7 @@ def _with_place(error: BaseException) -> str:
 def _reason(context: Context, error: ClsweepError) -> str:
     """Why the run cannot go on: what is missing in a folder that is gone is no damage."""
     try:
-        binding.check_there(context.out)
+        study_binding.check_there(context.out)
     except StoreError as gone:
         return str(gone)
     return str(error)
@@ -394,7 +401,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         counters={**learnt.counters, **counters},
         inputs=values_of(_inputs(context)),
     )
-    binding.check_there(context.out)
+    study_binding.check_there(context.out)
     store.commit_record(context.out, record)
     return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
 
@@ -441,5 +448,5 @@ def _commit_failure(
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
     )
-    binding.check_there(context.out)
+    study_binding.check_there(context.out)
     store.commit_record(context.out, record)

@@ -1,4 +1,4 @@
-"""The methods: one module each, their numbers in `hypers.py`, and the table below.
+"""The methods: one module each, their numbers in `methods/hypers.py`, and the table below.
 
 In: what a method computes. Out: how often it is trained (`training`), and with which numbers
 (`study`).

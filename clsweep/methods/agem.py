@@ -27,7 +27,7 @@ from clsweep.methods.hypers import AgemHyper
 from clsweep.methods.parts import buffer
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.net import Net, own_head_logits
-from clsweep.nets.trees import Params, dot
+from clsweep.nets.parameter_trees import Params, dot
 
 
 def build(net: Net, hyper: AgemHyper) -> Method:

@@ -17,7 +17,7 @@ from torch import Tensor
 from clsweep.data.tasks import Scale, Task
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 Memory = dict[str, Any]
 Note = Callable[[Tensor], dict[str, Tensor]]

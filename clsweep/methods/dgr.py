@@ -30,7 +30,7 @@ from clsweep.methods.hypers import DgrHyper
 from clsweep.methods.parts.losses import padded_distillation
 from clsweep.methods.parts.vae import Vae, drawn_layers, pixels_of, vae_loss
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, with_prefix, without_prefix
+from clsweep.nets.parameter_trees import Params, with_prefix, without_prefix
 
 ENCODER, DECODER = "generator.encoder.", "generator.decoder."
 

@@ -21,7 +21,7 @@ from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.parts import importance
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
 from clsweep.nets.net import Net, shared
-from clsweep.nets.trees import Params, tree_map
+from clsweep.nets.parameter_trees import Params, tree_map
 
 
 def build(net: Net, hyper: EwcHyper) -> Method:

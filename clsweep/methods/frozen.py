@@ -16,7 +16,7 @@ from clsweep.methods.hypers import NoHyper
 from clsweep.methods.parts.heads import check_readout
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: NoHyper) -> Method:

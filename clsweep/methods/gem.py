@@ -41,7 +41,7 @@ from clsweep.methods.parts import buffer
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.methods.parts.task_gradients import Stored, task_gradients
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 Array = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, n_elements, with_prefix, without_prefix
+from clsweep.nets.parameter_trees import Params, n_elements, with_prefix, without_prefix
 
 MAIN = "hypernet."
 

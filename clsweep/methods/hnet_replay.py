@@ -35,7 +35,7 @@ from clsweep.methods.parts.protected_generator import (
     replay_codes,
 )
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: HnetReplayHyper) -> Method:

@@ -35,7 +35,7 @@ from clsweep.methods.parts.protected_generator import (
     replay_codes,
 )
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, with_prefix, without_prefix
+from clsweep.nets.parameter_trees import Params, with_prefix, without_prefix
 
 TASKS = "task_classifier."
 

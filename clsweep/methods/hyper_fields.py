@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
-from clsweep.switches import Situation, conditions
+from clsweep.number_conditions import Situation, conditions
 
 Situations = Situation | Sequence[Situation]
 
@@ -92,7 +92,7 @@ def nuisance(
         log: see `knob`.
         doc: see `knob`.
         at_least: see `knob`.
-        where: the only situation in which it changes anything, see `switches.conditions`.
+        where: the only situation in which it changes anything, see `number_conditions.conditions`.
         unless: situations in which it changes nothing, see there.
     """
     role: JsonDict = {"role": "nuisance", "low": low, "high": high, "log": log}

@@ -22,7 +22,7 @@ from clsweep.methods.hypers import InterpolateHyper
 from clsweep.methods.parts.heads import check_readout, with_own_heads
 from clsweep.methods.parts.losses import finetuning_phase, plain_phase
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, tree_map
+from clsweep.nets.parameter_trees import Params, tree_map
 
 
 def build(net: Net, hyper: InterpolateHyper) -> Method:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from clsweep.methods.base import Batch, Memory, Method, Phase
 from clsweep.methods.hypers import NoHyper
 from clsweep.nets.net import Net, own_head_logits
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: NoHyper) -> Method:

@@ -16,7 +16,7 @@ from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.hypers import L2Hyper
 from clsweep.methods.parts.penalty import Anchor, penalised_phase
 from clsweep.nets.net import Net, shared
-from clsweep.nets.trees import Params, tree_map
+from clsweep.nets.parameter_trees import Params, tree_map
 
 
 def build(net: Net, hyper: L2Hyper) -> Method:

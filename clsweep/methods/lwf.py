@@ -29,7 +29,7 @@ from clsweep.methods.hypers import LwfHyper
 from clsweep.methods.parts.heads import old_heads
 from clsweep.methods.parts.losses import padded_distillation
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: LwfHyper) -> Method:

@@ -22,7 +22,7 @@ from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import ReplayHyper
 from clsweep.methods.parts import buffer
 from clsweep.nets.net import Net, own_head_logits
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: ReplayHyper) -> Method:

@@ -40,13 +40,13 @@ from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Note, Phase
 from clsweep.methods.hypers import ResclHyper
-from clsweep.methods.parts.combination import Alphas, Renewed, merged
 from clsweep.methods.parts.heads import check_readout, new_outputs, old_heads
 from clsweep.methods.parts.losses import distillation, finetuning_phase
-from clsweep.methods.parts.units import Unit, units_of
+from clsweep.methods.parts.network_combination import Alphas, Renewed, merged
+from clsweep.methods.parts.network_units import Unit, units_of
 from clsweep.nets.net import Net
 from clsweep.nets.norms import without_statistics
-from clsweep.nets.trees import Params, with_prefix, without_prefix
+from clsweep.nets.parameter_trees import Params, with_prefix, without_prefix
 
 ALPHAS = ALPHA_S, ALPHA_T = "alpha.source", "alpha.target"  # of all units, one after the other
 SOURCE, TARGET = "source.", "target."

@@ -20,7 +20,7 @@ from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.methods.hypers import SiHyper
 from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
 from clsweep.nets.net import Net, shared
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: SiHyper) -> Method:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.nets.norms import normalised, statistic_names
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig

@@ -20,8 +20,8 @@ from clsweep.nets.bodies import Body, Layer, Shape, conv_body, drawn, lenet_body
 from clsweep.nets.checks import check_image, weights_file
 from clsweep.nets.modules import Parts, custom_parts
 from clsweep.nets.net import Net
+from clsweep.nets.parameter_trees import Params
 from clsweep.nets.resnets import resnet18_body, resnet32_body
-from clsweep.nets.trees import Params
 
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig

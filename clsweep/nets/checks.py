@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from clsweep.data.benchmark_specs import BenchmarkConfig
 from clsweep.data.dataset_specs import dataset_spec
-from clsweep.environment import expanded
 from clsweep.errors import StudyError
 from clsweep.nets.code_files import factory_complaint
+from clsweep.process_environment import expanded
 
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig

@@ -17,7 +17,7 @@ from clsweep.data.rng import generator, seeded_globally
 from clsweep.errors import StudyError
 from clsweep.nets.bodies import Shape
 from clsweep.nets.norms import has_statistics, is_statistic, statistic_names
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.signals import contained
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clsweep.data.benchmark_specs import Heads
 from clsweep.nets.bodies import Shape
 from clsweep.nets.norms import is_statistic
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 class Net(NamedTuple):

@@ -17,7 +17,7 @@ from collections.abc import Set
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 _KINDS = (".running_mean", ".running_var")
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from clsweep.nets.bodies import Body, Layer, Shape
 from clsweep.nets.norms import normalised
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig

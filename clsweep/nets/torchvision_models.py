@@ -23,7 +23,7 @@ from clsweep.data.rng import seeded_globally
 from clsweep.errors import StudyError, closest_name
 from clsweep.nets.bodies import Shape
 from clsweep.nets.modules import Origin, Parts, last_layer, module_parts
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 _RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, StochasticDepth)
 

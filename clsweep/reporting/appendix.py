@@ -13,7 +13,7 @@ from clsweep.records import accuracy
 from clsweep.records.accuracy import n_tasks_of
 from clsweep.records.schema import Record
 from clsweep.reporting.comparison import Comparison
-from clsweep.storage.place import Place
+from clsweep.storage.remote_path import Place
 from clsweep.text import printable
 
 _MOST_FAILURES = 40

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from clsweep.records.accuracy import n_tasks_of
 from clsweep.records.schema import Record
 from clsweep.reporting.curves import Curve, curve_of
-from clsweep.search import protocols
-from clsweep.search.validation import Candidate, ValidationTable, common_seeds, latest_labels
+from clsweep.search import selection_protocols
+from clsweep.search.validation_table import Candidate, ValidationTable, common_seeds, latest_labels
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def compare(
 def _source_end(
     references: Sequence[Curve], validation: ValidationTable, chance: float
 ) -> SourceEnd | None:
-    finetuned = protocols.best_finetuned(validation)
+    finetuned = selection_protocols.best_finetuned(validation)
     for point in (p for curve in references for p in curve.points):
         if point.candidate is finetuned:
             source_S, target_S = (point.measures[n] for n in ("source_as_learnt", "target_before"))
@@ -239,7 +239,7 @@ def _requirements(
     drops: Sequence[float],
     margin: float,
 ) -> tuple[Requirement, ...]:
-    finetuned = protocols.best_finetuned(validation)
+    finetuned = selection_protocols.best_finetuned(validation)
     if finetuned is None:
         return ()
     (shown,) = (
@@ -250,7 +250,7 @@ def _requirements(
         chosen, without = (
             {
                 c.label: _index(
-                    c, protocols.most_source(validation.of(c.label), finetuned, drop, m)
+                    c, selection_protocols.most_source(validation.of(c.label), finetuned, drop, m)
                 )
                 for c in curves
             }

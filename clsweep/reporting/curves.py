@@ -25,8 +25,8 @@ from clsweep.records.schema import (
     Config,
     Record,
 )
-from clsweep.search import pareto, protocols
-from clsweep.search.validation import (
+from clsweep.search import pareto, selection_protocols
+from clsweep.search.validation_table import (
     Candidate,
     Diverged,
     candidate_of,
@@ -328,7 +328,7 @@ def _training(configs: Iterable[Config]) -> dict[str, frozenset[str]]:
 
 
 def _best(candidates: Sequence[Candidate], target_only: bool) -> int | None:
-    choose = protocols.best_target if target_only else protocols.best_average
+    choose = selection_protocols.best_target if target_only else selection_protocols.best_average
     chosen = choose(candidates)
     return None if chosen is None else candidates.index(chosen)
 

@@ -12,7 +12,7 @@ task right after fine-tuning had learnt it, and T_src that on the target before 
 two tasks, the source model itself.
 
 Intervals and pairs of the first two hold their choice: they enclose what the chosen configuration
-gives and what choices by half of the seeds give on the other half (`crossfit.py`), or are of seeds
+gives and what choices by half of the seeds give on the other half (cross-fitting), or are of seeds
 that chose nothing (`[report] choose_on`). All pairs by all of them are one family, whose intervals
 hold at once. Nothing is interpolated: a mixture of two configurations would meet a required target
 exactly, but is two networks, and no method here is given two.
@@ -51,7 +51,7 @@ from clsweep.reporting.inference import (
 )
 from clsweep.reporting.protocol_scores import Score
 from clsweep.search import pareto
-from clsweep.search.crossfit import halved_average, halved_required, read_by_halves
+from clsweep.search.cross_fitting import halved_average, halved_required, read_by_halves
 
 Array = NDArray[np.float64]
 

@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from clsweep.data.benchmark_specs import BENCHMARKS, own_draws
-from clsweep.environment import expanded
 from clsweep.errors import StoreError
-from clsweep.reporting.analysis import Analysis
+from clsweep.process_environment import expanded
+from clsweep.reporting.analysis_version import Analysis
 from clsweep.storage.disk import disk_errors, through_no_link
-from clsweep.storage.place import Place, RemotePath, read_many
+from clsweep.storage.remote_path import Place, RemotePath, read_many
 
 LEDGER = "test_looks.jsonl"
 LEDGER_VARIABLE = "CLSWEEP_LEDGER"

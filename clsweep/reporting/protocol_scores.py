@@ -8,7 +8,7 @@ of many, which makes the regret too large. Where the seeds that chose k are thos
 both are lucky with the same seeds, which makes it too small; most so for 'average', whose choice
 is all but that of the maximum where validation and test accuracies of a seed move together.
 
-Beside the choice by all seeds stand those by all seeds but one, read on that one (`crossfit.py`).
+Beside the choice by all seeds stand those by all seeds but one, read on that one (cross-fitting).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve, Point
-from clsweep.search import protocols
-from clsweep.search.crossfit import Folds, folds_by_label
-from clsweep.search.protocols import Pick, Protocol
-from clsweep.search.validation import ValidationTable
+from clsweep.search import selection_protocols
+from clsweep.search.cross_fitting import Folds, folds_by_label
+from clsweep.search.selection_protocols import Pick, Protocol
+from clsweep.search.validation_table import ValidationTable
 
 Array = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def scores(
         tuned_on: validation accuracies on another benchmark, for 'transfer'.
     """
     table = comparison.validation
-    chosen = {p.label: p for p in protocols.pick(protocol, table, tuned_on)}
+    chosen = {p.label: p for p in selection_protocols.pick(protocol, table, tuned_on)}
     folds = {} if comparison.choose_on else folds_by_label(protocol, table, tuned_on)
     return tuple(
         _score(c, protocol, chosen[c.label], folds.get(c.label))
@@ -96,7 +96,7 @@ def _score(curve: Curve, protocol: Protocol, pick: Pick, folds: Folds | None) ->
     ids = [point.config_id for point in curve.points]
     index = None if pick.config_id is None else ids.index(pick.config_id)
     averages = [float(np.mean(_average_S(point))) for point in curve.points]
-    optimum = protocols.first_best(averages)
+    optimum = selection_protocols.first_best(averages)
     if index is None or optimum is None:
         return Score(pick, index, optimum, np.array([]), protocol)
     regret_S = _average_S(curve.points[optimum]) - _average_S(curve.points[index])

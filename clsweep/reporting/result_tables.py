@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Point
 from clsweep.reporting.judgement import Judgement, _pair_rows
-from clsweep.reporting.luck import image_errors
 from clsweep.reporting.protocol_scores import Score, _pick_rows
-from clsweep.search import protocols
+from clsweep.reporting.sampling_error import image_errors
+from clsweep.search import selection_protocols
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def points_table(comparison: Comparison, shares_images: bool = False) -> pa.Tabl
 
 
 def _rows(comparison: Comparison, shares_images: bool) -> Iterator[tuple[Any, ...]]:
-    finetuned = protocols.best_finetuned(comparison.validation)
+    finetuned = selection_protocols.best_finetuned(comparison.validation)
     for curve in comparison.all_curves:
         for index, point in enumerate(curve.points):
             marks = (bool(curve.on_front[index]), index == curve.best, 0)
@@ -64,7 +64,7 @@ def _rows(comparison: Comparison, shares_images: bool) -> Iterator[tuple[Any, ..
                 name = (curve.label, curve.method, point.config_id, split)
                 error = None
                 if finetuned is not None and split == "validation":
-                    error = protocols.target_error(point.candidate, finetuned)
+                    error = selection_protocols.target_error(point.candidate, finetuned)
                 yield (*name, None, *map(float, point.mean(split)), *marks, error, *mean)
                 # Choosing seeds have validation rows, seeds that are shown have test rows.
                 chosen_by = comparison.choose_on if split == "validation" else ()

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from clsweep.errors import StoreError
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import search_range
-from clsweep.records.inputs import refuse_mixture
+from clsweep.records.recorded_inputs import refuse_mixture
 from clsweep.records.schema import Config, Record
-from clsweep.search.validation import validation_point
-from clsweep.storage.place import Place
+from clsweep.search.validation_table import validation_point
+from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
 from clsweep.study.idle_numbers import idle_keys
-from clsweep.study.same_work import of_its_study
+from clsweep.study.renamed_trials import of_its_study
 
 if TYPE_CHECKING:
     import optuna

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.records import accuracy
 from clsweep.records.schema import Record
-from clsweep.search import fill, stopping
+from clsweep.search import front_filling, stopping_rules
 from clsweep.search.samplers import Ask, Told, draw, suggestion
-from clsweep.search.validation import validation_point
+from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import Configuration, configurations, searched_requests
 from clsweep.study.planning import Job
 from clsweep.study.search_space import Point, Space, known_configurations, space_of
@@ -206,7 +206,7 @@ class Search:
         """First and last plus one of the batch that the `n`-th configuration is in."""
         size, first = self.settings.at_once, self.settings.at_once
         if self.settings.kind == "fill":
-            first = len(fill.coarse_values(line.space.axes[0], self.settings.coarse))
+            first = len(front_filling.coarse_values(line.space.axes[0], self.settings.coarse))
         if n < first:
             return 0, first
         start = first + (n - first) // size * size
@@ -226,7 +226,7 @@ class Search:
             if row.configuration.id not in wanted or row.runs_again:
                 continue
             older = {k: p for k, p in worst.items() if not row.since or latest[k] <= row.since}
-            yield row.configuration.id, stopping.bars_of(older)
+            yield row.configuration.id, stopping_rules.bars_of(older)
 
     def _more(self, line: _Line) -> list[Configuration]:
         ordered = self._ordered(line)
@@ -271,7 +271,7 @@ class Search:
             for row in line.rows.values()
             if self._is_complete(row)
         }
-        ends = fill.Ends(self._target_end(), lambda value: before.get(value, math.nan))
+        ends = front_filling.Ends(self._target_end(), lambda value: before.get(value, math.nan))
 
         def propose(index: int, finished: list[Told], pending: list[Point]) -> Point | None:
             known: dict[float, tuple[float, float] | None] = {
@@ -279,7 +279,7 @@ class Search:
             }
             known |= {point[axis.key]: None for point in pending}
             settings = self.settings
-            value = fill.next_value(
+            value = front_filling.next_value(
                 axis, known, coarse=settings.coarse, gap=settings.gap, ends=ends
             )
             return None if value is None else {axis.key: value}

@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 
 from clsweep.errors import StoreError
 from clsweep.methods import METHODS
+from clsweep.number_conditions import switched_off
 from clsweep.records.schema import STATUSES, trial_id_of
 from clsweep.status.snapshot import Ended, Snapshot, SnapshotReader, Started
 from clsweep.status.status import FORMAT, Curve, Error, Running, Status
-from clsweep.storage.folder import folder_of
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
-from clsweep.storage.place import Place, Stamp
+from clsweep.storage.remote_path import Place, Stamp
 from clsweep.study.configurations import Configuration, configurations
-from clsweep.study.same_work import Names, names_of
+from clsweep.study.renamed_trials import Names, names_of
 from clsweep.study.study import Study, stored_study
-from clsweep.switches import switched_off
 from clsweep.training.config import TrainingConfig
 
 _N_ERRORS = 5

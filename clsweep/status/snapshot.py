@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from clsweep.errors import StoreError
 from clsweep.records.schema import NewerSchemaError, Record
 from clsweep.storage.compaction import FOLDED, Fold, fold_of, is_of_fold, outdated
-from clsweep.storage.folder import folder_of
 from clsweep.storage.folder_base import Entry
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
-from clsweep.storage.pending import pending_of, reads_of
-from clsweep.storage.place import Place, Stamp
+from clsweep.storage.pending_records import pending_of, reads_of
+from clsweep.storage.remote_path import Place, Stamp
 from clsweep.storage.table_files import table_data, table_in, table_of
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import os
 import socket
 
 from clsweep.errors import RunnerError, StoreError
-from clsweep.storage.folder import folder_of
-from clsweep.storage.place import Place
+from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.remote_path import Place
 
 
 def mark_attempt(directory: Place, key: str, run: str = "") -> int:

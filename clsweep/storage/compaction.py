@@ -29,8 +29,8 @@ from clsweep.records.checksums import record_bytes
 from clsweep.records.schema import normalized
 from clsweep.storage.attempts import forget
 from clsweep.storage.folder_base import Entry, Folder
-from clsweep.storage.pending import Pending, pending_in
-from clsweep.storage.place import Stamp, at_once
+from clsweep.storage.pending_records import Pending, pending_in
+from clsweep.storage.remote_path import Stamp, at_once
 from clsweep.storage.table_files import (
     READ_ORDER,
     missing_table,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 from clsweep.storage.lock_state import LockState
-from clsweep.storage.place import Place, Stamp
+from clsweep.storage.remote_path import Place, Stamp
 
 
 class Entry(NamedTuple):

@@ -15,7 +15,7 @@ from clsweep.storage.disk import disk_errors, make_clean, through_no_link, write
 from clsweep.storage.folder_base import Entry, Folder
 from clsweep.storage.lock import FolderLock
 from clsweep.storage.lock_state import LockState, lock_state
-from clsweep.storage.place import Stamp
+from clsweep.storage.remote_path import Stamp
 
 
 class LocalFolder(Folder):

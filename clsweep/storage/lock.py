@@ -29,7 +29,7 @@ from typing import IO
 from clsweep.errors import StoreError
 from clsweep.storage.disk import disk_errors, through_no_link
 from clsweep.storage.lock_state import LockState
-from clsweep.storage.place import RemotePath
+from clsweep.storage.remote_path import RemotePath
 from clsweep.text import printable
 
 LOCK = ".lock"

@@ -9,7 +9,7 @@ from functools import partial
 
 from clsweep.storage.folder_base import Entry, Folder
 from clsweep.storage.lock import Lease, LeaseWatch
-from clsweep.storage.place import RemotePath, Stamp, read_many
+from clsweep.storage.remote_path import RemotePath, Stamp, read_many
 
 
 class ObjectFolder(Folder):

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from clsweep.records.checksums import record_bytes, record_from_bytes
-from clsweep.records.inputs import (
+from clsweep.records.recorded_inputs import (
     Input,
     difference,
     differently_read,
@@ -31,12 +31,12 @@ from clsweep.records.inputs import (
     unknown_text,
 )
 from clsweep.records.schema import Record, normalized
-from clsweep.storage import binding
+from clsweep.storage import study_binding
 from clsweep.storage.compaction import Contents, contents_of, fold, refuse_orphans, trials_of
-from clsweep.storage.folder import folder_of
 from clsweep.storage.folder_base import Lock
-from clsweep.storage.pending import unreadable
-from clsweep.storage.place import Place
+from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.pending_records import unreadable
+from clsweep.storage.remote_path import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,11 +102,11 @@ class Store:
             StoreError: another driver is at work; the folder belongs to another study, to a newer
                 clsweep, or to something else; or the disk refuses.
         """
-        binding.check_binding(self.directory, study_identity, resolved_toml)
+        study_binding.check_binding(self.directory, study_identity, resolved_toml)
         self._folder.make()
         self._lock = self._folder.lock()
         try:
-            binding.bind(self.directory, study_identity, resolved_toml, name)
+            study_binding.bind(self.directory, study_identity, resolved_toml, name)
             self._folder.clean("records")
         except BaseException:
             self.close()
@@ -125,9 +125,9 @@ class Store:
         Raises:
             StoreError: the folder's results were computed from something else.
         """
-        if not binding.holds_trials(self.directory):
+        if not study_binding.holds_trials(self.directory):
             return []
-        bound, recorded = binding.bound_inputs(self.directory), self._recorded_inputs()
+        bound, recorded = study_binding.bound_inputs(self.directory), self._recorded_inputs()
         differences, unknown = [], []
         for one in inputs:
             fingerprint, parts, _ = bound.get(one.name, ("", {}, 0))
@@ -152,9 +152,9 @@ class Store:
             StoreError: see `check_inputs`; or the disk refuses.
         """
         unknown = self.check_inputs(inputs)
-        if not binding.holds_trials(self.directory):
-            binding.forget_inputs(self.directory)
-        binding.bind_inputs(self.directory, inputs)
+        if not study_binding.holds_trials(self.directory):
+            study_binding.forget_inputs(self.directory)
+        study_binding.bind_inputs(self.directory, inputs)
         if unknown:
             self.warnings.append(unknown_text(unknown))
 
@@ -278,7 +278,7 @@ class Store:
 
     def study_table(self) -> dict[str, Any]:
         """What `study.toml` says, as plain values; empty when there is none."""
-        return binding.study_table(self.directory)
+        return study_binding.study_table(self.directory)
 
     def compact(self) -> int:
         """Fold the records into the tables; returns how many.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StoreError
-from clsweep.storage.place import Place
+from clsweep.storage.remote_path import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from clsweep.config import mistake, mistake_below
+from clsweep.config_section import mistake, mistake_below
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import Hyper
+from clsweep.number_conditions import switched_off, with_rest
 from clsweep.study.grid import MethodRequest, around, have_common_values, product
 from clsweep.study.identity import canonical_json, digest, identity
-from clsweep.switches import switched_off, with_rest
 from clsweep.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from clsweep.study.base import StudyTables
+    from clsweep.study.study_tables import StudyTables
 
 MAX_CONFIGURATIONS = 100_000
 
@@ -329,7 +329,7 @@ def check_configurations(study: StudyTables) -> None:
         study: the study.
 
     Raises:
-        PydanticCustomError: they do not; see `config.mistake`.
+        PydanticCustomError: they do not; see `config_section.mistake`.
     """
     searched = searched_requests(study)
     n_asked = sum(_n_points(request) for request in study.methods if request not in searched)

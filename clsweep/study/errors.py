@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from clsweep.config import Loc, as_toml
+from clsweep.config_section import Loc, as_toml
 from clsweep.errors import StudyError, closest_name
 
 # A list of the wrong kind is one complaint per value, and each is compared with the others.

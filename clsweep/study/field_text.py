@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from clsweep.methods.hyper_fields import role_of, search_range
-from clsweep.switches import condition_text
+from clsweep.number_conditions import condition_text
 from clsweep.toml_text import toml_value
 
 _BOUNDS = (("gt", "more than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most"))

@@ -20,11 +20,11 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from clsweep.config import Section, as_toml, mistake
+from clsweep.config_section import Section, as_toml, mistake
 from clsweep.errors import closest_name
 from clsweep.methods import METHODS, MethodEntry
 from clsweep.nets.config import NetConfig
-from clsweep.switches import condition_text
+from clsweep.number_conditions import condition_text
 from clsweep.training.config import TrainingConfig
 
 if TYPE_CHECKING:

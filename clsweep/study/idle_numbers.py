@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clsweep.switches import switched_off
+from clsweep.number_conditions import switched_off
 
 
 def idle_keys(

@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.methods import METHODS
+from clsweep.number_conditions import with_rest
 from clsweep.records.schema import trial_id_of
 from clsweep.study.identity import identity
-from clsweep.switches import with_rest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

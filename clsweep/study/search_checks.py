@@ -12,21 +12,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from clsweep.config import mistake, mistake_at, mistake_below
+from clsweep.config_section import mistake, mistake_at, mistake_below
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys, role_of, search_range
-from clsweep.study.configurations import (
-    corner,
-    is_searched,
-    searched_requests,
-)
+from clsweep.number_conditions import idle
+from clsweep.study.configurations import corner, is_searched, searched_requests
 from clsweep.study.grid import MethodRequest, Range, have_common_values
 from clsweep.study.search_space import Space, space_of
-from clsweep.switches import idle
 
 if TYPE_CHECKING:
-    from clsweep.study.base import StudyTables
     from clsweep.study.search_section import SearchConfig
+    from clsweep.study.study_tables import StudyTables
 
 
 def opened_methods(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clsweep.config import Section, mistake
+from clsweep.config_section import Section, mistake
 from clsweep.study.grid import TrainingAxes, TrainingOverrides
 
 if TYPE_CHECKING:

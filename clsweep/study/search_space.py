@@ -8,19 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clsweep.methods import METHODS
-from clsweep.study.configurations import (
-    Configuration,
-    Table,
-    configurations,
-    searched_requests,
-)
+from clsweep.number_conditions import idle
+from clsweep.study.configurations import Configuration, Table, configurations, searched_requests
 from clsweep.study.grid import MethodRequest, Range
 from clsweep.study.idle_numbers import idle_keys
-from clsweep.switches import idle
 
 if TYPE_CHECKING:
     from clsweep.records.schema import Config
-    from clsweep.study.base import StudyTables
+    from clsweep.study.study_tables import StudyTables
 
 Point = dict[str, Any]
 

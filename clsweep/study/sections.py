@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clsweep.config import Section, mistake
+from clsweep.config_section import Section, mistake
 
 
 class Resources(Section):

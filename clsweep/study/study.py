@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from clsweep.config import as_toml, mistake
+from clsweep.config_section import as_toml, mistake
 from clsweep.data.benchmark_specs import BenchmarkConfig
 from clsweep.data.class_counts import class_notes
 from clsweep.data.data_files import is_there
@@ -27,12 +27,12 @@ from clsweep.errors import StudyError
 from clsweep.methods import METHODS
 from clsweep.nets.checks import benchmark_shape, check_factory, check_image, weights_file
 from clsweep.nets.config import NetConfig
-from clsweep.storage.place import Place
-from clsweep.study.base import Origin, StudyTables
+from clsweep.storage.remote_path import Place
 from clsweep.study.configurations import check_configurations, examples
 from clsweep.study.errors import key_path, place, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
 from clsweep.study.search_checks import check_spaces, opened_methods
+from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import is_printable
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clsweep.config import Loc
+from clsweep.config_section import Loc
 from clsweep.errors import StudyError, closest_name
-from clsweep.storage.place import Place, RemotePath
+from clsweep.storage.remote_path import Place, RemotePath
 
 if sys.version_info >= (3, 11):
     import tomllib

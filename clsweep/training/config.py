@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clsweep.config import Section, mistake
-from clsweep.switches import conditions
+from clsweep.config_section import Section, mistake
+from clsweep.number_conditions import conditions
 
 
 class TrainingConfig(Section):

@@ -15,10 +15,10 @@ from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Memory, Phase, Trace
 from clsweep.methods.parts.penalty import with_penalty_gradient
 from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
-from clsweep.nets.trees import Params, all_finite, zeros_like
+from clsweep.nets.parameter_trees import Params, all_finite, zeros_like
+from clsweep.training.batch_norm_statistics import restated, with_population
 from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import clipped, laid_out, made_optimiser
-from clsweep.training.population import restated, with_population
 
 if TYPE_CHECKING:
     from clsweep.nets.net import Net

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clsweep.data.tasks import TaskSequence
 from clsweep.nets.net import Net
 from clsweep.nets.norms import is_statistic
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.records.schema import SPLITS
 from clsweep.training.engine import Diverged

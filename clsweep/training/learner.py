@@ -12,12 +12,12 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Task, TaskSequence
 from clsweep.methods.base import Learnt, Memory, Method, Phase, Trace
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
+from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import Looks, OptimiserState, Setting, State, after_steps, train_phase
 from clsweep.training.evaluation import check_learnt, evaluate
-from clsweep.training.population import with_population
 
 
 class SourceModel(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 if TYPE_CHECKING:
     from clsweep.training.config import TrainingConfig

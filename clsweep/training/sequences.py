@@ -10,14 +10,14 @@ from clsweep.data.tasks import TaskSequence, joined
 from clsweep.methods.base import Method, Trace
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, tree_map
+from clsweep.nets.parameter_trees import Params, tree_map
 from clsweep.records.accuracy import AccuracyRow
+from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Stopped, Watch
 from clsweep.training.engine import Setting, State, after_steps, train_phase
 from clsweep.training.evaluation import check_learnt, evaluate
 from clsweep.training.learner import FinetunedModel, Learner, SourceModel, initial_params, measured
 from clsweep.training.memory_bytes import Carried, carried
-from clsweep.training.population import with_population
 
 if TYPE_CHECKING:
     from clsweep.training.config import TrainingConfig

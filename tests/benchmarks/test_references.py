@@ -15,10 +15,10 @@ from rich.console import Console
 
 from benchmarks import references
 from benchmarks.references import REFERENCE, ROOT, STUDIES, TABLES
-from clsweep.reporting.data import build
 from clsweep.reporting.ledger import LEDGER, looks
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
+from clsweep.reporting.report_data import build
 from clsweep.study.study import load_study, stored_study
 
 FOLDERS = sorted(path.parent for path in REFERENCE.glob("*/accuracy.parquet"))

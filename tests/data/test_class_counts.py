@@ -20,7 +20,7 @@ from clsweep.data.benchmark_specs import (
 from clsweep.data.class_counts import class_notes, class_words
 from clsweep.data.datasets import load
 from clsweep.errors import StudyError
-from clsweep.study.data_notes import data_notes
+from clsweep.study.data_warnings import data_notes
 from clsweep.study.study import load_study
 from tests.support.command_line import CommandLine
 

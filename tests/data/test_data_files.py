@@ -14,7 +14,7 @@ from clsweep.data.data_files import STORED, missing_files
 from clsweep.data.datasets import load
 from clsweep.doctor import doctor
 from clsweep.errors import StudyError
-from clsweep.study.inputs import data_inputs
+from clsweep.study.input_fingerprints import data_inputs
 from clsweep.study.study import load_study
 from tests.data.test_datasets import refuse_downloads, write_mnist
 from tests.support.command_line import CommandLine, tiny_study

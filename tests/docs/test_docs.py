@@ -20,8 +20,8 @@ from PIL import Image
 
 import clsweep
 from clsweep.errors import StoreError
-from clsweep.reporting.data import ReportData
 from clsweep.reporting.render.publish import report
+from clsweep.reporting.report_data import ReportData
 from clsweep.training.config import TrainingConfig
 from tests.support.records import make_study, write_study
 from tests.support.snippets import (

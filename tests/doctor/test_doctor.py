@@ -22,8 +22,8 @@ from clsweep.doctor.cluster_probe import _visit
 from clsweep.doctor.findings import Finding, found_by, wrong
 from clsweep.doctor.study_probe import answer
 from clsweep.errors import StoreError
-from clsweep.storage import place
-from clsweep.storage.place import RemotePath, place_of
+from clsweep.storage import remote_path
+from clsweep.storage.remote_path import RemotePath, place_of
 from tests.support.command_line import CommandLine, tiny_study
 from tests.support.object_stores import Denying, ObjectStore, asked_once, object_store
 
@@ -314,7 +314,7 @@ def test_a_store_that_permits_nothing(
     cli: CommandLine, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denying = pyarrow.fs.PyFileSystem(Denying())
-    monkeypatch.setattr(place, "_opened", lambda uri: (denying, "bucket/x"))
+    monkeypatch.setattr(remote_path, "_opened", lambda uri: (denying, "bucket/x"))
     ran = cli("doctor", "--out", "s3://me:hunter2@bucket/x", "--json")
     assert ran.code == 1
     (finding,) = [f for f in json.loads(ran.out)["findings"] if f["check"] == "storage"]

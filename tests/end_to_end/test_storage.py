@@ -17,8 +17,8 @@ import pytest
 
 import clsweep as package
 from clsweep.errors import StoreError
-from clsweep.storage import place
-from clsweep.storage.place import RemotePath
+from clsweep.storage import remote_path
+from clsweep.storage.remote_path import RemotePath
 from tests.end_to_end.studies import (
     Forked,
     Process,
@@ -286,7 +286,7 @@ def test_a_bucket_that_does_not_exist(server, tmp_path, command):
 
 def test_a_store_that_permits_nothing(tmp_path, monkeypatch):
     denying = pyarrow.fs.PyFileSystem(Denying())
-    monkeypatch.setattr(place, "_opened", lambda uri: (denying, "bucket/x"))
+    monkeypatch.setattr(remote_path, "_opened", lambda uri: (denying, "bucket/x"))
     uri = "s3://me:hunter2@bucket/x"
     for command in ("run", write_study(tmp_path), "--inline", "--out", uri), ("report", uri):
         printed = clsweep(*command, expect=2)

@@ -15,7 +15,7 @@ from typing import Any
 from clsweep.cli.main import main
 from clsweep.data.benchmark_specs import BENCHMARKS
 from clsweep.study.configurations import configurations
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import load_study, parse_study
 from clsweep.study.templates import study_template, usual_methods
 from tests.fuzzing.bytes_of import damaged

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from clsweep.methods.parts.combination import Alphas
-from clsweep.methods.parts.units import Call, Unit, call_of
+from clsweep.methods.parts.network_combination import Alphas
+from clsweep.methods.parts.network_units import Call, Unit, call_of
 from clsweep.nets.norms import statistic_names
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 class TwoBranches(TorchFunctionMode):

@@ -18,7 +18,7 @@ from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net, shared
 from clsweep.nets.norms import is_statistic
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.learner import SourceModel
 from clsweep.training.sequences import (

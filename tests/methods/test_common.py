@@ -19,7 +19,7 @@ from clsweep.methods.base import Learnt, Memory, Method
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training import learner
 from clsweep.training import sequences as learning
 from clsweep.training.config import TrainingConfig

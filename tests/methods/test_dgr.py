@@ -22,7 +22,7 @@ from clsweep.methods.parts.vae import pixels_of, vae_loss
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.sequences import learn_joint, learn_sequence, learn_source
 

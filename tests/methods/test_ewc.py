@@ -13,7 +13,7 @@ from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal, with_penalty_gradient
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 PRECISION_A, PRECISION_B = 3.0, 5.0
 BEST_A, BEST_B = -1.0, 2.0

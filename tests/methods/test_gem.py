@@ -20,7 +20,7 @@ from clsweep.methods.hypers import GemHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, dot
+from clsweep.nets.parameter_trees import Params, dot
 from clsweep.training.config import TrainingConfig
 from clsweep.training.sequences import learn_sequence, learn_source
 

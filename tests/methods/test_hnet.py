@@ -20,7 +20,7 @@ from clsweep.methods.base import Batch, Learnt
 from clsweep.methods.hypers import HnetHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
-from clsweep.nets.trees import Params, without_prefix
+from clsweep.nets.parameter_trees import Params, without_prefix
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
 from clsweep.training.sequences import LearntSequence, learn_sequence

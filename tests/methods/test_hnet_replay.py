@@ -19,7 +19,7 @@ from clsweep.methods.hypers import HnetReplayHyper, NoHyper
 from clsweep.methods.parts.protected_generator import DECODERS, GENERATOR, generator_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
-from clsweep.nets.trees import without_prefix
+from clsweep.nets.parameter_trees import without_prefix
 from clsweep.training.config import TrainingConfig
 from clsweep.training.sequences import learn_joint, learn_sequence, learn_source
 from tests.methods.cases import SMALL_GENERATOR

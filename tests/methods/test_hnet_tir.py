@@ -19,7 +19,7 @@ from clsweep.methods.parts.protected_generator import DECODERS, Generator, gener
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, without_prefix
+from clsweep.nets.parameter_trees import Params, without_prefix
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
 from clsweep.training.sequences import learn_sequence

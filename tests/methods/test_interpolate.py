@@ -15,7 +15,7 @@ from clsweep.methods.parts.heads import new_outputs, with_own_heads
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.sequences import finetune_source, learn_sequence, learn_source
 

@@ -14,7 +14,7 @@ from clsweep.methods.parts.penalty import Anchor, with_penalty_gradient
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net, shared
-from clsweep.nets.trees import Params, tree_map
+from clsweep.nets.parameter_trees import Params, tree_map
 
 
 def net_of(sequence: TaskSequence) -> Net:

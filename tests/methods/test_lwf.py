@@ -15,7 +15,7 @@ from clsweep.methods.parts.losses import distillation
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 ONE = Scale(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
 

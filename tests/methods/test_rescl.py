@@ -14,15 +14,15 @@ from clsweep import methods
 from clsweep.data.tasks import Examples, TaskSequence
 from clsweep.methods.base import Phase
 from clsweep.methods.hypers import ResclHyper
-from clsweep.methods.parts.units import units_of
+from clsweep.methods.parts.network_units import units_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.nets.norms import is_statistic, without_statistics
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
+from clsweep.training.batch_norm_statistics import restated, with_population
 from clsweep.training.config import TrainingConfig
 from clsweep.training.learner import FinetunedModel, SourceModel
-from clsweep.training.population import restated, with_population
 from clsweep.training.sequences import (
     LearntSequence,
     finetune_source,

@@ -22,8 +22,8 @@ from clsweep.methods import METHODS
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import n_elements
-from clsweep.switches import condition_text, switched_off, with_rest
+from clsweep.nets.parameter_trees import n_elements
+from clsweep.number_conditions import condition_text, switched_off, with_rest
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Diverged
 from clsweep.training.learner import SourceModel

@@ -13,7 +13,7 @@ from clsweep.errors import StudyError
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net, own_head_logits, shared
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 SHAPE = (1, 8, 8)
 HEADS = {

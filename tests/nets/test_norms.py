@@ -20,11 +20,11 @@ from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net, shared
 from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
-from clsweep.nets.trees import Params
-from clsweep.training import population
+from clsweep.nets.parameter_trees import Params
+from clsweep.training import batch_norm_statistics
+from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
-from clsweep.training.population import with_population
 
 N, SIZE = 23, 8
 SHAPE = (1, 8, 8)
@@ -210,7 +210,7 @@ def test_group_norm_is_torchs() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 7, 22, 23])
 def test_merged_moments_are_those_of_all_data(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # The first norm sees the same values however the data are cut.
-    monkeypatch.setattr(population, "_CHUNK_ROWS", rows)
+    monkeypatch.setattr(batch_norm_statistics, "_CHUNK_ROWS", rows)
     net = built()
     params = start_of(net)
     seen = F.conv2d(X.double(), params["convs.0.weight"].double(), padding=1)
@@ -226,7 +226,7 @@ def test_merged_moments_are_those_of_all_data(rows: int, monkeypatch: pytest.Mon
 
 
 def test_later_layers_see_parts_normalised_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(population, "_CHUNK_ROWS", 8)
+    monkeypatch.setattr(batch_norm_statistics, "_CHUNK_ROWS", 8)
     net = built()
     params = start_of(net)
     seen = []
@@ -244,7 +244,7 @@ def test_later_layers_see_parts_normalised_by_themselves(monkeypatch: pytest.Mon
 
 
 def test_moments_of_a_large_mean_do_not_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(population, "_CHUNK_ROWS", 4)
+    monkeypatch.setattr(batch_norm_statistics, "_CHUNK_ROWS", 4)
     shift = Scale(SCALE.gain, torch.full((1, 1, 1), 1e3))
 
     def features(params: Params, h: Tensor) -> Tensor:
@@ -391,12 +391,14 @@ def test_a_batch_of_one_value_per_channel_is_refused(
     sizes: list[int], training: dict, is_refused: bool
 ) -> None:
     config = TrainingConfig(**training)
-    population.check_batches(custom("factory"), sizes, config)  # sees 64 values of one image
+    batch_norm_statistics.check_batches(
+        custom("factory"), sizes, config
+    )  # sees 64 values of one image
     if not is_refused:
-        population.check_batches(custom("twice"), sizes, config)
+        batch_norm_statistics.check_batches(custom("twice"), sizes, config)
         return
     with pytest.raises(StudyError, match=rf"{sizes[-1]} training examples .* single value"):
-        population.check_batches(custom("twice"), sizes, config)
+        batch_norm_statistics.check_batches(custom("twice"), sizes, config)
 
 
 def test_keys_of_the_study_file() -> None:

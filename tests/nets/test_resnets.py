@@ -16,9 +16,9 @@ from clsweep.errors import StudyError
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, n_elements
+from clsweep.nets.parameter_trees import Params, n_elements
 from clsweep.study.study import parse_study
-from clsweep.training.population import with_population
+from clsweep.training.batch_norm_statistics import with_population
 
 SCALE = Scale(torch.full((1, 1, 1), 1 / 255), torch.full((1, 1, 1), -0.5))
 

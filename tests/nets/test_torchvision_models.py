@@ -20,7 +20,7 @@ from clsweep.nets.checks import check_image
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.study.study import parse_study
-from clsweep.training.population import with_population
+from clsweep.training.batch_norm_statistics import with_population
 
 SCALE = Scale(torch.full((1, 1, 1), 1 / 255), torch.full((1, 1, 1), -0.5))
 SMALL = "shufflenet_v2_x0_5"

@@ -9,8 +9,8 @@ from clsweep.reporting.caveats import caveats
 from clsweep.reporting.comparison import compare
 from clsweep.reporting.judgement import judge
 from clsweep.reporting.result_tables import points_table
-from clsweep.search.protocols import pick, protocol_of, standard_protocols
-from clsweep.search.validation import validation_table
+from clsweep.search.selection_protocols import pick, protocol_of, standard_protocols
+from clsweep.search.validation_table import validation_table
 from clsweep.text import axes_text, number_text
 from tests.support.records import config_id_of, make_record, split_rows
 

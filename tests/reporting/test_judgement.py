@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from clsweep.methods.needs import NOTHING_MORE, task_identity_text
+from clsweep.methods.information_needs import NOTHING_MORE, task_identity_text
 from clsweep.reporting.comparison import Comparison, compare
 from clsweep.reporting.curves import picked_per_seed
-from clsweep.reporting.data import build
 from clsweep.reporting.inference import ACCURACY, differences
 from clsweep.reporting.judgement import _enclosing_pairs, judge
 from clsweep.reporting.protocol_scores import scores
@@ -29,8 +28,9 @@ from clsweep.reporting.render.judgement_tables import (
 )
 from clsweep.reporting.render.page_fronts import fronts_figure
 from clsweep.reporting.render.tables import grouped_by_needs, on_terminal, tables
+from clsweep.reporting.report_data import build
 from clsweep.reporting.result_tables import pairs_table
-from clsweep.search.protocols import protocol_of
+from clsweep.search.selection_protocols import protocol_of
 from tests.support.records import Record, make_record, make_study, split_rows, write_study
 
 Pair = tuple[float, float]

@@ -13,9 +13,8 @@ import pytest
 from rich.console import Console
 
 import clsweep
-from clsweep.reporting import analysis
-from clsweep.reporting.analysis import ANALYSIS_VERSION, analysis_changes, analysis_of
-from clsweep.reporting.data import ReportData, build
+from clsweep.reporting import analysis_version
+from clsweep.reporting.analysis_version import ANALYSIS_VERSION, analysis_changes, analysis_of
 from clsweep.reporting.ledger import (
     LEDGER,
     add_look,
@@ -27,6 +26,7 @@ from clsweep.reporting.ledger import (
 )
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
+from clsweep.reporting.report_data import ReportData, build
 from tests.support.records import STUDY_TOML, make_study, write_study
 
 NOON = datetime(2025, 1, 31, 12, tzinfo=timezone.utc)
@@ -306,7 +306,7 @@ def test_a_change_of_the_statistics_after_a_look_is_said(
     assert changed(folder) == []
     quietly(folder)
     assert changed(folder) == []
-    monkeypatch.setattr(analysis, "ANALYSIS_VERSION", ANALYSIS_VERSION + 1)
+    monkeypatch.setattr(analysis_version, "ANALYSIS_VERSION", ANALYSIS_VERSION + 1)
     (note,) = changed(folder)
     was, now = ANALYSIS_VERSION, ANALYSIS_VERSION + 1
     assert f"version of the statistics (was {was}, is {now})" in note

@@ -18,11 +18,11 @@ from rich.console import Console
 
 from clsweep import load
 from clsweep.execution.trial_record import record_of
-from clsweep.reporting.data import ReportData, build
 from clsweep.reporting.ledger import LEDGER, add_look
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
 from clsweep.reporting.render.tables import on_terminal, tables
+from clsweep.reporting.report_data import ReportData, build
 from clsweep.storage.store import Store
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.study import load_study

@@ -19,7 +19,7 @@ from clsweep.search.optuna_export import export_optuna
 from clsweep.search.search import Search
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configuration_asked, study_identity
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from tests.support.command_line import CommandLine
 from tests.support.searches import searched, smooth, work
 

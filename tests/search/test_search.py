@@ -15,17 +15,17 @@ from optuna.trial import TrialState
 
 from clsweep.errors import StudyError
 from clsweep.execution.forecast import fairness_notes
-from clsweep.reporting import results
+from clsweep.reporting import results_reader
 from clsweep.search.samplers import Ask, Told, _trials, distributions, suggestion
 from clsweep.search.search import Search, expected, extent
-from clsweep.search.validation import validation_point
+from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import (
     Configuration,
     configuration_asked,
     configurations,
     examples,
 )
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.search_space import space_of
 from clsweep.study.study import parse_study
 from tests.support.searches import (
@@ -545,6 +545,6 @@ def test_a_report_shows_what_was_searched_for(kind: str, tmp_path: Path) -> None
     study = searched(KINDS[kind])
     records = work(study)
     (tmp_path / "study.toml").write_text(resolved_toml(study), encoding="utf-8")
-    kept, notes = results._asked_for(records, tmp_path)
+    kept, notes = results_reader._asked_for(records, tmp_path)
     assert len(kept) == len(records) > 16
     assert notes == []

@@ -15,9 +15,9 @@ import pytest
 from clsweep.execution.trial_record import record_of
 from clsweep.status.reader import StatusReader
 from clsweep.status.snapshot import SnapshotReader
-from clsweep.storage import lock, place
+from clsweep.storage import lock, remote_path
 from clsweep.storage.lock import LOCK, LeaseWatch
-from clsweep.storage.place import RemotePath, place_of
+from clsweep.storage.remote_path import RemotePath, place_of
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations
 from tests.support.command_line import CommandLine
@@ -298,7 +298,7 @@ def test_what_is_no_results_folder(server: ObjectStore, cli: CommandLine) -> Non
 
 def test_a_store_that_permits_nothing(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     denying = pyarrow.fs.PyFileSystem(Denying())
-    monkeypatch.setattr(place, "_opened", lambda uri: (denying, "bucket/x"))
+    monkeypatch.setattr(remote_path, "_opened", lambda uri: (denying, "bucket/x"))
     ran = cli("status", "s3://me:hunter2@bucket/x")
     ran.is_mistake("ACCESS_DENIED", "check the credentials in the environment")
     assert "hunter2" not in ran.err

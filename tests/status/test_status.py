@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from clsweep.cli import watching
+from clsweep.cli import watch_commands
 from clsweep.errors import StoreError
 from clsweep.status import reader
 from clsweep.status.reader import StatusReader, in_words
@@ -26,7 +26,7 @@ from clsweep.storage.attempts import attempts_path
 from clsweep.storage.local_folder import LocalFolder
 from clsweep.storage.store import Store
 from clsweep.study.configurations import study_identity
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import parse_study
 from tests.end_to_end.studies import clsweep_in_terminal
 from tests.support.command_line import TINY, CommandLine
@@ -510,7 +510,7 @@ def test_watching_ends_with_the_run(
             folder.store.compact()
             folder.store.close()
 
-    monkeypatch.setattr(watching, "time", SimpleNamespace(time=time.time, sleep=sleep))
+    monkeypatch.setattr(watch_commands, "time", SimpleNamespace(time=time.time, sleep=sleep))
     ran = cli("status", folder.argument, "--watch", "0.5", "--json")
     assert slept == [0.5, 0.5]
     lines = [json.loads(line) for line in ran.out.splitlines()]

@@ -14,14 +14,14 @@ import pytest
 
 from clsweep.errors import StoreError
 from clsweep.records.checksums import record_from_bytes
-from clsweep.records.inputs import Input
+from clsweep.records.recorded_inputs import Input
 from clsweep.records.schema import normalized
 from clsweep.storage import lock
 from clsweep.storage.attempts import attempts, mark_attempt
 from clsweep.storage.compaction import _fold_beside_records
-from clsweep.storage.folder import folder_of
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.object_folder import ObjectFolder
-from clsweep.storage.place import RemotePath, place_of
+from clsweep.storage.remote_path import RemotePath, place_of
 from clsweep.storage.store import Store, commit_record
 from tests.support.object_stores import ObjectStore, object_store
 from tests.support.records import STUDY_TOML, make_record, make_study

@@ -15,7 +15,7 @@ import pytest
 from clsweep.errors import StoreError
 from clsweep.storage import lock
 from clsweep.storage.lock import LOCK, Lease
-from clsweep.storage.place import RemotePath, place_of
+from clsweep.storage.remote_path import RemotePath, place_of
 from tests.support.object_stores import ObjectStore, asked_once, object_store
 
 EVERY = 0.1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from clsweep.config import as_toml, mistake, mistake_below
+from clsweep.config_section import as_toml, mistake, mistake_below
 from clsweep.errors import StudyError
 from clsweep.methods import METHODS
 from clsweep.study.errors import key_path, place

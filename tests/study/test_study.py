@@ -22,7 +22,7 @@ from clsweep.nets.config import NetConfig
 from clsweep.study.configurations import Configuration, configurations, study_identity
 from clsweep.study.grid import product, range_values
 from clsweep.study.identity import canonical_json
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, load_study, parse_study, stored_study
 from clsweep.toml_text import toml_table, toml_value
 from clsweep.training.config import TrainingConfig

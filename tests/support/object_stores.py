@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
-from threading import Thread
+from threading import Lock, Thread
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import boto3
@@ -20,7 +21,7 @@ from moto.s3.models import s3_backends
 from moto.server import MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from clsweep.storage import place
+from clsweep.storage import remote_path
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -35,8 +36,19 @@ serialize.parse_to_aware_datetime = cache(serialize.parse_to_aware_datetime)
 
 @cache
 def _s3() -> Flask:
-    """Moto's S3 without its dispatcher, which looks for the service of each request."""
-    return create_backend_app("s3")
+    """Moto's S3 without its dispatcher, which looks for the service of each request.
+
+    It answers one request at a time: moto reads an object from the buffer into which it writes.
+    """
+    app = create_backend_app("s3")
+    answer, turn = app.wsgi_app, Lock()
+
+    def in_turn(environ: dict[str, Any], start: Any) -> list[bytes]:
+        with turn:
+            return [b"".join(answer(environ, start))]
+
+    app.wsgi_app = in_turn  # type: ignore[method-assign]
+    return app
 
 
 class ObjectStore:
@@ -135,7 +147,7 @@ def asked_once() -> Iterator[None]:
         return store, bucket + unquote(parts.path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, "_opened", opened)
+        patch.setattr(remote_path, "_opened", opened)
         yield
 
 

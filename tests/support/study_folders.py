@@ -15,10 +15,10 @@ from clsweep.status.reader import StatusReader
 from clsweep.status.status import Status
 from clsweep.storage.attempts import attempts_path, mark_attempt
 from clsweep.storage.lock import LOCK, Lease
-from clsweep.storage.place import Place, RemotePath, place_of
+from clsweep.storage.remote_path import Place, RemotePath, place_of
 from clsweep.storage.store import Store, commit_record
 from clsweep.study.configurations import configurations, study_identity
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, parse_study
 from tests.support.command_line import TINY
 from tests.support.object_stores import ObjectStore

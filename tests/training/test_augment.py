@@ -16,7 +16,7 @@ from clsweep.errors import StudyError
 from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.study.study import parse_study
 from clsweep.training.batches import augmented, views
 from clsweep.training.config import TrainingConfig

@@ -20,7 +20,7 @@ from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Diverged, Setting, State, after_steps, train_phase
 

@@ -17,7 +17,7 @@ from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
 from tests.methods.cases import CASE_IDS, CASES, Case

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome, Summary
     from clsweep.records.schema import Record
-    from clsweep.storage.place import Place
+    from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
     from clsweep.study.planning import Job
     from clsweep.study.study import Study

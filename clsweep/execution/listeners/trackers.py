@@ -31,7 +31,7 @@ from clsweep.redaction import without_secrets
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome
     from clsweep.records.schema import Record
-    from clsweep.storage.place import Place
+    from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
     from clsweep.study.planning import Job
     from clsweep.study.sections import CallbacksConfig
@@ -73,7 +73,7 @@ def tracked_trial(
         configuration: with which numbers.
         record: its record; its test rows, if it has them, are not read.
     """
-    from clsweep.search.validation import validation_point
+    from clsweep.search.validation_table import validation_point
 
     trial, config = record["trial"], record["config"]
     parameters: dict[str, str | bool | int | float]

@@ -16,9 +16,15 @@ from errno import EMFILE, ENFILE
 from pathlib import Path
 from typing import Any
 
-from clsweep.environment import ensure_home, home, open_file_limit, search_path, usable_cores
 from clsweep.errors import RunnerError
 from clsweep.execution.ray.internals import WORKER_PATH, differences
+from clsweep.process_environment import (
+    ensure_home,
+    home,
+    open_file_limit,
+    search_path,
+    usable_cores,
+)
 from clsweep.signals import Terminated
 from clsweep.study.sections import Resources
 

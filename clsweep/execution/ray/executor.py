@@ -43,13 +43,13 @@ from ray.tune.search import Searcher
 
 from clsweep.errors import ClsweepError
 from clsweep.execution import outcomes, worker
-from clsweep.execution.failures import BrokenProcess
-from clsweep.execution.lost_jobs import Committed, Losses
+from clsweep.execution.error_kinds import BrokenProcess
 from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.internals import START_ORDER, differences
 from clsweep.execution.ray.node_probes import probe_data, probe_inputs, probe_nodes
 from clsweep.execution.ray.slots import Slot, check_room, only_on, places
 from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, losses_told
+from clsweep.execution.retries import Committed, Losses
 from clsweep.execution.schedule import Schedule
 from clsweep.study.planning import Job
 from clsweep.study.sections import Resources

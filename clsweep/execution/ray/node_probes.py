@@ -14,8 +14,8 @@ from clsweep.execution import shared_storage, worker
 from clsweep.execution.outcomes import Context
 from clsweep.execution.ray.slots import Slot, only_on
 from clsweep.execution.ray.tune_patches import in_one_line
-from clsweep.records.inputs import strangers, unlike
-from clsweep.study.inputs import inputs_of
+from clsweep.records.recorded_inputs import strangers, unlike
+from clsweep.study.input_fingerprints import inputs_of
 
 # A mount that hangs does not fail; it answers never.
 PATIENCE_SECONDS = 120.0

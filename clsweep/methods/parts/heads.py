@@ -8,7 +8,7 @@ from torch import Tensor
 from clsweep.data.rng import generator
 from clsweep.errors import MethodError
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def check_readout(net: Net, needs: str, method: str) -> None:

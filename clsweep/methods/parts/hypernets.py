@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.methods.parts.vae import layer_shapes, xavier_layers
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "elu": F.elu}
 

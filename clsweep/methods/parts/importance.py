@@ -31,10 +31,10 @@ from torch.func import grad, vmap
 from torch.nn import functional as F
 
 from clsweep.methods.base import Learnt
-from clsweep.methods.parts.recorder import Recorder, Use
+from clsweep.methods.parts.activation_recorder import Recorder, Use
 from clsweep.nets.net import Net, shared
 from clsweep.nets.norms import is_statistic
-from clsweep.nets.trees import Params, zeros_like
+from clsweep.nets.parameter_trees import Params, zeros_like
 
 _CHUNK = 256  # examples per backward pass; bounds memory, does not change any sum
 Objective = Callable[[Tensor, Tensor], Tensor]  # (logits [B, K], y [B]) -> per-example value [B]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:

@@ -16,7 +16,7 @@ from clsweep.methods.base import Memory, Phase, Pull
 from clsweep.methods.hypers import Form
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.net import Net, shared
-from clsweep.nets.trees import Params, zeros_like
+from clsweep.nets.parameter_trees import Params, zeros_like
 
 # Up to here η w ω stays within float32 for every importance of a network that has not diverged.
 _LARGE = 1e15

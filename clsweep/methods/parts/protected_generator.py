@@ -25,7 +25,7 @@ from clsweep.methods.hypers import ProtectedGeneratorHyper
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.methods.parts.vae import Vae, pixels_of, vae_loss, xavier_layers
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, n_elements, with_prefix, without_prefix
+from clsweep.nets.parameter_trees import Params, n_elements, with_prefix, without_prefix
 
 GENERATOR = "generator."
 ENCODER, DECODERS = f"{GENERATOR}encoder.", f"{GENERATOR}decoders."

@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from clsweep.methods.parts.recorder import Recorder, Use
+from clsweep.methods.parts.activation_recorder import Recorder, Use
 from clsweep.nets.net import Net, shared
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 
 class Stored(NamedTuple):

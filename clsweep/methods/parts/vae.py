@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -20,9 +20,9 @@ from clsweep.reporting.report_table import (
 from clsweep.text import axes_text
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
     from clsweep.reporting.protocol_scores import Score
-    from clsweep.search.protocols import Protocol
+    from clsweep.reporting.report_data import ReportData
+    from clsweep.search.selection_protocols import Protocol
 
 
 _CROSSFIT = Column("crossfitted", "cross-\nfitted")

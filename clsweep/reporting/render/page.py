@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any
 from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve, Point
-from clsweep.reporting.luck import sizes_text
 from clsweep.reporting.render.page_fronts import fronts_figure
 from clsweep.reporting.render.page_panels import matrices_figure, responses_figure
 from clsweep.reporting.render.table_formats import html_text
 from clsweep.reporting.report_table import Column, ReportTable, Section
-from clsweep.search.protocols import assured_target, best_finetuned
+from clsweep.reporting.sampling_error import sizes_text
+from clsweep.search.selection_protocols import assured_target, best_finetuned
 from clsweep.text import axes_text
 from clsweep.versions import versions
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.report_data import ReportData
 
 
 _POLICY = (

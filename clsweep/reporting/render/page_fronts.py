@@ -26,7 +26,7 @@ from clsweep.reporting.render.styles import SOURCE_END, Style, curve_looks, refe
 from clsweep.text import axes_text
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.report_data import ReportData
 
 
 _SYMBOLS = {

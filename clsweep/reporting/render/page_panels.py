@@ -26,7 +26,7 @@ from clsweep.reporting.render.styles import Style, curve_looks
 from clsweep.text import axes_text
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.report_data import ReportData
 
 
 _N_MATRIX_COLUMNS = 4

@@ -32,7 +32,7 @@ from clsweep.storage.disk import disk_errors, write_atomically
 from clsweep.text import counted
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.report_data import ReportData
 
 _LONGEST_NAME = 24
 

@@ -14,17 +14,15 @@ from rich.console import Console, RenderableType
 
 from clsweep.errors import StoreError, StudyError, closest_name
 from clsweep.records.tables import parquet_bytes
-from clsweep.reporting.data import ReportData, build
 from clsweep.reporting.ledger import count_looks
-from clsweep.reporting.render.fitting import Fitted
 from clsweep.reporting.render.table_formats import FORMULA_STARTS, csv_bytes, latex_bytes
 from clsweep.reporting.render.tables import on_terminal, tables
+from clsweep.reporting.render.terminal_width import Fitted
+from clsweep.reporting.report_data import ReportData, build
 from clsweep.reporting.result_tables import pairs_table, picks_table, points_table
-from clsweep.reporting.results import (
-    check_folders,
-)
+from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.disk import write_atomically
-from clsweep.storage.place import Place, RemotePath, place_of
+from clsweep.storage.remote_path import Place, RemotePath, place_of
 from clsweep.text import printable
 
 if TYPE_CHECKING:

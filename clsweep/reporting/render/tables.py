@@ -12,12 +12,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clsweep.methods.needs import needs_text, task_identity_text
+from clsweep.methods.information_needs import needs_text, task_identity_text
 from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.comparison import Comparison, Requirement
 from clsweep.reporting.curves import Curve, Point
 from clsweep.reporting.ledger import shown_text
-from clsweep.reporting.luck import sizes_text
 from clsweep.reporting.render.judgement_tables import (
     crossfit_table,
     front_table,
@@ -42,11 +41,12 @@ from clsweep.reporting.report_table import (
     percent_cell,
     report_table,
 )
-from clsweep.search.protocols import margin_text
+from clsweep.reporting.sampling_error import sizes_text
+from clsweep.search.selection_protocols import margin_text
 from clsweep.text import axes_text
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.report_data import ReportData
 
 _MISSED = "†"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clsweep.reporting.curves import Curve, Point
 
 if TYPE_CHECKING:
-    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.report_data import ReportData
 
 _LEAST_GAP = 5.0
 

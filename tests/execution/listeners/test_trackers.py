@@ -20,7 +20,7 @@ from clsweep.execution.trial_record import record_of
 from clsweep.methods import METHODS
 from clsweep.study.configurations import Configuration, configurations, study_identity
 from clsweep.study.planning import Job
-from clsweep.study.resolved import resolved_toml
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, parse_study
 from tests.end_to_end.studies import clsweep_apart
 from tests.support.command_line import TINY, CommandLine, tiny_study

@@ -17,11 +17,11 @@ from ray import cloudpickle
 
 from clsweep.errors import RunnerError
 from clsweep.execution import outcomes
-from clsweep.execution.lost_jobs import Losses
 from clsweep.execution.outcomes import Outcome
 from clsweep.execution.ray import connection, executor
 from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.executor import _ScheduleSearcher, _Slots, run_on_ray
+from clsweep.execution.retries import Losses
 from clsweep.execution.schedule import Schedule
 from clsweep.study.planning import Job
 from clsweep.study.sections import Resources

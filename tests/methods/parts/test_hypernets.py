@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clsweep.data.rng import generator
 from clsweep.methods.parts.hypernets import Hypernet, trained_on
-from clsweep.nets.trees import Params, n_elements
+from clsweep.nets.parameter_trees import Params, n_elements
 
 SHAPES = {"a.weight": (3, 2), "a.bias": (3,), "heads.0.weight": (2, 3)}
 NET = Hypernet(SHAPES, 3, (5, 4), "relu", 6, 2, 4)

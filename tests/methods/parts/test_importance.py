@@ -17,7 +17,7 @@ from clsweep.methods.parts import importance
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 SHAPE = (1, 8, 8)
 HEADS = Heads("class", (3, 2))

@@ -20,7 +20,7 @@ from clsweep.methods.parts.vae import pixels_of, vae_loss
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params, n_elements, without_prefix
+from clsweep.nets.parameter_trees import Params, n_elements, without_prefix
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
 

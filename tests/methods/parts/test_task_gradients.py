@@ -14,7 +14,7 @@ from clsweep.methods.parts.task_gradients import Stored, task_gradients
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 NEWEST = 3
 COUNTS = {"unequal": (5, 7, 1), "equal": (4, 4, 4), "two equal": (3, 3, 8)}

@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from clsweep.data.rng import generator
 from clsweep.methods.parts.vae import Vae, drawn_layers, pixels_of, vae_loss, xavier_layers
-from clsweep.nets.trees import Params
+from clsweep.nets.parameter_trees import Params
 
 VAE = Vae((1, 2, 3), (7, 5), (4, 8), 3)
 

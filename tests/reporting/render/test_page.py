@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from clsweep.cli.main import main
-from clsweep.reporting.data import ReportData, build
 from clsweep.reporting.render.page import page_bytes, page_values
 from clsweep.reporting.render.tables import tables
+from clsweep.reporting.report_data import ReportData, build
 from tests.support.pages import Page
 from tests.support.records import Record, make_record, make_study, two_task_rows, write_study
 

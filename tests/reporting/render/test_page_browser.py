@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from clsweep.reporting.data import ReportData, build
 from clsweep.reporting.render.page import page_bytes
 from clsweep.reporting.render.tables import tables
+from clsweep.reporting.report_data import ReportData, build
 from tests.reporting.render.test_page import HOSTILE, choices, relabelled
 from tests.support.records import make_study, write_study
 

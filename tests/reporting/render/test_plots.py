@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from clsweep.reporting.comparison import compare
-from clsweep.reporting.data import ReportData
 from clsweep.reporting.render import plots, views
 from clsweep.reporting.render.plots import line_style
 from clsweep.reporting.render.styles import RING, curve_looks, reference_styles
+from clsweep.reporting.report_data import ReportData
 from tests.support.records import Record, make_record, split_rows
 
 Pair = tuple[float, float]

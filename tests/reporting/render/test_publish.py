@@ -12,10 +12,10 @@ from rich.console import Console
 
 from clsweep.cli.main import main
 from clsweep.errors import StudyError
-from clsweep.reporting.data import ReportData
 from clsweep.reporting.render.judgement_tables import front_table
 from clsweep.reporting.render.publish import FORMATS, formats_of, report
 from clsweep.reporting.render.table_formats import csv_bytes, html_text, latex_bytes, rich_table
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.report_table import Cell, ReportTable, Section, report_table
 from tests.support.records import make_study, write_study
 

@@ -1,0 +1,147 @@
+"""The commands that only read: tables, lists, explanations, study files from a template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clsweep.cli.console import show
+from clsweep.cli.streams import as_json_text
+from clsweep.storage.remote_path import place_of
+from clsweep.text import command, printable
+
+
+def report(
+    directories: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR...", help="Results folders of one benchmark, or URIs."),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Local folder for the files [default: DIR; results/NAME for a URI; A+B].",
+            metavar="DIR",
+        ),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", help="Of html, png, svg, pdf, latex, csv.", metavar="A,B,..."),
+    ] = "html,png,svg",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Show what one rule of choosing picks: average, target, required-POINTS, "
+            "decay-SHARE, first-TASKS or transfer.",
+            metavar="NAME",
+        ),
+    ] = None,
+    tuned_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Results on another benchmark, to choose there and apply here.", metavar="DIR"
+        ),
+    ] = None,
+) -> None:
+    """Print the tables of a study, or of several on one figure; write page, figures, tables."""
+    from clsweep.reporting.render.publish import formats_of
+    from clsweep.reporting.render.publish import report as write_report
+
+    write_report(
+        *directories, out=out, formats=formats_of(formats), protocol=protocol, tuned_on=tuned_on
+    )
+
+
+def export(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or its URI.")],
+    optuna: Annotated[
+        Path,
+        typer.Option(help="A new file: .db for SQLite, .log for a journal.", metavar="FILE"),
+    ],
+) -> None:
+    """Write the validation results as Optuna studies, one per curve.
+
+    `optuna-dashboard sqlite:///FILE` opens them.
+    """
+    from clsweep.search.optuna_export import export_optuna
+
+    for name, n_trials in export_optuna(place_of(directory), optuna).items():
+        print(f"{name}: {n_trials} trials")
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One method in full.")
+    ] = None,
+) -> None:
+    """List the methods, or explain one of them."""
+    from clsweep.methods import entry_of, method_doc
+    from clsweep.study.field_text import keys_text
+
+    if name is None:
+        from clsweep.cli.listings import methods_table
+
+        show(methods_table())
+        return
+    entry = entry_of(name)
+    print(f"{entry.title} ({name})\n\n{method_doc(name)}\n\n{entry.citation}\n")
+    if entry.start_note:
+        print(f"Start: {entry.start_note}.\n")
+    print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")
+
+
+def benchmarks(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One benchmark in full.")
+    ] = None,
+) -> None:
+    """List benchmarks and data sets, or explain one benchmark."""
+    from clsweep.study.field_text import keys_text
+    from clsweep.study.templates import benchmark_type
+
+    if name is not None:
+        config = benchmark_type(name)
+        print(f"{config.__doc__}\n\n{keys_text(config.model_fields)}")
+        return
+    from clsweep.cli.listings import benchmarks_table, datasets_table
+
+    show(benchmarks_table())
+    print()
+    show(datasets_table())
+
+
+def init(
+    benchmark: Annotated[str, typer.Option(help="A name from `clsweep benchmarks`.")] = "split",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Names from `clsweep methods` [default: all of the scenario].", metavar="A,B,..."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The new file [default: print it].", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write a study file with every key explained."""
+    from clsweep.study.templates import study_template, usual_methods, write_new
+
+    usual = usual_methods(benchmark)
+    names = usual if methods is None else [n.strip() for n in methods.split(",")]
+    text = study_template(benchmark, names, out.stem if out else "study")
+    if out is None:
+        print(text, end="")
+        return
+    write_new(out, text)
+    print(f"wrote {printable(str(out), one_line=True)}; next: {command('clsweep plan', out)}")
+
+
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    from clsweep.study.study import Study
+
+    print(as_json_text(Study.model_json_schema(), indent=2))
+
+
+# In the order in which the help lists them.
+COMMANDS = (report, export, methods, benchmarks, init, schema)

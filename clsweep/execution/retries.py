@@ -1,0 +1,120 @@
+"""What becomes of a job whose worker was lost: tried again, but not for ever."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Set
+from typing import TYPE_CHECKING
+
+from clsweep.errors import StoreError
+from clsweep.execution import stage_cache
+from clsweep.execution.schedule import Schedule
+from clsweep.storage import attempts
+from clsweep.storage.remote_path import Place
+from clsweep.storage.store import Store
+from clsweep.study.planning import Job
+
+if TYPE_CHECKING:
+    from clsweep.execution.outcomes import Outcome
+
+
+Committed = Callable[[Job], "Outcome | None"]
+
+
+class Losses:
+    """The lost jobs of one run; what earlier runs lost is counted by `storage/attempts.py`.
+
+    Args:
+        schedule: where a job is queued again, or ends.
+        max_attempts: losses of one job before it ends.
+        committed: what a job has left on disk, or None; a worker may die between its commit and
+            the moment when anybody hears of it.
+    """
+
+    def __init__(self, schedule: Schedule, max_attempts: int, committed: Committed) -> None:
+        self.max_attempts = max_attempts
+        self._schedule, self._committed = schedule, committed
+        self._n_lost: Counter[str] = Counter()
+
+    def lost(self, job: Job, outcome: Outcome) -> None:
+        """Note that the worker of a running job is gone.
+
+        Args:
+            job: what it was doing.
+            outcome: how the job ends if it is not tried again.
+        """
+        found = self._committed(job)
+        if found is not None:
+            self._schedule.done(job, found)
+            return
+        self._n_lost[job.key] += 1
+        if self._n_lost[job.key] < self.max_attempts:
+            self._schedule.requeue(job)
+        else:
+            self._schedule.done(job, outcome)
+
+    def stranded(self, job: Job) -> None:
+        """Note that a running job was lost together with another's worker: it tries again."""
+        found = self._committed(job)
+        if found is not None:
+            self._schedule.done(job, found)
+        else:
+            self._schedule.requeue(job)
+
+
+def suspects_last(directory: Place, jobs: list[Job], *, retry: bool) -> list[Job]:
+    """The jobs, those last that an earlier run started and did not finish.
+
+    One of them may be what took that run down: the others are done before it can again.
+
+    Args:
+        directory: the results folder.
+        jobs: what is missing.
+        retry: the starts of earlier runs are to be forgotten instead.
+    """
+    suspects = attempts.started(directory)
+    if not retry:
+        return sorted(jobs, key=lambda job: job.key in suspects)
+    for job in jobs:
+        if job.key in suspects:
+            attempts.forget(directory, job.key)
+    return jobs
+
+
+def forgive_cut_short(directory: Place, schedule: Schedule, run: str) -> None:
+    """Take back the starts of jobs that a run itself cut short; they were not at fault.
+
+    Args:
+        directory: the results folder.
+        schedule: as the run has left it.
+        run: its name.
+    """
+    for job in (*schedule.running.values(), *schedule.aborted):
+        # A disk that refuses has its own message; such a start then counts.
+        with contextlib.suppress(StoreError):
+            attempts.forgive(directory, job.key, run)
+
+
+def left_on_disk(
+    store: Store, stage_folder: Place, had_records: Set[str], job: Job
+) -> Outcome | None:
+    """What a job has committed whose worker died before anybody heard of it.
+
+    Args:
+        store: the results folder.
+        stage_folder: the stage cache.
+        had_records: trials that had a record when the run began.
+        job: the stage or trial.
+    """
+    from clsweep.execution.outcomes import Outcome
+
+    if job.kind != "trial":
+        return Outcome("ok") if stage_cache.exists(stage_folder, job.key) else None
+    try:
+        trial = store.pending(job.key)["trial"]
+    except StoreError:  # there is none
+        return None
+    if trial["status"] != "ok" and job.key in had_records:
+        return None  # it is the old record of a trial that is tried again
+    return Outcome(trial["status"], trial["message"], wall_seconds=trial["wall_seconds"])

@@ -1,0 +1,216 @@
+"""What a report holds: everything computed from a results folder before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from clsweep.errors import StoreError, StudyError
+from clsweep.methods import METHODS
+from clsweep.reporting.analysis_version import analysis_changes
+from clsweep.reporting.appendix import Details, details_of
+from clsweep.reporting.caveats import about_choices, caveats
+from clsweep.reporting.comparison import Comparison, compare
+from clsweep.reporting.joined_studies import Joined, joined, refuse_repeated
+from clsweep.reporting.judgement import Judgement, judge
+from clsweep.reporting.ledger import Shown, study_hash
+from clsweep.reporting.protocol_scores import Score, scores
+from clsweep.reporting.result_tables import UNKNOWN
+from clsweep.reporting.results_reader import (
+    benchmark_text,
+    chance_of,
+    choose_on_of,
+    drops_of,
+    margin_of,
+    read,
+    table_of,
+)
+from clsweep.reporting.sampling_error import ImageLuck, luck_notes, luck_of, shares_images
+from clsweep.reporting.training_text import seeds_vary_text, training_text
+from clsweep.search.selection_protocols import Protocol, protocol_of, standard_protocols
+from clsweep.search.validation_table import read_validation
+from clsweep.storage.remote_path import Place
+from clsweep.text import seeds_of
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What is printed and drawn.
+
+    Attributes:
+        comparison: all numbers.
+        name: the study's name.
+        benchmark: what was learned, in a few words.
+        n_tasks: length of the task sequence.
+        chance_is_known: whether hypervolume is counted from chance instead of from zero.
+        uses: label to what its method needs beyond the previous network and the current data.
+        notes: what a reader must know.
+        details: what stands behind the comparison.
+        scenario: 'task', 'domain' or 'class'; empty where it is not known.
+        protocols: the rules for choosing that are compared.
+        scores: protocol to what it chose for each label.
+        protocol: the one that was asked for; None for none in particular.
+        judgement: fronts in numbers, and every pair of labels.
+        shown: the results folders, with earlier looks at their test numbers.
+        training: the settings beside the knobs, in one sentence.
+        luck: what the choice of test images may change.
+        seeds_vary: what differs between seeds, in one sentence.
+    """
+
+    comparison: Comparison
+    name: str
+    benchmark: str
+    n_tasks: int
+    chance_is_known: bool
+    uses: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+    details: Details = field(default_factory=Details)
+    scenario: str = ""
+    protocols: tuple[Protocol, ...] = ()
+    scores: dict[str, tuple[Score, ...]] = field(default_factory=dict)
+    protocol: Protocol | None = None
+    judgement: Judgement = field(default_factory=Judgement)
+    shown: tuple[Shown, ...] = ()
+    training: str = ""
+    luck: ImageLuck = field(default_factory=ImageLuck)
+    seeds_vary: str = ""
+
+    @property
+    def title(self) -> str:
+        """Heading: study and benchmark."""
+        return f"{self.name}: {self.benchmark}"
+
+    @property
+    def method_of_reading(self) -> str:
+        """How the numbers came about, in one sentence."""
+        n = len(self.comparison.seeds)
+        spread = f"mean ± s.e.m. over {n} seeds" if n > 1 else "n = 1 seed"
+        chosen = "Chosen on validation data"
+        if self.comparison.choose_on:
+            chosen += f" of {seeds_of(self.comparison.choose_on)}"
+            spread += f" that chose nothing ({seeds_of(self.comparison.seeds)})"
+        return f"{chosen}, printed on test data; {spread}."
+
+
+def build(
+    *directories: Place, protocol: str | None = None, tuned_on: Place | None = None
+) -> ReportData:
+    """Everything a report says about a results folder, or about several of one benchmark.
+
+    Trials of configurations that a folder's study no longer asks for are left out.
+
+    Args:
+        directories: the results folders.
+        protocol: the name of the rule to show the choices of; None for none in particular.
+        tuned_on: the results folder of another benchmark, for the protocol 'transfer'; only its
+            validation data are read.
+
+    Raises:
+        StoreError: no folder is named, or one twice; one has no results, cannot be read, or
+            learned another benchmark than the first.
+        StudyError: there is no such protocol, or it needs `tuned_on`.
+    """
+    rule = rule_of(protocol, tuned_on)
+    if not directories:
+        raise StoreError(
+            "no results folder is named", expected="one of `clsweep run`, such as results/NAME"
+        )
+    refuse_repeated(directories)
+    return data_of(joined([read(directory) for directory in directories]), rule, tuned_on)
+
+
+def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
+    """The protocol that the arguments of `build` ask for.
+
+    Args:
+        protocol: its name, or None.
+        tuned_on: the results folder of another benchmark, or None.
+
+    Raises:
+        StudyError: there is no such protocol, or it needs `tuned_on`.
+    """
+    wanted = None if protocol is None else protocol_of(protocol)
+    if wanted is not None and wanted.kind == "transfer" and tuned_on is None:
+        raise StudyError(
+            "the protocol 'transfer' chooses on another benchmark",
+            expected="its results folder",
+            next_step="add `--tuned-on DIR`",
+        )
+    return wanted
+
+
+def data_of(
+    results: Joined, rule: Protocol | None = None, tuned_on: Place | None = None
+) -> ReportData:
+    """Everything a report says about results folders of one benchmark.
+
+    Args:
+        results: the folders as one.
+        rule: the protocol to show the choices of; None for none in particular.
+        tuned_on: see `build`.
+
+    Raises:
+        StoreError: the results in `tuned_on` cannot be read.
+    """
+    records, found = results.records, results.found
+    study, benchmark = found[0].study, found[0].benchmark
+    chance = chance_of(benchmark)
+    comparison = compare(
+        records,
+        labels=results.labels,
+        drops=[drop / 100 for drop in drops_of(study)],
+        reference_point=chance or (0.0, 0.0),
+        choose_on=choose_on_of(study),
+        margin=margin_of(study),
+        one_head=benchmark.get("scenario") in ("domain", "class"),
+        asked=results.asked_seeds,
+    )
+    elsewhere = None if tuned_on is None else read_validation(tuned_on)
+    n_tasks = comparison.validation.n_tasks
+    searched = tuple(table_of(table_of(study, "search"), "training"))
+    margin = margin_of(study)
+    standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None, margin)
+    rule = None if rule is None else protocol_of(rule.name, margin)
+    asked = () if rule is None or rule in standard else (rule,)
+    shown = tuple(one.shown("" if rule is None else rule.name) for one in found)
+    scored = {p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)}
+    judgement = judge(comparison, scored)
+    luck = luck_of(comparison, shares_images(benchmark))
+    notes = (*results.notes, *luck_notes(luck, comparison, judgement.average_pairs))
+    kinds = (table_of(one.study, "search").get("kind", "grid") for one in found)
+    is_searched = any(kind != "grid" for kind in kinds)
+    choices = about_choices(comparison, choose_on_of(study), is_searched)
+    return ReportData(
+        comparison=comparison,
+        name=results.name,
+        benchmark=benchmark_text(benchmark),
+        n_tasks=n_tasks,
+        chance_is_known=chance is not None,
+        uses={c.label: _uses(c.method) for c in comparison.all_curves},
+        notes=(*notes, *_changes(shown), *caveats(comparison, searched), *choices),
+        details=details_of(records, comparison, [one.directory for one in found]),
+        scenario=str(benchmark.get("scenario", "")),
+        protocols=(*standard, *asked),
+        scores=scored,
+        protocol=rule,
+        judgement=judgement,
+        shown=shown,
+        training=training_text(comparison.curves, comparison.references, searched),
+        luck=luck,
+        seeds_vary=seeds_vary_text(benchmark, len(comparison.seeds)),
+    )
+
+
+def _changes(shown: Sequence[Shown]) -> Iterator[str]:
+    """What of the analysis was changed by somebody who had seen test numbers of a folder."""
+    for one in shown:
+        study = study_hash(one.directory)
+        same = [*one.looks, *(look for look in one.elsewhere if look.study == study)]
+        changes = analysis_changes((look.analysis for look in same), one.analysis or {})
+        if changes:
+            where = f"{one.directory.resolve().name}: " if len(shown) > 1 else ""
+            yield f"{where}{changes}"
+
+
+def _uses(method: str) -> tuple[str, ...]:
+    return METHODS[method].uses if method in METHODS else UNKNOWN

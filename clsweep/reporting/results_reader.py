@@ -1,0 +1,306 @@
+"""What a results folder holds for a report: the records that its study asks for, and the study.
+
+Neither torch nor ray is imported, and the data set is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clsweep.errors import ClsweepError, StoreError
+from clsweep.records.recorded_inputs import mixture
+from clsweep.records.schema import Record, trial_id_of
+from clsweep.reporting.analysis_version import analysis_of
+from clsweep.reporting.ledger import (
+    Look,
+    Shown,
+    changes_text,
+    key_of_test_set,
+    looks,
+    looks_elsewhere,
+    other_studies_text,
+    study_hash,
+)
+from clsweep.storage.remote_path import Place
+from clsweep.storage.store import Store
+from clsweep.storage.study_binding import bound_inputs
+from clsweep.text import printable
+
+DEFAULT_DROPS = (1.0, 5.0)
+DEFAULT_MARGIN = 1.0
+DEFAULT_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds for a report.
+
+    Attributes:
+        directory: the folder.
+        study: what its study file says, as plain values.
+        records: of the trials that the study asks for.
+        notes: what was damaged, is missing, was left out, or was changed after a look.
+        looks: earlier looks at its test numbers.
+        elsewhere: earlier looks at the same test set in other folders.
+        data: `ledger.key_of_test_set` by what the data hold; empty where it is not known.
+    """
+
+    directory: Place
+    study: dict[str, Any]
+    records: list[Record]
+    notes: tuple[str, ...]
+    looks: tuple[Look, ...]
+    elsewhere: tuple[Look, ...] = ()
+    data: str = ""
+
+    def shown(self, protocol: str = "") -> Shown:
+        """What a look at it adds to the ledger, and the looks before.
+
+        Args:
+            protocol: the rule whose choices were asked for; empty for none in particular.
+        """
+        finished = [record for record in self.records if record["trial"]["status"] == "ok"]
+        return Shown(
+            directory=self.directory,
+            n_trials=len(finished),
+            looks=self.looks,
+            test_set=key_of_test_set(self.benchmark),
+            data=self.data,
+            elsewhere=self.elsewhere,
+            analysis=analysis_of(self.study, protocol),
+        )
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return printable(str(self.study.get("name", self.directory.name)))
+
+    @property
+    def labels(self) -> list[str]:
+        """The order of the labels."""
+        return _labels(self.study)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that the study asks for, and others with records; empty if not known."""
+        asked = self.study.get("seeds", DEFAULT_SEEDS) if self.study else None
+        if type(asked) is int:
+            asked = list(range(asked))
+        if not isinstance(asked, list) or not asked or not all(type(s) is int for s in asked):
+            return ()
+        return tuple(sorted({*asked, *(r["trial"]["seed"] for r in self.records)}))
+
+    @property
+    def benchmark(self) -> dict[str, Any]:
+        """What the study file says of the benchmark."""
+        return table_of(self.study, "benchmark")
+
+    @property
+    def benchmark_text(self) -> str:
+        """The benchmark in a few words."""
+        return benchmark_text(self.benchmark)
+
+
+def check_folders(directories: Iterable[Place]) -> None:
+    """Refuse what is no folder.
+
+    Args:
+        directories: results folders.
+
+    Raises:
+        StoreError: one does not exist.
+    """
+    for directory in directories:
+        if not directory.is_dir():
+            raise StoreError(
+                f"there is no folder {directory}",
+                expected="the results folder of a run",
+                next_step="`clsweep run STUDY.toml` makes one and prints its name",
+            )
+
+
+def read(directory: Place) -> Results:
+    """The records of a results folder that its study still asks for, and earlier looks at them.
+
+    Args:
+        directory: the results folder.
+
+    Raises:
+        StoreError: there are no results, or they cannot be read.
+    """
+    store = Store(directory)
+    records = store.load()
+    if not records:
+        raise StoreError(
+            "there are no finished trials to report",
+            expected="a results folder of `clsweep run`",
+            where=str(directory),
+            next_step="; ".join(store.warnings) or "run the study first, or check the folder",
+        )
+    records, notes = _asked_for(records, directory)
+    mixed = mixture(records)
+    damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
+    study, of_today = store.study_table(), study_hash(directory)
+    before, benchmark = looks(directory), table_of(study, "benchmark")
+    data, unread = "", ""
+    try:
+        data = key_of_test_set(benchmark, _fingerprints(directory))
+        elsewhere = looks_elsewhere(key_of_test_set(benchmark), data, before)
+    except StoreError as error:
+        elsewhere, unread = (), f"Looks at test data elsewhere are not known: {error.found}."
+    changes = (changes_text(before, of_today), other_studies_text(elsewhere, of_today), unread)
+    return Results(
+        directory=directory,
+        study=study,
+        records=records,
+        notes=(*damage, *mixed, *notes, *filter(None, changes)),
+        looks=before,
+        elsewhere=elsewhere,
+        data=data,
+    )
+
+
+def _fingerprints(directory: Place) -> dict[str, str]:
+    """Data set to what tells its content, of those that the folder knows."""
+    found = bound_inputs(directory)
+    prefix = "data "
+    return {
+        name.removeprefix(prefix): fingerprint
+        for name, (fingerprint, _, _) in found.items()
+        if name.startswith(prefix)
+    }
+
+
+def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], list[str]]:
+    """The records that the study asks for, under its labels, and what was left out."""
+    from clsweep.data.task_sizes import benchmark_sizes
+    from clsweep.search.search import extent
+    from clsweep.study.renamed_trials import names_of
+    from clsweep.study.study import stored_study
+
+    try:
+        study = stored_study(directory / "study.toml")
+    except ClsweepError as error:
+        return records, [_all_are_shown("its study cannot be read", error)]
+    n_stored = len(records)
+    records = names_of(study, (record["config"] for record in records)).records(records)
+    done = {r["trial"]["trial_id"] for r in records}
+    known, n_to_come = extent(study, records, done)
+    labels = {c.id: c.label for c in known}
+    asked = {trial_id_of(config_id, seed) for config_id in labels for seed in study.seeds}
+    n_asked = len(asked) + sum(n_to_come.values()) * len(study.seeds)
+    kept = [_labelled(r, labels) for r in records if r["trial"]["trial_id"] in asked]
+    if not kept:
+        try:
+            benchmark_sizes(study.benchmark, None)
+        except ClsweepError as error:
+            if "unknown" in error.found:  # others are of data that are not on this machine
+                return records, [_all_are_shown("its study cannot be expanded", error)]
+        raise StoreError(
+            "no trial that the study asks for has finished",
+            expected=f"some of its {n_asked:,} trials",
+            where=str(directory),
+            next_step="run the study first",
+        )
+    notes = []
+    if len(records) < n_stored:
+        notes.append(
+            f"{n_stored - len(records):,} trials in the folder repeat others: they differ in "
+            "numbers alone that other numbers switch off. They are counted once."
+        )
+    if len(kept) < n_asked:
+        notes.append(
+            f"{len(kept):,} of the study's {n_asked:,} trials have finished; "
+            "`clsweep run` continues."
+        )
+    if len(kept) < len(records):
+        notes.append(
+            f"{len(records) - len(kept):,} trials in the folder belong to configurations or "
+            "seeds that its study no longer asks for; they are left out."
+        )
+    return kept, notes
+
+
+def _all_are_shown(what: str, error: ClsweepError) -> str:
+    reason = error.found.rstrip(".")
+    return (
+        f"All trials of the folder are shown: {what} ({reason}); a newer clsweep may have made it."
+    )
+
+
+def _labelled(record: Record, labels: Mapping[str, str]) -> Record:
+    label = labels[record["trial"]["config_id"]]
+    return {**record, "config": {**record["config"], "label": label}}
+
+
+# Results outlive their study file: what somebody broke in it must not hide them, so that nothing
+# below relies on its types.
+
+
+def table_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A table of the study file; empty where there is none."""
+    found = study.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _labels(study: Mapping[str, Any]) -> list[str]:
+    methods = study.get("methods")
+    entries = methods if isinstance(methods, list) else []
+    return [str(entry.get("label", "")) for entry in entries if isinstance(entry, dict)]
+
+
+def drops_of(study: Mapping[str, Any]) -> Sequence[float]:
+    """Points below fine-tuning's target accuracy that are allowed, one per requirement."""
+    drops = table_of(study, "report").get("drops")
+    sound = isinstance(drops, list) and all(isinstance(drop, (int, float)) for drop in drops)
+    return drops if isinstance(drops, list) and sound else DEFAULT_DROPS
+
+
+def choose_on_of(study: Mapping[str, Any]) -> tuple[int, ...]:
+    """Seeds that choose while the others are shown; empty where all do both."""
+    seeds = table_of(study, "report").get("choose_on")
+    found = seeds if isinstance(seeds, list) else []
+    return tuple(sorted({s for s in found if isinstance(s, int) and not isinstance(s, bool)}))
+
+
+def margin_of(study: Mapping[str, Any]) -> float:
+    """Standard errors by which a choice must exceed a required target accuracy."""
+    margin = table_of(study, "report").get("margin")
+    sound = isinstance(margin, (int, float)) and not isinstance(margin, bool) and margin >= 0
+    return float(margin) if margin is not None and sound else DEFAULT_MARGIN
+
+
+def benchmark_text(benchmark: Mapping[str, Any]) -> str:
+    """The benchmark in a few words."""
+    if not benchmark:
+        return "unknown benchmark"
+    data = str(benchmark.get("dataset", "digits"))
+    target = benchmark.get("target", [])
+    more = map(str, target if isinstance(target, list) else [target])
+    name = " → ".join([data, *more])
+    if name == data:
+        name = f"{benchmark.get('name', '')} {data}".strip()
+    parts = [name]
+    if "n_tasks" in benchmark:
+        parts.append(f"{benchmark['n_tasks']} tasks")
+    if "scenario" in benchmark:
+        parts.append(f"{benchmark['scenario']}-incremental")
+    return printable(", ".join(parts))
+
+
+def chance_of(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:
+    """(source, target) accuracy of guessing, where the numbers of classes are known."""
+    from clsweep.data.benchmark_specs import BENCHMARKS
+    from clsweep.data.task_sizes import benchmark_sizes
+
+    try:
+        config = BENCHMARKS[str(benchmark.get("name"))](**benchmark)
+        n_classes = [size.n_classes for size in benchmark_sizes(config, None)]
+    except (ClsweepError, KeyError, ValueError):
+        return None
+    if config.scenario == "class":
+        n_classes = [sum(n_classes)] * len(n_classes)
+    chances = [1 / n for n in n_classes]
+    return sum(chances[:-1]) / len(chances[:-1]), chances[-1]

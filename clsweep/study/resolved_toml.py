@@ -1,0 +1,54 @@
+"""A study written out in full: every default, every range, ready to be run again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clsweep.study.grid import Range
+from clsweep.study.identity import plain_values
+from clsweep.toml_text import toml_table
+
+if TYPE_CHECKING:
+    from clsweep.study.study_tables import StudyTables
+
+
+def resolved_toml(study: StudyTables) -> str:
+    """The study with every default written out, as TOML that parses back to an equal study.
+
+    Args:
+        study: the study.
+    """
+    training = plain_values(study.training)
+    training.pop("epochs" if study.training.steps else "steps")
+    blocks = [
+        toml_table("", {"name": study.name, "seeds": study.seeds}),
+        toml_table("[benchmark]", plain_values(study.benchmark)),
+        toml_table("[net]", {key: getattr(study.net, key) for key in study.net.used_keys}),
+        toml_table("[training]", training),
+        toml_table("[resources]", plain_values(study.resources)),
+        toml_table("[report]", plain_values(study.report)),
+    ]
+    if study.search.kind != "grid":
+        # Without keys that change nothing at their default, which stored files do not have.
+        search = {key: getattr(study.search, key) for key in study.search.used_keys}
+        training = study.search.training.axes()
+        search |= {"training": {key: _shortest(v) for key, v in training.items()}}
+        if not training:
+            search.pop("training")
+        blocks.append(toml_table("[search]", search))
+    if study.callbacks.named:
+        blocks.append(toml_table("[callbacks]", plain_values(study.callbacks)))
+    for request in study.methods:
+        table: dict[str, Any] = {"name": request.name, "label": request.label}
+        table |= {key: _shortest(values) for key, values in request.axes().items()}
+        overrides = request.training.axes()
+        if overrides:
+            table["training"] = {key: _shortest(values) for key, values in overrides.items()}
+        blocks.append(toml_table("[[methods]]", table))
+    return "\n".join(blocks)
+
+
+def _shortest(values: tuple[Any, ...]) -> Any:
+    if isinstance(values, Range):
+        return {"low": values[0], "high": values[1], "log": values.log}
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,123 @@
+"""The tables of a study file as one value, each checked for itself; together in `study/study.py`.
+
+What only reads a study takes this type, so that it need not know how a study comes to be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
+
+from clsweep.config_section import Section, as_toml, mistake
+from clsweep.data.benchmark_specs import AnyBenchmark, BenchmarkConfig
+from clsweep.data.dataset_specs import FOLDER
+from clsweep.nets.config import NetConfig
+from clsweep.study.grid import AnyRequest
+from clsweep.study.search_section import SearchConfig
+from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources
+from clsweep.training.config import TrainingConfig
+
+MAX_SEEDS = 10_000
+
+
+def _seed_list(raw: Any) -> Any:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        if not 1 <= raw <= MAX_SEEDS:
+            raise mistake(
+                f"seeds = {as_toml(raw)}",
+                expected=f"a number of seeds from 1 to {MAX_SEEDS}, or a list of seeds",
+            )
+        return tuple(range(raw))
+    if not isinstance(raw, list | tuple):
+        raise mistake(
+            f"seeds = {as_toml(raw)}", expected="a whole number of seeds, or a list of seeds"
+        )
+    twice = [seed for seed, count in Counter(map(repr, raw)).items() if count > 1]
+    if twice:
+        raise mistake(f"the seed {twice[0]} is listed twice", expected="each seed once")
+    return tuple(raw)
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+    Field(
+        min_length=1,
+        max_length=MAX_SEEDS,
+        description="how many seeds (3 means 0, 1, 2), or a list of them; "
+        "every configuration is trained once per seed",
+    ),
+    BeforeValidator(_seed_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
+                {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a study's file lies; no part of what it says, and so of no comparison."""
+
+    folder: Path | None = field(default=None, compare=False)
+
+
+class StudyTables(Section):
+    """The tables of one TOML file. Frozen; equal files give equal values."""
+
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+            max_length=100,
+            description="letters, digits, '.', '_' and '-'; names the results folder",
+        ),
+    ]
+    seeds: Seeds = (0, 1, 2)
+    benchmark: Annotated[AnyBenchmark, Field(description="the sequence of tasks")]
+    net: NetConfig = NetConfig()
+    training: TrainingConfig = TrainingConfig()
+    resources: Resources = Resources()
+    report: ReportConfig = ReportConfig()
+    search: SearchConfig = SearchConfig()
+    callbacks: CallbacksConfig = CallbacksConfig()
+    methods: Annotated[
+        tuple[AnyRequest, ...],
+        Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
+    ]
+
+    @property
+    def located_benchmark(self) -> BenchmarkConfig:
+        """The benchmark, with full paths of the folders that lie beside the study file.
+
+        For finding data only: names and hashes are those of `benchmark`.
+        """
+        names = [
+            FOLDER + self._beside(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else name
+            for name in self.benchmark.datasets
+        ]
+        found: dict[str, Any] = {"dataset": names[0]}
+        found |= {"target": tuple(names[1:])} if names[1:] else {}
+        return self.benchmark.model_copy(update=found)
+
+    @property
+    def located_net(self) -> NetConfig:
+        """The network, with the full path of weights that lie beside the study file."""
+        weights = self.net.weights and self._beside(self.net.weights)
+        return self.net.model_copy(update={"weights": weights})
+
+    def _beside(self, path: str) -> str:
+        """The full path of what lies beside the study file; else the path as it is written."""
+        folder = self._origin.folder
+        if folder is None or not (folder / path).exists():
+            return path
+        return str(folder / path)
