@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import threading
 from collections.abc import Iterator
@@ -132,15 +133,20 @@ class TestFiles:
 
     def test_a_reader_gets_one_upload_or_the_other(self, folder):
         path = folder / "a"
-        contents = [b"a" * 10, b"b" * 1000, b"c" * 300]
-        path.write_bytes(contents[0])
+        lengths = (10, 1000, 300)
+
+        def content(n: int) -> bytes:
+            # No content comes twice: the one before would be taken for it.
+            return f"{n},".encode() * lengths[n % 3]
+
+        path.write_bytes(content(0))
         is_over = threading.Event()
 
         def replace() -> None:
-            while not is_over.is_set():
-                for content in contents:
-                    path.write_bytes(content)
-                    is_over.wait(0.004)
+            for n in itertools.count(1):
+                if is_over.wait(0.004):
+                    return
+                path.write_bytes(content(n))
 
         writer = threading.Thread(target=replace)
         writer.start()
@@ -151,7 +157,7 @@ class TestFiles:
         finally:
             is_over.set()
             writer.join()
-        assert seen <= set(contents)
+        assert {data for data in seen if data != content(int(data.partition(b",")[0]))} == set()
 
     def test_what_is_missing(self, folder):
         with pytest.raises(FileNotFoundError, match="none"):
