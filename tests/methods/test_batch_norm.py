@@ -29,7 +29,7 @@ from clsweep.training.sequences import (
     measure_source,
 )
 from tests.methods.cases import CASE_IDS, CASES, Case
-from tests.methods.test_common import after, begun, same, structure
+from tests.methods.test_common import after, begun, same, source_once, structure
 
 TRAINING = TrainingConfig(optimizer="sgd", lr=0.03, batch_size=16, steps=6)
 FITTING = [(case, name) for case, name in zip(CASES, CASE_IDS, strict=True) if case.batch_norm]
@@ -65,7 +65,7 @@ def test_runs_repeats_and_keeps_its_statistics_apart(
 ) -> None:
     sequence = short_sequences[scenario]
     net = net_for(sequence, bn_mode)
-    source = learn_source(net, sequence, TRAINING, 0)
+    source = source_once(net, sequence, TRAINING, bn_mode)
     before = copy.deepcopy(source)
     first, second = (learnt(case, sequence, net, source) for _ in range(2))
     assert same(first.params, second.params)
@@ -91,7 +91,7 @@ def test_memory_keeps_its_structure(
         return
     sequence = short_sequences["task"]
     net = net_for(sequence, bn_mode)
-    source = learn_source(net, sequence, TRAINING, 0)
+    source = source_once(net, sequence, TRAINING, bn_mode)
     method = methods.build(case.name, net, case.numbers())
     statistics = measure_source(method, sequence, source, 0)
     data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0))

@@ -39,7 +39,7 @@ from clsweep.training.early_stopping import LEAD, Stopped, Watch, points_of, ver
 from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_batch_norm import net_for as batch_norm_net
-from tests.methods.test_common import TRAINING, net_for, same
+from tests.methods.test_common import TRAINING, net_for, same, source_once
 
 N_TASKS, PARTS = 4, 10**6
 STUDY = """\
@@ -339,7 +339,7 @@ def _by_hand(record: Record) -> dict[str, tuple[float, float]]:
 def test_killed_anywhere_and_on_any_number_of_workers_the_same_is_stopped(
     kind: str, at_once: int
 ) -> None:
-    study = searched(at_once=at_once, kind=kind, trials=16)
+    study = searched(at_once=at_once, kind=kind, trials=10)
     whole = work(study)
     assert {"ok", "stopped"} == statuses(whole).keys()
     rng = random.Random(at_once)
@@ -353,9 +353,9 @@ def test_killed_anywhere_and_on_any_number_of_workers_the_same_is_stopped(
 
 
 def test_a_larger_budget_goes_on_where_the_smaller_one_ended() -> None:
-    first = work(searched(trials=40))
-    both = work(searched(trials=80), first)
-    assert essence(both) == essence(work(searched(trials=80)))
+    first = work(searched(trials=20))
+    both = work(searched(trials=40), first)
+    assert essence(both) == essence(work(searched(trials=40)))
     assert statuses(both)["stopped"] > statuses(first)["stopped"] > 0
 
 
@@ -551,11 +551,11 @@ def test_the_fill_search_takes_a_stopped_value_for_one_that_is_beaten() -> None:
 # ---------------------------------------------------------------------- looks while it trains
 
 
-def watched(case: Case, sequence: TaskSequence, net: Net, watch: Watch | None) -> Any:
+def watched(case: Case, sequence: TaskSequence, net: Net, kind: str, watch: Watch | None) -> Any:
     method = methods.build(case.name, net, case.numbers())
     if not methods.METHODS[case.name].starts_from_source:
         return learn_sequence(method, sequence, TRAINING, 0, None, {}, watch=watch)
-    source = learn_source(net, sequence, TRAINING, 0)
+    source = source_once(net, sequence, TRAINING, kind)
     statistics = measure_source(method, sequence, source, 0)
     return learn_sequence(method, sequence, TRAINING, 0, source, statistics, watch=watch)
 
@@ -576,7 +576,7 @@ def test_looking_changes_no_bit(
     net = net_for(sequence) if kind == "plain" else batch_norm_net(sequence, "batch")
     n_tasks = len(sequence.tasks)
     watch = Watch("", n_tasks, margin=0.05, n_checks=1)
-    plain, looked = (watched(case, sequence, net, w) for w in (None, watch))
+    plain, looked = (watched(case, sequence, net, kind, w) for w in (None, watch))
     assert same(plain.params, looked.params)
     assert plain[1:] == looked[1:]
     # The last phase of an interpolation has no steps, between which one could look.
@@ -588,7 +588,7 @@ def test_looking_changes_no_bit(
     at = list(watch.shares)[-1]
     pair = tuple(watch.counters[f"validation_{x}_at_{at}"] for x in ("source", "target"))
     ahead = bars_of({"x": {f"last {at}": (pair[0] + 0.06, pair[1] + 0.06)}})
-    stopped = watched(case, sequence, net, Watch(ahead, n_tasks, margin=0.05, n_checks=1))
+    stopped = watched(case, sequence, net, kind, Watch(ahead, n_tasks, margin=0.05, n_checks=1))
     assert "on the last task" in stopped.stopped
     assert stopped.rows == [row for row in plain.rows if row[0] < n_tasks - 1]
     assert stopped.n_steps < plain.n_steps
