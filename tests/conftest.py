@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -65,11 +67,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def _users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders of users; pytest would read the names of all that it has made for each new one."""
+    folder = tmp_path_factory.mktemp("state")
+    return (folder / str(n) for n in count())
+
+
 @pytest.fixture(autouse=True)
-def _own_ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_ledger(_users: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test starts as a user who has seen no test number."""
-    ledger: Path = tmp_path_factory.mktemp("state") / "test_looks.jsonl"
-    monkeypatch.setenv("CLSWEEP_LEDGER", str(ledger))
+    user = next(_users)
+    user.mkdir()
+    monkeypatch.setenv("CLSWEEP_LEDGER", str(user / "test_looks.jsonl"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -119,6 +119,11 @@ class Forked:
 
     A copy of a process that has imported torch once, which takes longer than the studies here. For
     what is killed or works beside others; how a command starts and ends is seen with `start`.
+
+    Args:
+        arguments: of the command.
+        cwd: its current folder.
+        before: is called in the process first.
     """
 
     _context = multiprocessing.get_context("forkserver")
@@ -126,12 +131,14 @@ class Forked:
         ["clsweep.cli.main", "clsweep.execution.runner", "clsweep.execution.inline", "optuna"]
     )
 
-    def __init__(self, *arguments: object, cwd: Path) -> None:
+    def __init__(
+        self, *arguments: object, cwd: Path, before: Callable[[], object] | None = None
+    ) -> None:
         with _importing_the_package():
             multiprocessing.forkserver.ensure_running()
         self._outputs = [cwd / f"{name}-{time.monotonic_ns()}" for name in ("out", "err")]
         words = [str(argument) for argument in arguments]
-        given = (words, cwd, {**os.environ, "COLUMNS": "200"}, self._outputs)
+        given = (words, cwd, {**os.environ, "COLUMNS": "200"}, self._outputs, before)
         self._process = self._context.Process(target=_forked, args=given)
         self._process.start()
 
@@ -164,7 +171,11 @@ def _importing_the_package() -> Iterator[None]:
 
 
 def _forked(
-    words: list[str], cwd: Path, environment: Mapping[str, str], outputs: list[Path]
+    words: list[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    outputs: list[Path],
+    before: Callable[[], object] | None,
 ) -> None:
     os.setsid()
     os.chdir(cwd)
@@ -172,6 +183,8 @@ def _forked(
     os.environ.update(environment)
     for number, path in zip((1, 2), outputs, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    if before is not None:
+        before()
     sys.exit(main(words))
 
 

@@ -25,8 +25,8 @@ from tests.end_to_end.studies import (
     write_study,
 )
 
-# 16 trials, each long enough to be caught at work.
-SLOW = {"seeds": 2, "lam": "1.0, 100.0", "steps": 60}
+# 8 trials, each long enough to be caught at work.
+SLOW = {"seeds": 1, "lam": "1.0, 100.0", "steps": 60}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     how = ["--inline"] if executor == "inline" else ["--workers", "2"]
     command = ("run", write_study(tmp_path, **SLOW), *how, "--out", out)
     process = start(*command, cwd=tmp_path)
-    wait_for(4, out, process)
+    wait_for(2, out, process)
     stop(process.pid)
     printed, err = process.communicate(timeout=240)
     assert process.returncode == code, err
@@ -77,9 +77,9 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     if code > 0:
         assert "the same command again" in printed
     kept = committed(out) or {name: row["finished_at"] for name, row in trials(out).items()}
-    assert 4 <= len(kept) < 16
+    assert 2 <= len(kept) < 8
     if code > 0:
-        assert f"{len(kept)} of 16 trials done, {len(kept)} by this run" in printed
+        assert f"{len(kept)} of 8 trials done, {len(kept)} by this run" in printed
         assert list((out / "records").iterdir()) == [], "a start that was cut short counts"
     # The command that was killed with Ray is typed again as it was; the others are finished
     # without Ray, which is no part of what a study is.
@@ -87,7 +87,7 @@ def test_a_stopped_run_is_finished_by_the_same_command(
         printed = clsweep_apart(*command, cwd=tmp_path)
     else:
         printed = clsweep(*command[:2], "--inline", "--out", out)
-    assert "16 of 16 trials done" in printed
+    assert "8 of 8 trials done" in printed
     after = trials(out)
     assert {name: after[name]["finished_at"] for name in kept} == kept, "run twice"
     assert accuracy_bytes(out) == undisturbed
@@ -105,7 +105,7 @@ def test_of_two_runs_started_at_once_one_works_and_the_other_says_so(
     (refused,) = [err for process, (_, err) in zip(both, ended, strict=True) if process.poll()]
     assert "another run is writing to this results folder" in refused
     assert accuracy_bytes(out) == undisturbed
-    assert len(trials(out)) == 16
+    assert len(trials(out)) == 8
 
 
 def test_more_seeds_values_and_methods_run_only_what_is_missing(tmp_path: Path) -> None:
@@ -182,13 +182,13 @@ def test_a_killed_worker_costs_one_attempt_and_no_trial(
     out = tmp_path / "out"
     study = write_study(tmp_path, **SLOW)
     process = start("run", study, "--workers", 2, "--out", out, cwd=tmp_path)
-    wait_for(3, out, process)
+    wait_for(2, out, process)
     killed = _workers(process.pid)
     assert killed, "no Ray worker is running a trial"
     killed[0].kill()
     printed, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert "16 of 16 trials done, 16 by this run" in printed
+    assert "8 of 8 trials done, 8 by this run" in printed
     assert accuracy_bytes(out) == undisturbed
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -32,29 +33,39 @@ def test_study_files_ship() -> None:
     assert names <= {path.stem for path in SHIPPED}
 
 
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    _folder_of_images(root)
+    return root
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=[str(p.relative_to(CONFIGS)) for p in SHIPPED])
 def test_every_study_file_that_ships_loads_and_plans(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    data_root: Path,
     path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _folder_of_images(tmp_path / "data")
-    ran = CommandLine(capsys)("plan", path, "--data-root", tmp_path / "data")
+    ran = CommandLine(capsys)("plan", path, "--data-root", data_root)
     assert ran.code == 0, ran.err
-    study = load_study(path, tmp_path / "data")
+    study = load_study(path, data_root)
     n = len(expected(study, [], set()))
     seeds = counted(len(study.seeds), "seed")
     assert f"{counted(n, 'configuration')} × {seeds} = " in ran.out
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(Study.model_json_schema()).validate(table)
+    _validator().validate(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(Study.model_json_schema())
 
 
 def _folder_of_images(root: Path) -> None:
     """A folder as large as the studies of `folder:cifar10` need it; one image under many names."""
     image = root / "image.png"
-    image.parent.mkdir()
     Image.new("RGB", (32, 32)).save(image)
     for part, n in (("train", 1000), ("test", 1)):
         for label in range(10):
