@@ -1,8 +1,13 @@
 """Fair stability/plasticity fronts for continual-learning methods, as Ray Tune sweeps.
 
     study = clsweep.load_study("configs/quickstart.toml")
-    summary = clsweep.run(study, out="results/quickstart", inline=True)
+    n_left = clsweep.plan(study).n_left
+    summary = clsweep.run(study, inline=True)
+    clsweep.report("results/quickstart")
     results = clsweep.load("results/quickstart")
+
+The public interface is the names of `__all__`, with what docs/python.md says of them. Everything
+else, every module and sub-package, is private and changes without notice.
 
 Names are imported when they are asked for: reading results must not wait for torch.
 """
@@ -13,20 +18,72 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clsweep.errors import ClsweepError
+    from clsweep.errors import (
+        CacheError,
+        ClsweepError,
+        MethodError,
+        RunnerError,
+        StoreError,
+        StudyError,
+    )
+    from clsweep.execution.dry_run import plan
+    from clsweep.execution.forecast import Forecast
+    from clsweep.execution.listeners.base import Listener
+    from clsweep.execution.listeners.progress import progress_on
+    from clsweep.execution.outcomes import Summary
     from clsweep.execution.runner import run
-    from clsweep.notebook import load
+    from clsweep.notebook import LoadedResults, load
+    from clsweep.reporting.data import ReportData
+    from clsweep.reporting.render.publish import report
+    from clsweep.study.configurations import Configuration
     from clsweep.study.study import Study, load_study
 
     __version__: str
 
-__all__ = ["ClsweepError", "Study", "__version__", "load", "load_study", "run"]
+__all__ = [
+    "CacheError",
+    "ClsweepError",
+    "Configuration",
+    "Forecast",
+    "Listener",
+    "LoadedResults",
+    "MethodError",
+    "ReportData",
+    "RunnerError",
+    "StoreError",
+    "Study",
+    "StudyError",
+    "Summary",
+    "__version__",
+    "load",
+    "load_study",
+    "plan",
+    "progress_on",
+    "report",
+    "run",
+]
 
+# No sub-package and no module of `clsweep` has one of these names: importing it would take the
+# name's place.
 _HOMES = {
+    "CacheError": "clsweep.errors",
     "ClsweepError": "clsweep.errors",
+    "Configuration": "clsweep.study.configurations",
+    "Forecast": "clsweep.execution.forecast",
+    "Listener": "clsweep.execution.listeners.base",
+    "LoadedResults": "clsweep.notebook",
+    "MethodError": "clsweep.errors",
+    "ReportData": "clsweep.reporting.data",
+    "RunnerError": "clsweep.errors",
+    "StoreError": "clsweep.errors",
     "Study": "clsweep.study.study",
+    "StudyError": "clsweep.errors",
+    "Summary": "clsweep.execution.outcomes",
     "load": "clsweep.notebook",
     "load_study": "clsweep.study.study",
+    "plan": "clsweep.execution.dry_run",
+    "progress_on": "clsweep.execution.listeners.progress",
+    "report": "clsweep.reporting.render.publish",
     "run": "clsweep.execution.runner",
 }
 
@@ -39,3 +96,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'clsweep' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in a notebook."""
+    return sorted(__all__)

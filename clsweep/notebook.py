@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
@@ -112,7 +112,7 @@ class LoadedResults:
         }
 
 
-def load(*directories: str | PathLike[str]) -> LoadedResults:
+def load(*directories: Place | PathLike[str] | str) -> LoadedResults:
     """The results of a study, or of several of one benchmark, for a notebook.
 
     Loading counts as one look at the folders' test numbers, whatever is read of them.
@@ -123,7 +123,7 @@ def load(*directories: str | PathLike[str]) -> LoadedResults:
     Raises:
         StoreError: a folder does not exist, has no results, or they cannot be read.
     """
-    paths = tuple(place_of(fspath(directory)) for directory in directories)
+    paths = tuple(place_of(directory) for directory in directories)
     check_folders(paths)
     if not paths:
         raise StoreError("no results folder is named", expected='clsweep.load("results/NAME")')

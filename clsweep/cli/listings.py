@@ -64,16 +64,13 @@ def plan_table(plan: Forecast) -> Table:
     return table
 
 
-def plan_text(plan: Forecast, n_seeds: int, out: Place) -> str:
+def plan_text(plan: Forecast, out: Place) -> str:
     """The totals, the time and the fairness notes of a plan.
 
     Args:
         plan: what a run would do.
-        n_seeds: seeds of the study.
         out: the results folder.
     """
-    n_configurations = plan.n_trials // n_seeds
-    n_missing = plan.n_trials - plan.n_done
     bad = f" ({plan.n_not_ok} not ok)" if plan.n_not_ok else ""
     stages = [
         counted(plan.n_sources, "source model"),
@@ -83,15 +80,15 @@ def plan_text(plan: Forecast, n_seeds: int, out: Place) -> str:
         stages.append(counted(plan.n_finetuned, "fine-tuned network"))
     at = printable(str(out), one_line=True)
     lines = [
-        f"{counted(n_configurations, 'configuration')} × {counted(n_seeds, 'seed')} = "
-        f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {at}{bad}, {n_missing} to do",
+        f"{counted(plan.n_configurations, 'configuration')} × {counted(plan.n_seeds, 'seed')} = "
+        f"{counted(plan.n_trials, 'trial')}; {plan.n_done} done in {at}{bad}, {plan.n_left} to do",
         f"source stages to compute: {', '.join(stages)}; {plan.n_cached} in the cache",
         f"training steps: {plan.n_steps_missing:,} to do, of {plan.n_steps_all:,} in all",
     ]
     if plan.search:
         lines.append(f"search: {plan.search}")
     lines.append(f"told to methods: {plan.told}")
-    if not n_missing:
+    if not plan.n_left:
         lines.append("nothing is left to do")
     elif plan.seconds is None:
         lines.append("no trial has finished yet, so no estimate of the time")

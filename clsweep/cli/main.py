@@ -6,9 +6,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -196,50 +196,14 @@ def plan(
     """Check a study; say what a run would do and cost."""
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep.cli.listings import plan_table, plan_text
-    from clsweep.data.task_sizes import benchmark_sizes
-    from clsweep.execution import stage_cache
-    from clsweep.execution.forecast import FinishedTrial, forecast
-    from clsweep.records.recorded_inputs import with_values
-    from clsweep.search.search import expected
-    from clsweep.search.stopping_rules import stands
-    from clsweep.storage.store import Store
-    from clsweep.storage.study_binding import check_binding
-    from clsweep.study.configurations import study_identity
-    from clsweep.study.data_warnings import data_notes, download_notes
-    from clsweep.study.input_fingerprints import inputs_of
-    from clsweep.study.renamed_trials import names_in
-    from clsweep.study.resolved_toml import resolved_toml
+    from clsweep.execution import dry_run
 
-    check_binding(folder, study_identity(loaded), resolved_toml(loaded))
-    stage_folder = place_of(stages) if stages else folder / "stages"
-    store = Store(folder)
-    inputs = inputs_of(loaded, root)
-    store.check_inputs(inputs)
-    # What a search asks for next depends on accuracies; a grid has said it all.
-    records = store.load("validation") if loaded.search.kind != "grid" else []
-    names = names_in(loaded, store)
-    records = names.records(records)
-    rows: list[Mapping[str, Any]] = [
-        record["trial"] for record in records if stands(loaded.search, record["trial"])
-    ]
-    if loaded.search.kind == "grid":
-        stored = names.rows(store.trials(*FinishedTrial._fields))
-        rows = [row for row in stored if row["status"] != "stopped"]
-    for warning in store.warnings:
+    planned = dry_run.plan(loaded, folder, data_root=root, stages=stages)
+    for warning in planned.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    finished = [FinishedTrial(**{key: row[key] for key in FinishedTrial._fields}) for row in rows]
-    planned = forecast(
-        loaded,
-        benchmark_sizes(loaded.located_benchmark, root),
-        finished,
-        lambda key: stage_cache.exists(stage_folder, key),
-        expected(loaded, records, {trial.trial_id for trial in finished}),
-        with_values(inputs),
-        [*download_notes(loaded, root), *data_notes(loaded, root)],
-    )
     show(plan_table(planned))
     print()
-    print(plan_text(planned, len(loaded.seeds), folder))
+    print(plan_text(planned, folder))
 
 
 def _cluster(address: str | None, inline: bool) -> str | None:
@@ -270,7 +234,7 @@ def _loaded(
     folder = place_of(out) if out else None
     root = root_of(data_root)
     study = load_study(path, root)
-    return study, root, folder or Path("results") / study.name
+    return study, root, folder or study.results_folder
 
 
 def _exit_code(summary: Summary) -> int:

@@ -79,13 +79,13 @@ _SPECS = (
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
 
-def data_root(cli_value: str | None) -> Path | None:
-    """The folder that holds data sets: the flag, else `CLSWEEP_DATA`, else None.
+def data_root(named: Path | str | None) -> Path | None:
+    """The folder that holds data sets: the one that is named, else `CLSWEEP_DATA`, else None.
 
     Args:
-        cli_value: what `--data-root` was given, if anything.
+        named: what `--data-root`, or a caller in Python, has given, if anything.
     """
-    value = cli_value or os.environ.get("CLSWEEP_DATA", "")
+    value = named or os.environ.get("CLSWEEP_DATA", "")
     return expanded(Path(value), "--data-root, or CLSWEEP_DATA") if value else None
 
 

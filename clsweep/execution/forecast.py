@@ -41,7 +41,7 @@ class CurveForecast(NamedTuple):
     Attributes:
         label: the curve.
         method: its method.
-        n_configurations: size of its grid.
+        n_configurations: size of its grid; with a search, those that it may ask for.
         n_trials: configurations times seeds.
         n_done: those that have a record.
         knobs: knob -> its smallest and largest value, where it has several.
@@ -62,6 +62,7 @@ class Forecast(NamedTuple):
 
     Attributes:
         curves: one line per label, in file order.
+        n_seeds: seeds of the study.
         n_trials: configurations times seeds.
         n_done: trials that have a record, whatever its status.
         n_not_ok: those of them that failed, diverged or ran out of memory.
@@ -71,13 +72,15 @@ class Forecast(NamedTuple):
         n_cached: stages that are needed and exist already.
         n_steps_all: training steps of the whole study, from nothing.
         n_steps_missing: training steps that are still to do.
-        seconds: computing time of one worker for them; None if no trial has finished yet.
+        seconds: computing time of one worker for them; None if no trial has succeeded yet.
         notes: what a reader of the comparison would object to.
         search: how configurations are chosen, in words; '' for a grid.
         told: who knows the task of an example, in words.
+        warnings: sentences about damage in the results folder that was passed over.
     """
 
     curves: list[CurveForecast]
+    n_seeds: int
     n_trials: int
     n_done: int
     n_not_ok: int
@@ -91,6 +94,17 @@ class Forecast(NamedTuple):
     notes: list[str]
     search: str = ""
     told: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_configurations(self) -> int:
+        """Configurations of all curves."""
+        return self.n_trials // self.n_seeds
+
+    @property
+    def n_left(self) -> int:
+        """Trials that are still to do."""
+        return self.n_trials - self.n_done
 
 
 def forecast(
@@ -123,6 +137,7 @@ def forecast(
     rates = _seconds_per_step(ours)
     return Forecast(
         curves=_curves(study, grid, done),
+        n_seeds=len(study.seeds),
         n_trials=missing.n_trials,
         n_done=missing.n_done,
         n_not_ok=sum(trial.status not in ("ok", "stopped") for trial in ours),

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
@@ -34,6 +35,8 @@ from clsweep.study.renamed_trials import Names, names_in
 from clsweep.study.resolved_toml import resolved_toml
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from clsweep.execution.outcomes import Context, Outcome
     from clsweep.study.configurations import Configuration
     from clsweep.study.planning import Job, Plan
@@ -43,12 +46,12 @@ if TYPE_CHECKING:
 def run(
     study: Study,
     *,
-    out: Place | str,
+    out: Place | PathLike[str] | str | None = None,
     address: str | None = None,
     inline: bool = False,
     workers: int | None = None,
     data_root: Path | str | None = None,
-    stages: Place | str | None = None,
+    stages: Place | PathLike[str] | str | None = None,
     retry_failed: bool = False,
     listeners: Sequence[Listener] = (),
 ) -> Summary:
@@ -57,11 +60,11 @@ def run(
     Args:
         study: what is asked for.
         out: the results folder, a path or a URI (see `place.place_of`); made if it does not
-            exist.
+            exist. None for results/NAME.
         address: an existing Ray cluster; None for Ray on this machine alone.
         inline: run in this process, without Ray; gives the same numbers.
         workers: trials at the same time; None for as many as there is room for.
-        data_root: folder that holds the data sets.
+        data_root: folder that holds the data sets; None for that of `CLSWEEP_DATA`.
         stages: stage cache, likewise, if it is to be shared by several studies; default
             `out`/stages.
         retry_failed: run trials again that failed, diverged or ran out of memory.
@@ -76,8 +79,8 @@ def run(
         raise RunnerError(
             "--inline and --address exclude each other", next_step="give one of them"
         )
-    folder = place_of(out).resolve()
-    root = Path(data_root).resolve() if data_root else None
+    folder = (place_of(out) if out else study.results_folder).resolve()
+    root = root.resolve() if (root := root_of(data_root)) else None
     stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
     callbacks = Callbacks(study, folder, inline=inline)
     audience = Audience([*listeners, callbacks])

@@ -205,7 +205,7 @@ class RemotePath:
 Place: TypeAlias = "Path | RemotePath"
 
 
-def place_of(text: str | Path | RemotePath) -> Place:
+def place_of(text: str | os.PathLike[str] | RemotePath) -> Place:
     """The place that a path or a URI names.
 
     Args:
@@ -217,9 +217,9 @@ def place_of(text: str | Path | RemotePath) -> Place:
     """
     if isinstance(text, RemotePath):
         return text
-    scheme, slashes, _ = (found := str(text)).partition(":/")
+    scheme, slashes, _ = (found := os.fspath(text)).partition(":/")
     known = (*_SCHEMES, "file")
-    if isinstance(text, Path) and slashes and scheme in known:
+    if not isinstance(text, str) and slashes and scheme in known:
         raise StoreError(
             f"{shown_uri(found.replace(':/', '://', 1))} as a Path has lost a slash",
             next_step="give the URI as a string",

@@ -22,6 +22,7 @@ from clsweep.config_section import as_toml, mistake
 from clsweep.data.benchmark_specs import BenchmarkConfig
 from clsweep.data.class_counts import class_notes
 from clsweep.data.data_files import is_there
+from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 from clsweep.methods import METHODS
@@ -71,14 +72,14 @@ def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
 
     Args:
         path: the file; relative paths in it are looked up beside it first.
-        data_root: where data sets lie.
+        data_root: where data sets lie; None for the folder that `CLSWEEP_DATA` names.
 
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    root = None if data_root is None else Path(data_root)
     text = file_text(Path(path))
-    return _checked(text, str(path), root, Origin(Path(path).absolute().parent))
+    origin = Origin(Path(path).absolute().parent)
+    return _checked(text, str(path), root_of(data_root), origin)
 
 
 def stored_study(path: Place) -> Study:

@@ -96,6 +96,11 @@ class StudyTables(Section):
     ]
 
     @property
+    def results_folder(self) -> Path:
+        """Where its results lie if no other folder is named, below the current one."""
+        return Path("results") / self.name
+
+    @property
     def located_benchmark(self) -> BenchmarkConfig:
         """The benchmark, with full paths of the folders that lie beside the study file.
 

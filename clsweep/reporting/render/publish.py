@@ -26,6 +26,8 @@ from clsweep.storage.remote_path import Place, RemotePath, place_of
 from clsweep.text import printable
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pyarrow as pa
 
     from clsweep.reporting.report_table import ReportTable
@@ -152,12 +154,12 @@ _TEXT_WIDTH = 110
 
 
 def report(
-    *directories: str | Place,
-    out: str | Place | None = None,
+    *directories: Place | PathLike[str] | str,
+    out: Place | PathLike[str] | str | None = None,
     console: Console | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     protocol: str | None = None,
-    tuned_on: str | Place | None = None,
+    tuned_on: Place | PathLike[str] | str | None = None,
 ) -> ReportData:
     """Print the tables of studies, and write page, figures, points, choices and the printed text.
 

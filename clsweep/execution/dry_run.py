@@ -1,0 +1,88 @@
+"""A dry run: what a run would do and cost, as far as its results folder goes; computes nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsweep.data.dataset_specs import data_root as root_of
+from clsweep.data.task_sizes import benchmark_sizes
+from clsweep.execution import stage_cache
+from clsweep.execution.forecast import FinishedTrial, Forecast, forecast
+from clsweep.records.inputs import with_values
+from clsweep.search.search import expected
+from clsweep.search.stopping import stands
+from clsweep.storage.binding import check_binding
+from clsweep.storage.place import Place, place_of
+from clsweep.storage.store import Store
+from clsweep.study.configurations import study_identity
+from clsweep.study.data_notes import data_notes, download_notes
+from clsweep.study.inputs import inputs_of
+from clsweep.study.resolved import resolved_toml
+from clsweep.study.same_work import names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+    from typing import Any
+
+    from clsweep.records.schema import Record
+    from clsweep.study.study import Study
+
+
+def plan(
+    study: Study,
+    out: Place | PathLike[str] | str | None = None,
+    *,
+    data_root: Path | str | None = None,
+    stages: Place | PathLike[str] | str | None = None,
+) -> Forecast:
+    """What a run of a study would do and cost: what `clsweep plan` prints, as a value.
+
+    Nothing is trained or downloaded, no folder is written to, and neither torch nor Ray is
+    imported.
+
+    Args:
+        study: what is asked for.
+        out: the results folder, a path or a URI; it need not exist. None for results/NAME.
+        data_root: folder that holds the data sets; None for that of `CLSWEEP_DATA`.
+        stages: the stage cache, likewise; None for `out`/stages.
+
+    Raises:
+        StudyError: the data cannot be used.
+        StoreError: the folder belongs to another study, was computed from other data, or cannot
+            be read.
+    """
+    folder = place_of(out) if out else study.results_folder
+    root = root_of(data_root)
+    check_binding(folder, study_identity(study), resolved_toml(study))
+    store = Store(folder)
+    inputs = inputs_of(study, root)
+    store.check_inputs(inputs)
+    records, finished = _stored(study, store)
+    planned = forecast(
+        study,
+        benchmark_sizes(study.located_benchmark, root),
+        finished,
+        partial(stage_cache.exists, place_of(stages) if stages else folder / "stages"),
+        expected(study, records, {trial.trial_id for trial in finished}),
+        with_values(inputs),
+        [*download_notes(study, root), *data_notes(study, root)],
+    )
+    return planned._replace(warnings=tuple(store.warnings))
+
+
+def _stored(study: Study, store: Store) -> tuple[list[Record], list[FinishedTrial]]:
+    """(records that a search goes on from, none for a grid; all finished trials)."""
+    names = names_in(study, store)
+    records: list[Record] = []
+    rows: list[Mapping[str, Any]]
+    if study.search.kind == "grid":
+        # It has said all that it asks for; the accuracies need not be read.
+        stored = names.rows(store.trials(*FinishedTrial._fields))
+        rows = [row for row in stored if row["status"] != "stopped"]
+    else:
+        records = names.records(store.load("validation"))
+        rows = [r["trial"] for r in records if stands(study.search, r["trial"])]
+    return records, [FinishedTrial(*(row[key] for key in FinishedTrial._fields)) for row in rows]
