@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from clsweep.execution.outcomes import Summary
     from clsweep.execution.runner import run
     from clsweep.notebook import LoadedResults, load
-    from clsweep.reporting.data import ReportData
     from clsweep.reporting.render.publish import report
+    from clsweep.reporting.report_data import ReportData
     from clsweep.study.configurations import Configuration
     from clsweep.study.study import Study, load_study
 
@@ -73,7 +73,7 @@ _HOMES = {
     "Listener": "clsweep.execution.listeners.base",
     "LoadedResults": "clsweep.notebook",
     "MethodError": "clsweep.errors",
-    "ReportData": "clsweep.reporting.data",
+    "ReportData": "clsweep.reporting.report_data",
     "RunnerError": "clsweep.errors",
     "StoreError": "clsweep.errors",
     "Study": "clsweep.study.study",

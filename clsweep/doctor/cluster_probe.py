@@ -112,14 +112,14 @@ def _visit(places: list[tuple[str, str]]) -> dict[str, Any]:
             versions[package] = ""
     try:
         from clsweep.doctor.storage_probe import storage_complaint
-        from clsweep.storage.remote_path import RemotePath, place_of
+        from clsweep.storage.remote_path import place_of
     except ImportError as error:
         return {"versions": versions, "error": f"clsweep cannot be imported: {error}"}
     said = []
     for folder, lit in places:
         place = place_of(folder)
-        seen = place / lit if isinstance(place, RemotePath) else place_of(lit)
-        said.append(storage_complaint(place, seen if lit else None))
+        # Of a local folder `lit` is an absolute path, which stays what it is.
+        said.append(storage_complaint(place, place / lit if lit else None))
     return {"versions": versions, "storage": [*filter(None, said)]}
 
 

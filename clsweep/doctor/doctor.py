@@ -63,10 +63,7 @@ def examined(
     asked = study.callbacks.named if study else ()
     yield from found_by("packages", partial(machine_checks.optional_packages, asked))
     yield from about_study
-    places = [
-        folder if isinstance(folder, RemotePath) else str(folder.absolute())
-        for folder in folders.values()
-    ]
+    places = [folder.absolute() for folder in folders.values()]
     yield from found_by("cluster", partial(_cluster, address, places))
 
 
@@ -192,7 +189,7 @@ def _ray(said: dict[str, Any]) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------ the cluster
 
 
-def _cluster(address: str | None, folders: Sequence[str | RemotePath]) -> Iterator[Finding]:
+def _cluster(address: str | None, folders: Sequence[Place]) -> Iterator[Finding]:
     if address is None:
         yield ok("dashboard", "none: a run on this machine starts Ray without one")
         return
@@ -285,15 +282,16 @@ def _refusal(address: str) -> str:
 
 
 def _asked_apart(
-    module: str, words: Sequence[str | RemotePath], seconds: float
+    module: str, words: Sequence[str | Place], seconds: float
 ) -> dict[str, Any] | str:
     """What a program of this package prints, or what became of it instead, as a predicate.
 
     A URI may hold credentials, and a command line can be read by everybody: URIs are written to
     the program's standard input, and '-' stands for them.
     """
-    told = [word for word in words if isinstance(word, str)]
-    uris = [word.uri for word in words if isinstance(word, RemotePath)]
+    remote = [word for word in words if isinstance(word, RemotePath)]
+    told = [str(word) for word in words if word not in remote]
+    uris = [place.uri for place in remote]
     # Not by `-m`, which looks for modules in the current folder before all others.
     ours = str(Path(__file__).parents[2])
     program = f"import sys; sys.path[:] = [*filter(None, sys.path), {ours!r}]; import runpy; "

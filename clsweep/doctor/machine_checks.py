@@ -16,6 +16,7 @@ from clsweep.doctor.findings import Finding, ok, warn, wrong
 from clsweep.doctor.storage_probe import check_store, nearest_folder, storage_complaint
 from clsweep.errors import StoreError, StudyError
 from clsweep.process_environment import usable_cores
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.remote_path import Place, RemotePath
 from clsweep.text import command, counted
 
@@ -76,10 +77,10 @@ def disk_space(folders: Mapping[str, Place]) -> Iterator[Finding]:
         folders: option -> folder.
     """
     for option, folder in folders.items():
-        if isinstance(folder, RemotePath):
+        path = folder_of(folder).local_path
+        if path is None:
             continue
-        place = nearest_folder(folder)
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(nearest_folder(path)).free
         text = f"{free / _GIB:.1f} GiB are free for {folder}"
         mend = f"free some space, or name another folder with {option}"
         if free < _LEAST_FREE:

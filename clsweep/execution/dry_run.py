@@ -10,17 +10,17 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.execution import stage_cache
 from clsweep.execution.forecast import FinishedTrial, Forecast, forecast
-from clsweep.records.inputs import with_values
+from clsweep.records.recorded_inputs import with_values
 from clsweep.search.search import expected
-from clsweep.search.stopping import stands
-from clsweep.storage.binding import check_binding
-from clsweep.storage.place import Place, place_of
+from clsweep.search.stopping_rules import stands
+from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
+from clsweep.storage.study_binding import check_binding
 from clsweep.study.configurations import study_identity
-from clsweep.study.data_notes import data_notes, download_notes
-from clsweep.study.inputs import inputs_of
-from clsweep.study.resolved import resolved_toml
-from clsweep.study.same_work import names_in
+from clsweep.study.data_warnings import data_notes, download_notes
+from clsweep.study.input_fingerprints import inputs_of
+from clsweep.study.renamed_trials import names_in
+from clsweep.study.resolved_toml import resolved_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

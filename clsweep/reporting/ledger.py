@@ -28,7 +28,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,12 +38,13 @@ from clsweep.data.benchmark_specs import BENCHMARKS, own_draws
 from clsweep.errors import StoreError
 from clsweep.process_environment import expanded
 from clsweep.reporting.analysis_version import Analysis
-from clsweep.storage.disk import disk_errors, through_no_link
-from clsweep.storage.remote_path import Place, RemotePath, read_many
+from clsweep.storage.disk import append_line
+from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.remote_path import Place
 
-LEDGER = "test_looks.jsonl"
+_LOG = "test_looks"
+LEDGER = f"{_LOG}.jsonl"
 LEDGER_VARIABLE = "CLSWEEP_LEDGER"
-_OBJECTS = "test_looks"
 # What else a benchmark declares leaves the test images, and the order of the tasks, as they are.
 _OF_THE_TEST_SET = (
     "name",
@@ -138,19 +139,10 @@ def add_look(
         "analysis": analysis,
     }
     try:
-        _add_to_folder(directory, line, now)
+        moment = now.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+        folder_of(directory).add_entry(_LOG, f"{moment}-{line['id']}", _text(line))
     finally:
         _add_to_user(line)
-
-
-def _add_to_folder(directory: Place, line: Mapping[str, Any], now: datetime) -> None:
-    path = directory / LEDGER
-    if isinstance(path, RemotePath):
-        moment = now.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
-        (directory / _OBJECTS / f"{moment}-{line['id']}.json").write_bytes(_text(line))
-        return
-    with disk_errors(path):
-        _append(path, _text(line))
 
 
 def _add_to_user(line: Mapping[str, Any]) -> None:
@@ -159,7 +151,7 @@ def _add_to_user(line: Mapping[str, Any]) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _append(path, _text(line))
+        append_line(path, _text(line))
     except OSError as error:
         raise StoreError(
             f"the user's ledger cannot be written: {error.strerror or error}",
@@ -170,18 +162,6 @@ def _add_to_user(line: Mapping[str, Any]) -> None:
 
 def _text(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line).encode()
-
-
-def _append(path: Path, line: bytes) -> None:
-    # What was cut short by a crash has no end of line; a second line must not vanish in it.
-    torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
-    data = (b"\n" if torn else b"") + line + b"\n"
-    descriptor = through_no_link(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def users_ledger() -> Path | None:
@@ -262,7 +242,7 @@ def looks(directory: Place) -> tuple[Look, ...]:
         StoreError: the file is there and cannot be read.
     """
     found = _read(directory / LEDGER)
-    objects = _objects(directory / _OBJECTS)
+    objects = _objects(directory)
     return tuple(sorted(found + objects, key=lambda look: look.at) if objects else found)
 
 
@@ -388,11 +368,18 @@ def _times(before: Sequence[Look]) -> str:
     return ("once" if len(before) == 1 else f"{len(before)} times") + f" before{since}"
 
 
-def _objects(folder: Place) -> list[Look]:
-    if isinstance(folder, RemotePath):
-        # One that vanished since it was listed has been a look.
-        return [_look(data or b"") for data in read_many(list(folder.glob("*.json")))]
-    return [_look(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+def _objects(directory: Place) -> list[Look]:
+    """The looks that are objects of their own, or files where a folder was copied from a store."""
+    folder = folder_of(directory)
+    entries = [entry for entry in folder.listed(_LOG) if entry.name.endswith(".json")]
+    return [_look(_content(read)) for read in folder.reads([f"{_LOG}/{e.name}" for e in entries])]
+
+
+def _content(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except FileNotFoundError:  # what vanished since it was listed has been a look
+        return b""
 
 
 def _look(line: bytes) -> Look:

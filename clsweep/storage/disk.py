@@ -39,6 +39,27 @@ def write_atomically(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line to a file by one write, and sync it; several processes may do so at once.
+
+    Args:
+        path: the file, in a folder that exists; it is made when missing.
+        line: without its end.
+
+    Raises:
+        OSError: the disk refuses it.
+    """
+    # What was cut short by a crash has no end of line; a second line must not vanish in it.
+    torn = path.exists() and path.read_bytes()[-1:] not in (b"\n", b"")
+    data = (b"\n" if torn else b"") + line + b"\n"
+    descriptor = through_no_link(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def through_no_link(path: str, flags: int) -> int:
     """For `open`: fails where the file is a symbolic link.
 

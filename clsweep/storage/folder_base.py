@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
 from clsweep.storage.lock_state import LockState
@@ -70,6 +71,11 @@ class Folder(ABC):
     def place(self) -> Place:
         """Where it lies."""
 
+    @property
+    @abstractmethod
+    def local_path(self) -> Path | None:
+        """Its path, for files that only a file system takes; None in an object store."""
+
     @abstractmethod
     def make(self) -> None:
         """Make the folder if there is none.
@@ -120,6 +126,21 @@ class Folder(ABC):
         Args:
             name: the file; it is made when missing. One process at a time adds to it.
             line: what is added.
+
+        Raises:
+            StoreError: the storage refuses.
+        """
+
+    @abstractmethod
+    def add_entry(self, log: str, key: str, entry: bytes) -> None:
+        """Add an entry to a log, durably, whoever else adds to it at the same time.
+
+        On a disk it is a line of `LOG.jsonl`, in an object store an object `LOG/KEY.json`.
+
+        Args:
+            log: its name, without an ending.
+            key: unlike that of any other entry.
+            entry: one line, without its end.
 
         Raises:
             StoreError: the storage refuses.

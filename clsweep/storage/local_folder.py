@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from clsweep.errors import StoreError
-from clsweep.storage.disk import disk_errors, make_clean, through_no_link, write_atomically
+from clsweep.storage.disk import (
+    append_line,
+    disk_errors,
+    make_clean,
+    through_no_link,
+    write_atomically,
+)
 from clsweep.storage.folder_base import Entry, Folder
 from clsweep.storage.lock import FolderLock
 from clsweep.storage.lock_state import LockState, lock_state
@@ -33,6 +39,11 @@ class LocalFolder(Folder):
     @property
     def place(self) -> Path:
         """Where it lies."""
+        return self._place
+
+    @property
+    def local_path(self) -> Path:
+        """The same."""
         return self._place
 
     def make(self) -> None:
@@ -67,6 +78,12 @@ class LocalFolder(Folder):
                 os.fsync(file.fileno())
                 file.seek(0)
                 return file.read()
+
+    def add_entry(self, log: str, key: str, entry: bytes) -> None:
+        """Append a line, by one write; see `disk.append_line`."""
+        path = self._place / f"{log}.jsonl"
+        with disk_errors(path):
+            append_line(path, entry)
 
     def shorten(self, name: str, content: bytes) -> None:
         """Cut a file short; it is not written anew, since a disk that is full allows that."""

@@ -9,6 +9,7 @@ does not exist is a `FileNotFoundError`, as it is for a local path.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from clsweep.errors import StoreError
@@ -84,6 +85,14 @@ class RemotePath:
     def resolve(self) -> RemotePath:
         """Itself: a URI is absolute."""
         return self
+
+    def absolute(self) -> RemotePath:
+        """Itself, likewise."""
+        return self
+
+    def open(self, mode: Literal["rb"]) -> io.BytesIO:
+        """The content as a file to read from; it is fetched as a whole."""
+        return io.BytesIO(self.read_bytes())
 
     def read_bytes(self) -> bytes:
         """The content: of one upload, even if there is another while it is read.

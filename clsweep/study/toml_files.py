@@ -9,7 +9,7 @@ from typing import Any
 
 from clsweep.config_section import Loc
 from clsweep.errors import StudyError, closest_name
-from clsweep.storage.remote_path import Place, RemotePath
+from clsweep.storage.remote_path import Place
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,11 +93,8 @@ def file_text(path: Place) -> str:
         StudyError: it cannot be read, is no text, or is far too large to be a study.
     """
     try:
-        if isinstance(path, RemotePath):
-            data = path.read_bytes()
-        else:
-            with path.open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise StudyError(
                 f"{path} is larger than {_MOST_BYTES // 2**20} MiB",

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from clsweep.errors import RunnerError
 from clsweep.execution.listeners.base import Listener
 from clsweep.redaction import without_secrets
+from clsweep.storage.folder_kinds import folder_of
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome
@@ -124,7 +125,7 @@ class Callbacks(Listener):
         for name in names:
             _check_installed(name)
         # What they write are files of their own kind, which no object store takes.
-        folder = out if isinstance(out, Path) else Path("results") / study.name
+        folder = folder_of(out).local_path or study.results_folder
         makers = {name: _maker(name, study.name, study.callbacks, folder) for name in names}
         self._couriers = [_Courier(name, made, self.warnings) for name, made in makers.items()]
 

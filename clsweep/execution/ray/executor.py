@@ -51,6 +51,7 @@ from clsweep.execution.ray.slots import Slot, check_room, only_on, places
 from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, losses_told
 from clsweep.execution.retries import Committed, Losses
 from clsweep.execution.schedule import Schedule
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.study.planning import Job
 from clsweep.study.sections import Resources
 from clsweep.text import counted
@@ -176,8 +177,9 @@ def _few_snapshots() -> Iterator[None]:
 
 def _scratch(context: outcomes.Context) -> Path:
     """Where Tune may write; only this process reads it."""
-    if isinstance(context.out, Path):
-        return context.out / ".tune"
+    out = folder_of(context.out).local_path
+    if out is not None:
+        return out / ".tune"
     return Path(tempfile.mkdtemp(prefix="clsweep-tune-"))
 
 

@@ -22,7 +22,8 @@ from clsweep.reporting.report_data import ReportData, build
 from clsweep.reporting.result_tables import pairs_table, picks_table, points_table
 from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.disk import write_atomically
-from clsweep.storage.remote_path import Place, RemotePath, place_of
+from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.remote_path import Place, place_of
 from clsweep.text import printable
 
 if TYPE_CHECKING:
@@ -180,10 +181,10 @@ def report(
     check_formats(formats)
     places = [place_of(directory) for directory in directories]
     elsewhere = place_of(tuned_on) if tuned_on else None
-    folder = place_of(out) if out else None
-    if isinstance(folder, RemotePath):
+    folder = folder_of(place_of(out)).local_path if out else None
+    if out and folder is None:
         raise StudyError(
-            f"a report cannot be written to {folder}",
+            f"a report cannot be written to {place_of(out)}",
             expected="a local folder: its files are made to be opened",
             where="--out",
         )
@@ -194,11 +195,11 @@ def report(
 
 def _folder(directories: Sequence[Place], name: str) -> Path:
     """Where a report goes that was not told where to go."""
-    first = directories[0]
+    first = folder_of(directories[0]).local_path
     if len(directories) > 1:
-        parent = Path("results") if isinstance(first, RemotePath) else first.resolve().parent
+        parent = first.resolve().parent if first else Path("results")
         return parent / "+".join(one.resolve().name for one in directories)
-    if not isinstance(first, RemotePath):
+    if first:
         return first
     folder = Path("results") / name
     if (folder / "versions.json").exists():
