@@ -268,7 +268,7 @@ def _targets(
 
 
 def _most_source(seen_PS: Array, sources_P: Array, drop: float, m: float, n_images: int) -> int:
-    """The rule of `protocols.most_source`; configuration 0 is fine-tuning and meets it always."""
+    """`selection_protocols.most_source`; configuration 0 is fine-tuning and always meets it."""
     d_PS = seen_PS - seen_PS[0]
     differing_P = np.abs(d_PS).mean(axis=1)
     errors_P = np.sqrt(

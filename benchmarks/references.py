@@ -60,7 +60,7 @@ def parts(data: ReportData) -> dict[str, str]:
     """What documents say of a study: a table, the averages, and the claims about them.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
     """
     return {"table": _table(data), "claims": _claims(data), "averages": _averages(data)}
 

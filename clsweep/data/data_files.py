@@ -94,7 +94,7 @@ def missing_files(name: str, root: Path | None) -> tuple[str, ...]:
     """The files of a data set that are not there, below the data root; none for built-in data.
 
     Args:
-        name: a key of `catalog.DATASETS`.
+        name: a key of `dataset_specs.DATASETS`.
         root: the data root.
     """
     stored = STORED.get(name)
@@ -114,7 +114,7 @@ def is_there(name: str, root: Path | None) -> bool:
     """Whether a data set is whole; False where a run would download it.
 
     Args:
-        name: a key of `catalog.DATASETS`.
+        name: a key of `dataset_specs.DATASETS`.
         root: the data root.
 
     Raises:

@@ -98,7 +98,7 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     """A data set, read once per process; do not write to its tensors.
 
     Args:
-        name: a key of `catalog.DATASETS`, or `folder:PATH`.
+        name: a key of `dataset_specs.DATASETS`, or `folder:PATH`.
         root: the data root; None for the user's cache folder (torchvision's data sets) and the
             current folder (a relative PATH). torchvision's are downloaded to it if absent.
         framing: how a folder's images come to one size.

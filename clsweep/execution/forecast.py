@@ -124,8 +124,8 @@ def forecast(
         finished: the trials that have a record.
         in_cache: whether a stage key has been computed.
         grid: the study's configurations, where a search adds to its own; see `search.expected`.
-        values: fingerprints in the keys of stages, see `inputs.with_values`.
-        about_data: what is doubtful about the data, see `data_notes`.
+        values: fingerprints in the keys of stages, see `recorded_inputs.with_values`.
+        about_data: what is doubtful about the data, see `data_warnings`.
     """
     grid = configurations(study) if grid is None else grid
     asked = {trial_id_of(c.id, seed) for c in grid for seed in study.seeds}

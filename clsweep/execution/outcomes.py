@@ -90,7 +90,7 @@ class Context:
         device: 'cpu' or 'cuda'.
         n_threads: torch threads per job.
         memory_fraction: share of the GPU's memory that this process may use.
-        token: what the driver has put into both folders, see `sight`; '' for nothing.
+        token: what the driver has put into both folders, see `shared_storage`; '' for nothing.
         inputs: what the driver plans with; None where nothing is to be compared.
     """
 

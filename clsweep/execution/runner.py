@@ -218,7 +218,7 @@ class _Driver:
         address: str | None,
         workers: int | None,
     ) -> None:
-        """Work through the plan until the user stops it; without work no context imports torch."""
+        """Work through the plan until the user stops it; without a context there is no work."""
         n_to_come = self._n_to_come()
         self.audience.begin(
             RunStart(

@@ -14,9 +14,9 @@ Heads. One head per task: every old head labels the same generated batch, L_repl
 over heads. Class-incremental: the softmax runs over all classes seen, and soft targets are zero
 for those of the new task. The prediction of a shared head is distilled as it is.
 
-The solver starts from the shared source model. The generator (`parts.vae`) cannot: it learns the
-first task within the trial, in a run as long as the solver's. It sees pixels in [0, 1], the solver
-its usual inputs. Images are generated as means of their pixels, not sampled.
+The solver starts from the shared source model. The generator (`clsweep.methods.parts.vae`) cannot:
+it learns the first task within the trial, in a run as long as the solver's. It sees pixels in
+[0, 1], the solver its usual inputs. Images are generated as means of their pixels, not sampled.
 """
 
 from __future__ import annotations

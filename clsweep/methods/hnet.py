@@ -5,8 +5,9 @@
     look-ahead: the penalty's gradient at Θ_h + ΔΘ_h, ΔΘ_h the optimiser's step on CE_t alone
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
-network of the study is the target: `parts.hypernets` generates all of its parameters. Nothing
-can start from the shared source model: the first task is learnt within each trial.
+network of the study is the target: `clsweep.methods.parts.hypernets` generates all of its
+parameters. Nothing can start from the shared source model: the first task is learnt within each
+trial.
 
 Task. One head per task: the task is given, and its embedding chooses the network. Where the
 scenario hides it, ENT ('entropy'): every task learnt so far classifies the example with its own

@@ -2,7 +2,8 @@
 
     k̂(x) = argmax_{k ≤ t} g_k(x; φ),   the logits of x under f_h(e_k̂; Θ_h) answer
     L(φ) = ½ CE(g(x; φ), t) + ½ CE(g(x̃; φ), k),   x̃ from the decoder of k, every k < t alike
-    Θ_h and e_t are learnt as in `hnet`, the decoders as in `parts.protected_generator`
+    Θ_h and e_t are learnt as in `hnet`, the decoders as in
+    `clsweep.methods.parts.protected_generator`
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
 task-inference network g is plain: the study's network with one output per task, over the tasks

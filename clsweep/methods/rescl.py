@@ -10,9 +10,10 @@
 
 Lee, Joo, Hong and Kim 2020, "Residual continual learning", AAAI (arXiv 2002.06774), algorithm 1.
 λ → ∞ is the source's trunk under a new head, α = (−1, 1) the fine-tuned network; at the start, the
-mean of both, every layer is halfway. `units` says where combinations sit, `combination` how they
-merge. All layers are combined, first convolution and last norm among them: else α = 0 would not be
-the source. The fine-tuned network of the second task is trained once per seed and shared.
+mean of both, every layer is halfway. `clsweep.methods.parts.network_units` says where combinations
+sit, `clsweep.methods.parts.network_combination` how they merge. All layers are combined, first
+convolution and last norm among them: else α = 0 would not be the source. The fine-tuned network of
+the second task is trained once per seed and shared.
 
 Heads. A head that both networks have been trained with is a unit like any other. A head per task:
 old ones are the source's, the new one is θ_t's. Class-incremental: rows of old classes are

@@ -4,9 +4,9 @@
              hold no `<layer>.running_mean` and `<layer>.running_var`, those entries where they do
     group    the same with μ, σ² per example over gcd(C, 4) groups of channels (Wu and He 2018)
 
-Ioffe and Szegedy 2015, "Batch normalization". A pass never changes a statistic. They are set by
-`with_population`, once, after training: the exact moments of the task's training data, not an
-exponential average along the way.
+Ioffe and Szegedy 2015, "Batch normalization". A pass never changes a statistic. They are set once,
+after training, by `clsweep.training.batch_norm_statistics`: the exact moments of the task's
+training data, not an exponential average along the way.
 """
 
 from __future__ import annotations

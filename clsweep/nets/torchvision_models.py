@@ -4,7 +4,7 @@ The last layer has an output for every class of the study and is always drawn. E
 the model's own, with two differences. Dropout and stochastic depth are switched off: a forward
 pass draws nothing. Images with one channel are repeated to the three that the models expect.
 Running statistics are not read from the file: they are set from the first task's data, see
-`clsweep.nets.norms`.
+`clsweep.training.batch_norm_statistics`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from clsweep.study.sections import ReportConfig
 #   1  bootstrap-t, max-T over common resamples of the seeds
 #   2  max-T of normal values with the methods' own covariance
 #   3  Student's t with Bonferroni, means on the logit scale; choices are in the intervals
-#      (crossfit.py); a margin at required targets, whose source accuracies are one family with
-#      the averages
+#      (cross_fitting.py); a margin at required targets, whose source accuracies are one family
+#      with the averages
 #   4  the source end is the source model where the frozen trunk is none; Bonferroni's K is the
 #      number of pairs of a family, also where a label reaches no required target
 ANALYSIS_VERSION = 4

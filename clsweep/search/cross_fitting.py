@@ -65,7 +65,7 @@ def folds_by_label(
     Args:
         protocol: the rule.
         table: the study's candidates.
-        tuned_on: see `protocols.pick`.
+        tuned_on: see `selection_protocols.pick`.
 
     Returns:
         Nothing with fewer than two seeds.
@@ -117,7 +117,7 @@ def halved_required(
     """What 'required' chooses by each half of the seeds: an index per halving.
 
     Where no configuration reaches the target by the half's numbers, the one that comes nearest is
-    taken (`protocols.nearest_source`): every half chooses something.
+    taken (`selection_protocols.nearest_source`): every half chooses something.
 
     Args:
         candidates: of one label, at least one; of at least two seeds.
@@ -162,7 +162,7 @@ def _means(values_PS: Array) -> Array:
 
 
 def _target_errors(d_PS: Array, n_P: NDArray[np.int64]) -> Array:
-    """`protocols.target_error` by every halving."""
+    """`selection_protocols.target_error` by every halving."""
     n = halvings(d_PS.shape[1])[0].sum()
     around_PH = np.maximum(_means(d_PS**2) - _means(d_PS) ** 2, 0)
     of_seeds_PH = around_PH / (n - 1) if n > 1 else 0 * around_PH
@@ -172,7 +172,7 @@ def _target_errors(d_PS: Array, n_P: NDArray[np.int64]) -> Array:
 
 
 def _first_best(scores_PH: Array) -> NDArray[np.int64]:
-    """`protocols.first_best` by every halving; the first where no score is a number."""
+    """`selection_protocols.first_best` by every halving; the first where no score is a number."""
     sound_PH = np.where(np.isnan(scores_PH), -np.inf, scores_PH)
     return np.asarray(
         (sound_PH >= sound_PH.max(axis=0) - selection_protocols.ROUNDING).argmax(axis=0)

@@ -2,7 +2,8 @@
 
 These yardsticks are configurations of the same curve that had finished with every seed when the
 search asked for the trial's. They travel with the job, so that a worker decides alone by the rule
-of `training.early_stopping`, and what it decides depends on records and on nothing else.
+of `training.early_stopping`, and what it decides depends on records and on nothing else. Test
+counts are never read.
 """
 
 from __future__ import annotations

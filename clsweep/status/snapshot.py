@@ -4,8 +4,8 @@ Nothing is written, moved or locked. A run meanwhile commits records, and folds 
 tables. On a disk it then deletes them, so that files come and go while they are read: `records/`
 is listed first, its records are read next, the tables last (see `store` for why that misses
 nothing), and whether a marker of a folded trial is still there is asked after that. In an object
-store records stay (see `folds`): those that the latest fold has put into the tables are not read
-at all. There the tables are read first and the records listed after them: a run that folds in
+store records stay (see `compaction`): those that the latest fold has put into the tables are not
+read at all. There the tables are read first and the records listed after them: a run that folds in
 between has only put into tables what is listed here, too.
 
 All times are file times: on a shared file system they are one clock's, the file server's, and in

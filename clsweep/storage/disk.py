@@ -1,4 +1,4 @@
-"""Files that survive a crash: atomic replacement, a lock on a folder, errors that say why."""
+"""Files that survive a crash: atomic replacement, and errors of a disk that say why."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The interface of a folder in which results are kept, whatever kind of storage it lies in.
 
-`local_folder.LocalFolder` and `object_folder.ObjectFolder` implement it; `folder.folder_of` says
-which of them a place has. What paths and objects do alike (`read_bytes`, `glob`, …) is asked of
-the place itself. Names are relative to the folder, with slashes.
+`local_folder.LocalFolder` and `object_folder.ObjectFolder` implement it; `folder_kinds.folder_of`
+says which of them a place has. What paths and objects do alike (`read_bytes`, `glob`, …) is asked
+of the place itself. Names are relative to the folder, with slashes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Folder(ABC):
     """A results folder, or one of stages.
 
     Attributes:
-        keeps_records: whether a record stays when it has been put into the tables, see `folds`.
+        keeps_records: whether a record stays when it has been put into the tables, see
+            `compaction`.
     """
 
     keeps_records: ClassVar[bool]

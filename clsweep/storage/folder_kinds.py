@@ -1,4 +1,4 @@
-"""The kind of folder that a place has: the one line that knows local and object storage apart."""
+"""The kind of folder that a place has: on a disk, or in an object store."""
 
 from __future__ import annotations
 

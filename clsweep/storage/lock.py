@@ -1,4 +1,4 @@
-"""One driver per results folder in an object store, which has no locks: a lease.
+"""One driver per results folder: a lock of the kernel on a disk, a lease in an object store.
 
 A lease is the object `.lock`: who holds it, a random nonce, a count that a thread raises every
 `RENEWED_EVERY` seconds, and when the store's clock says that it was taken, with which the times of
@@ -10,7 +10,7 @@ stops.
 
 The lease spares work; no result rests on it. Where two drivers work in one folder all the same,
 because one of them had stood still for longer than it was watched, both write whole records
-under the names of the same trials, and no record is ever deleted: see `folds`.
+under the names of the same trials, and no record is ever deleted: see `compaction`.
 """
 
 from __future__ import annotations
@@ -29,20 +29,66 @@ from typing import IO
 from clsweep.errors import StoreError
 from clsweep.storage.disk import disk_errors, through_no_link
 from clsweep.storage.lock_state import LockState
-from clsweep.storage.remote_path import RemotePath
+from clsweep.storage.remote_path import Place, RemotePath
 from clsweep.text import printable
 
 LOCK = ".lock"
-
 RENEWED_EVERY = 2.5
-
 # A thread may wait for the processor, and a request for a retry.
 WATCHED_FOR = 4 * RENEWED_EVERY
-
 # Longer than a request usually takes; what arrives later is found by the next renewal.
 SETTLED_AFTER = 1.0
-
 _LAST_SECOND = 253_402_300_799  # of the year 9999: no later time can be written
+
+
+class FolderLock:
+    """Exclusive use of a folder by one process, released by the kernel when the process dies.
+
+    Args:
+        directory: an existing folder; the lock is its file `.lock`.
+
+    Raises:
+        StoreError: another process holds it, or the disk refuses.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        # Imported here so that reading results works where the module does not exist.
+        import fcntl
+
+        path = directory / LOCK
+        with disk_errors(path):
+            self._file: IO[str] = open(path, "a+", encoding="utf-8", opener=through_no_link)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "an unknown process"
+            self._file.close()
+            raise _held(directory, holder) from error
+        except OSError as error:
+            self._file.close()
+            raise StoreError(
+                f"the file system of the results folder has no locks: {error.strerror or error}",
+                expected="a file system with flock, so that two runs cannot mix",
+                where=str(directory),
+                next_step="choose a folder on another file system with `--out`",
+            ) from error
+        with disk_errors(path):
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
+
+    @property
+    def lost(self) -> str:
+        """Never anything: while the file is open the kernel lets nobody else in."""
+        return ""
+
+    def check(self) -> None:
+        """Nothing to look at, for the same reason."""
+
+    def release(self) -> None:
+        """Let others in."""
+        self._file.close()
 
 
 class Lease:
@@ -200,65 +246,10 @@ def _taken_at(lease: Mapping[str, object]) -> float | None:
     return None
 
 
-def _held(directory: RemotePath, holder: str) -> StoreError:
+def _held(directory: Place, holder: str) -> StoreError:
     return StoreError(
         f"another run is writing to this results folder: {holder}",
         expected="one run per results folder",
         where=str(directory),
         next_step="wait until it ends, or choose another folder with `--out`",
     )
-
-
-class FolderLock:
-    """Exclusive use of a folder by one process, released by the kernel when the process dies.
-
-    Args:
-        directory: an existing folder; the lock is its file `.lock`.
-
-    Raises:
-        StoreError: another process holds it, or the disk refuses.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        # Imported here so that reading results works where the module does not exist.
-        import fcntl
-
-        path = directory / ".lock"
-        with disk_errors(path):
-            self._file: IO[str] = open(path, "a+", encoding="utf-8", opener=through_no_link)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "an unknown process"
-            self._file.close()
-            raise StoreError(
-                f"another run is writing to this results folder: {holder}",
-                expected="one run per results folder",
-                where=str(directory),
-                next_step="wait until it ends, or choose another folder with `--out`",
-            ) from error
-        except OSError as error:
-            self._file.close()
-            raise StoreError(
-                f"the file system of the results folder has no locks: {error.strerror or error}",
-                expected="a file system with flock, so that two runs cannot mix",
-                where=str(directory),
-                next_step="choose a folder on another file system with `--out`",
-            ) from error
-        with disk_errors(path):
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            self._file.flush()
-
-    @property
-    def lost(self) -> str:
-        """Never anything: while the file is open the kernel lets nobody else in."""
-        return ""
-
-    def check(self) -> None:
-        """Nothing to look at, for the same reason."""
-
-    def release(self) -> None:
-        """Let others in."""
-        self._file.close()

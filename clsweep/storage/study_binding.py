@@ -67,7 +67,7 @@ def _inputs_kept(directory: Place, study_identity: str) -> Any:
 def bound_inputs(directory: Place) -> dict[str, tuple[str, dict[str, str], int]]:
     """What the folder's results were computed from: name to fingerprint, parts and decoding.
 
-    Empty for folders of releases that did not record it; see `inputs.Input`.
+    Empty for folders of releases that did not record it; see `recorded_inputs.Input`.
 
     Args:
         directory: a results folder.

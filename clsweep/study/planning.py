@@ -58,7 +58,7 @@ def source_key(study: Study, configuration: Configuration, seed: int, values: Va
         study: the study.
         configuration: whose training it is.
         seed: the seed.
-        values: fingerprints of what is no published data set, see `inputs.with_values`.
+        values: fingerprints of what is no published data set, see `recorded_inputs.with_values`.
     """
     return _source_key(study.benchmark, study.net, configuration.training, seed, values)
 
@@ -118,7 +118,7 @@ class Job:
         seed: the seed.
         needs: keys of the stages that must exist before.
         asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
-        bars: what a trial is compared with while it trains, see `stopping.bars_of`.
+        bars: what a trial is compared with while it trains, see `stopping_rules.bars_of`.
     """
 
     key: str

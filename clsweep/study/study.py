@@ -259,7 +259,7 @@ def _check_classes(benchmark: BenchmarkConfig, n_classes: list[int], where: str)
 
 
 def _in_file(error: StudyError, where: str) -> StudyError:
-    """`error` with the file in front of the key, which is all that the catalog knows."""
+    """`error` with the file in front of the key, which is all that `dataset_specs` knows."""
     label = "  where: "
     text = str(error)
     if f"\n{label}" not in text:

@@ -1,7 +1,4 @@
-"""Training batches: rows in a drawn order, gathered, scaled, and as random views, many at a time.
-
-Views (flips, shifts) are drawn on the CPU and made on the images' device.
-"""
+"""Training batches: rows in a drawn order, gathered, scaled, shown as random views."""
 
 from __future__ import annotations
 
@@ -114,6 +111,15 @@ def views(
     augment: str, seed: int, task: int, epoch: int, n_examples: int
 ) -> Callable[[Tensor, int], Tensor]:
     """(images uint8 [B, C, H, W], position of the first in the epoch's order) -> their views.
+
+        flip        mirrored left to right with probability ½
+        crop_flip   first a border of p zero pixels is added on each side and a part of the image's
+                    size cut out at a place drawn uniformly from (2p + 1)²; p is an eighth of the
+                    shorter side: 4 for 32 pixels (He et al. 2016), 3 for 28, 1 for 8
+
+    One draw per epoch and position of the order of batches, from a generator of its own: the same
+    for every method, phase, device and batch size. Views are drawn on the CPU and made on the
+    images' device.
 
     Args:
         augment: 'none', 'flip' or 'crop_flip'.

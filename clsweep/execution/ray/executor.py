@@ -8,9 +8,9 @@ trials, one per job. And a loop over actors of our own would have to do what Tun
 reserve what each trial asks for, also shares of a GPU, start workers before they are needed, give
 the worker of a trial that has ended to the next, clean up after one that died. Whatever Tune
 could decide is decided elsewhere, so that a run without Ray does the same: what comes next
-(`schedule`, `search`), when a trial is stopped (`stopping`), how often it is tried (`losses`),
-what is kept (`store`). Tune is known to this module, `trial_order`, `actor_losses` and
-`callbacks`; which of Ray's private parts they touch, `ray_internals` lists.
+(`schedule`, `search`), when a trial is stopped (`stopping_rules`), how often it is tried
+(`retries`), what is kept (`store`). Tune is known to this module, `tune_patches` and
+`listeners.trackers`; which of Ray's private parts they touch, `internals` lists.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Patch(NamedTuple):
 _MANAGER = "ray.tune.execution.tune_controller:RayActorManager"
 _ORDER = "ray.tune.schedulers:FIFOScheduler"
 
-# `actor_losses`: a subclass stands in for the class while a Tuner is made.
+# `tune_patches.losses_told`: a subclass stands in for the class while a Tuner is made.
 MEMORY_KILLS = Patch(
     (
         Part(f"{_MANAGER}._actor_task_failed", ("self", "tracked_actor_task", "exception")),
@@ -56,7 +56,7 @@ MEMORY_KILLS = Patch(
     "a worker that Ray's memory monitor ends takes the others along, whose jobs are then tried "
     "again, and nothing tells why a worker was lost",
 )
-# `trial_order`: a scheduler of our own.
+# `tune_patches.NewestFirst`: a scheduler of our own.
 START_ORDER = Patch(
     (
         Part(f"{_ORDER}.on_trial_add", ("self", "tune_controller", "trial")),
@@ -74,7 +74,7 @@ WORKER_PATH = Patch(
     "workers look for modules in the driver's current folder first, where a file may have the "
     "name of a package",
 )
-# `callbacks`: the uploads of Ray's callback for W&B, which are waited for.
+# `listeners.trackers`: the uploads of Ray's callback for W&B, which are waited for.
 UPLOADS = Patch(
     (
         Part(

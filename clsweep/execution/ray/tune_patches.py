@@ -52,7 +52,7 @@ def losses_told(note: Callable[[Exception], None]) -> Iterator[None]:
 
     Tune raises out of `fit` at an OutOfMemoryError, which is no RayActorError, and with that ends
     every other trial too. The class that does so is internal to Ray: where it is not the one that
-    `ray_internals` names, which a run says at its beginning, the block changes nothing.
+    `internals` names, which a run says at its beginning, the block changes nothing.
 
     Args:
         note: told the reason for a loss right before the searcher hears of the lost trial.

@@ -2,10 +2,11 @@
 
     y = (1 + α_s) ⊙ (W_s x) + α_t ⊙ (W_t x)        a coefficient per output channel and network
 
-in every unit of the network (`units`), each branch with its own batch norm. Lee, Joo, Hong and Kim
-2020, "Residual continual learning", AAAI. While running statistics are held, every unit is affine
-in its input, so that a combination *is* one network of the same shape, whose parameters `merged`
-writes down. `Renewed` computes both branches instead, for norms that use the batch's statistics.
+in every unit of the network (`network_units`), each branch with its own batch norm. Lee, Joo, Hong
+and Kim 2020, "Residual continual learning", AAAI. While running statistics are held, every unit is
+affine in its input, so that a combination *is* one network of the same shape, whose parameters
+`merged` writes down. `Renewed` computes both branches instead, for norms that use the batch's
+statistics.
 """
 
 from __future__ import annotations

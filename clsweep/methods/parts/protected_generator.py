@@ -5,9 +5,9 @@
     replay before task t: z ~ N(0, I) through f_g(e_k; Θ_g*), ⌈B / (t − 1)⌉ images of every k < t
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
-autoencoder's loss is that of `parts.vae`, the penalty that of `parts.hypernets`. The decoders
-are protected by the penalty, the encoder by nothing: it is not asked for old images again. Images
-are generated as means of their pixels.
+autoencoder's loss is that of `clsweep.methods.parts.vae`, the penalty that of
+`clsweep.methods.parts.hypernets`. The decoders are protected by the penalty, the encoder by
+nothing: it is not asked for old images again. Images are generated as means of their pixels.
 
 Deviation. Their decoder also sees a fixed random vector of the task beside z; decoders that differ
 from task to task in all of their weights do not need it.

@@ -48,7 +48,7 @@ def page_bytes(data: ReportData, tables: Sequence[ReportTable]) -> bytes:
     """The whole page.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
         tables: its tables.
     """
     library, script = _library(), _asset("page.js")
@@ -78,7 +78,7 @@ def page_values(data: ReportData) -> dict[str, Any]:
     """What the page's script works on: figures, and the points that the slider chooses from.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
     """
     from clsweep.reporting.render.views import views
 

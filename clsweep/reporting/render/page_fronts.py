@@ -55,7 +55,7 @@ def fronts_figure(data: ReportData) -> Figure:
     """Source against target accuracy of every configuration, with fronts, bands and references.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
     """
     comparison = data.comparison
     traces: list[Figure] = []

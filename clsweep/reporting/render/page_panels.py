@@ -50,7 +50,7 @@ def responses_figure(data: ReportData) -> Figure:
     """Both accuracies of every curve against the first number in which its configurations differ.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
     """
     comparison = data.comparison
     shown = [
@@ -77,7 +77,7 @@ def matrices_figure(data: ReportData) -> Figure:
     """Mean test accuracy on each task after each task, of every label's best configuration.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
     """
     matrices = data.details.matrices
     tall = 250 if data.n_tasks > 2 else 190

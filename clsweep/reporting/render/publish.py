@@ -88,7 +88,7 @@ def write_outputs(
     """Write a report's files; returns them in order.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
         tables: its tables.
         points: the table of `fronts.parquet`.
         folder: where they go.

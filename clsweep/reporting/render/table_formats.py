@@ -42,7 +42,7 @@ _LATEX = {
 
 
 def rich_table(table: ReportTable) -> Table:
-    """The table for a terminal; `fitting.Fitted` divides it where that is narrow."""
+    """The table for a terminal; `terminal_width.Fitted` divides it where that is narrow."""
     made = Table(
         title=Text(table.title, style="bold"),
         caption=Text(table.caption, style="dim"),

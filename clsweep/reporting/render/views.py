@@ -43,7 +43,7 @@ def views(data: ReportData) -> tuple[View, View | None]:
     the best; or less than as many as it takes to show what every label is chosen for in tables.
 
     Args:
-        data: what `data.build` computed.
+        data: what `report_data.build` computed.
     """
     comparison = data.comparison
     everything = in_percent(p for curve in comparison.all_curves for p in curve.points)
