@@ -11,6 +11,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Controls but line ends and tabs; marks of direction, which show a text in another order than it
+# has; halves of characters. The ranges mean the same to Python and to RE2, but for the last.
+_RANGES = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
+_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_UNFIT = re.compile(f"[{_RANGES}{_MARKS}\ud800-\udfff]")
+_UNFIT_LINE = re.compile(f"[\\t\\n{_RANGES}{_MARKS}\ud800-\udfff]")
+UNFIT_NAME = rf"[{_RANGES}\t\n{_MARKS}]"
+_LONGEST = 1500
+
 
 def command(program: str, *words: object) -> str:
     """A command as a shell takes it, to be copied from a terminal.
@@ -74,21 +83,6 @@ def seeds_of(seeds: Sequence[int]) -> str:
     """
     names = ", ".join(map(str, seeds[:8])) + (", …" if len(seeds) > 8 else "")
     return f"seed {names}" if len(seeds) == 1 else f"seeds {names}"
-
-
-# Controls but line ends and tabs; marks of direction, which show a text in another order than it
-# has; halves of characters. The ranges mean the same to Python and to RE2, but for the last.
-_RANGES = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
-
-_MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069"
-
-_UNFIT = re.compile(f"[{_RANGES}{_MARKS}\ud800-\udfff]")
-
-_UNFIT_LINE = re.compile(f"[\\t\\n{_RANGES}{_MARKS}\ud800-\udfff]")
-
-UNFIT_NAME = rf"[{_RANGES}\t\n{_MARKS}]"
-
-_LONGEST = 1500
 
 
 def printable(text: str, *, one_line: bool = False) -> str:

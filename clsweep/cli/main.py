@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from clsweep.execution.outcomes import Summary
     from clsweep.study.study import Study
 
-
 app = typer.Typer(
     help="Fair stability/plasticity fronts for continual-learning methods.",
     no_args_is_help=True,

@@ -13,7 +13,6 @@ from clsweep.text import counted, duration, printable
 if TYPE_CHECKING:
     from clsweep.status.status import Error, Running, Status
 
-
 _N_RUNNING = 8
 
 

@@ -38,7 +38,6 @@ _PLAIN = _GREEK | {
     "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ", "\u2009": " ", "\u202f": " ",
 }  # fmt: skip
 
-
 _OUTPUTS: list[_Stream] = []  # the standard output, whatever a library has put around it
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy import bool_, int64
     from numpy.typing import NDArray
 
-
 # Below this chance that any class is missed, labels are not read.
 _DOUBT = 1e-6
 # Seeds whose class orders are looked at before a run; a run looks at each of its own.

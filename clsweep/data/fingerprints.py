@@ -19,11 +19,8 @@ from clsweep.errors import ClsweepError
 from clsweep.storage.disk import write_atomically
 
 _CHUNK = 1 << 20
-
 _DIGITS = 24
-
 _FORMAT = 1
-
 _MOST_ENTRIES = 64
 
 # A file that was written a moment ago may be written again with the same size and the same time.

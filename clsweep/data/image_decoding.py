@@ -32,7 +32,6 @@ DECODING = 2
 
 # MPO is opened as JPEG.
 _FORMATS = tuple("AVIF BMP DIB GIF JPEG JPEG2000 PCX PNG PPM QOI SGI TGA TIFF WEBP".split())
-
 ENDINGS = frozenset(
     ".apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pcx .pgm .png .pnm "
     ".ppm .qoi .sgi .tga .tif .tiff .webp".split()
@@ -44,15 +43,10 @@ UNREAD_ENDINGS = frozenset(
     ".hdr .heic .heif .icns .ico .im .jpx .jxl .jxr .msp .nef .orf .pcd .pfm .psd .raf .ras .raw "
     ".rw2 .svg .wmf .xbm .xcf .xpm".split()
 )
-
 _GREY_MODES = frozenset(("1", "L", "LA", "La"))
-
 _DEEP_MODES = frozenset(("I;16", "I;16B", "I;16L", "I;16N"))
-
 _ORIENTATION, _BITS, _SUBFILE, _PHOTOMETRIC = 0x0112, 258, 254, 262
-
 _WHITE_IS_ZERO = 0
-
 _ADVICE = "convert it, or move it out of the folder"
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
 _LAYOUT = "train/CLASS/*.png and test/CLASS/*.png (or another image format)"
 # Of a name, and of what may be shown of many: an error has room for 1,500 characters.
 _ROOM = 1100

@@ -25,7 +25,6 @@ from clsweep.text import command
 if TYPE_CHECKING:
     from clsweep.study.study import Study
 
-
 _IMPORT_SECONDS, _STUDY_SECONDS, _CLUSTER_SECONDS = 300.0, 600.0, 120.0
 _DRIVER = Path("/proc/driver/nvidia/version")
 

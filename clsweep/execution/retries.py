@@ -5,21 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING
 
 from clsweep.errors import StoreError
 from clsweep.execution import stage_cache
+from clsweep.execution.outcomes import Outcome
 from clsweep.execution.schedule import Schedule
 from clsweep.storage import attempts
 from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
 from clsweep.study.planning import Job
 
-if TYPE_CHECKING:
-    from clsweep.execution.outcomes import Outcome
-
-
-Committed = Callable[[Job], "Outcome | None"]
+Committed = Callable[[Job], Outcome | None]
 
 
 class Losses:
@@ -107,8 +103,6 @@ def left_on_disk(
         had_records: trials that had a record when the run began.
         job: the stage or trial.
     """
-    from clsweep.execution.outcomes import Outcome
-
     if job.kind != "trial":
         return Outcome("ok") if stage_cache.exists(stage_folder, job.key) else None
     try:

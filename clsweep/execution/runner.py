@@ -15,7 +15,7 @@ from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
-from clsweep.execution.outcomes import Summary, seconds_spared
+from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
 from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.schedule import Schedule
 from clsweep.execution.trial_record import record_of
@@ -28,19 +28,16 @@ from clsweep.storage import attempts
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study import planning
-from clsweep.study.configurations import configurations, study_identity
+from clsweep.study.configurations import Configuration, configurations, study_identity
 from clsweep.study.data_warnings import data_notes
 from clsweep.study.input_fingerprints import inputs_of
+from clsweep.study.planning import Job, Plan
 from clsweep.study.renamed_trials import Names, names_in
 from clsweep.study.resolved_toml import resolved_toml
+from clsweep.study.study import Study
 
 if TYPE_CHECKING:
     from os import PathLike
-
-    from clsweep.execution.outcomes import Context, Outcome
-    from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job, Plan
-    from clsweep.study.study import Study
 
 
 def run(
@@ -59,7 +56,7 @@ def run(
 
     Args:
         study: what is asked for.
-        out: the results folder, a path or a URI (see `place.place_of`); made if it does not
+        out: the results folder, a path or a URI (see `remote_path.place_of`); made if it does not
             exist. None for results/NAME.
         address: an existing Ray cluster; None for Ray on this machine alone.
         inline: run in this process, without Ray; gives the same numbers.
@@ -68,7 +65,7 @@ def run(
         stages: stage cache, likewise, if it is to be shared by several studies; default
             `out`/stages.
         retry_failed: run trials again that failed, diverged or ran out of memory.
-        listeners: told what happens, such as `progress.progress_on(sys.stderr)`; `()` to show
+        listeners: told what happens, such as `clsweep.progress_on(sys.stderr)`; `()` to show
             nothing.
 
     Raises:
@@ -112,8 +109,6 @@ def run(
 def _context(
     study: Study, out: Place, stage_folder: Place, data_root: Path | None, inputs: Inputs
 ) -> Context:
-    from clsweep.execution.outcomes import Context
-
     run = uuid.uuid4().hex
     return Context(
         run=run,

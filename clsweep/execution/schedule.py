@@ -11,7 +11,6 @@ from clsweep.study.planning import Job
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome
 
-
 OnDone = Callable[[Job, "Outcome"], None]
 
 

@@ -30,7 +30,6 @@ from clsweep.storage.remote_path import Place, RemotePath
 if TYPE_CHECKING:
     from clsweep.nets.parameter_trees import Params
 
-
 _TENSORS, _MARKER = "tensors.safetensors", "stage.json"
 
 

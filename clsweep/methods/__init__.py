@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from clsweep.methods.base import Method
     from clsweep.nets.net import Net
 
-
 ALL_SCENARIOS = ("task", "domain", "class")
 
 

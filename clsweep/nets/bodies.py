@@ -15,7 +15,6 @@ from clsweep.nets.parameter_trees import Params
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig
 
-
 Shape = tuple[int, int, int]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
 

@@ -35,7 +35,6 @@ _TORCHVISION = {
     "squeezenet1_1": 17,
     "vgg": 32,
 }
-
 _VIT, _VIT_SIDE = "vit_", 224
 
 

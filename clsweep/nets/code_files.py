@@ -221,9 +221,6 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body[1:] if is_docstring else body
 
 
-# ------------------------------------------------------------------------- can it be imported
-
-
 def factory_complaint(factory: str) -> str:
     """Why a factory cannot be imported, as far as it shows without running anything; else ''.
 

@@ -12,8 +12,6 @@ from clsweep.config_section import Section, mistake
 Width = Annotated[int, Field(ge=1)]
 
 _CALLABLE_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
-
-
 _USED_KEYS = {
     "mlp": ("name", "hidden", "activation", "initialization"),
     "conv": ("name", "channels", "width", "activation", "initialization", "norm", "bn_mode"),
@@ -23,9 +21,7 @@ _USED_KEYS = {
     "torchvision": ("name", "model", "weights", "bn_mode"),
     "custom": ("name", "factory", "bn_mode"),
 }
-
 _MODULES = ("torchvision", "custom")
-
 _RESIDUAL = ("resnet32", "resnet18")
 
 

@@ -19,19 +19,18 @@ from torch.nn import functional as F
 
 from clsweep.nets.parameter_trees import Params
 
-_KINDS = (".running_mean", ".running_var")
-
+STATISTIC_ENDINGS = (".running_mean", ".running_var")
 EPSILON = 1e-5
 
 
 def statistic_names(layer: str) -> tuple[str, str]:
     """Names of a batch norm's running mean and variance."""
-    return layer + _KINDS[0], layer + _KINDS[1]
+    return layer + STATISTIC_ENDINGS[0], layer + STATISTIC_ENDINGS[1]
 
 
 def is_statistic(name: str) -> bool:
     """Whether an entry of the parameters is a running statistic: never trained or regularised."""
-    return name.endswith(_KINDS)
+    return name.endswith(STATISTIC_ENDINGS)
 
 
 def has_statistics(params: Params, names: Set[str]) -> bool:

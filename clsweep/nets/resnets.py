@@ -26,7 +26,6 @@ from clsweep.nets.parameter_trees import Params
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig
 
-
 _Block = tuple[str, int, int, int]  # name, maps in, maps out, stride
 
 

@@ -17,6 +17,9 @@ from clsweep.records.schema import Record, trial_id_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Table = NDArray[np.float64]
+AccuracyRow = tuple[int, int, str, int, int]  # after_task, on_task, split, n_correct, n_total
+
 _SPLITS = ("validation", "test")
 
 
@@ -192,9 +195,6 @@ def rows_by_trial(accuracy: pa.Table) -> dict[str, AccuracyRows]:
     }
 
 
-Table = NDArray[np.float64]
-
-
 def accuracy_table(rows: Iterable[Sequence[int | str]], split: str, n_tasks: int) -> Table:
     """The table of one trial.
 
@@ -296,6 +296,3 @@ def _mean(values: Table) -> float:
 
 def _just_learned(acc: Table) -> Table:
     return np.diagonal(acc, offset=-1)
-
-
-AccuracyRow = tuple[int, int, str, int, int]  # after_task, on_task, split, n_correct, n_total

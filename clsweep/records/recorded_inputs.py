@@ -21,9 +21,7 @@ FIRST_DECODING = 1
 
 # First words of names, which stand in `versions` of records beside names of packages.
 KINDS = ("data", "weights", "code")
-
 _MOST_NAMED = 4
-
 _MEND = "put back what has changed, or choose another folder with `--out`; nothing was deleted"
 
 
@@ -68,9 +66,6 @@ def of_inputs(versions: Mapping[str, Any]) -> dict[str, str]:
         for name, value in versions.items()
         if name.partition(" ")[0] in KINDS and " " in name
     }
-
-
-# ------------------------------------------------------------------------------- comparison
 
 
 def difference(one: Input, fingerprint: str, parts: Mapping[str, str] | None = None) -> str:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
-from clsweep.records.schema import COUNTS, MAX_TASKS, SPLITS, STATUSES
+from clsweep.records.schema import COUNTS, MAX_TASKS, SPLITS, STATUSES, trial_id_of
 from clsweep.text import UNFIT_NAME
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
-
 
 _NAMES = ("config_id", "label", "method", "device")
 _KEYS = ("config_id", "seed", "after_task", "on_task", "split")
@@ -74,8 +73,6 @@ def fault_between(tables: Mapping[str, pa.Table], without: Set[str]) -> str:
 def trials_in(accuracy: pa.Table) -> set[str]:
     """Ids of the trials that an accuracy table has rows of."""
     import numpy as np
-
-    from clsweep.records.schema import trial_id_of
 
     if not len(accuracy):
         return set()

@@ -30,10 +30,8 @@ from clsweep.records.table_checks import fault_between, fault_in
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 # The order in which tables are replaced: a reader believes `trials`, so it comes last.
 TABLES = ("accuracy", "configs", "trials")
-
 _VERSION_KEY = b"clsweep_schema"
 _JSON_TRIAL_FIELDS: Final = ("versions", "counters")
 

@@ -16,7 +16,6 @@ from clsweep.text import axes_text, counted, number_text, seeds_of
 
 # A front that ends this close to a reference has reached it.
 _END_POINTS = 1.0
-
 _MOST_NAMED = 4
 
 # Of what fine-tuning learns of the last task beyond guessing: less is hardly learnt.

@@ -30,7 +30,7 @@ at their best. It ends at grid values, so that the true region is a little wider
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,9 +54,7 @@ from clsweep.search import pareto
 from clsweep.search.cross_fitting import halved_average, halved_required, read_by_halves
 
 Array = NDArray[np.float64]
-
 _TOLERANCE = 0.01
-
 _ROUNDING = 1e-12
 
 # A front can enclose more than the references do.
@@ -167,46 +165,6 @@ def judge(
         is_normalised=corners is not None,
         remark=remark,
     )
-
-
-_UNKNOWN = (None, None)
-
-
-def _pair_rows(
-    judgement: Judgement, image_errors: Mapping[frozenset[str], tuple[float, float]]
-) -> Iterator[tuple[object, ...]]:
-    area = "normalised_hypervolume" if judgement.is_normalised else "hypervolume"
-    names = [f"source_accuracy_at_-{100 * drop:g}" for drop in judgement.drops]
-    of_choices = [judgement.average_pairs, *judgement.source_pairs]
-    keys = ["average", *(f"{100 * drop:g}" for drop in judgement.drops)]
-    n_at_once = sum(map(len, of_choices))
-    for measure, key, pairs in zip(["average_accuracy", *names], keys, of_choices, strict=True):
-        found = judgement.crossfit.get(key, {})
-        for d in pairs:
-            crossfit = crossfit_difference(d, found)
-            known = image_errors if measure == "average_accuracy" else {}
-            images = known.get(frozenset((d.above, d.below)), _UNKNOWN)
-            yield (*_pair_row(measure, d), crossfit, judgement.selection, n_at_once, *images)
-    selection = judgement.selection if judgement.selection == "other seeds" else "shared"
-    for d in judgement.hypervolume_pairs:
-        yield (*_pair_row(area, d), None, selection, len(judgement.hypervolume_pairs), *_UNKNOWN)
-
-
-def _pair_row(measure: str, d: Difference) -> tuple[object, ...]:
-    i = d.interval
-    numbers = (i.mean, i.low, i.high, i.n, d.n_above)
-    return (measure, d.above, d.below, *numbers, i.kind, d.is_claim)
-
-
-def crossfit_difference(difference: Difference, found: Mapping[str, Array]) -> float | None:
-    """Of the cross-fitted means; None where one of them is missing.
-
-    Args:
-        difference: of two labels.
-        found: label to its cross-fitted values.
-    """
-    means = [float(np.mean(found.get(n, np.nan))) for n in (difference.above, difference.below)]
-    return None if np.isnan(means).any() else means[0] - means[1]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ Beside the choice by all seeds stand those by all seeds but one, read on that on
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,40 +115,3 @@ def _crossfit(curve: Curve, folds: Folds, config_id: str | None) -> Crossfit:
 
 def _average_S(point: Point) -> Array:
     return point.measures["average_accuracy"]
-
-
-def _pick_rows(comparison: Comparison, scored: Sequence[Score]) -> Iterator[tuple[object, ...]]:
-    curves = {curve.label: curve for curve in comparison.curves}
-    for score in scored:
-        curve = curves[score.pick.label]
-        protocol = score.protocol
-        name = (protocol.name, protocol.meaning, protocol.needs_source, curve.label, curve.method)
-        best = None if score.optimum is None else curve.points[score.optimum].config_id
-        if score.index is None:
-            nothing = [None] * 6
-            yield (*name, None, score.pick.remark, None, None, *nothing, best, *nothing)
-            continue
-        point = curve.points[score.index]
-        candidate = point.candidate
-        yield (
-            *name,
-            candidate.config_id,
-            score.pick.remark,
-            json.dumps(candidate.hyper),
-            json.dumps(candidate.training),
-            float(np.mean(candidate.average_S)),
-            *map(float, point.mean("validation")),
-            float(np.mean(_average_S(point))),
-            *map(float, point.mean("test")),
-            best,
-            float(np.mean(score.regret_S)),
-            *_crossfit_row(score.crossfit),
-        )
-
-
-def _crossfit_row(found: Crossfit | None) -> tuple[float | int | None, ...]:
-    if found is None:
-        return (None,) * 5
-    means = [float(np.mean(v)) for v in (found.average_S, found.source_S, found.target_S)]
-    sound = [None if np.isnan(mean) else mean for mean in means]
-    return (*sound, len(found.average_S), found.n_other)

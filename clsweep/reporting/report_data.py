@@ -15,7 +15,6 @@ from clsweep.reporting.joined_studies import Joined, joined, refuse_repeated
 from clsweep.reporting.judgement import Judgement, judge
 from clsweep.reporting.ledger import Shown, study_hash
 from clsweep.reporting.protocol_scores import Score, scores
-from clsweep.reporting.result_tables import UNKNOWN
 from clsweep.reporting.results_reader import (
     benchmark_text,
     chance_of,
@@ -31,6 +30,8 @@ from clsweep.search.selection_protocols import Protocol, protocol_of, standard_p
 from clsweep.search.validation_table import read_validation
 from clsweep.storage.remote_path import Place
 from clsweep.text import seeds_of
+
+_UNKNOWN = ("what this clsweep does not know",)
 
 
 @dataclass(frozen=True)
@@ -213,4 +214,4 @@ def _changes(shown: Sequence[Shown]) -> Iterator[str]:
 
 
 def _uses(method: str) -> tuple[str, ...]:
-    return METHODS[method].uses if method in METHODS else UNKNOWN
+    return METHODS[method].uses if method in METHODS else _UNKNOWN

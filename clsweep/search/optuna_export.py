@@ -32,7 +32,6 @@ from clsweep.study.renamed_trials import of_its_study
 if TYPE_CHECKING:
     import optuna
 
-
 OBJECTIVES = ("source accuracy", "target accuracy")
 _SQLITE = (".db", ".sqlite", ".sqlite3")
 _JOURNAL = (".log", ".journal")
@@ -163,11 +162,7 @@ def _distributions(configs: Sequence[Config]) -> dict[str, Any]:
 
 
 def _distribution(method: str, key: str, values: Sequence[Any]) -> Any:
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     kinds = {type(value) for value in values}
     if not kinds <= {int, float}:

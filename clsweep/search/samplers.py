@@ -23,7 +23,6 @@ from clsweep.study.search_space import Axis, Point
 if TYPE_CHECKING:
     import optuna
 
-
 SAMPLERS = {
     "tpe": "TPE",
     "gp": "Gaussian process",
@@ -121,11 +120,7 @@ def draw(axes: Sequence[Axis], ask: Ask) -> Point:
 
 def distributions(axes: Sequence[Axis]) -> dict[str, optuna.distributions.BaseDistribution]:
     """The axes as Optuna knows them, by key."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, Any] = {}
     for axis in axes:

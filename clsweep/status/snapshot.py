@@ -33,7 +33,6 @@ from clsweep.storage.table_files import table_data, table_in, table_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 _TRIALS = "trials.parquet"
 _Known = TypeVar("_Known")
 _COLUMNS = ("trial_id", "config_id", "label", "method", "seed", "status", "message", "finished_at")

@@ -42,7 +42,6 @@ from clsweep.storage.table_files import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 FOLDED = "folded.json"
 _KEYS = ("config_id", "seed")
 
@@ -203,9 +202,6 @@ def outdated(records: Mapping[str, str], rows: Mapping[str, str]) -> set[str]:
         rows: the same of the rows.
     """
     return {key for key, finished_at in records.items() if rows.get(key, "") > finished_at}
-
-
-# ------------------------------------------------------------------------------- private pieces
 
 
 def _records_in(folder: Folder) -> list[Entry]:

@@ -29,7 +29,6 @@ from clsweep.uris import shown_uri, without_secrets
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
-
 # Those whose uploads are atomic. Where a file grows in sight of readers, a record could be torn.
 _SCHEMES = ("s3", "gs", "gcs")
 # One PUT instead of three requests per small object; and no retries for the fifteen minutes that

@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# ------------------------------------------------ functions that need only a path (any process)
-
-
 def commit_record(directory: Place, record: Record) -> Place:
     """Write a trial's record so that no crash from now on can lose it; returns its file.
 
@@ -59,9 +56,6 @@ def commit_record(directory: Place, record: Record) -> Place:
     name = f"records/{plain['trial']['trial_id']}.json"
     folder_of(directory).write(name, record_bytes(plain))
     return directory / name
-
-
-# ------------------------------------------------------------------------------- the folder
 
 
 class Store:

@@ -19,7 +19,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-
 _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
 

@@ -11,7 +11,6 @@ from clsweep.storage.remote_path import Place
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 # The reverse of the order of replacement.
 READ_ORDER = ("trials", "configs", "accuracy")
 

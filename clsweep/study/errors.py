@@ -15,7 +15,6 @@ from clsweep.errors import StudyError, closest_name
 
 # A list of the wrong kind is one complaint per value, and each is compared with the others.
 _MOST_DETAILS = 100
-
 _TYPE_WORDS = {
     "float_type": "a number",
     "float_parsing": "a number",
@@ -34,7 +33,6 @@ _TYPE_WORDS = {
     "path_type": "a path, as a string",
     "finite_number": "a finite number",
 }
-
 _BOUND_WORDS = {
     "greater_than": ("gt", "more than {}"),
     "greater_than_equal": ("ge", "at least {}"),

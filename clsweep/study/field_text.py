@@ -13,7 +13,6 @@ from clsweep.number_conditions import condition_text
 from clsweep.toml_text import toml_value
 
 _BOUNDS = (("gt", "more than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most"))
-
 _TYPES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 

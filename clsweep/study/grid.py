@@ -30,7 +30,6 @@ from clsweep.training.config import TrainingConfig
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
 
-
 MAX_RANGE_VALUES = 10_000
 _RANGE_KEYS = ("low", "high", "n", "log")
 _RANGE_FORM = "{low = ..., high = ..., n = ...}"

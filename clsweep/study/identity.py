@@ -46,11 +46,6 @@ def plain_values(model: BaseModel) -> dict[str, Any]:
     return {key: _unsigned_zero(value) for key, value in model.model_dump().items()}
 
 
-def _unsigned_zero(value: Any) -> Any:
-    # -0.0 equals 0.0, and must be the same configuration.
-    return 0.0 if isinstance(value, float) and value == 0 else value
-
-
 def digest(value: Any) -> str:
     """Sixteen hexadecimal digits of a value.
 
@@ -58,3 +53,8 @@ def digest(value: Any) -> str:
         value: what JSON can hold.
     """
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()[:16]
+
+
+def _unsigned_zero(value: Any) -> Any:
+    # -0.0 equals 0.0, and must be the same configuration.
+    return 0.0 if isinstance(value, float) and value == 0 else value

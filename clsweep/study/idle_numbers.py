@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clsweep.methods import METHODS
 from clsweep.number_conditions import switched_off
+from clsweep.training.config import TrainingConfig
 
 
 def idle_keys(
@@ -17,9 +19,6 @@ def idle_keys(
         config: the 'config' part of a record.
         context: see `grid.around`; without it, by the configuration's own numbers alone.
     """
-    from clsweep.methods import METHODS
-    from clsweep.training.config import TrainingConfig
-
     training = switched_off(TrainingConfig, config["training"])
     found = frozenset(f"training.{key}" for key in training)
     if config["method"] not in METHODS:

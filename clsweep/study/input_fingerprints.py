@@ -82,9 +82,6 @@ def net_inputs(net: NetConfig, root: Path | None, located: NetConfig | None = No
     return tuple(found)
 
 
-# ------------------------------------------------------------------------------- fingerprints
-
-
 def _guarded(name: str, make: Callable[[], Input]) -> Input:
     try:
         return make()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
     from clsweep.study.study import Study
 
-
 # Raised when the code of a stage changes what it computes.
 SOURCE_VERSION = 1
 STATISTICS_VERSION = 1

@@ -11,12 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
 
 from clsweep.config_section import as_toml, mistake
 from clsweep.data.benchmark_specs import BenchmarkConfig

@@ -16,7 +16,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-
 _MOST_BYTES = 16 * 2**20
 # A study needs four.
 _MOST_LEVELS = 20

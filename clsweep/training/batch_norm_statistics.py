@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from clsweep.errors import MethodError, StudyError
-from clsweep.nets.norms import _KINDS, EPSILON, statistic_names, without_statistics
+from clsweep.nets.norms import EPSILON, STATISTIC_ENDINGS, statistic_names, without_statistics
 from clsweep.nets.parameter_trees import Params
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
             net.features({**bare, **holders}, scale(data.raw(index)))
     found = dict(bare)
     for name, moments in recorder.moments.items():
-        layer = name.removesuffix(_KINDS[0])
+        layer = name.removesuffix(STATISTIC_ENDINGS[0])
         mean_name, var_name = statistic_names(layer)
         found[mean_name] = moments.mean.float()
         found[var_name] = (moments.scatter / moments.size).float()
@@ -79,7 +79,7 @@ def restated(net: Net, params: Params, data: Trainable, scale: Scale) -> Params:
             net.features(params, scale(data.raw(index)))
     found = dict(params)
     for name, moments in watcher.moments.items():
-        layer = name.removesuffix(_KINDS[0])
+        layer = name.removesuffix(STATISTIC_ENDINGS[0])
         gain, bias = f"{layer}.weight", f"{layer}.bias"
         (mean, var), epsilon = statistic_names(layer), watcher.epsilons[name]
         found[mean], found[var] = moments.mean.float(), (moments.scatter / moments.size).float()

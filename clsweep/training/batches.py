@@ -78,35 +78,6 @@ def batches(
             step += len(chunk)
 
 
-class _Notes:
-    """What a phase notes of its inputs, kept from the first epoch on where they are the same."""
-
-    def __init__(self, note: Note | None, n_examples: int, is_fixed: bool) -> None:
-        self.note, self.n_examples, self.is_fixed = note, n_examples, is_fixed
-        self.kept: dict[str, Tensor] = {}
-
-    def of(self, epoch: int, rows: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """The notes of examples, by name.
-
-        Args:
-            epoch: number of the pass; every pass shows every example once.
-            rows: positions, int64 [B].
-            x: inputs [B, C, H, W].
-        """
-        if self.note is None:
-            return {}
-        if self.is_fixed and epoch:
-            return {name: value[rows] for name, value in self.kept.items()}
-        with torch.no_grad():
-            found = self.note(x)
-        if self.is_fixed:
-            for name, value in found.items():
-                if name not in self.kept:
-                    self.kept[name] = value.new_empty((self.n_examples, *value.shape[1:]))
-                self.kept[name][rows] = value
-        return found
-
-
 def views(
     augment: str, seed: int, task: int, epoch: int, n_examples: int
 ) -> Callable[[Tensor, int], Tensor]:
@@ -161,3 +132,32 @@ def augmented(raw: Tensor, flip: Tensor, shift: Tensor, border: int) -> Tensor:
     chosen = index.flatten(1)[:, None].expand(-1, n_channels, -1)
     found: Tensor = padded.gather(2, chosen).unflatten(2, (height, width))
     return found
+
+
+class _Notes:
+    """What a phase notes of its inputs, kept from the first epoch on where they are the same."""
+
+    def __init__(self, note: Note | None, n_examples: int, is_fixed: bool) -> None:
+        self.note, self.n_examples, self.is_fixed = note, n_examples, is_fixed
+        self.kept: dict[str, Tensor] = {}
+
+    def of(self, epoch: int, rows: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """The notes of examples, by name.
+
+        Args:
+            epoch: number of the pass; every pass shows every example once.
+            rows: positions, int64 [B].
+            x: inputs [B, C, H, W].
+        """
+        if self.note is None:
+            return {}
+        if self.is_fixed and epoch:
+            return {name: value[rows] for name, value in self.kept.items()}
+        with torch.no_grad():
+            found = self.note(x)
+        if self.is_fixed:
+            for name, value in found.items():
+                if name not in self.kept:
+                    self.kept[name] = value.new_empty((self.n_examples, *value.shape[1:]))
+                self.kept[name][rows] = value
+        return found

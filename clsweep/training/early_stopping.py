@@ -31,7 +31,6 @@ Pair = tuple[float, float]
 
 # Counters instead of fields: records of trials that nobody watches stay what they were.
 LEAD = "stop_lead"
-
 _SOURCE, _TARGET = "validation_source_at_", "validation_target_at_"
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from clsweep.nets.net import Net
     from clsweep.training.config import TrainingConfig
 
-
 OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
 

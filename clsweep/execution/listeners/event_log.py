@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from clsweep.errors import StoreError
-from clsweep.execution.listeners.base import Listener
+from clsweep.execution.listeners.base import Listener, RunStart
 from clsweep.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from clsweep.execution.listeners.base import RunStart
     from clsweep.execution.outcomes import Outcome, Summary
     from clsweep.records.schema import Record
     from clsweep.study.configurations import Configuration

@@ -11,19 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from clsweep.execution.listeners.base import Listener
+from clsweep.execution.listeners.base import Listener, RunStart
 from clsweep.text import duration, printable
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-    from clsweep.execution.listeners.base import RunStart
     from clsweep.execution.outcomes import Outcome
     from clsweep.records.schema import Record
     from clsweep.study.configurations import Configuration
     from clsweep.study.planning import Job
-
 
 Clock = Callable[[], float]
 _FAILURES_SHOWN = 4

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from clsweep.study.sections import CallbacksConfig
     from clsweep.study.study import Study
 
-
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 _STRIKES = 3
 _PATIENCE, _PATIENCE_WHEN_STOPPED = 60.0, 5.0

@@ -36,7 +36,6 @@ from clsweep.versions import versions
 if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
-
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
     "form-action 'none'; script-src {scripts}"

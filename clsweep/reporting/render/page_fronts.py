@@ -28,7 +28,6 @@ from clsweep.text import axes_text
 if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
-
 _SYMBOLS = {
     "o": "circle",
     "s": "square",
@@ -96,9 +95,6 @@ def fronts_figure(data: ReportData) -> Figure:
         layout["annotations"] = [_below("; ".join(comparison.figure_notes))]
         layout["margin"]["b"] += 20
     return {"data": traces, "layout": layout}
-
-
-# ---------------------------------------------------------------------------- pieces of fronts
 
 
 def _below(text: str) -> Figure:

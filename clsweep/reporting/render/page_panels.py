@@ -28,7 +28,6 @@ from clsweep.text import axes_text
 if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
-
 _N_MATRIX_COLUMNS = 4
 _MOST_BARS = 40
 _MOST_CELLS_WITH_TEXT = 100

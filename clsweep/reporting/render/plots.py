@@ -19,10 +19,10 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from clsweep.reporting.curves import BAND_QUANTILES, Curve, Point
 from clsweep.reporting.render.styles import (
-    _YELLOW,
     GREY,
     RING,
     SOURCE_END,
+    YELLOW,
     Style,
     curve_looks,
     reference_styles,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
 _LONGEST_NAME = 24
-
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -48,7 +47,6 @@ _SETTINGS: Any = {
     # Element ids of an SVG are otherwise drawn at random.
     "svg.hashsalt": "clsweep",
 }
-
 _ARROWS = {
     (-1, 0): "←",
     (1, 0): "→",
@@ -119,9 +117,6 @@ def figure(data: ReportData, view: View) -> Figure:
         )
     _add_legend(made, entries)
     return made
-
-
-# ------------------------------------------------------------------------------------- pieces
 
 
 def _add_titles(axes: Axes, data: ReportData) -> None:
@@ -294,7 +289,7 @@ def _files(data: ReportData, view: View, endings: Sequence[str]) -> dict[str, by
 def line_style(look: Style) -> dict[str, Any]:
     """What `Line2D` takes for the front of a curve."""
     # Yellow alone is too faint on white.
-    faint = look.colour == _YELLOW
+    faint = look.colour == YELLOW
     outline: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="0.35")]
     return {
         "color": look.colour,

@@ -34,48 +34,91 @@ if TYPE_CHECKING:
     from clsweep.reporting.report_table import ReportTable
 
 FORMATS = ("html", "png", "svg", "pdf", "latex", "csv")
-
 DEFAULT_FORMATS = ("html", "png", "svg")
-
 _FIGURES = ("png", "svg", "pdf")
-
 _TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
+_TEXT_WIDTH = 110
 
 
-def formats_of(text: str) -> tuple[str, ...]:
-    """The formats that a list with commas names.
+def report(
+    *directories: Place | PathLike[str] | str,
+    out: Place | PathLike[str] | str | None = None,
+    console: Console | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    protocol: str | None = None,
+    tuned_on: Place | PathLike[str] | str | None = None,
+) -> ReportData:
+    """Print the tables of studies, and write page, figures, points, choices and the printed text.
 
     Args:
-        text: for example `html,pdf`.
+        directories: results folders of one benchmark, paths or URIs.
+        out: the local folder where files are written; None for the results folder, or for
+            `results/NAME` where that is in an object store; for one under the names of all, beside
+            the first, where there are several.
+        console: where to print; None for standard output.
+        formats: of `publish.FORMATS`.
+        protocol: see `build`.
+        tuned_on: see `build`.
 
     Raises:
-        StudyError: a name is not one of `FORMATS`.
+        StoreError: see `build`; a folder does not exist, or the files cannot be written.
+        StudyError: see `build`; there is no such format, or `out` is not local.
     """
-    names = [name.strip().lower() for name in text.split(",") if name.strip()]
-    check_formats(names)
-    if not names:
+    check_formats(formats)
+    places = [place_of(directory) for directory in directories]
+    elsewhere = place_of(tuned_on) if tuned_on else None
+    folder = folder_of(place_of(out)).local_path if out else None
+    if out and folder is None:
         raise StudyError(
-            "no format is named", expected=f"of {', '.join(FORMATS)}", where="--format"
+            f"a report cannot be written to {place_of(out)}",
+            expected="a local folder: its files are made to be opened",
+            where="--out",
         )
-    return tuple(dict.fromkeys(names))
+    check_folders(places if elsewhere is None else [*places, elsewhere])
+    data = build(*places, protocol=protocol, tuned_on=elsewhere)
+    return publish(data, folder or _folder(places, data.name), console or Console(), formats)
 
 
-def check_formats(names: Iterable[str]) -> None:
-    """Refuse what is no format.
+def publish(
+    data: ReportData, folder: Path, console: Console, formats: Sequence[str]
+) -> ReportData:
+    """Print the tables, and write everything that a report consists of; returns what was shown.
+
+    Every results folder whose test numbers are shown gets a look in its ledger, before they are.
 
     Args:
-        names: of formats.
+        data: what is shown.
+        folder: where files are written.
+        console: where to print.
+        formats: of `publish.FORMATS`.
 
     Raises:
-        StudyError: one is not of `FORMATS`.
+        StoreError: the files cannot be written.
     """
-    for name in names:
-        if name not in FORMATS:
-            raise StudyError(
-                f"there is no format '{name}'",
-                expected=f"{closest_name(name, FORMATS)}; several with commas between them",
-                where="--format",
-            )
+    data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
+    made = tables(data)
+    shown = on_terminal(data, made)
+    lost = _lost_while_printing(console, shown)
+    text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
+    text.print(*shown, sep="\n")
+    lines = (line.rstrip() for line in text.export_text().splitlines())
+    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
+    points = points_table(data.comparison, data.luck.is_shared)
+    write_atomically(folder / "fronts.parquet", parquet_bytes(points))
+    scored = [score for rule in data.protocols for score in data.scores[rule.name]]
+    write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
+    write_atomically(folder / "pairs.parquet", pairs_table(data.judgement, data.luck.pairs))
+    written = write_outputs(data, made, points, folder, formats)
+    if lost is not None:
+        raise lost
+    for path in written:
+        console.print(
+            f"wrote {printable(str(path), one_line=True)}",
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
+    return data
 
 
 def write_outputs(
@@ -123,6 +166,71 @@ def write_outputs(
     return written
 
 
+def formats_of(text: str) -> tuple[str, ...]:
+    """The formats that a list with commas names.
+
+    Args:
+        text: for example `html,pdf`.
+
+    Raises:
+        StudyError: a name is not one of `FORMATS`.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    check_formats(names)
+    if not names:
+        raise StudyError(
+            "no format is named", expected=f"of {', '.join(FORMATS)}", where="--format"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Refuse what is no format.
+
+    Args:
+        names: of formats.
+
+    Raises:
+        StudyError: one is not of `FORMATS`.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise StudyError(
+                f"there is no format '{name}'",
+                expected=f"{closest_name(name, FORMATS)}; several with commas between them",
+                where="--format",
+            )
+
+
+def _folder(directories: Sequence[Place], name: str) -> Path:
+    """Where a report goes that was not told where to go."""
+    first = folder_of(directories[0]).local_path
+    if len(directories) > 1:
+        parent = first.resolve().parent if first else Path("results")
+        return parent / "+".join(one.resolve().name for one in directories)
+    if first:
+        return first
+    folder = Path("results") / name
+    if (folder / "versions.json").exists():
+        raise StoreError(
+            f"{folder} holds results of its own, whose report would be overwritten",
+            expected="another folder for the report of results in an object store",
+            next_step="name one with `--out DIR`",
+        )
+    return folder
+
+
+def _lost_while_printing(
+    console: Console, shown: Sequence[RenderableType]
+) -> OSError | SystemExit | None:
+    """Print; what hinders that has to wait until the files are written."""
+    try:
+        console.print(Fitted(*shown))
+    except (OSError, SystemExit) as error:  # rich's answer to a reader that has gone
+        return error
+    return None
+
+
 def _is_no_cache_warning(record: logging.LogRecord) -> bool:
     return not re.search("temporary cache directory|mkdir -p failed", record.getMessage())
 
@@ -149,116 +257,3 @@ def _points_csv(points: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     csv.write_csv(points, sink)
     return bytes(sink.getvalue())
-
-
-_TEXT_WIDTH = 110
-
-
-def report(
-    *directories: Place | PathLike[str] | str,
-    out: Place | PathLike[str] | str | None = None,
-    console: Console | None = None,
-    formats: Sequence[str] = DEFAULT_FORMATS,
-    protocol: str | None = None,
-    tuned_on: Place | PathLike[str] | str | None = None,
-) -> ReportData:
-    """Print the tables of studies, and write page, figures, points, choices and the printed text.
-
-    Args:
-        directories: results folders of one benchmark, paths or URIs.
-        out: the local folder where files are written; None for the results folder, or for
-            `results/NAME` where that is in an object store; for one under the names of all, beside
-            the first, where there are several.
-        console: where to print; None for standard output.
-        formats: of `publish.FORMATS`.
-        protocol: see `build`.
-        tuned_on: see `build`.
-
-    Raises:
-        StoreError: see `build`; a folder does not exist, or the files cannot be written.
-        StudyError: see `build`; there is no such format, or `out` is not local.
-    """
-    check_formats(formats)
-    places = [place_of(directory) for directory in directories]
-    elsewhere = place_of(tuned_on) if tuned_on else None
-    folder = folder_of(place_of(out)).local_path if out else None
-    if out and folder is None:
-        raise StudyError(
-            f"a report cannot be written to {place_of(out)}",
-            expected="a local folder: its files are made to be opened",
-            where="--out",
-        )
-    check_folders(places if elsewhere is None else [*places, elsewhere])
-    data = build(*places, protocol=protocol, tuned_on=elsewhere)
-    return publish(data, folder or _folder(places, data.name), console or Console(), formats)
-
-
-def _folder(directories: Sequence[Place], name: str) -> Path:
-    """Where a report goes that was not told where to go."""
-    first = folder_of(directories[0]).local_path
-    if len(directories) > 1:
-        parent = first.resolve().parent if first else Path("results")
-        return parent / "+".join(one.resolve().name for one in directories)
-    if first:
-        return first
-    folder = Path("results") / name
-    if (folder / "versions.json").exists():
-        raise StoreError(
-            f"{folder} holds results of its own, whose report would be overwritten",
-            expected="another folder for the report of results in an object store",
-            next_step="name one with `--out DIR`",
-        )
-    return folder
-
-
-def publish(
-    data: ReportData, folder: Path, console: Console, formats: Sequence[str]
-) -> ReportData:
-    """Print the tables, and write everything that a report consists of; returns what was shown.
-
-    Every results folder whose test numbers are shown gets a look in its ledger, before they are.
-
-    Args:
-        data: what is shown.
-        folder: where files are written.
-        console: where to print.
-        formats: of `publish.FORMATS`.
-
-    Raises:
-        StoreError: the files cannot be written.
-    """
-    data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
-    made = tables(data)
-    shown = on_terminal(data, made)
-    lost = _lost_while_printing(console, shown)
-    text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
-    text.print(*shown, sep="\n")
-    lines = (line.rstrip() for line in text.export_text().splitlines())
-    write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
-    points = points_table(data.comparison, data.luck.is_shared)
-    write_atomically(folder / "fronts.parquet", parquet_bytes(points))
-    scored = [score for rule in data.protocols for score in data.scores[rule.name]]
-    write_atomically(folder / "protocols.parquet", picks_table(data.comparison, scored))
-    write_atomically(folder / "pairs.parquet", pairs_table(data.judgement, data.luck.pairs))
-    written = write_outputs(data, made, points, folder, formats)
-    if lost is not None:
-        raise lost
-    for path in written:
-        console.print(
-            f"wrote {printable(str(path), one_line=True)}",
-            style="dim",
-            markup=False,
-            soft_wrap=True,
-        )
-    return data
-
-
-def _lost_while_printing(
-    console: Console, shown: Sequence[RenderableType]
-) -> OSError | SystemExit | None:
-    """Print; what hinders that has to wait until the files are written."""
-    try:
-        console.print(Fitted(*shown))
-    except (OSError, SystemExit) as error:  # rich's answer to a reader that has gone
-        return error
-    return None

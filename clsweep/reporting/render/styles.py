@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from clsweep.reporting.curves import Curve
 
 GREY = "0.45"
-
 RING: dict[str, Any] = {
     "marker": "o",
     "ls": "none",
@@ -21,13 +20,9 @@ RING: dict[str, Any] = {
     "mec": "black",
     "mew": 1.1,
 }
-
-_YELLOW = "#F0E442"
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _YELLOW)
-
+YELLOW = "#F0E442"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", YELLOW)
 _MARKERS = ("o", "s", "^", "D", "v", "p", "<", ">", "d")
-
 _DASHES: tuple[Any, ...] = (
     "solid",
     (0, (5, 1.5)),
@@ -38,9 +33,7 @@ _DASHES: tuple[Any, ...] = (
     (0, (2, 1.2)),
     (0, (9, 1.5, 3, 1.5)),
 )
-
 _REFERENCE_MARKERS = {"finetune": "x", "frozen": "+", "joint": "*"}
-
 _OTHER_REFERENCES = ("1", "2", "3", "4")
 
 

@@ -49,9 +49,7 @@ if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
 _MISSED = "†"
-
 _ROUNDING = 1e-12
-
 _TRANSFER = {
     "backward\ntransfer": "backward_transfer",
     "forward\ntransfer": "forward_transfer",

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
 _LEAST_GAP = 5.0
-
 _LEAST_SPAN = 2.0
-
 _MARGIN = 0.07
 
 Array = NDArray[np.float64]
@@ -56,9 +54,6 @@ def views(data: ReportData) -> tuple[View, View | None]:
     gap = max(_LEAST_GAP, float(np.ptp(averages)))
     view = _around(drawn[drawn.mean(axis=1) >= averages.max() - gap])
     return view, None if view.holds(everything).all() else _around(everything)
-
-
-# ------------------------------------------------------------------------------------- points
 
 
 def in_percent(points: Iterable[Point]) -> Array:
