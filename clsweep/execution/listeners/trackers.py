@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.errors import RunnerError
 from clsweep.execution.listeners.base import Listener
+from clsweep.execution.ray.internals import UPLOADS, Patch, doubt
 from clsweep.redaction import without_secrets
 from clsweep.storage.folder_kinds import folder_of
 
@@ -160,10 +161,17 @@ class Callbacks(Listener):
 
 
 class _Maker(NamedTuple):
-    """How one of Ray's callbacks is made, and where it may put files of a trial."""
+    """How one of Ray's callbacks is made, and what is done with it.
+
+    Attributes:
+        callback: makes it.
+        folder: where it may put files of a trial.
+        uploads: what waiting for its uploads counts on; None for one that uploads at once.
+    """
 
     callback: Callable[[], Any]
     folder: Callable[[TrackedTrial], Path]
+    uploads: Patch | None
 
 
 class _Courier(threading.Thread):
@@ -174,7 +182,7 @@ class _Courier(threading.Thread):
         self._tracker, self._maker, self._warnings = name, maker, warnings
         self._trials: queue.SimpleQueue[TrackedTrial | None] = queue.SimpleQueue()
         self._n_taken = self._n_given = self._n_strikes = 0
-        self._has_warned = False
+        self._has_warned = self._has_uploads = False
         self._callback: Any = None
 
     def take(self, trial: TrackedTrial) -> None:
@@ -211,8 +219,16 @@ class _Courier(threading.Thread):
         if self._callback is None:
             made = self._maker.callback()
             made.setup()
+            self._has_uploads = self._maker.uploads is not None and self._fits(self._maker.uploads)
             self._callback = made
-        _report(self._callback, trial, self._maker.folder(trial))
+        _report(self._callback, trial, self._maker.folder(trial), self._has_uploads)
+
+    def _fits(self, patch: Patch) -> bool:
+        """Whether it fits the installed Ray; warns where it does not."""
+        said = doubt(patch)
+        if said:
+            self._warnings.append(said)
+        return not said
 
     def _warn_once(self, error: Exception) -> None:
         if self._has_warned:
@@ -244,17 +260,24 @@ class _StandIn:
         return self._name
 
 
-def _report(callback: Any, trial: TrackedTrial, folder: Path) -> None:
-    """One finished trial as one run of a `LoggerCallback`; back when the tracker has it."""
+def _report(callback: Any, trial: TrackedTrial, folder: Path, has_uploads: bool) -> None:
+    """One finished trial as one run of a `LoggerCallback`; back when the tracker has it.
+
+    Args:
+        callback: the `LoggerCallback`.
+        trial: what it is told.
+        folder: where it may put files.
+        has_uploads: whether it uploads after it has been told, and can be waited for.
+    """
     stand_in = _StandIn(trial, folder)
     stand_in.init_local_path()
     callback.log_trial_start(stand_in)
     callback.log_trial_result(1, stand_in, {**trial.metrics, "training_iteration": 1})
     callback.log_trial_end(stand_in, failed=not trial.is_ok)
-    uploads = list(getattr(callback, "_trial_logging_futures", {}).values())
-    if uploads:  # W&B runs in an actor of Ray's, whose failure Ray's callback would not tell
+    if has_uploads:  # W&B runs in an actor of Ray's, whose failure Ray's callback would not tell
         import ray
 
+        uploads = list(callback._trial_logging_futures.values())
         ray.get(uploads, timeout=callback._upload_timeout)
     callback.on_experiment_end(trials=[])
 
@@ -290,7 +313,8 @@ def _maker(tracker: str, study: str, config: CallbacksConfig, out: Path) -> _Mak
         "wandb": wandb,
     }
     # wandb makes its own folder in the one that it is given; mlflow has no use for any.
-    return _Maker(makers[tracker], event_files if tracker == "tensorboard" else lambda trial: out)
+    folder = event_files if tracker == "tensorboard" else lambda trial: out
+    return _Maker(makers[tracker], folder, UPLOADS if tracker == "wandb" else None)
 
 
 def _check_installed(tracker: str) -> None:

@@ -1,8 +1,8 @@
 """The private parts of Ray that are replaced, overridden or read: all of them, in one table.
 
 Ray may change them in any release. `differences` compares the table with the installed Ray: where
-something no longer fits, a test fails, and a run says so and goes on without that patch. Ray is
-imported when the table is compared, since `connection.before_ray` has to come first.
+something no longer fits, a test fails, and a run that needs the patch says so and goes on without
+it. Ray is imported when the table is compared, since `connection.before_ray` has to come first.
 """
 
 from __future__ import annotations
@@ -97,16 +97,26 @@ def differences(patch: Patch) -> list[str]:
     return [said for said in map(_difference, patch.parts) if said]
 
 
-def doubts() -> list[str]:
-    """A sentence for every patch that every run needs and that does not fit the installed Ray."""
+def doubt(patch: Patch) -> str:
+    """What a run says of a patch that does not fit the installed Ray; '' of one that does.
+
+    Args:
+        patch: one of `PATCHES`.
+    """
     import ray
 
-    found = [(differences(one), one) for one in (MEMORY_KILLS, START_ORDER, WORKER_PATH)]
-    return [
-        f"clsweep does not know this Ray, {ray.__version__}: {said[0]}; therefore {one.otherwise}"
-        for said, one in found
-        if said
-    ]
+    said = differences(patch)
+    if not said:
+        return ""
+    return (
+        f"clsweep does not know this Ray, {ray.__version__}: {said[0]}; therefore "
+        f"{patch.otherwise}"
+    )
+
+
+def doubts() -> list[str]:
+    """The doubts about the patches that every run needs."""
+    return [said for said in map(doubt, (MEMORY_KILLS, START_ORDER, WORKER_PATH)) if said]
 
 
 def _difference(part: Part) -> str:
@@ -116,6 +126,8 @@ def _difference(part: Part) -> str:
     except (ImportError, AttributeError):
         return f"there is no {part.where}"
     function = inspect.unwrap(function)
+    if not inspect.isfunction(function):  # a property, or compiled: nothing tells what is in it
+        return f"{part.where} is no Python function"
     has = tuple(inspect.signature(function).parameters)
     if part.takes is not None and has != part.takes:
         return f"{part.where} takes ({', '.join(has)}) instead of ({', '.join(part.takes)})"

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from clsweep.errors import RunnerError, StudyError
 from clsweep.execution.listeners import trackers
 from clsweep.execution.listeners.trackers import Callbacks, TrackedTrial, tracked_trial
 from clsweep.execution.outcomes import Outcome
+from clsweep.execution.ray.internals import UPLOADS, Part, Patch
 from clsweep.execution.trial_record import record_of
 from clsweep.methods import METHODS
 from clsweep.study.configurations import Configuration, configurations, study_identity
 from clsweep.study.planning import Job
 from clsweep.study.resolved_toml import resolved_toml
+from clsweep.study.sections import CallbacksConfig
 from clsweep.study.study import Study, parse_study
 from tests.end_to_end.studies import clsweep_apart
 from tests.support.command_line import TINY, CommandLine, tiny_study
@@ -147,8 +150,10 @@ class Tracker:
         self.calls.append(("over",))
 
 
-def _with(monkeypatch: pytest.MonkeyPatch, tracker: Tracker, out: Path) -> Callbacks:
-    maker = trackers._Maker(lambda: tracker, lambda trial: out / "files")
+def _with(
+    monkeypatch: pytest.MonkeyPatch, tracker: Tracker, out: Path, uploads: Patch | None = None
+) -> Callbacks:
+    maker = trackers._Maker(lambda: tracker, lambda trial: out / "files", uploads)
     monkeypatch.setattr(trackers, "_maker", lambda *_: maker)
     return Callbacks(_study("tensorboard = true"), out, inline=False)
 
@@ -217,6 +222,46 @@ def test_the_sweep_does_not_wait_for_a_tracker(
     assert time.monotonic() - began < 15  # the gate opens after 30
     assert "lacks 3 of the 3" in telling.warnings[0]
     gate.set()
+
+
+class Uploader(Tracker):
+    """Stands for Ray's callback for W&B, whose uploads fail."""
+
+    _upload_timeout = 60
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trial_logging_futures = {"trial": "future"}
+
+
+def _upload_fails(uploads: list[str], timeout: float) -> None:
+    assert (uploads, timeout) == (["future"], 60)
+    raise ConnectionError("no upload")
+
+
+def test_an_upload_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert trackers._maker("wandb", "x", CallbacksConfig(wandb="x"), tmp_path).uploads is UPLOADS
+    monkeypatch.setattr(ray, "get", _upload_fails)
+    with _with(monkeypatch, Uploader(), tmp_path, UPLOADS) as telling:
+        _finish(telling)
+    first, last = telling.warnings
+    assert first.startswith("tensorboard did not take a trial (ConnectionError: no upload)")
+    assert last.startswith("tensorboard lacks 1 of the 1 trials")
+
+
+def test_another_ray_whose_uploads_cannot_be_waited_for_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unknown = Part("ray.job_config:JobConfig.__init__", None, ("_no_such_futures",))
+    monkeypatch.setattr(ray, "get", _upload_fails)
+    tracker = Uploader()
+    with _with(monkeypatch, tracker, tmp_path, UPLOADS._replace(parts=(unknown,))) as telling:
+        _finish(telling, 2)
+    assert [call[0] for call in tracker.calls].count("over") == 2
+    assert telling.warnings == [
+        f"clsweep does not know this Ray, {ray.__version__}: ray.job_config:JobConfig.__init__ "
+        "knows no _no_such_futures; therefore an upload to W&B that fails is not told"
+    ]
 
 
 # ------------------------------------------------------------------------------ the study's file

@@ -75,11 +75,16 @@ def test_what_no_longer_fits_is_named() -> None:
     moved = part._replace(where="ray.tune.no_such_module:Class")
     other = part._replace(takes=("self", "exception"))
     unknown = Part("ray.job_config:JobConfig.__init__", None, ("_no_such_path",))
-    assert differences(_takes(MEMORY_KILLS, gone, moved, other, unknown)) == [
+    a_property = Part("ray.tune.experiment:Trial.is_saving", None, ("is_saving",))
+    a_builtin = Part("builtins:len", None, ("__len__",))
+    a_class = Part("ray.job_config:JobConfig", None, ("_py_driver_sys_path",))
+    others = (a_property, a_builtin, a_class)
+    assert differences(_takes(MEMORY_KILLS, gone, moved, other, unknown, *others)) == [
         f"there is no {where}_at_all",
         "there is no ray.tune.no_such_module:Class",
         f"{where} takes (self, tracked_actor_task, exception) instead of (self, exception)",
         "ray.job_config:JobConfig.__init__ knows no _no_such_path",
+        *(f"{one.where} is no Python function" for one in others),
     ]
 
 
