@@ -80,6 +80,9 @@ class Listener:
     def warned(self, sentence: str) -> None:
         """Something beside the trials went wrong, and the run goes on.
 
+        A warning that a listener has in answer to another's is shown with the next event: were it
+        shown at once, two that answer each other would never end.
+
         Args:
             sentence: what, and what that means.
         """
@@ -137,8 +140,8 @@ class Audience(Listener):
         Args:
             sentence: what is doubtful, and what that means.
         """
-        self.warnings.append(sentence)
-        self._each(lambda one: one.warned(sentence))
+        self._show(sentence)
+        self.collect()
 
     def jobs_ended(self) -> None:
         """See `Listener`."""
@@ -153,12 +156,20 @@ class Audience(Listener):
         self._each(lambda one: one.failed(message))
 
     def collect(self) -> None:
-        """Pass on what the listeners warn of."""
-        for one in self._listeners:
-            while one.warnings:
-                self.warned(one.warnings.pop(0))
+        """Pass on what the listeners warn of; what they add meanwhile may wait, see `Listener`."""
+        for one in list(self._listeners):  # who cannot show a warning is sent away meanwhile
+            for _ in range(len(one.warnings)):
+                self._show(one.warnings.pop(0))
 
     def _each(self, tell: Callable[[Listener], None]) -> None:
+        self._tell(tell)
+        self.collect()
+
+    def _show(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+        self._tell(lambda one: one.warned(sentence))
+
+    def _tell(self, tell: Callable[[Listener], None]) -> None:
         gone = []
         for one in list(self._listeners):
             try:
@@ -168,5 +179,4 @@ class Audience(Listener):
                 reason = f"{type(error).__name__}: {error}"
                 gone.append(f"{one.name} is told no more, and the run goes on: {reason}")
         for sentence in gone:
-            self.warned(sentence)
-        self.collect()
+            self._show(sentence)

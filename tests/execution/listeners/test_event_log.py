@@ -256,6 +256,41 @@ def test_who_cannot_show_a_warning_is_sent_away_and_the_others_show_both() -> No
     assert audience.warnings == shown.sentences
 
 
+class Brittle(Broken):
+    """Can show nothing, and has something to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warnings += ["one", "two"]
+
+
+def test_what_the_one_that_is_sent_away_and_the_next_have_said_is_shown_at_once() -> None:
+    shown, other = Shown(), Listener()
+    other.warnings.append("three")
+    Audience([Brittle(), other, shown]).collect()
+    assert shown.sentences[0] == "one"
+    assert sorted(shown.sentences[2:]) == ["three", "two"]
+    assert shown.sentences[1].startswith("the broken one is told no more")
+
+
+class Echo(Shown):
+    """Answers every warning with one of its own."""
+
+    def warned(self, sentence: str) -> None:
+        super().warned(sentence)
+        self.warnings.append(f"heard: {sentence}")
+
+
+def test_who_answers_a_warning_by_a_warning_is_heard_at_the_next_event() -> None:
+    echo, shown = Echo(), Shown()
+    audience = Audience([echo, shown])
+    audience.warned("odd")
+    assert shown.sentences == ["odd", "heard: odd"]
+    audience.started(TRIAL)
+    assert shown.sentences == ["odd", "heard: odd", "heard: heard: odd"]
+    assert audience.warnings == shown.sentences == echo.sentences
+
+
 class Reader(Listener):
     """Reads the record of every trial."""
 
