@@ -175,12 +175,12 @@ class SnapshotReader:
 
     def _listing(self) -> _Listing:
         found = _Listing({}, {})
-        for entry in self._folder.listed("records"):
+        for entry in self._folder.listed("records", (".json", ".attempts")):
             if entry.name.startswith("."):
                 continue
             if entry.name.endswith(".json"):
                 found.records[entry.stem] = entry
-            elif entry.name.endswith(".attempts"):
+            else:
                 found.markers[entry.stem] = entry
         return found
 

@@ -205,7 +205,7 @@ def outdated(records: Mapping[str, str], rows: Mapping[str, str]) -> set[str]:
 
 
 def _records_in(folder: Folder) -> list[Entry]:
-    return [entry for entry in folder.listed("records") if entry.name.endswith(".json")]
+    return folder.listed("records", (".json",))
 
 
 def _tables_with(folder: Folder, pending: Sequence[Pending]) -> dict[str, pa.Table] | None:

@@ -177,14 +177,15 @@ class Folder(ABC):
         """
 
     @abstractmethod
-    def listed(self, name: str) -> list[Entry]:
-        """The names in a folder, sorted; none without the folder.
+    def listed(self, name: str, endings: tuple[str, ...]) -> list[Entry]:
+        """The files in a folder, sorted by name; none without the folder.
 
         Args:
             name: a folder in this one.
+            endings: of the names that are wanted; a file server takes its time for each file.
 
         Raises:
-            StoreError: it cannot be listed.
+            StoreError: it cannot be listed, or the storage does not tell of a file.
         """
 
     @abstractmethod

@@ -106,21 +106,16 @@ class LocalFolder(Folder):
         (self._place / target).parent.mkdir(exist_ok=True)
         os.replace(self._place / name, self._place / target)
 
-    def listed(self, name: str) -> list[Entry]:
-        """The names in a folder; those that vanish while they are listed are left out."""
+    def listed(self, name: str, endings: tuple[str, ...]) -> list[Entry]:
+        """The files in a folder; those that vanish while they are listed are left out."""
         found = []
         for path in self._paths(self._place / name):
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ESTALE):  # the latter is what NFS says
-                    continue
-                raise StoreError(
-                    f"a record cannot be read: {error.strerror or error}", where=path
-                ) from error
-            found.append(
-                Entry(os.path.basename(path), _stamp_of(status), stat.S_ISREG(status.st_mode))
-            )
+            if not path.endswith(endings):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                status = _status(path)
+                is_file = stat.S_ISREG(status.st_mode)
+                found.append(Entry(os.path.basename(path), _stamp_of(status), is_file))
         return sorted(found)
 
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
@@ -133,15 +128,7 @@ class LocalFolder(Folder):
 
     def stamp(self, name: str) -> Stamp:
         """Inode, size and time of change in ns."""
-        path = self._place / name
-        try:
-            return _stamp_of(os.stat(path))
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise StoreError(
-                f"a file cannot be read: {error.strerror or error}", where=str(path)
-            ) from error
+        return _stamp_of(_status(str(self._place / name)))
 
     def reads(self, names: Sequence[str]) -> Sequence[Callable[[], bytes]]:
         """Functions that read the files; nothing is read before it is asked for."""
@@ -165,6 +152,27 @@ class _LockWatch:
 
     def look(self) -> LockState:
         return lock_state(self._directory)
+
+
+def _status(path: str) -> os.stat_result:
+    """What the disk tells of a file, which another node may replace or take away meanwhile.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        StoreError: the disk does not tell.
+    """
+    for _ in range(2):
+        try:
+            return os.stat(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # Stale, says NFS, where the file that had the name is gone; another may have it now.
+            if error.errno != errno.ESTALE:
+                raise StoreError(
+                    f"a file of the folder cannot be read: {error.strerror or error}", where=path
+                ) from error
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def _stamp_of(status: os.stat_result) -> Stamp:

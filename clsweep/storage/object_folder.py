@@ -83,9 +83,10 @@ class ObjectFolder(Folder):
         self.write(target, path.read_bytes())
         path.unlink()
 
-    def listed(self, name: str) -> list[Entry]:
+    def listed(self, name: str, endings: tuple[str, ...]) -> list[Entry]:
         """The objects right below a folder, by one request for a thousand of them."""
-        return [Entry(path.name, at, True) for path, at in (self._place / name).stamped("*")]
+        stamped = (self._place / name).stamped("*")
+        return [Entry(path.name, at, True) for path, at in stamped if path.name.endswith(endings)]
 
     def stamps(self, names: Iterable[str]) -> dict[str, Stamp]:
         """Stamps of those objects that exist, by one listing."""

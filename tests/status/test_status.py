@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -391,6 +392,29 @@ def test_a_folding_that_overtakes_the_listing(
 
     monkeypatch.setattr(LocalFolder, "_paths", overtaken)
     assert _counts(disk.status()) == (1, 0, 7, 0)
+
+
+def test_a_table_that_a_file_server_calls_replaced_is_asked_for_once_more(
+    disk: DiskFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.end(0, at=1)
+    disk.store.compact()
+    assert _counts(disk.status()) == (1, 0, 7, 0)
+    disk.end(1, at=2)
+    disk.store.compact()
+    real, asked = os.stat, 0
+
+    def stale(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        nonlocal asked
+        if str(path).endswith("trials.parquet"):
+            asked += 1
+            if asked == 1:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stale)
+    assert _counts(disk.status()) == (2, 0, 6, 0)
+    assert asked == 2
 
 
 def test_what_has_not_changed_is_not_read_again(
