@@ -371,7 +371,7 @@ def _times(before: Sequence[Look]) -> str:
 def _objects(directory: Place) -> list[Look]:
     """The looks that are objects of their own, or files where a folder was copied from a store."""
     folder = folder_of(directory)
-    entries = [entry for entry in folder.listed(_LOG) if entry.name.endswith(".json")]
+    entries = folder.listed(_LOG, (".json",))
     return [_look(_content(read)) for read in folder.reads([f"{_LOG}/{e.name}" for e in entries])]
 
 

@@ -142,7 +142,7 @@ class LocalFolder(Folder):
             return
         except OSError as error:
             raise StoreError(
-                f"the records cannot be listed: {error.strerror or error}", where=str(folder)
+                f"a folder cannot be listed: {error.strerror or error}", where=str(folder)
             ) from error
 
 
