@@ -57,26 +57,6 @@ class Summary(NamedTuple):
     undrawn: tuple[str, ...] = ()
 
 
-def seconds_spared(
-    uses: Mapping[str, int], seconds: Mapping[str, float], alike: Mapping[str, str]
-) -> float:
-    """What training stages again for every further use would have taken one worker.
-
-    Each use counts the median duration of the stages that differ by the seed alone, since the
-    first stage of a process takes longer: whatever torch loads late, and a GPU's start, is in it.
-
-    Args:
-        uses: stage -> how often it was used instead of trained.
-        seconds: stage -> how long training it took; more stages than those used are welcome.
-        alike: stage -> a name that it shares with those that differ by the seed alone.
-    """
-    durations: defaultdict[str, list[float]] = defaultdict(list)
-    for key, value in seconds.items():
-        durations[alike[key]].append(value)
-    # Of two, the lower: the other one is more likely to hold what is done once per process.
-    return sum(n * median_low(durations[alike[key]]) for key, n in uses.items() if n > 0)
-
-
 @dataclass(frozen=True)
 class Context:
     """What every job of a run shares.
@@ -123,3 +103,23 @@ class Outcome(NamedTuple):
     message: str = ""
     average_accuracy: float = float("nan")
     wall_seconds: float = 0.0
+
+
+def seconds_spared(
+    uses: Mapping[str, int], seconds: Mapping[str, float], alike: Mapping[str, str]
+) -> float:
+    """What training stages again for every further use would have taken one worker.
+
+    Each use counts the median duration of the stages that differ by the seed alone, since the
+    first stage of a process takes longer: whatever torch loads late, and a GPU's start, is in it.
+
+    Args:
+        uses: stage -> how often it was used instead of trained.
+        seconds: stage -> how long training it took; more stages than those used are welcome.
+        alike: stage -> a name that it shares with those that differ by the seed alone.
+    """
+    durations: defaultdict[str, list[float]] = defaultdict(list)
+    for key, value in seconds.items():
+        durations[alike[key]].append(value)
+    # Of two, the lower: the other one is more likely to hold what is done once per process.
+    return sum(n * median_low(durations[alike[key]]) for key, n in uses.items() if n > 0)

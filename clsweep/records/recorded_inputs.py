@@ -1,7 +1,7 @@
 """What a result was computed from besides its study file: data, weights, code, by fingerprint.
 
 The comparison of what records say with what is there now. What is there now is found out by
-`study.inputs`.
+`study.input_fingerprints`.
 """
 
 from __future__ import annotations
