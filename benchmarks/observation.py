@@ -73,7 +73,7 @@ class Observer(threading.Thread):
                 self._stamps[name] = now[name]
             if n_starts.get(name, 0) > self._n_starts[name]:
                 self._again(name, "started")
-            if name not in now:  # folded: from now on there is no such file
+            if name not in now:  # compacted: from now on there is no such file
                 self._stamps[name] = None
             self._n_starts[name] = n_starts.get(name, 0)
 

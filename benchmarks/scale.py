@@ -9,7 +9,7 @@ a process of its own, the driver, which notes when trials end and what it weighs
 
 - *seconds per trial*: from the end of the `SETTLED`-th trial to the end of the last, divided by
   the trials between. What comes before, of which most is Ray's start and that of both workers, and
-  what comes after, Ray's shutdown and the folding of records into tables, is printed by itself.
+  what comes after, Ray's shutdown and the compaction of records into tables, is printed by itself.
 - *by tenths*: the same for every tenth of the run, which shows a driver that slows down.
 - *driver*: its CPU seconds per trial over the same trials; their inverse is the number of trials
   per second that no number of slots can exceed.

@@ -19,6 +19,6 @@ def show(table: RenderableType) -> None:
 
     from clsweep.reporting.render.terminal_width import Fitted
 
-    # In a pipe there is no width to fit, and a folded cell would break whoever reads the lines.
+    # In a pipe there is no width to fit, and a wrapped cell would break whoever reads the lines.
     console = Console() if sys.stdout.isatty() else Console(width=240)
     console.print(Fitted(table))

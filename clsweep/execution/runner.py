@@ -1,4 +1,4 @@
-"""Running a study: plan what is missing, hand it out, fold the records into tables."""
+"""Running a study: plan what is missing, hand it out, put the records into tables."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ A `Record` is a plain dict, one per trial (configuration and seed):
     {"schema": 1, "trial": {...}, "config": {...},
      "accuracy": [[after_task, on_task, split, n_correct, n_total], ...]}
 
-`records/tables.py` folds records into Parquet and back.
+`records/tables.py` turns records into Parquet and back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records folded into Parquet tables, and the records that the tables give back.
+"""Records as Parquet tables, and the records that the tables give back.
 
 `accuracy` is long and holds exact counts; `configs` has one row per configuration and one nullable
 column per hyper of any method; `trials` has one row per record. pyarrow is imported where a table
@@ -39,7 +39,7 @@ _JSON_TRIAL_FIELDS: Final = ("versions", "counters")
 def merged_tables(
     tables: Mapping[str, pa.Table] | None, records: Iterable[Record]
 ) -> dict[str, pa.Table]:
-    """The tables with the records folded in; a record replaces the row of the same trial.
+    """The tables with the records put in; a record replaces the row of the same trial.
 
     Rows are sorted by configuration and seed, so the tables do not depend on the order in which
     trials finished. Where the records of one configuration carry different labels, the one that

@@ -65,7 +65,7 @@ class Column:
     Attributes:
         name: its heading on one line.
         heading: its heading as the terminal shows it, perhaps on several lines.
-        is_number: whether it is set to the right, and never folded.
+        is_number: whether it is set to the right, and never wrapped.
     """
 
     name: str

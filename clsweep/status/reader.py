@@ -182,7 +182,7 @@ class StatusReader:
 
     def _errors(self, study: Study, done: Mapping[str, Ended]) -> tuple[Error, ...]:
         bad = [end for end in done.values() if end.status not in ("ok", "stopped")]
-        # What is not folded yet is newer than what is.
+        # What is not compacted yet is newer than what is.
         bad.sort(key=lambda e: (e.written_at or 0.0, e.finished_at, e.trial_id), reverse=True)
         found = []
         for end in bad[:_N_ERRORS]:

@@ -1,9 +1,9 @@
 """A results folder as it is at one moment, read without touching it: also while a run is at work.
 
-Nothing is written, moved or locked. A run meanwhile commits records, and folds them into the
+Nothing is written, moved or locked. A run meanwhile commits records, and puts them into the
 tables. On a disk it then deletes them, so that files come and go while they are read: `records/`
 is listed first, its records are read next, the tables last (see `store` for why that misses
-nothing), and whether a marker of a folded trial is still there is asked after that. In an object
+nothing), and whether a marker of a compacted trial is still there is asked after that. In an object
 store records stay (see `compaction`): those that the latest fold has put into the tables are not
 read at all. There the tables are read first and the records listed after them: a run that folds in
 between has only put into tables what is listed here, too.
@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from clsweep.errors import StoreError
 from clsweep.records.schema import NewerSchemaError, Record
-from clsweep.storage.compaction import FOLDED, Fold, fold_of, is_of_fold, outdated
+from clsweep.storage.compaction import (
+    COMPACTED,
+    Compaction,
+    is_of_compaction,
+    latest_compaction,
+    outdated,
+)
 from clsweep.storage.folder_base import Entry
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
@@ -69,7 +75,7 @@ class Started(NamedTuple):
 
     Attributes:
         trial_id: its identity.
-        n_starts: starts since its last folded record.
+        n_starts: starts since its last compacted record.
         at: file time of its marker, seconds.
     """
 
@@ -94,7 +100,7 @@ class Snapshot(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class _Folded(NamedTuple):
+class _Compacted(NamedTuple):
     """What the tables say.
 
     Attributes:
@@ -127,7 +133,7 @@ class SnapshotReader:
         self._folder = folder_of(directory)
         self._lock = self._folder.lock_watch()
         self._numbers = _Numbers(directory)
-        self._folded = _Folded({}, {}, {})
+        self._compacted = _Compacted({}, {}, {})
         self._records: dict[str, tuple[Stamp, Ended | str]] = {}
         self._starts: dict[str, tuple[Stamp, int]] = {}
 
@@ -140,15 +146,15 @@ class SnapshotReader:
         """
         lock = self._lock.look()
         if self._folder.keeps_records:
-            folded, listing = self._latest_fold(), self._listing()
-            pending, warnings = self._pending(listing, folded.stamps)
-            ended = _later(folded, pending) | _unread(folded, listing)
+            compacted, listing = self._latest_compaction(), self._listing()
+            pending, warnings = self._pending(listing, compacted.stamps)
+            ended = _later(compacted, pending) | _unread(compacted, listing)
         else:
             listing = self._listing()
             pending, warnings = self._pending(listing, {})
-            folded = self._latest_fold()
-            ended = {**folded.trials, **pending}
-        started = self._started(listing, folded)
+            compacted = self._latest_compaction()
+            ended = {**compacted.trials, **pending}
+        started = self._started(listing, compacted)
         return Snapshot(ended, started, lock, tuple(warnings))
 
     def config(self, config_id: str) -> Mapping[str, Any]:
@@ -161,17 +167,21 @@ class SnapshotReader:
 
     # ------------------------------------------------------------------------- private pieces
 
-    def _latest_fold(self) -> _Folded:
-        files = self._folder.stamps((FOLDED, _TRIALS))
-        if self._folded.files != files:
+    def _latest_compaction(self) -> _Compacted:
+        files = self._folder.stamps((COMPACTED, _TRIALS))
+        if self._compacted.files != files:
             directory = self._folder.place
-            latest = fold_of(self._folder) if self._folder.keeps_records else Fold({}, {})
+            latest = (
+                latest_compaction(self._folder)
+                if self._folder.keeps_records
+                else Compaction({}, {})
+            )
             data = table_data(directory, "trials")
             trials = _rows_of(table_of(directory, "trials", data))
-            is_whole = is_of_fold(latest, "trials", data)
+            is_whole = is_of_compaction(latest, "trials", data)
             stamps = {k: at for k, at in latest.stamps.items() if is_whole and k in trials}
-            self._folded = _Folded(files, trials, stamps)
-        return self._folded
+            self._compacted = _Compacted(files, trials, stamps)
+        return self._compacted
 
     def _listing(self) -> _Listing:
         found = _Listing({}, {})
@@ -185,15 +195,15 @@ class SnapshotReader:
         return found
 
     def _pending(
-        self, listing: _Listing, folded: Mapping[str, Stamp]
+        self, listing: _Listing, compacted: Mapping[str, Stamp]
     ) -> tuple[dict[str, Ended], list[str]]:
         """Trials whose records are not in the tables, and warnings about those that are damaged.
 
         Args:
             listing: what lies in `records/`.
-            folded: stamps of the records that are in the tables.
+            compacted: stamps of the records that are in the tables.
         """
-        fresh = {k: one for k, one in listing.records.items() if folded.get(k) != one.stamp}
+        fresh = {k: one for k, one in listing.records.items() if compacted.get(k) != one.stamp}
         self._records = _unchanged(self._records, fresh)
         changed = [fresh[key] for key in sorted(fresh.keys() - self._records.keys())]
         for entry, read in reads_of(self._folder, changed):
@@ -210,7 +220,7 @@ class SnapshotReader:
         return ended, warnings
 
     def _ended_or_warning(self, entry: Entry, read: Callable[[], bytes]) -> Ended | str | None:
-        """What a record says; None if it is gone: a run has folded it, or set it aside."""
+        """What a record says; None if it is gone: a run has compacted it, or set it aside."""
         try:
             record = pending_of(self._folder, entry, read).record
         except FileNotFoundError:
@@ -229,7 +239,7 @@ class SnapshotReader:
         trial: Mapping[str, Any] = record["trial"]
         return Ended._make([*(trial[name] for name in _COLUMNS), _seconds(entry)])
 
-    def _started(self, listing: _Listing, folded: _Folded) -> dict[str, Started]:
+    def _started(self, listing: _Listing, compacted: _Compacted) -> dict[str, Started]:
         """Trials that have started since their record was written, or have none."""
         records = listing.records
         markers = {
@@ -242,7 +252,7 @@ class SnapshotReader:
         if not self._folder.keeps_records:
             # Tables were read after the listing. Markers are removed before the records are, so
             # that one which is still left is a new start.
-            changed |= markers.keys() & folded.trials.keys() - records.keys()
+            changed |= markers.keys() & compacted.trials.keys() - records.keys()
         for marker, read in reads_of(self._folder, [markers[key] for key in sorted(changed)]):
             self._starts.pop(marker.stem, None)
             n_starts = _n_starts(marker, read)
@@ -299,25 +309,25 @@ def _rows_of(table: pa.Table | None) -> dict[str, Ended]:
     return {row.trial_id: row for row in rows}
 
 
-def _later(folded: _Folded, pending: Mapping[str, Ended]) -> dict[str, Ended]:
+def _later(compacted: _Compacted, pending: Mapping[str, Ended]) -> dict[str, Ended]:
     """Rows and records of a store that keeps both, of each trial the one that counts.
 
     A record counts before a row. But where it is not known which records the rows are of, a row
     may be the later one, see `outdated`.
     """
     older = set()
-    if not folded.stamps:
+    if not compacted.stamps:
         finished = {key: one.finished_at for key, one in pending.items()}
-        older = outdated(finished, {key: one.finished_at for key, one in folded.trials.items()})
-    return {**folded.trials, **{key: one for key, one in pending.items() if key not in older}}
+        older = outdated(finished, {key: one.finished_at for key, one in compacted.trials.items()})
+    return {**compacted.trials, **{key: one for key, one in pending.items() if key not in older}}
 
 
-def _unread(folded: _Folded, listing: _Listing) -> dict[str, Ended]:
+def _unread(compacted: _Compacted, listing: _Listing) -> dict[str, Ended]:
     """Rows whose records were not read, since they are in the tables, with the records' times."""
     return {
-        key: folded.trials[key]._replace(written_at=_seconds(entry))
+        key: compacted.trials[key]._replace(written_at=_seconds(entry))
         for key, entry in listing.records.items()
-        if folded.stamps.get(key) == entry.stamp
+        if compacted.stamps.get(key) == entry.stamp
     }
 
 

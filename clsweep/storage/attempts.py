@@ -1,6 +1,6 @@
 """How often a job has been started: one line per start in a file beside the records.
 
-A start counts until the job has an end: the record of a trial, once it is folded into the tables,
+A start counts until the job has an end: the record of a trial, once it is put into the tables,
 or the outcome of a stage. So a configuration that takes its process down every time is known as
 such by the next run too, even if it takes the driver or the machine along. A start does not count
 when the run was asked to stop, or could not go on for another reason: `forgive`.

@@ -6,15 +6,15 @@ In an object store nothing is ever renamed or appended to:
     DIR/*.parquet         the tables, as on a disk: made of the records, replaced one by one
     DIR/folded.json       written last: which tables belong together, which records are in them
 
-On a disk a fold deletes the records that it has put into the tables, and a lock of the kernel
-keeps a second driver from replacing those tables by older ones. No object store has such a lock.
-So the records stay: whatever two drivers do to each other's tables, whatever is cut short where,
-no trial is lost, and a trial has one record and one row, since both are named by it.
+On a disk a compaction deletes the records that it has put into the tables, and a lock of the
+kernel keeps a second driver from replacing those tables by older ones. No object store has such a
+lock. So the records stay: whatever two drivers do to each other's tables, whatever is cut short
+where, no trial is lost, and a trial has one record and one row, since both are named by it.
 
 `folded.json` spares reading them all. A record is read from the tables where it holds the record's
 size and time of change, and the tables are those whose checksums it holds; otherwise the record
 itself is read, and wins. A folder copied here from a disk has rows without records: they count,
-and the first fold gives each its record before it replaces a table.
+and the first compaction gives each its record before it replaces a table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from clsweep.storage.table_files import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDED = "folded.json"
+COMPACTED = "folded.json"
 _KEYS = ("config_id", "seed")
 
 
@@ -51,9 +51,9 @@ class Contents(NamedTuple):
 
     Attributes:
         pending: the records that are not in the tables.
-        tables: None before the first fold.
+        tables: None before the first compaction.
         stamps: trial id to stamp, of all records in an object store.
-        is_whole: whether the tables are those of the latest fold into an object store.
+        is_whole: whether the tables are those of the latest compaction into an object store.
     """
 
     pending: list[Pending]
@@ -62,8 +62,8 @@ class Contents(NamedTuple):
     is_whole: bool = True
 
 
-class Fold(NamedTuple):
-    """What the latest fold wrote.
+class Compaction(NamedTuple):
+    """What the latest compaction wrote.
 
     Attributes:
         checksums: of the tables' files, by name.
@@ -74,26 +74,26 @@ class Fold(NamedTuple):
     stamps: dict[str, Stamp]
 
 
-def fold_of(folder: Folder) -> Fold:
-    """The latest fold; empty where there is none, or none that can be read.
+def latest_compaction(folder: Folder) -> Compaction:
+    """The latest compaction; empty where there is none, or none that can be read.
 
     Args:
         folder: the results folder, in an object store.
     """
     try:
-        found = json.loads((folder.place / FOLDED).read_bytes())
+        found = json.loads((folder.place / COMPACTED).read_bytes())
         stamps = {str(key): tuple(map(int, stamp)) for key, stamp in found["records"].items()}
-        return Fold({str(key): str(value) for key, value in found["tables"].items()}, stamps)
+        return Compaction({str(key): str(value) for key, value in found["tables"].items()}, stamps)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         # Nothing rests on it: all records are read instead.
-        return Fold({}, {})
+        return Compaction({}, {})
 
 
-def is_of_fold(latest: Fold, name: str, data: bytes | None) -> bool:
-    """Whether a table is the one that the latest fold wrote.
+def is_of_compaction(latest: Compaction, name: str, data: bytes | None) -> bool:
+    """Whether a table is the one that the latest compaction wrote.
 
     Args:
-        latest: the latest fold.
+        latest: the latest compaction.
         name: the table's.
         data: its file; None where there is none.
     """
@@ -123,7 +123,7 @@ def trials_of(
 ) -> tuple[list[Pending], pa.Table | None]:
     """Records that are not in the tables, and the table of trials.
 
-    No accuracy is read from a disk; in an object store all tables tell what is folded.
+    No accuracy is read from a disk; in an object store all tables tell what is compacted.
 
     Args:
         folder: the results folder.
@@ -140,7 +140,9 @@ def trials_of(
     return pending, table_in(folder.place, "trials")
 
 
-def fold(folder: Folder, check: Callable[[], None], warnings: list[str], only_looks: bool) -> int:
+def compact(
+    folder: Folder, check: Callable[[], None], warnings: list[str], only_looks: bool
+) -> int:
     """Put the records into the tables; returns how many were not in them.
 
     Args:
@@ -155,7 +157,7 @@ def fold(folder: Folder, check: Callable[[], None], warnings: list[str], only_lo
     if folder.keeps_records:
         found = contents_of(folder, warnings, only_looks)
         refuse_orphans(folder, found)
-        return _fold_beside_records(folder, found, check)
+        return _compact_beside_records(folder, found, check)
     pending = pending_in(folder, _records_in(folder), warnings, only_looks)
     if pending:
         found = Contents(pending, _tables_with(folder, pending))
@@ -219,8 +221,8 @@ def _tables_with(folder: Folder, pending: Sequence[Pending]) -> dict[str, pa.Tab
 
 
 def _contents_beside_records(folder: Folder, warnings: list[str], only_looks: bool) -> Contents:
-    """Records are listed after the tables: what is folded in between is listed, too."""
-    latest = fold_of(folder)
+    """Records are listed after the tables: what is compacted in between is listed, too."""
+    latest = latest_compaction(folder)
     data = {name: table_data(folder.place, name) for name in READ_ORDER}
     tables = parsed_tables(folder.place, data)
     is_whole = latest.checksums == {name: _checksum(one) for name, one in data.items()}
@@ -244,7 +246,7 @@ def _replace_tables(folder: Folder, found: Contents) -> None:
         folder.write(f"{name}.parquet", parquet_bytes(merged[name]))
 
 
-def _fold_beside_records(folder: Folder, found: Contents, check: Callable[[], None]) -> int:
+def _compact_beside_records(folder: Folder, found: Contents, check: Callable[[], None]) -> int:
     from clsweep.records.tables import TABLES, merged_tables, parquet_bytes, records_of
 
     if not found.pending and (found.is_whole or found.tables is None):
@@ -265,7 +267,7 @@ def _fold_beside_records(folder: Folder, found: Contents, check: Callable[[], No
         checksums[name] = _checksum(data)
     # One that was written just now is read again next time: who wrote it last is not known.
     stamps = {key: found.stamps[key] for key in sorted(rows & with_record)}
-    folder.write(FOLDED, json.dumps({"tables": checksums, "records": stamps}).encode())
+    folder.write(COMPACTED, json.dumps({"tables": checksums, "records": stamps}).encode())
     at_once(lambda key: forget(folder.place, key), sorted(fresh))
     return len(fresh)
 
@@ -273,7 +275,7 @@ def _fold_beside_records(folder: Folder, found: Contents, check: Callable[[], No
 def _together(
     folder: Folder, tables: dict[str, pa.Table], stamps: Mapping[str, Stamp]
 ) -> dict[str, pa.Table] | None:
-    """The tables; None for those of two folds, as long as nothing is in them alone.
+    """The tables; None for those of two compactions, as long as nothing is in them alone.
 
     Raises:
         StoreError: they do not belong together, and hold what no record holds.

@@ -15,7 +15,7 @@ from clsweep.text import printable
 
 
 class Pending(NamedTuple):
-    """A record that is not folded.
+    """A record that is not compacted.
 
     Attributes:
         path: where it lies.

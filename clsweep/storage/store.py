@@ -1,9 +1,9 @@
-"""A results folder: one JSON record per finished trial, folded into Parquet tables.
+"""A results folder: one JSON record per finished trial, put into Parquet tables.
 
     DIR/versions.json        schema, the study's identity and name, package versions
     DIR/study.toml           the study with every default written out
-    DIR/records/ID.json      one finished trial that is not folded yet
-    DIR/records/ID.attempts  one line per start of a trial since its last folded record
+    DIR/records/ID.json      one finished trial that is not compacted yet
+    DIR/records/ID.attempts  one line per start of a trial since its last compacted record
     DIR/accuracy.parquet, configs.parquet, trials.parquet
     DIR/damaged/             records that could not be read; never deleted
 
@@ -32,7 +32,7 @@ from clsweep.records.recorded_inputs import (
 )
 from clsweep.records.schema import Record, normalized
 from clsweep.storage import study_binding
-from clsweep.storage.compaction import Contents, contents_of, fold, refuse_orphans, trials_of
+from clsweep.storage.compaction import Contents, compact, contents_of, refuse_orphans, trials_of
 from clsweep.storage.folder_base import Lock
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.pending_records import unreadable
@@ -183,7 +183,7 @@ class Store:
         return commit_record(self.directory, record)
 
     def load(self, split: str | None = None) -> list[Record]:
-        """Every record, folded or not, sorted by configuration and seed; empty without a folder.
+        """Every record, in tables or not, by configuration and seed; empty without a folder.
 
         A record that cannot be read is moved to `damaged/` and named in `warnings`: its trial is
         missing and will run again.
@@ -202,14 +202,14 @@ class Store:
         if split is not None:
             pending = {key: rows_of_split(record, split) for key, record in pending.items()}
             tables = tables and {**tables, "accuracy": of_split(tables["accuracy"], split)}
-        folded = [] if tables is None else records_of(tables)
-        records = {record["trial"]["trial_id"]: record for record in folded} | pending
+        compacted = [] if tables is None else records_of(tables)
+        records = {record["trial"]["trial_id"]: record for record in compacted} | pending
         return sorted(
             records.values(), key=lambda r: (r["trial"]["config_id"], r["trial"]["seed"])
         )
 
     def tables(self) -> dict[str, pa.Table]:
-        """The tables with the records that are not folded yet; empty without any record.
+        """The tables with the records that are not compacted yet; empty without any record.
 
         Raises:
             StoreError: a table is damaged, or something was written by a newer clsweep.
@@ -237,11 +237,11 @@ class Store:
         records, trials = trials_of(self._folder, self.warnings, self.only_looks)
         known: dict[str, Mapping[str, Any]] = {p.trial_id: p.record["trial"] for p in records}
         pending = {key: {f: trial[f] for f in fields} for key, trial in known.items()}
-        folded = trials.select(fields).to_pylist() if trials else []
-        return [*({row["trial_id"]: row for row in folded} | pending).values()]
+        compacted = trials.select(fields).to_pylist() if trials else []
+        return [*({row["trial_id"]: row for row in compacted} | pending).values()]
 
     def check_tables(self) -> None:
-        """Find damage before work is done whose results could not be folded in.
+        """Find damage before work is done whose results could not be put into the tables.
 
         Raises:
             StoreError: a table is damaged or missing.
@@ -275,19 +275,19 @@ class Store:
         return study_binding.study_table(self.directory)
 
     def compact(self) -> int:
-        """Fold the records into the tables; returns how many.
+        """Put the records into the tables; returns how many.
 
         Raises:
             StoreError: a table is damaged, another driver is at work, or the disk refuses; no
                 record is removed then.
         """
         if self._lock is not None:
-            return self._fold(self._lock)
+            return self._compact(self._lock)
         if not self.directory.is_dir():
             return 0
         self._lock = self._folder.lock()
         try:
-            return self._fold(self._lock)
+            return self._compact(self._lock)
         finally:
             self.close()
 
@@ -296,5 +296,5 @@ class Store:
     def _contents(self) -> Contents:
         return contents_of(self._folder, self.warnings, self.only_looks)
 
-    def _fold(self, lock: Lock) -> int:
-        return fold(self._folder, lock.check, self.warnings, self.only_looks)
+    def _compact(self, lock: Lock) -> int:
+        return compact(self._folder, lock.check, self.warnings, self.only_looks)

@@ -157,8 +157,8 @@ def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: fl
 
 def finished(out: Path) -> dict[str, str]:
     """Trial id -> when it finished, of all that the folder holds."""
-    folded = trials(out) if (out / "trials.parquet").exists() else {}
-    return {name: str(row["finished_at"]) for name, row in folded.items()} | committed(out)
+    compacted = trials(out) if (out / "trials.parquet").exists() else {}
+    return {name: str(row["finished_at"]) for name, row in compacted.items()} | committed(out)
 
 
 def assert_nothing_lost(out: Path, undisturbed: Path, before: dict[str, str]) -> None:

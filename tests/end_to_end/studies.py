@@ -250,7 +250,7 @@ def trials(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def committed(folder: Path) -> dict[str, str]:
-    """Trial id -> when it finished, from the records that are not folded yet."""
+    """Trial id -> when it finished, from the records that are not compacted yet."""
     records = (json.loads(p.read_text()) for p in (folder / "records").glob("*.json"))
     return {r["trial"]["trial_id"]: r["trial"]["finished_at"] for r in records}
 

@@ -48,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     watching.close()
     assert watching.run_twice == []
     records = {name: record for name, record in watching.records.items() if record}
-    assert len(records) >= 6, "of eight, those that were folded between two looks may be missing"
+    assert len(records) >= 6, "of eight, those compacted between two readings may be missing"
     return out, records
 
 

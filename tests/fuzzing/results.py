@@ -96,8 +96,8 @@ class Original(NamedTuple):
 
     Attributes:
         study: the study file.
-        folded: a results folder with tables.
-        pending: the same with records that are not folded yet.
+        compacted: a results folder with tables.
+        pending: the same with records that are not compacted yet.
         grown: the study file with one value more, which needs the stages.
         records: trial id -> record, of the grown study too.
         stages: key -> what `stage_cache.load` gives.
@@ -105,7 +105,7 @@ class Original(NamedTuple):
 
     study: Path
     grown: Path
-    folded: Path
+    compacted: Path
     pending: Path
     records: dict[str, dict[str, Any]]
     stages: dict[str, stage_cache.Entry]
@@ -119,25 +119,27 @@ def written_results(folder: Path) -> Original:
     """
     study = folder / "study.toml"
     study.write_text(STUDY)
-    ran = called(main, ["run", str(study), "--inline", "--quiet", "--out", str(folder / "folded")])
+    ran = called(
+        main, ["run", str(study), "--inline", "--quiet", "--out", str(folder / "compacted")]
+    )
     assert ran.code == 1, ran
-    records = Store(folder / "folded").load()
-    shutil.copytree(folder / "folded", folder / "pending")
+    records = Store(folder / "compacted").load()
+    shutil.copytree(folder / "compacted", folder / "pending")
     for table in (folder / "pending").glob("*.parquet"):
         table.unlink()
     for record in records:
         Store(folder / "pending").commit(record)
     grown = folder / "grown.toml"
     grown.write_text(STUDY.replace("[1.0, 100.0]", "[1.0, 100.0, 1e4]"))
-    shutil.copytree(folder / "folded", folder / "grown")
+    shutil.copytree(folder / "compacted", folder / "grown")
     called(main, ["run", str(grown), "--inline", "--quiet", "--out", str(folder / "grown")])
     records += [r for r in Store(folder / "grown").load() if r not in records]
     assert len(records) == 10
-    stages = folder / "folded" / "stages"
+    stages = folder / "compacted" / "stages"
     return Original(
         study=study,
         grown=grown,
-        folded=folder / "folded",
+        compacted=folder / "compacted",
         pending=folder / "pending",
         records={r["trial"]["trial_id"]: plain(r) for r in records},
         stages={p.name: stage_cache.load(stages, p.name) for p in sorted(stages.iterdir())},
@@ -161,7 +163,7 @@ def check_results(original: Original, folder: Path, rng: random.Random) -> str:
         AssertionError: something that was not written was accepted, or an end was no message.
     """
     kind = rng.choice(list(_SPOILERS))
-    source = original.pending if kind == "record" else original.folded
+    source = original.pending if kind == "record" else original.compacted
     out = folder / "out"
     shutil.copytree(source, out)
     is_damage = _SPOILERS[kind](out, rng)

@@ -60,7 +60,7 @@ def test_a_study_runs_on_both_machines_and_nothing_is_left_of_ray(
         for path in shared.glob("results/records/*.attempts"):
             try:
                 hosts.update(line.split()[0] for line in path.read_text().splitlines())
-            except FileNotFoundError:  # folded into the tables meanwhile
+            except FileNotFoundError:  # put into the tables meanwhile
                 continue
         time.sleep(0.05)
     printed = driver.communicate()[0]

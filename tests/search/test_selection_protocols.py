@@ -352,7 +352,7 @@ class TestFirewall:
     def test_a_folder_can_be_read_without_its_test_counts(self, tmp_path: Path) -> None:
         records = make_study(("EWC",), n_values=3, n_seeds=2)
         folder = write_study(tmp_path / "r", records[:-1])
-        # One record that is not folded yet.
+        # One record that is not compacted yet.
         name = records[-1]["trial"]["trial_id"]
         (folder / "records" / f"{name}.json").write_text(json.dumps(records[-1]))
         one, two = read_validation(folder), validation_table(records)

@@ -167,9 +167,9 @@ def test_what_has_not_changed_is_not_read_again(
 
     reader = StatusReader(folder.place)
     monkeypatch.setattr(RemotePath, "read_bytes", noted)
-    folded = f"{configurations(folder.study)[0].id}-0.json"
+    compacted = f"{configurations(folder.study)[0].id}-0.json"
     assert reader.read(0.0).n_done == 2
-    assert folded not in read
+    assert compacted not in read
     read.clear()
     seen = reader.read(0.0)
     assert (seen.n_done, seen.n_running, seen.n_to_come, seen.n_left_behind) == (2, 0, 6, 1)

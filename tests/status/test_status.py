@@ -212,9 +212,9 @@ def test_the_latest_errors_are_named(folder: StudyFolder) -> None:
     assert [e.message[8:] for e in seen.errors] == ["3 1", "3 0", "2 1", "2 0", "1 1"]
     assert (seen.errors[0].label, seen.errors[0].configuration) == ("EWC", "lam = 100")
     folder.store.compact()
-    folder.end(1, 0, 99, "diverged", message="newer than what is folded")
+    folder.end(1, 0, 99, "diverged", message="newer than what is compacted")
     seen = folder.status()
-    assert seen.errors[0].message == "newer than what is folded"
+    assert seen.errors[0].message == "newer than what is compacted"
     assert {e.configuration for e in seen.errors} == {"lam = 100", "lam = 10", "lam = 1"}
     assert (seen.n_failed, seen.n_diverged) == (5, 1)
 
@@ -582,13 +582,13 @@ def test_what_is_no_results_folder(tmp_path: Path, cli: CommandLine) -> None:
     cli("status", tmp_path).is_mistake("holds no study.toml")
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_nothing_heavy_is_imported(disk: DiskFolder, folded: bool) -> None:
+@pytest.mark.parametrize("compacted", [False, True])
+def test_nothing_heavy_is_imported(disk: DiskFolder, compacted: bool) -> None:
     disk.end(1, status="failed")
-    if folded:
+    if compacted:
         disk.store.compact()
     disk.store.close()
-    heavy = ["torch", "ray", "optuna", "matplotlib"] + ["pyarrow"] * (not folded)
+    heavy = ["torch", "ray", "optuna", "matplotlib"] + ["pyarrow"] * (not compacted)
     program = (
         "import sys; from clsweep.cli.main import main; code = main(sys.argv[1:]);"
         f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"

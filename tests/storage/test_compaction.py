@@ -18,7 +18,7 @@ from clsweep.records.recorded_inputs import Input
 from clsweep.records.schema import normalized
 from clsweep.storage import lock
 from clsweep.storage.attempts import attempts, mark_attempt
-from clsweep.storage.compaction import _fold_beside_records
+from clsweep.storage.compaction import _compact_beside_records
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.object_folder import ObjectFolder
 from clsweep.storage.remote_path import RemotePath, place_of
@@ -206,16 +206,16 @@ class TestBinding:
                 Store(folder).open_for_run("one", STUDY_TOML, "synthetic")
 
 
-class TestKilledInFold:
-    """A first fold, and one on top of tables, each stopped before and after every upload."""
+class TestKilledInCompaction:
+    """A first compaction, and one on top of tables, each stopped before and after every upload."""
 
-    @pytest.mark.parametrize("folded", [0, 3])
+    @pytest.mark.parametrize("compacted", [0, 3])
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
-    def test_nothing_is_lost(self, folder, monkeypatch, folded, after, stop_at):
-        fill(folder, FEW[:folded])
+    def test_nothing_is_lost(self, folder, monkeypatch, compacted, after, stop_at):
+        fill(folder, FEW[:compacted])
         Store(folder).compact()
-        fill(folder, FEW[folded:])
+        fill(folder, FEW[compacted:])
         write, count = RemotePath.write_bytes, {"n": 0}
 
         def counted(self, data):
@@ -292,7 +292,7 @@ class TestCollision:
         Store(folder).compact()
         fill(folder, RECORDS[8:])
         # And here it goes on, with what it knew.
-        _fold_beside_records(folder_of(folder), seen, lambda: None)
+        _compact_beside_records(folder_of(folder), seen, lambda: None)
         assert Store(folder).load() == by_trial(RECORDS)
         Store(folder).compact()
         assert Store(folder).load() == by_trial(RECORDS)
@@ -309,7 +309,7 @@ class TestCollision:
             if self.name == "configs.parquet" and next(others, None):
                 with pytest.raises(Killed):
                     # It comes as far as the same table.
-                    _fold_beside_records(folder_of(folder), seen, lambda: None)
+                    _compact_beside_records(folder_of(folder), seen, lambda: None)
             elif self.name == "configs.parquet" and not is_second.is_set():
                 is_second.set()
                 raise Killed
@@ -327,7 +327,7 @@ class TestCollision:
         assert sorted(rows(folder)) == sorted(ids(RECORDS))
 
     def test_one_that_notices_replaces_no_table(self, folder, monkeypatch):
-        # No renewal comes between the other's lease and the fold that is to notice it.
+        # No renewal comes between the other's lease and the compaction that is to notice it.
         monkeypatch.setattr(lock, "RENEWED_EVERY", 1000.0)
         with Store(folder).open_for_run("one", STUDY_TOML, "synthetic") as first:
             fill(folder, RECORDS[:4])

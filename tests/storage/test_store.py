@@ -121,17 +121,17 @@ def counted(monkeypatch, module, name: str, stop_at: int, after: bool):
 class TestKilledInCompact:
     """A first compaction, and one on top of tables, each stopped at every step."""
 
-    @pytest.mark.parametrize("folded", [0, 5])
+    @pytest.mark.parametrize("compacted", [0, 5])
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize(
         ("name", "stop_at"),
         [("replace", 1), ("replace", 2), ("replace", 3), ("fsync", 1), ("fsync", 4), ("fsync", 6)]
         + [("unlink", n) for n in (1, 2, 4)],
     )
-    def test_nothing_is_lost(self, tmp_path, monkeypatch, name, stop_at, after, folded):
-        fill(tmp_path, RECORDS[:folded])
+    def test_nothing_is_lost(self, tmp_path, monkeypatch, name, stop_at, after, compacted):
+        fill(tmp_path, RECORDS[:compacted])
         Store(tmp_path).compact()
-        fill(tmp_path, RECORDS[folded:])
+        fill(tmp_path, RECORDS[compacted:])
         with monkeypatch.context() as patch:
             counted(patch, os, name, stop_at, after)
             folder = Store(tmp_path)

@@ -163,7 +163,7 @@ def make_study(
 
 
 def write_study(directory: Path, records: list[Record], toml: str = STUDY_TOML) -> Path:
-    """A results folder that holds the records, folded."""
+    """A results folder that holds the records, compacted."""
     from clsweep.storage.store import Store
 
     with Store(directory).open_for_run("identity", toml, "synthetic") as store:

@@ -91,7 +91,7 @@ class Listener:
         """No job runs any more, however that came; told only if there was work."""
 
     def end(self, summary: Summary) -> None:
-        """The run is over, and the records are folded.
+        """The run is over, and the records are compacted.
 
         Args:
             summary: how it ended.

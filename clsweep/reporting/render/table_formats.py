@@ -55,7 +55,7 @@ def rich_table(table: ReportTable) -> Table:
         padding=(0, 1),
     )
     for column in table.columns:
-        # Numbers are never folded: a narrow terminal folds names instead.
+        # Numbers are never wrapped: a narrow terminal wraps names instead.
         if column.is_number:
             made.add_column(column.heading, justify="right", no_wrap=True)
         else:

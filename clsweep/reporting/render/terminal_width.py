@@ -82,13 +82,13 @@ def _part(table: Table, columns: list[Column], index: int, is_last: bool, width:
         header_style=table.header_style,
     )
     for column in columns:
-        # A number wider than half of such a line is folded: better than lost.
-        folds = not column.no_wrap or _longest(column) > width // 2
+        # A number wider than half of such a line is wrapped: better than lost.
+        wraps = not column.no_wrap or _longest(column) > width // 2
         part.add_column(
             column.header,
             justify=column.justify,
-            no_wrap=not folds,
-            overflow="fold" if folds else column.overflow,
+            no_wrap=not wraps,
+            overflow="fold" if wraps else column.overflow,
         )
     cells = [list(column.cells) for column in columns]
     for number, row in enumerate(table.rows):
