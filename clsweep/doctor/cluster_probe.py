@@ -51,7 +51,7 @@ def _nodes(folders: list[str]) -> list[dict[str, Any]]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from clsweep.doctor.storage_probe import place_beacon
+    from clsweep.doctor.storage_probe import nearest_probe_file
     from clsweep.errors import StoreError
     from clsweep.storage.remote_path import place_of
 
@@ -61,12 +61,12 @@ def _nodes(folders: list[str]) -> list[dict[str, Any]]:
         places = []
         for folder in folders:
             try:
-                place = stack.enter_context(place_beacon(place_of(folder)))
+                place = stack.enter_context(nearest_probe_file(place_of(folder)))
                 # A place in a store that is written out has lost its credentials.
-                lit = str(place) if isinstance(place, Path) else place.name
+                probe = str(place) if isinstance(place, Path) else place.name
             except (OSError, StoreError):  # which the check of this machine says
-                lit = ""
-            places.append((folder, lit))
+                probe = ""
+            places.append((folder, probe))
         for node in nodes:
             if node["Alive"]:
                 here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -116,10 +116,10 @@ def _visit(places: list[tuple[str, str]]) -> dict[str, Any]:
     except ImportError as error:
         return {"versions": versions, "error": f"clsweep cannot be imported: {error}"}
     said = []
-    for folder, lit in places:
+    for folder, probe in places:
         place = place_of(folder)
-        # Of a local folder `lit` is an absolute path, which stays what it is.
-        said.append(storage_complaint(place, place / lit if lit else None))
+        # Of a local folder `probe` is an absolute path, which stays what it is.
+        said.append(storage_complaint(place, place / probe if probe else None))
     return {"versions": versions, "storage": [*filter(None, said)]}
 
 

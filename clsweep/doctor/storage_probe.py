@@ -20,26 +20,26 @@ _NO_STORE = (
 )
 
 
-def storage_complaint(folder: Place, lit: Place | None = None) -> str:
+def storage_complaint(folder: Place, probe: Place | None = None) -> str:
     """Why a folder cannot hold results; '' if a file can be written, read and removed in it.
 
     Args:
         folder: of those that do not exist yet, the nearest that does is tried.
-        lit: a beacon that another machine has lit there, and that must be seen here.
+        probe: a probe file that another machine has written there, and that must be seen here.
     """
     if isinstance(folder, RemotePath):
         try:
-            check_store(folder, lit)
+            check_store(folder, probe)
         except StoreError as error:
             return f"{folder}: {error.found}"
         return ""
     place = nearest_folder(folder)
     try:
-        with beacon(place) as path:
+        with probe_file(place) as path:
             if path.read_bytes() != _CONTENT:
                 return f"{place} gives back something else than was written"
-        if lit is not None and lit.read_bytes() != _CONTENT:
-            return f"{lit} holds something else than was written"
+        if probe is not None and probe.read_bytes() != _CONTENT:
+            return f"{probe} holds something else than was written"
     except FileNotFoundError:
         return f"{place} is another folder here than where the run is started"
     except OSError as error:
@@ -47,12 +47,12 @@ def storage_complaint(folder: Place, lit: Place | None = None) -> str:
     return ""
 
 
-def check_store(folder: RemotePath, lit: Place | None = None) -> None:
+def check_store(folder: RemotePath, probe: Place | None = None) -> None:
     """Refuse a folder in an object store that does not keep an object, and give it up again.
 
     Args:
         folder: it need not exist; the bucket must.
-        lit: a beacon that another machine has lit there, and that must be seen here.
+        probe: a probe file that another machine has written there, and that must be seen here.
 
     Raises:
         StoreError: an object cannot be written, read, listed or deleted, or the other machine's
@@ -65,12 +65,12 @@ def check_store(folder: RemotePath, lit: Place | None = None) -> None:
             raise _unfit(folder, "it does not list what was written")
     if path.is_file():
         raise _unfit(folder, "what was deleted is still there")
-    if lit is not None and _content(lit) != _CONTENT:
+    if probe is not None and _content(probe) != _CONTENT:
         raise _unfit(folder, "it is another store here than where the run is started")
 
 
 @contextmanager
-def beacon(folder: Path) -> Iterator[Path]:
+def probe_file(folder: Path) -> Iterator[Path]:
     """A file in the folder for the length of the block.
 
     Args:
@@ -83,7 +83,7 @@ def beacon(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def place_beacon(folder: Place) -> Iterator[Place]:
+def nearest_probe_file(folder: Place) -> Iterator[Place]:
     """The same in the nearest folder that exists, or in an object store.
 
     Args:
@@ -93,8 +93,12 @@ def place_beacon(folder: Place) -> Iterator[Place]:
         OSError: the folder does not take the file.
         StoreError: the store does not.
     """
-    lit = _object_in(folder) if isinstance(folder, RemotePath) else beacon(nearest_folder(folder))
-    with lit as path:
+    probe = (
+        _object_in(folder)
+        if isinstance(folder, RemotePath)
+        else probe_file(nearest_folder(folder))
+    )
+    with probe as path:
         yield path
 
 

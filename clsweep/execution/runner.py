@@ -228,7 +228,10 @@ class _Driver:
         if context is None:
             return
         try:
-            with terminable(), shared_storage.shown(context.token, context.out, context.stages):
+            with (
+                terminable(),
+                shared_storage.driver_file(context.token, context.out, context.stages),
+            ):
                 if inline:
                     from clsweep.execution.inline import run_inline
 

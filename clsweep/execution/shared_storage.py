@@ -28,7 +28,7 @@ _MEND = (
 
 
 @contextlib.contextmanager
-def shown(token: str, out: Place, stages: Place) -> Iterator[None]:
+def driver_file(token: str, out: Place, stages: Place) -> Iterator[None]:
     """Keep the driver's file in both folders for the length of the block.
 
     Args:
@@ -50,17 +50,17 @@ def shown(token: str, out: Place, stages: Place) -> Iterator[None]:
             folder_of(stages).write(f"{_PREFIX}{token}", b"")
         except StoreError as error:
             raise _no_cache(stages, error) from error
-        check_sight(token, out, stages)
+        check_driver_file(token, out, stages)
         yield
     finally:
         _remove(stages / f"{_PREFIX}{token}", out / f"{_PREFIX}{token}")
 
 
-def check_sight(token: str, out: Place, stages: Place) -> None:
+def check_driver_file(token: str, out: Place, stages: Place) -> None:
     """Refuse to work where the driver's files are not to be seen.
 
     Args:
-        token: that of `shown`.
+        token: that of `driver_file`.
         out: the results folder.
         stages: the stage cache.
 
@@ -79,27 +79,27 @@ def check_sight(token: str, out: Place, stages: Place) -> None:
 
 
 @lru_cache(maxsize=1)
-def blindness(token: str, out: Place, stages: Place) -> str:
+def hindrance(token: str, out: Place, stages: Place) -> str:
     """Why this process must not work; '' if it may. Its node may have joined after the probe.
 
     Args:
-        token: that of `shown`; '' to check nothing.
+        token: that of `driver_file`; '' to check nothing.
         out: the results folder.
         stages: the stage cache.
     """
     try:
         if token:  # looked for once per process and run
-            check_sight(token, out, stages)
+            check_driver_file(token, out, stages)
     except StoreError as error:
         return str(error)
     return ""
 
 
-def visit(token: str, out: Place, stages: Place, name: str) -> str:
+def leave_node_file(token: str, out: Place, stages: Place, name: str) -> str:
     """Leave a file in both folders, on a node; returns what hinders that, or ''.
 
     Args:
-        token: that of `shown`.
+        token: that of `driver_file`.
         out: the results folder.
         stages: the stage cache.
         name: of this node alone.
@@ -116,11 +116,11 @@ def visit(token: str, out: Place, stages: Place, name: str) -> str:
     return ""
 
 
-def seen(token: str, out: Place, stages: Place, name: str) -> str:
-    """Take away what `visit` left, on the driver; returns what is missing, or ''.
+def collect_node_file(token: str, out: Place, stages: Place, name: str) -> str:
+    """Take away what `leave_node_file` left, on the driver; returns what is missing, or ''.
 
     Args:
-        token: that of `shown`.
+        token: that of `driver_file`.
         out: the results folder.
         stages: the stage cache.
         name: that of the node.
@@ -133,7 +133,7 @@ def seen(token: str, out: Place, stages: Place, name: str) -> str:
     return ""
 
 
-def refusal(complaints: list[str], out: Place, stages: Place) -> StoreError:
+def not_shared_error(complaints: list[str], out: Place, stages: Place) -> StoreError:
     """One message for all nodes that do not see the storage.
 
     Args:

@@ -97,7 +97,7 @@ def _hindrance(context: Context) -> str:
     """Why no job can be done in this process; '' where they can."""
     if context.device == "cuda" and not torch.cuda.is_available():
         return str(no_gpu())
-    return shared_storage.blindness(context.token, context.out, context.stages)
+    return shared_storage.hindrance(context.token, context.out, context.stages)
 
 
 def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:

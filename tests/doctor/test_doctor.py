@@ -242,7 +242,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 def test_a_folder_that_others_do_not_see(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with storage_probe.beacon(tmp_path / "a") as lit:
+    with storage_probe.probe_file(tmp_path / "a") as lit:
         assert storage_probe.storage_complaint(tmp_path / "a" / "new", lit) == ""
         elsewhere = tmp_path / "b" / lit.name
         assert "another folder" in storage_probe.storage_complaint(tmp_path / "b", elsewhere)
@@ -556,7 +556,7 @@ def test_an_address_where_nothing_answers() -> None:
 
 
 def test_what_a_node_says(tmp_path: Path) -> None:
-    with storage_probe.beacon(tmp_path) as lit:
+    with storage_probe.probe_file(tmp_path) as lit:
         said = _visit([(str(tmp_path), str(lit)), ("/proc/nothing", "")])
     assert said["versions"].items() <= doctor.machine_versions().items()
     assert len(said["storage"]) == 1
@@ -565,7 +565,7 @@ def test_what_a_node_says(tmp_path: Path) -> None:
 
 def test_what_a_node_says_of_a_store(server: ObjectStore, tmp_path: Path) -> None:
     uri, other = (server.uri(name, user=USER) for name in ("shared", "another"))
-    with storage_probe.place_beacon(place_of(uri)) as lit:
+    with storage_probe.nearest_probe_file(place_of(uri)) as lit:
         assert _visit([(uri, lit.name), (uri, ""), (str(tmp_path), "")])["storage"] == []
         (complaint,) = _visit([(other, lit.name)])["storage"]
         assert "another store here than where the run is started" in complaint

@@ -34,9 +34,9 @@ def names(folder: Path) -> list[str]:
 
 class TestShown:
     def test_both_folders_have_it_for_the_length_of_the_run(self, out, stages):
-        with shared_storage.shown("abc", out, stages):
+        with shared_storage.driver_file("abc", out, stages):
             assert names(out) == names(stages) == [".run-abc"]
-            shared_storage.check_sight("abc", out, stages)
+            shared_storage.check_driver_file("abc", out, stages)
         assert names(out) == names(stages) == []
 
     def test_what_a_killed_run_left_goes_and_that_of_others_stays(self, out, stages):
@@ -44,7 +44,7 @@ class TestShown:
             folder.mkdir(parents=True)
             (folder / ".run-killed").touch()
         (stages / ".run-another").touch()
-        with shared_storage.shown("abc", out, stages):
+        with shared_storage.driver_file("abc", out, stages):
             assert names(out) == [".run-abc"]
             assert names(stages) == [".run-abc", ".run-another"]
 
@@ -52,7 +52,7 @@ class TestShown:
         stages.parent.mkdir()
         stages.touch()
         with pytest.raises(CacheError, match="the stage cache cannot be written") as error:
-            with shared_storage.shown("abc", out, stages):
+            with shared_storage.driver_file("abc", out, stages):
                 pass
         assert str(stages) in str(error.value)
         assert "--stages" in str(error.value)
@@ -63,17 +63,19 @@ class TestNodes:
     """A node has the driver's folders, or others under the same names."""
 
     def test_one_that_sees_them(self, out, stages):
-        with shared_storage.shown("abc", out, stages):
-            assert shared_storage.visit("abc", out, stages, "n1") == ""
-            assert shared_storage.seen("abc", out, stages, "n1") == ""
+        with shared_storage.driver_file("abc", out, stages):
+            assert shared_storage.leave_node_file("abc", out, stages, "n1") == ""
+            assert shared_storage.collect_node_file("abc", out, stages, "n1") == ""
             assert names(out) == names(stages) == [".run-abc"]
 
     @pytest.mark.parametrize("blind", ["results folder", "stage cache"])
     def test_one_with_another_disk_there_writes_nothing(self, out, stages, tmp_path, blind):
         other = tmp_path / "other"
         own = (other, stages) if blind == "results folder" else (out, other)
-        with shared_storage.shown("abc", out, stages):
-            assert f"does not find in the {blind}" in shared_storage.visit("abc", *own, "n1")
+        with shared_storage.driver_file("abc", out, stages):
+            assert f"does not find in the {blind}" in shared_storage.leave_node_file(
+                "abc", *own, "n1"
+            )
         assert not other.exists()
 
     @pytest.mark.parametrize("lost", ["results folder", "stage cache"])
@@ -82,9 +84,9 @@ class TestNodes:
         other.mkdir()
         (other / ".run-abc").touch()  # a copy of the driver's folder
         own = (other, stages) if lost == "results folder" else (out, other)
-        with shared_storage.shown("abc", out, stages):
-            assert shared_storage.visit("abc", *own, "n1") == ""
-            assert f"has written to the {lost}, and" in shared_storage.seen(
+        with shared_storage.driver_file("abc", out, stages):
+            assert shared_storage.leave_node_file("abc", *own, "n1") == ""
+            assert f"has written to the {lost}, and" in shared_storage.collect_node_file(
                 "abc", out, stages, "n1"
             )
 
@@ -92,13 +94,13 @@ class TestNodes:
         def refuse(folder, name, data):
             raise StoreError("cannot write to the results folder: Read-only file system")
 
-        with shared_storage.shown("abc", out, stages):
+        with shared_storage.driver_file("abc", out, stages):
             monkeypatch.setattr(LocalFolder, "write", refuse)
-            found = shared_storage.visit("abc", out, stages, "n1")
+            found = shared_storage.leave_node_file("abc", out, stages, "n1")
         assert found == "results folder: cannot write to the results folder: Read-only file system"
 
     def test_all_of_them_are_in_one_message(self, out, stages):
-        error = shared_storage.refusal(
+        error = shared_storage.not_shared_error(
             ["10.0.0.1 (a) is blind", "10.0.0.2 (b) is blind"], out, stages
         )
         for word in ("10.0.0.1 (a)", "10.0.0.2 (b)", str(out), str(stages), "mount the storage"):
@@ -122,7 +124,7 @@ def test_a_worker_that_joined_late_and_is_blind_stops_the_run(tmp_path, out, sta
     study = load_study(tiny_study(tmp_path))
     context = outcomes.Context("run", study, out, stages, None, "cpu", token="abc")
     job = Job(key="k-0", kind="trial", config_id="k", seed=0, label="x", needs=())
-    with shared_storage.shown("abc", out, stages):
+    with shared_storage.driver_file("abc", out, stages):
         pass  # the driver's files are not where the worker looks
     outcome = worker.execute(context, job)
     assert outcome.status == "abort"
@@ -146,15 +148,15 @@ def test_the_blind_node_of_a_cluster_is_named(tmp_path, out, stages, monkeypatch
         assert len(nodes) == 2
         study = load_study(tiny_study(tmp_path))
         context = outcomes.Context("run", study, out, stages, None, "cpu", token="abc")
-        real, other = shared_storage.visit, tmp_path / "other"
+        real, other = shared_storage.leave_node_file, tmp_path / "other"
 
         def visit(token, out, stages, name):
             return real(token, other if name == blind else out, stages, name)
 
-        with shared_storage.shown("abc", out, stages):
+        with shared_storage.driver_file("abc", out, stages):
             node_probes.probe_nodes(context, nodes)
             assert names(out) == names(stages) == [".run-abc"]
-            monkeypatch.setattr(shared_storage, "visit", visit)
+            monkeypatch.setattr(shared_storage, "leave_node_file", visit)
             with pytest.raises(StoreError, match="do not share the storage") as error:
                 node_probes.probe_nodes(context, nodes)
         (node,) = [node for node in nodes if node["NodeID"] == blind]

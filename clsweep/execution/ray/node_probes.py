@@ -33,7 +33,7 @@ def probe_nodes(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
     Raises:
         StoreError: a node does not see the storage; all such nodes are named.
     """
-    remote = ray.remote(num_cpus=0, max_retries=0)(shared_storage.visit)
+    remote = ray.remote(num_cpus=0, max_retries=0)(shared_storage.leave_node_file)
     places = (context.token, context.out, context.stages)
     tasks = {}
     for node in nodes:
@@ -45,12 +45,12 @@ def probe_nodes(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
     for task, node in tasks.items():
         complaint = (
             f"has not answered for {PATIENCE_SECONDS:.0f} s" if task in late else _answer(task)
-        ) or shared_storage.seen(*places, node["NodeID"])
+        ) or shared_storage.collect_node_file(*places, node["NodeID"])
         if complaint and _is_alive(node):
             address = node["NodeManagerAddress"]
             complaints.append(f"{address} ({node['NodeManagerHostname']}) {complaint}")
     if complaints:
-        raise shared_storage.refusal(complaints, context.out, context.stages)
+        raise shared_storage.not_shared_error(complaints, context.out, context.stages)
 
 
 def probe_inputs(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
