@@ -41,7 +41,7 @@ from clsweep.records.recorded_inputs import (
     values_of,
     with_values,
 )
-from clsweep.records.schema import CARRIED_BYTES, CPU_SECONDS, GPU_SECONDS
+from clsweep.records.schema import CPU_SECONDS, GPU_SECONDS, MEMORY_BYTES
 from clsweep.redaction import without_secrets
 from clsweep.storage import attempts, store, study_binding
 from clsweep.study.configurations import (
@@ -379,7 +379,8 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
     seconds = time.perf_counter() - began
     cpu_seconds = time.process_time() - began_cpu
-    counters = {CPU_SECONDS: cpu_seconds, **dict(zip(CARRIED_BYTES, learnt.carried, strict=True))}
+    counters = {CPU_SECONDS: cpu_seconds}
+    counters |= dict(zip(MEMORY_BYTES, learnt.memory_bytes, strict=True))
     if context.device == "cuda":
         counters[GPU_SECONDS] = seconds * context.memory_fraction
     counters |= watch.counters if watch else {}
@@ -394,7 +395,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         n_steps=learnt.n_steps,
         wall_seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(context.device),
-        memory_bytes=learnt.carried.total,
+        memory_bytes=learnt.memory_bytes.total,
         n_params=n_elements(without_statistics(learnt.params)),
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),

@@ -148,7 +148,7 @@ CPU_SECONDS = "cpu_seconds"
 # The share of a GPU that a trial had, times its duration; absent without one.
 GPU_SECONDS = "gpu_seconds"
 # The parts of `memory_bytes`.
-CARRIED_BYTES = ("data_bytes", "importance_bytes", "model_bytes")
+MEMORY_BYTES = ("data_bytes", "importance_bytes", "model_bytes")
 ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
 

@@ -158,7 +158,7 @@ def _own_buffer(data: bytes) -> pa.BufferReader:
     return pa.BufferReader(buffer)
 
 
-def check_together(tables: Mapping[str, pa.Table], replaced: Set[str], where: str) -> None:
+def check_same_trials(tables: Mapping[str, pa.Table], replaced: Set[str], where: str) -> None:
     """Refuse tables of which one is from elsewhere.
 
     Args:

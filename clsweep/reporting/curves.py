@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from clsweep.records import accuracy
 from clsweep.records.accuracy import final_counts
 from clsweep.records.schema import (
-    CARRIED_BYTES,
     CPU_SECONDS,
     GPU_SECONDS,
+    MEMORY_BYTES,
     STATUSES,
     Config,
     Record,
@@ -287,7 +287,7 @@ def _point(
         cpu_seconds=_mean_counter(records, CPU_SECONDS),
         gpu_seconds=_mean_counter(records, GPU_SECONDS),
         memory_bytes=mean_of("memory_bytes"),
-        carried=tuple(_mean_counter(records, name) for name in CARRIED_BYTES),
+        carried=tuple(_mean_counter(records, name) for name in MEMORY_BYTES),
         n_params=mean_of("n_params"),
         is_split=bool(choosing),
     )

@@ -212,11 +212,11 @@ def _records_in(folder: Folder) -> list[Entry]:
 
 def _tables_with(folder: Folder, pending: Sequence[Pending]) -> dict[str, pa.Table] | None:
     """The tables, which fit together but for the trials that a record is about to replace."""
-    from clsweep.records.tables import check_together
+    from clsweep.records.tables import check_same_trials
 
     tables = parsed_tables(folder.place)
     if tables is not None:
-        check_together(tables, {p.trial_id for p in pending}, str(folder.place))
+        check_same_trials(tables, {p.trial_id for p in pending}, str(folder.place))
     return tables
 
 
@@ -281,12 +281,12 @@ def _together(
         StoreError: they do not belong together, and hold what no record holds.
     """
     from clsweep.records.table_checks import fault_between
-    from clsweep.records.tables import check_together
+    from clsweep.records.tables import check_same_trials
 
     alone = set(tables["trials"]["trial_id"].to_pylist()) - stamps.keys()
     if not alone and fault_between(tables, set()):
         return None
-    check_together(tables, stamps.keys(), str(folder.place))
+    check_same_trials(tables, stamps.keys(), str(folder.place))
     return tables
 
 

@@ -18,7 +18,7 @@ from clsweep.methods.parts.buffer import Slots
 _IMPORTANCES = frozenset({"omega", "path"})
 
 
-class Carried(NamedTuple):
+class MemoryBytes(NamedTuple):
     """Bytes of all tensors in a memory.
 
     Attributes:
@@ -37,7 +37,7 @@ class Carried(NamedTuple):
         return sum(self)
 
 
-def carried(memory: object) -> Carried:
+def memory_bytes(memory: object) -> MemoryBytes:
     """Bytes by kind of a memory, through dicts and tuples.
 
     Args:
@@ -46,7 +46,7 @@ def carried(memory: object) -> Carried:
     found = {"data": 0, "importances": 0, "models": 0}
     for kind, value in _tensors(memory, "models"):
         found[kind] += value.numel() * value.element_size()
-    return Carried(**found)
+    return MemoryBytes(**found)
 
 
 def _tensors(memory: object, kind: str) -> Iterator[tuple[str, Tensor]]:

@@ -17,7 +17,7 @@ from clsweep.training.early_stopping import Stopped, Watch
 from clsweep.training.engine import Setting, State, after_steps, train_phase
 from clsweep.training.evaluation import check_learnt, evaluate
 from clsweep.training.learner import FinetunedModel, Learner, SourceModel, initial_params, measured
-from clsweep.training.memory_bytes import Carried, carried
+from clsweep.training.memory_bytes import MemoryBytes, memory_bytes
 
 if TYPE_CHECKING:
     from clsweep.training.config import TrainingConfig
@@ -30,7 +30,7 @@ class LearntSequence(NamedTuple):
         params: the final network.
         rows: accuracies after every task.
         n_steps: gradient steps beyond those of the stages that it started from.
-        carried: what the method carries from task to task, bytes by kind.
+        memory_bytes: what the method carries from task to task, bytes by kind.
         counters: what the method counted, for the record.
         stopped: why it ended before the last task was learnt; '' if it did not.
     """
@@ -38,7 +38,7 @@ class LearntSequence(NamedTuple):
     params: Params
     rows: list[AccuracyRow]
     n_steps: int
-    carried: Carried
+    memory_bytes: MemoryBytes
     counters: dict[str, float]
     stopped: str = ""
 
@@ -139,20 +139,20 @@ def learn_sequence(
         MethodError: a hook broke its contract.
     """
     setting = Setting(method.net, sequence.scale, training, seed)
-    course = Learner(method, sequence, setting, finetuned, watch)
-    state, rows = course.first_task(source, statistics)
+    learner = Learner(method, sequence, setting, finetuned, watch)
+    state, rows = learner.first_task(source, statistics)
     stopped, n_lost = "", 0
     try:
         for task in sequence.tasks[1:]:
-            state, new_rows = course.task(state, task)
+            state, new_rows = learner.task(state, task)
             rows += new_rows
             if watch is not None:
                 watch.after_task(rows, task.index)
-            state = course.absorbed(state, task)
+            state = learner.absorbed(state, task)
     except Stopped as stop:
         stopped, n_lost = str(stop), stop.n_steps
     counters = method.counters(state.params, state.memory) if method.counters else {}
-    kept, n_steps = carried(state.memory), state.n_steps + n_lost
+    kept, n_steps = memory_bytes(state.memory), state.n_steps + n_lost
     return LearntSequence(state.params, rows, n_steps, kept, counters, stopped)
 
 
@@ -173,7 +173,7 @@ def learn_joint(
         check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)
     counters = method.counters(params, memory) if method.counters else {}
-    return LearntSequence(params, rows, n_steps, carried(memory), counters)
+    return LearntSequence(params, rows, n_steps, memory_bytes(memory), counters)
 
 
 def on_device(params: Params, device: torch.device) -> Params:

@@ -160,7 +160,7 @@ def test_a_gpu_computes_what_the_processor_does(
     assert {value.device.type for value in there.params.values()} == {"cuda"}
     for name, value in here.params.items():
         torch.testing.assert_close(there.params[name].cpu(), value, rtol=1e-2, atol=1e-3)
-    assert there.carried == here.carried
+    assert there.memory_bytes == here.memory_bytes
 
 
 @pytest.mark.gpu

@@ -387,7 +387,7 @@ def test_what_is_carried_is_told_apart_by_kind(
     case: Case, short_sequences: dict[str, TaskSequence]
 ) -> None:
     scenario = METHODS[case.name].scenarios[0]
-    kept = learnt_once(case, short_sequences[scenario]).carried
+    kept = learnt_once(case, short_sequences[scenario]).memory_bytes
     assert (kept.data > 0) == (case.name in STORES_DATA)
     assert (kept.importances > 0) == (case.name in STORES_IMPORTANCES)
     assert (kept.models > 0) == (case.name in STORES_NETWORKS)

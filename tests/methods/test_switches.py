@@ -186,7 +186,8 @@ def same(name: str, one: dict[str, Any], other: dict[str, Any], world: World) ->
     if isinstance(a, str) or isinstance(b, str):
         return a == b
     facts = [
-        (learnt.rows, learnt.n_steps, learnt.carried, learnt.counters, n) for learnt, n in (a, b)
+        (learnt.rows, learnt.n_steps, learnt.memory_bytes, learnt.counters, n)
+        for learnt, n in (a, b)
     ]
     params, others = a[0].params, b[0].params
     names = [n for n in params if not n.startswith("generator.")]

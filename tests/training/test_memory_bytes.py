@@ -6,7 +6,7 @@ import torch
 
 from clsweep.methods.parts import buffer
 from clsweep.methods.parts.penalty import Anchor
-from clsweep.training.memory_bytes import Carried, carried
+from clsweep.training.memory_bytes import MemoryBytes, memory_bytes
 
 FOUR = torch.zeros(4)
 
@@ -20,9 +20,11 @@ def test_kinds_are_told_apart_by_what_holds_the_tensors() -> None:
         "pair": (FOUR, {"omega": {"b": FOUR}}),
     }
     # Of an example: four bytes of image, label and task as int64.
-    assert carried(memory) == Carried(data=3 * 20, importances=16 + 16, models=32 + 8 + 16)
+    assert memory_bytes(memory) == MemoryBytes(
+        data=3 * 20, importances=16 + 16, models=32 + 8 + 16
+    )
 
 
 def test_nothing_is_nothing() -> None:
-    assert carried({}) == Carried(0, 0, 0)
-    assert carried(None).total == 0
+    assert memory_bytes({}) == MemoryBytes(0, 0, 0)
+    assert memory_bytes(None).total == 0
