@@ -44,7 +44,7 @@ from clsweep.search import pareto
 from clsweep.search.search import Search
 from clsweep.storage.store import Store
 from clsweep.study.study import Study, parse_study
-from clsweep.training.early_stopping import points_of, verdict, worst
+from clsweep.training.early_stopping import checkpoint_accuracies, deficit, lowest_accuracies
 from clsweep.training.evaluation import evaluate
 from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 
@@ -174,13 +174,16 @@ def replayed(study: Study, records: list[Record], margin: float) -> Outcome:
         start, _ = search._batch(line, index)
         yardsticks = [k for k in ids[:start] if all((k, seed) in kept for seed in seeds)]
         yardsticks = [k for k in yardsticks if all(_is_ok(of[k, seed]) for seed in seeds)]
-        worsts = {k: worst([points_of(of[k, seed]) for seed in seeds]) for k in yardsticks}
+        worsts = {
+            k: lowest_accuracies([checkpoint_accuracies(of[k, seed]) for seed in seeds])
+            for k in yardsticks
+        }
         for seed in seeds:
             record, share = of[key, seed], 1.0
-            passed = points_of(record)
+            passed = checkpoint_accuracies(record)
             for name in sorted(passed, key=lambda name: _share(name, n_learnt)):
                 known = [(k, *points[name]) for k, points in worsts.items()]
-                if verdict(passed[name], known).lead > margin:
+                if deficit(passed[name], known).lead > margin:
                     share = _share(name, n_learnt)
                     break
             else:

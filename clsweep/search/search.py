@@ -24,7 +24,7 @@ from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import Configuration, configurations, searched_requests
 from clsweep.study.planning import Job
 from clsweep.study.search_space import Point, Space, known_configurations, space_of
-from clsweep.training import early_stopping
+from clsweep.training.early_stopping import checkpoint_accuracies, lowest_accuracies
 
 if TYPE_CHECKING:
     from clsweep.study.study import Study
@@ -144,7 +144,7 @@ class Search:
         row.statuses[seed], row.ended[seed] = trial["status"], at
         row.since = min(row.since or at, at)
         if self.settings.stops:
-            row.passed[seed] = early_stopping.points_of(record)
+            row.passed[seed] = checkpoint_accuracies(record)
 
     def more(self) -> list[Configuration]:
         """The configurations to run now; empty while those asked for before are waited for.
@@ -218,14 +218,14 @@ class Search:
         start, _ = self._batch(line, sum(map(self._is_complete, ordered)))
         before = [row for row in ordered[:start] if row.told(seeds).values is not None]
         latest = {row.configuration.id: max(row.ended[seed] for seed in seeds) for row in before}
-        worst = {
-            row.configuration.id: early_stopping.worst([row.passed[seed] for seed in seeds])
+        lowest = {
+            row.configuration.id: lowest_accuracies([row.passed[seed] for seed in seeds])
             for row in before
         }
         for row in line.rows.values():
             if row.configuration.id not in wanted or row.runs_again:
                 continue
-            older = {k: p for k, p in worst.items() if not row.since or latest[k] <= row.since}
+            older = {k: p for k, p in lowest.items() if not row.since or latest[k] <= row.since}
             yield row.configuration.id, stopping_rules.bars_of(older)
 
     def _more(self, line: _Line) -> list[Configuration]:

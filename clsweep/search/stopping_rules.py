@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def bars_of(yardsticks: Mapping[str, Mapping[str, Pair]]) -> str:
-    """What a job carries: at every point, the yardsticks that no other beats; '' without any.
+    """What a job carries: at every checkpoint, the yardsticks that no other beats; '' without any.
 
     Args:
-        yardsticks: configuration -> its points, `worst` over the seeds.
+        yardsticks: configuration -> its checkpoints, `lowest_accuracies` over the seeds.
     """
     names = sorted({name for points in yardsticks.values() for name in points})
     bars = {}

@@ -1,14 +1,14 @@
 """Stopping a trial that another configuration of its curve has left behind in both accuracies.
 
-At a point p of its training a trial has the validation accuracies (s, t): t on the task that was
-learnt last or is being learnt, s the mean over the tasks before it. With (s_kz, t_kz) those of
-configuration k with seed z at the same point,
+At a checkpoint p of its training a trial has the validation accuracies (s, t): t on the task that
+was learnt last or is being learnt, s the mean over the tasks before it. With (s_kz, t_kz) those of
+configuration k with seed z at the same checkpoint,
 
     lead(p) = max_k min(min_z s_kz − s, min_z t_kz − t)    and it is stopped where  lead(p) > m,
 
 m the margin, `stop_margin`. A configuration is lost when one of its seeds is stopped, and so has
 to be behind each seed of k and not behind the same one alone, which would be stopped more often,
-and more often by luck. Points are the ends of all tasks but the first, which methods share,
+and more often by luck. Checkpoints are the ends of all tasks but the first, which methods share,
 and the last, after which nothing is left to save; and `stop_checks` evenly spaced steps of the
 last phase on the last task. Test counts are never read.
 """
@@ -34,7 +34,7 @@ LEAD = "stop_lead"
 _SOURCE, _TARGET = "validation_source_at_", "validation_target_at_"
 
 
-class Verdict(NamedTuple):
+class Deficit(NamedTuple):
     """How far a trial is behind.
 
     Attributes:
@@ -60,30 +60,30 @@ class Stopped(Exception):  # noqa: N818, it is no error
         self.n_steps = n_steps
 
 
-def verdict(pair: Pair, yardsticks: Iterable[Sequence[Any]]) -> Verdict:
+def deficit(pair: Pair, yardsticks: Iterable[Sequence[Any]]) -> Deficit:
     """How far a trial is behind the yardstick that is furthest ahead of it.
 
     Args:
         pair: its (source, target) validation accuracy.
-        yardsticks: (configuration, source, target) at the same point, see `worst`; of equal leads
-            the first counts.
+        yardsticks: (configuration, source, target) at the same checkpoint, see
+            `lowest_accuracies`; of equal leads the first counts.
     """
-    found = Verdict(float("-inf"), "", (0.0, 0.0))
+    found = Deficit(float("-inf"), "", (0.0, 0.0))
     for config_id, source, target in yardsticks:
         behind = (source - pair[0], target - pair[1])
         if min(behind) > found.lead:
-            found = Verdict(min(behind), config_id, behind)
+            found = Deficit(min(behind), config_id, behind)
     return found
 
 
-def points_of(record: Record) -> dict[str, Pair]:
-    """Point of training -> (source, target) validation accuracy, as far as the record tells.
+def checkpoint_accuracies(record: Record) -> dict[str, Pair]:
+    """Checkpoint -> (source, target) validation accuracy, as far as the record tells.
 
     Args:
         record: one trial.
     """
     rows = [row for row in record["accuracy"] if row[2] == "validation"]
-    # Neither the first task's end nor the last one's is a point.
+    # Neither the first task's end nor the last one's is a checkpoint.
     inner = sorted({row[0] for row in rows if row[0] > 0})[:-1]
     found = {_after(task): _pair(rows, task) for task in inner}
     points = {name: pair for name, pair in found.items() if np.isfinite(pair).all()}
@@ -95,11 +95,11 @@ def points_of(record: Record) -> dict[str, Pair]:
     return points
 
 
-def worst(passed: Sequence[Mapping[str, Pair]]) -> dict[str, Pair]:
-    """Point of training -> the lowest source and the lowest target accuracy over the seeds.
+def lowest_accuracies(passed: Sequence[Mapping[str, Pair]]) -> dict[str, Pair]:
+    """Checkpoint -> the lowest source and the lowest target accuracy over the seeds.
 
     Args:
-        passed: `points_of` every seed of a configuration; at least one.
+        passed: `checkpoint_accuracies` of every seed of a configuration; at least one.
     """
     names = set.intersection(*(set(points) for points in passed))
     return {
@@ -108,11 +108,11 @@ def worst(passed: Sequence[Mapping[str, Pair]]) -> dict[str, Pair]:
 
 
 class Watch:
-    """Looks at one trial in training.
+    """Evaluates one trial in training, and stops it.
 
     Attributes:
         counters: what it has noted, for the trial's record.
-        shares: the points within the last task, as shares of its last phase: text -> share.
+        shares: the checkpoints within the last task, as shares of its last phase: text -> share.
     """
 
     def __init__(self, bars: str, n_tasks: int, *, margin: float, n_checks: int) -> None:
@@ -122,7 +122,7 @@ class Watch:
             bars: what the job carries, see `bars_of`.
             n_tasks: length of the sequence.
             margin: by how much a trial may be behind in both accuracies, 0 to 1: `stop_margin`.
-            n_checks: how often it is looked at within the last task, at least 0: `stop_checks`.
+            n_checks: how often it is evaluated within the last task, at least 0: `stop_checks`.
         """
         self.margin, self.n_tasks = margin, n_tasks
         self.counters: dict[str, float] = {}
@@ -131,7 +131,7 @@ class Watch:
         self._bars = json.loads(bars or "{}")
 
     def after_task(self, rows: Sequence[AccuracyRow], task: int) -> None:
-        """Look at a trial that has learnt a task.
+        """Judge a trial that has learnt a task.
 
         Args:
             rows: its accuracies.
@@ -146,7 +146,7 @@ class Watch:
             self._judge(_after(task), pair, where, 0)
 
     def within(self, share: str, rows: Sequence[AccuracyRow], n_steps: int) -> None:
-        """Look at a trial that is learning the last task; what is seen goes into its record.
+        """Judge a trial that is learning the last task; its accuracies go into its record.
 
         Args:
             share: a key of `shares`.
@@ -162,7 +162,7 @@ class Watch:
         self._judge(_within(share), pair, where, n_steps)
 
     def _judge(self, point: str, pair: Pair, where: str, n_steps: int) -> None:
-        found = verdict(pair, self._bars.get(point, ()))
+        found = deficit(pair, self._bars.get(point, ()))
         if found.lead <= self.margin:
             return
         self.counters[LEAD] = found.lead

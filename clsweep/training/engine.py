@@ -91,16 +91,16 @@ class Setting(NamedTuple):
     seed: int
 
 
-class Looks(NamedTuple):
-    """What is shown of a phase while it runs; training is the same with and without it.
+class Checkpoints(NamedTuple):
+    """Moments of a phase at which it is evaluated; training is the same with and without them.
 
     Attributes:
-        at: numbers of steps made, after which it is shown.
-        show: (steps made, what the phase would return as parameters if it ended there).
+        at: numbers of steps made, after which it is evaluated.
+        evaluate: (steps made, what the phase would return as parameters if it ended there).
     """
 
     at: Set[int]
-    show: Callable[[int, Params], None]
+    evaluate: Callable[[int, Params], None]
 
 
 def train_phase(
@@ -112,7 +112,7 @@ def train_phase(
     task: int,
     n_steps: int,
     trace: str = "",
-    looks: Looks | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> State:
     """Run one phase of a method on one task.
 
@@ -130,7 +130,7 @@ def train_phase(
         n_steps: gradient steps to make.
         trace: '' for no path integral, 'task' for one of the loss's gradient, 'total' for one of
             the gradient after `steer`.
-        looks: what is shown while it runs.
+        checkpoints: moments at which it is evaluated while it runs; None for none.
 
     Raises:
         Diverged: a loss is NaN or infinite.
@@ -148,9 +148,9 @@ def train_phase(
             losses = []
             for step, batch in enumerate(chunk, first_step + 1):
                 losses.append(engine.step(batch))
-                if looks is not None and step in looks.at:
+                if checkpoints is not None and step in checkpoints.at:
                     _check_losses(torch.stack(losses), first_step, phase.name, task)
-                    looks.show(step, _closed(engine, data, renewed)[0])
+                    checkpoints.evaluate(step, _closed(engine, data, renewed)[0])
             _check_losses(torch.stack(losses), first_step, phase.name, task)
         closed, memory = _closed(engine, data, renewed)
     optimiser = {**state.optimiser, **engine.optimiser_state()}

@@ -16,7 +16,14 @@ from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Watch
-from clsweep.training.engine import Looks, OptimiserState, Setting, State, after_steps, train_phase
+from clsweep.training.engine import (
+    Checkpoints,
+    OptimiserState,
+    Setting,
+    State,
+    after_steps,
+    train_phase,
+)
 from clsweep.training.evaluation import check_learnt, evaluate
 
 
@@ -150,6 +157,7 @@ class Learner:
                 state = State(finetuned.params, state.memory, None, optimiser, state.n_steps)
                 continue
             is_last = phase is phases[-1]
+            n_before = state.n_steps - begun
             state = train_phase(
                 phase,
                 state,
@@ -158,22 +166,22 @@ class Learner:
                 task=task.index,
                 n_steps=n_steps,
                 trace=self.method.trace,
-                looks=self._looks(task, n_steps, state.n_steps - begun) if is_last else None,
+                checkpoints=self._checkpoints(task, n_steps, n_before) if is_last else None,
             )
         return state
 
-    def _looks(self, task: Task, n_steps: int, n_before: int) -> Looks | None:
-        """What the watch wants to see of the last phase on the last task."""
+    def _checkpoints(self, task: Task, n_steps: int, n_before: int) -> Checkpoints | None:
+        """Where the watch evaluates the last phase on the last task."""
         watch, last = self.watch, len(self.sequence.tasks) - 1
         if watch is None or task.index != last:
             return None
         shares = {round(share * n_steps): name for name, share in watch.shares.items()}
 
-        def show(step: int, params: Params) -> None:
+        def evaluate_at(step: int, params: Params) -> None:
             rows = evaluate(self._predict, params, self.sequence, last, ("validation",))
             watch.within(shares[step], rows, n_before + step)
 
-        return Looks(shares.keys() - {0, n_steps}, show)
+        return Checkpoints(shares.keys() - {0, n_steps}, evaluate_at)
 
     def _completed(self, params: Params) -> Params:
         """The source model's parameters, and initial ones for what it lacks."""

@@ -35,7 +35,14 @@ from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.search_space import space_of
 from clsweep.study.study import Study, parse_study
 from clsweep.training import engine
-from clsweep.training.early_stopping import LEAD, Stopped, Watch, points_of, verdict, worst
+from clsweep.training.early_stopping import (
+    LEAD,
+    Stopped,
+    Watch,
+    checkpoint_accuracies,
+    deficit,
+    lowest_accuracies,
+)
 from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_batch_norm import net_for as batch_norm_net
@@ -205,9 +212,9 @@ def test_the_lead_is_the_lesser_of_two_leads_over_the_best_yardstick(
     pair: tuple[float, float], lead: float, by: str
 ) -> None:
     table = [("a", 0.9, 0.6), ("b", 0.8, 0.85), ("c", 0.6, 0.9)]
-    found = verdict(pair, table)
+    found = deficit(pair, table)
     assert (found.config_id, found.lead) == (by, pytest.approx(lead))
-    assert verdict(pair, []).lead == float("-inf")
+    assert deficit(pair, []).lead == float("-inf")
 
 
 @pytest.mark.parametrize(("margin", "stops"), [(0.29, True), (0.3125, False), (0.35, False)])
@@ -242,7 +249,7 @@ def test_points_are_read_from_validation_rows_by_hand() -> None:
     rows += [(after, on, "test", 10, 10) for after, on, *_ in rows]
     seen = {"validation_source_at_0.5": 0.25, "validation_target_at_0.5": 0.75, "other": 1.0}
     record = record_of(configuration, 0, "ok", accuracy=rows, counters=seen)
-    found = points_of(record)
+    found = checkpoint_accuracies(record)
     assert found.keys() == {"task 1", "task 2", "last 0.5"}
     assert found["task 1"] == pytest.approx((0.6, 0.8))
     assert found["task 2"] == pytest.approx((0.35, 0.7))
@@ -252,8 +259,8 @@ def test_points_are_read_from_validation_rows_by_hand() -> None:
 def test_a_yardstick_is_as_good_as_its_worst_seed_in_each_accuracy() -> None:
     first = {"task 1": (0.9, 0.6), "task 2": (0.5, 0.5)}
     second = {"task 1": (0.7, 0.8), "last 0.5": (0.4, 0.4)}
-    assert worst([first, second]) == {"task 1": (0.7, 0.6)}
-    assert worst([first]) == first
+    assert lowest_accuracies([first, second]) == {"task 1": (0.7, 0.6)}
+    assert lowest_accuracies([first]) == first
 
 
 def test_what_a_job_carries_decides_like_all_yardsticks_together() -> None:
@@ -264,7 +271,7 @@ def test_what_a_job_carries_decides_like_all_yardsticks_together() -> None:
         assert len(carried) < len(known)
         pair = tuple(rng.random(2).tolist())
         every = [min(s - pair[0], t - pair[1]) for (s, t) in (p["task 1"] for p in known.values())]
-        assert verdict(pair, carried).lead == max(every)
+        assert deficit(pair, carried).lead == max(every)
     assert bars_of({}) == bars_of({"k": {}}) == ""
 
 
@@ -548,7 +555,7 @@ def test_the_fill_search_takes_a_stopped_value_for_one_that_is_beaten() -> None:
     assert set(asked.values()) == {2}
 
 
-# ---------------------------------------------------------------------- looks while it trains
+# ---------------------------------------------------------------- evaluated while it trains
 
 
 def watched(case: Case, sequence: TaskSequence, net: Net, kind: str, watch: Watch | None) -> Any:
@@ -609,9 +616,9 @@ def test_a_look_shows_what_training_that_ends_there_would_give(
     if name == "rescl":
         state = engine.train_phase(method.phases[0], state, task.train, setting, task=1, n_steps=8)
 
-    def run(n_steps: int, looks: engine.Looks | None = None) -> engine.State:
+    def run(n_steps: int, checkpoints: engine.Checkpoints | None = None) -> engine.State:
         return engine.train_phase(
-            phase, state, task.train, setting, task=1, n_steps=n_steps, looks=looks
+            phase, state, task.train, setting, task=1, n_steps=n_steps, checkpoints=checkpoints
         )
 
     seen: dict[int, Any] = {}
@@ -619,7 +626,7 @@ def test_a_look_shows_what_training_that_ends_there_would_give(
     def show(step: int, shown: Any) -> None:
         seen[step] = {key: value.clone() for key, value in shown.items()}
 
-    run(8, engine.Looks({3, 5}, show))
+    run(8, engine.Checkpoints({3, 5}, show))
     assert seen.keys() == {3, 5}
     for step, shown in seen.items():
         expected = run(step).params

@@ -20,9 +20,8 @@ def test_kinds_are_told_apart_by_what_holds_the_tensors() -> None:
         "pair": (FOUR, {"omega": {"b": FOUR}}),
     }
     # Of an example: four bytes of image, label and task as int64.
-    assert memory_bytes(memory) == MemoryBytes(
-        data=3 * 20, importances=16 + 16, models=32 + 8 + 16
-    )
+    expected = MemoryBytes(data=3 * 20, importances=16 + 16, models=32 + 8 + 16)
+    assert memory_bytes(memory) == expected
 
 
 def test_nothing_is_nothing() -> None:
