@@ -62,7 +62,7 @@ _OF_THE_DRAWS = ("draws", "data_seed")
 
 
 @dataclass(frozen=True)
-class Look:
+class TestLook:
     """One look at test numbers; empty where the line is damaged, or does not tell.
 
     Attributes:
@@ -83,7 +83,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFolder:
     """A results folder whose test numbers a report shows.
 
     Attributes:
@@ -98,10 +98,10 @@ class Shown:
 
     directory: Place
     n_trials: int
-    looks: tuple[Look, ...]
+    looks: tuple[TestLook, ...]
     test_set: str = ""
     data: str = ""
-    elsewhere: tuple[Look, ...] = ()
+    elsewhere: tuple[TestLook, ...] = ()
     analysis: Analysis | None = field(default=None, hash=False)
 
 
@@ -213,7 +213,7 @@ def key_of_test_set(
     return hashlib.sha256(text.encode()).hexdigest()[:16] if benchmark else ""
 
 
-def count_looks(shown: Sequence[Shown], by: str) -> tuple[str, ...]:
+def count_looks(shown: Sequence[ShownFolder], by: str) -> tuple[str, ...]:
     """Add a look to every results folder; a note for each where it cannot be counted.
 
     Args:
@@ -232,7 +232,7 @@ def count_looks(shown: Sequence[Shown], by: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def looks(directory: Place) -> tuple[Look, ...]:
+def looks(directory: Place) -> tuple[TestLook, ...]:
     """Every look so far that the folder tells of, in order.
 
     Args:
@@ -246,7 +246,7 @@ def looks(directory: Place) -> tuple[Look, ...]:
     return tuple(sorted(found + objects, key=lambda look: look.at) if objects else found)
 
 
-def looks_elsewhere(test_set: str, data: str, here: Sequence[Look]) -> tuple[Look, ...]:
+def looks_elsewhere(test_set: str, data: str, here: Sequence[TestLook]) -> tuple[TestLook, ...]:
     """Looks at the same test set that the user's ledger tells of and the folder does not.
 
     Args:
@@ -263,13 +263,13 @@ def looks_elsewhere(test_set: str, data: str, here: Sequence[Look]) -> tuple[Loo
         return ()
     known = {look.id for look in here}
 
-    def is_same(look: Look) -> bool:
+    def is_same(look: TestLook) -> bool:
         return look.data == data if look.data and data else look.test_set == test_set
 
     return tuple(look for look in _read(path) if is_same(look) and look.id not in known)
 
 
-def _read(path: Place) -> list[Look]:
+def _read(path: Place) -> list[TestLook]:
     try:
         lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     except (FileNotFoundError, NotADirectoryError):
@@ -281,7 +281,7 @@ def _read(path: Place) -> list[Look]:
     return [_look(line) for line in lines]
 
 
-def looks_text(before: Sequence[Look], elsewhere: Sequence[Look] = ()) -> str:
+def looks_text(before: Sequence[TestLook], elsewhere: Sequence[TestLook] = ()) -> str:
     """How often test numbers had been looked at, as a sentence.
 
     Args:
@@ -292,7 +292,7 @@ def looks_text(before: Sequence[Look], elsewhere: Sequence[Look] = ()) -> str:
     return f"Test numbers of this folder had {said}{_also(elsewhere)}."
 
 
-def shown_text(shown: Sequence[Shown]) -> str:
+def shown_text(shown: Sequence[ShownFolder]) -> str:
     """How often test numbers of one or more folders had been looked at; empty for no folder.
 
     Args:
@@ -311,7 +311,7 @@ def shown_text(shown: Sequence[Shown]) -> str:
     return f"Test numbers of these folders had been shown: {counts} ({LEDGER}){also}."
 
 
-def changes_text(before: Sequence[Look], study: str) -> str:
+def changes_text(before: Sequence[TestLook], study: str) -> str:
     """Whether somebody who had seen test numbers changed the study; empty if nobody did.
 
     Args:
@@ -328,7 +328,7 @@ def changes_text(before: Sequence[Look], study: str) -> str:
     )
 
 
-def other_studies_text(elsewhere: Sequence[Look], study: str) -> str:
+def other_studies_text(elsewhere: Sequence[TestLook], study: str) -> str:
     """Whether the same test set was looked at through other study files; empty if it was not.
 
     Args:
@@ -353,7 +353,7 @@ def study_hash(directory: Place) -> str:
         return ""
 
 
-def _also(elsewhere: Sequence[Look]) -> str:
+def _also(elsewhere: Sequence[TestLook]) -> str:
     if not elsewhere:
         return ""
     return (
@@ -362,13 +362,13 @@ def _also(elsewhere: Sequence[Look]) -> str:
     )
 
 
-def _times(before: Sequence[Look]) -> str:
+def _times(before: Sequence[TestLook]) -> str:
     dates = [look.at[:10] for look in before if look.at]
     since = f", first on {dates[0]}" if dates else ""
     return ("once" if len(before) == 1 else f"{len(before)} times") + f" before{since}"
 
 
-def _objects(directory: Place) -> list[Look]:
+def _objects(directory: Place) -> list[TestLook]:
     """The looks that are objects of their own, or files where a folder was copied from a store."""
     folder = folder_of(directory)
     entries = folder.listed(_LOG, (".json",))
@@ -382,10 +382,10 @@ def _content(read: Callable[[], bytes]) -> bytes:
         return b""
 
 
-def _look(line: bytes) -> Look:
+def _look(line: bytes) -> TestLook:
     try:
         found = json.loads(line)
-        return Look(
+        return TestLook(
             at=str(found["at"]),
             study=str(found["study"]),
             test_set=str(found.get("test_set", "")),
@@ -394,7 +394,7 @@ def _look(line: bytes) -> Look:
             analysis=_analysis(found.get("analysis")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Look("", "")
+        return TestLook("", "")
 
 
 def _analysis(found: object) -> Analysis | None:

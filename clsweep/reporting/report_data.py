@@ -13,7 +13,7 @@ from clsweep.reporting.caveats import about_choices, caveats
 from clsweep.reporting.comparison import Comparison, compare
 from clsweep.reporting.joined_studies import Joined, joined, refuse_repeated
 from clsweep.reporting.judgement import Judgement, judge
-from clsweep.reporting.ledger import Shown, study_hash
+from clsweep.reporting.ledger import ShownFolder, study_hash
 from clsweep.reporting.protocol_scores import Score, scores
 from clsweep.reporting.results_reader import (
     benchmark_text,
@@ -71,7 +71,7 @@ class ReportData:
     scores: dict[str, tuple[Score, ...]] = field(default_factory=dict)
     protocol: Protocol | None = None
     judgement: Judgement = field(default_factory=Judgement)
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[ShownFolder, ...] = ()
     training: str = ""
     luck: ImageLuck = field(default_factory=ImageLuck)
     seeds_vary: str = ""
@@ -202,7 +202,7 @@ def data_of(
     )
 
 
-def _changes(shown: Sequence[Shown]) -> Iterator[str]:
+def _changes(shown: Sequence[ShownFolder]) -> Iterator[str]:
     """What of the analysis was changed by somebody who had seen test numbers of a folder."""
     for one in shown:
         study = study_hash(one.directory)

@@ -14,8 +14,8 @@ from clsweep.records.recorded_inputs import mixture
 from clsweep.records.schema import Record, trial_id_of
 from clsweep.reporting.analysis_version import analysis_of
 from clsweep.reporting.ledger import (
-    Look,
-    Shown,
+    ShownFolder,
+    TestLook,
     changes_text,
     key_of_test_set,
     looks,
@@ -51,18 +51,18 @@ class Results:
     study: dict[str, Any]
     records: list[Record]
     notes: tuple[str, ...]
-    looks: tuple[Look, ...]
-    elsewhere: tuple[Look, ...] = ()
+    looks: tuple[TestLook, ...]
+    elsewhere: tuple[TestLook, ...] = ()
     data: str = ""
 
-    def shown(self, protocol: str = "") -> Shown:
+    def shown(self, protocol: str = "") -> ShownFolder:
         """What a look at it adds to the ledger, and the looks before.
 
         Args:
             protocol: the rule whose choices were asked for; empty for none in particular.
         """
         finished = [record for record in self.records if record["trial"]["status"] == "ok"]
-        return Shown(
+        return ShownFolder(
             directory=self.directory,
             n_trials=len(finished),
             looks=self.looks,

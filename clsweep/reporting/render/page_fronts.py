@@ -22,7 +22,7 @@ from clsweep.reporting.render.page_style import (
     rounded,
     safe,
 )
-from clsweep.reporting.render.styles import SOURCE_END, Style, curve_looks, reference_styles
+from clsweep.reporting.render.styles import SOURCE_END, Style, curve_styles, reference_styles
 from clsweep.text import axes_text
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def fronts_figure(data: ReportData) -> Figure:
     """
     comparison = data.comparison
     traces: list[Figure] = []
-    looks = curve_looks(comparison.curves)
+    looks = curve_styles(comparison.curves)
     for index, (curve, look) in enumerate(zip(comparison.curves, looks, strict=True)):
         # The page's script finds the label of a trace by its place.
         if curve.only_seeds:

@@ -22,7 +22,7 @@ from clsweep.reporting.render.page_style import (
     rounded,
     safe,
 )
-from clsweep.reporting.render.styles import Style, curve_looks
+from clsweep.reporting.render.styles import Style, curve_styles
 from clsweep.text import axes_text
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def responses_figure(data: ReportData) -> Figure:
     comparison = data.comparison
     shown = [
         (curve, look, name)
-        for curve, look in zip(comparison.curves, curve_looks(comparison.curves), strict=True)
+        for curve, look in zip(comparison.curves, curve_styles(comparison.curves), strict=True)
         if (name := _knob(curve)) is not None and curve.points
     ]
     figure = _panels([curve.label for curve, _, _ in shown], n_columns=3, height=230)

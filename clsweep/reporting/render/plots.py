@@ -24,7 +24,7 @@ from clsweep.reporting.render.styles import (
     SOURCE_END,
     YELLOW,
     Style,
-    curve_looks,
+    curve_styles,
     reference_styles,
 )
 from clsweep.reporting.render.views import Array, View, front_points, in_percent, views
@@ -97,7 +97,7 @@ def figure(data: ReportData, view: View) -> Figure:
     axes.set(xlim=(view.left, view.right), ylim=(view.bottom, view.top))
     _add_titles(axes, data)
     _add_requirements(axes, data, view)
-    for curve, look in zip(comparison.curves, curve_looks(comparison.curves), strict=True):
+    for curve, look in zip(comparison.curves, curve_styles(comparison.curves), strict=True):
         _add_curve(axes, curve, look)
     # Rings above every curve, so that none hides the choice of another.
     for curve in comparison.curves:
@@ -221,7 +221,7 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
     """Handles and their texts, from the curves down to what is explained once."""
     comparison = data.comparison
     entries: list[tuple[Line2D | Patch, str]] = []
-    for curve, look in zip(comparison.curves, curve_looks(comparison.curves), strict=True):
+    for curve, look in zip(comparison.curves, curve_styles(comparison.curves), strict=True):
         if not curve.only_seeds:
             entries.append((Line2D([], [], **line_style(look)), curve.label))
     styles = reference_styles(comparison.references)

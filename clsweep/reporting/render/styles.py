@@ -45,8 +45,8 @@ class Style(NamedTuple):
     dashes: Any
 
 
-def curve_looks(curves: Sequence[Curve]) -> list[Style]:
-    """One look per curve, in order; no two of fewer than 500 curves share all three.
+def curve_styles(curves: Sequence[Curve]) -> list[Style]:
+    """One style per curve, in order; no two of fewer than 500 curves share all three.
 
     Args:
         curves: labels that trace a curve.

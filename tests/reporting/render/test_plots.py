@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from clsweep.reporting.comparison import compare
 from clsweep.reporting.render import plots, views
 from clsweep.reporting.render.plots import line_style
-from clsweep.reporting.render.styles import RING, curve_looks, reference_styles
+from clsweep.reporting.render.styles import RING, curve_styles, reference_styles
 from clsweep.reporting.report_data import ReportData
 from tests.support.records import Record, make_record, split_rows
 
@@ -279,19 +279,19 @@ class TestFiles:
 class TestLooks:
     def test_no_two_curves_look_the_same(self) -> None:
         curves = data_of({f"{i:03}": [(0.5, 0.5)] for i in range(60)}, {}).comparison.curves
-        looks = curve_looks(curves)
+        looks = curve_styles(curves)
         assert len({(look.colour, look.marker, str(look.dashes)) for look in looks}) == 60
         # Without colour, marker and line style are still enough.
         assert len({(look.marker, str(look.dashes)) for look in looks}) == 60
 
     def test_neighbours_differ_in_all_three(self) -> None:
         curves = data_of({str(i): [(0.5, 0.5)] for i in range(7)}, {}).comparison.curves
-        for one, other in itertools.combinations(curve_looks(curves), 2):
+        for one, other in itertools.combinations(curve_styles(curves), 2):
             assert all(a != b for a, b in zip(one, other, strict=True))
 
     def test_lines_show_on_white(self) -> None:
         curves = data_of({str(i): [(0.5, 0.5)] for i in range(7)}, {}).comparison.curves
-        styles = [line_style(look) for look in curve_looks(curves)]
+        styles = [line_style(look) for look in curve_styles(curves)]
         assert [s["color"] for s in styles if s["path_effects"]] == ["#F0E442"]
 
     def test_references_have_markers_of_their_own(self) -> None:
