@@ -70,7 +70,7 @@ class StatusReader:
             StoreError: a table is damaged, something is a newer clsweep's, or a store refuses.
             StudyError: the folder's study cannot be read.
         """
-        seen = self._reader.look()
+        seen = self._reader.read()
         stamp, study = self._stored_study()
         seen = self._under_names(study, seen)
         asked = self._what_is_asked(study, stamp, seen.ended)
@@ -117,7 +117,7 @@ class StatusReader:
             from clsweep.search.search import extent
             from clsweep.storage.store import Store
 
-            records = Store(self.directory, only_looks=True).load(split="validation")
+            records = Store(self.directory, read_only=True).load(split="validation")
             names = names_of(study, (record["config"] for record in records))
             found, n_to_come = extent(study, names.records(records), ended.keys())
             to_add = {label: n * len(study.seeds) for label, n in n_to_come.items()}

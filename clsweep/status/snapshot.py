@@ -123,7 +123,7 @@ class _Listing(NamedTuple):
 
 
 class SnapshotReader:
-    """Looks at a results folder as often as asked, and reads anew only what has changed.
+    """Reads a results folder as often as asked, and of it only what has changed.
 
     Args:
         directory: the results folder.
@@ -137,14 +137,14 @@ class SnapshotReader:
         self._records: dict[str, tuple[Stamp, Ended | str]] = {}
         self._starts: dict[str, tuple[Stamp, int]] = {}
 
-    def look(self) -> Snapshot:
-        """The folder as it is now; of a lease the first look waits until it is known to be held.
+    def read(self) -> Snapshot:
+        """The folder as it is now; of a lease the first reading waits until its holder is known.
 
         Raises:
             StoreError: the table of trials is damaged, something is a newer clsweep's, or the
                 storage refuses.
         """
-        lock = self._lock.look()
+        lock = self._lock.read()
         if self._folder.keeps_records:
             compacted, listing = self._latest_compaction(), self._listing()
             pending, warnings = self._pending(listing, compacted.stamps)

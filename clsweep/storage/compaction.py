@@ -100,26 +100,26 @@ def is_of_compaction(latest: Compaction, name: str, data: bytes | None) -> bool:
     return data is not None and latest.checksums.get(name) == _checksum(data)
 
 
-def contents_of(folder: Folder, warnings: list[str], only_looks: bool) -> Contents:
+def contents_of(folder: Folder, warnings: list[str], read_only: bool) -> Contents:
     """What lies in a results folder.
 
     Args:
         folder: the results folder.
         warnings: a sentence is added for each record that is damaged.
-        only_looks: whether those stay where they are.
+        read_only: whether those stay where they are.
 
     Raises:
         StoreError: a table is damaged, or something was written by a newer clsweep.
     """
     if folder.keeps_records:
-        return _contents_beside_records(folder, warnings, only_looks)
+        return _contents_beside_records(folder, warnings, read_only)
     # In this order: see `store`.
-    pending = pending_in(folder, _records_in(folder), warnings, only_looks)
+    pending = pending_in(folder, _records_in(folder), warnings, read_only)
     return Contents(pending, _tables_with(folder, pending))
 
 
 def trials_of(
-    folder: Folder, warnings: list[str], only_looks: bool
+    folder: Folder, warnings: list[str], read_only: bool
 ) -> tuple[list[Pending], pa.Table | None]:
     """Records that are not in the tables, and the table of trials.
 
@@ -128,20 +128,20 @@ def trials_of(
     Args:
         folder: the results folder.
         warnings: a sentence is added for each record that is damaged.
-        only_looks: whether those stay where they are.
+        read_only: whether those stay where they are.
 
     Raises:
         StoreError: a table is damaged, or something was written by a newer clsweep.
     """
     if folder.keeps_records:
-        found = contents_of(folder, warnings, only_looks)
+        found = contents_of(folder, warnings, read_only)
         return found.pending, (found.tables or {}).get("trials")
-    pending = pending_in(folder, _records_in(folder), warnings, only_looks)
+    pending = pending_in(folder, _records_in(folder), warnings, read_only)
     return pending, table_in(folder.place, "trials")
 
 
 def compact(
-    folder: Folder, check: Callable[[], None], warnings: list[str], only_looks: bool
+    folder: Folder, check: Callable[[], None], warnings: list[str], read_only: bool
 ) -> int:
     """Put the records into the tables; returns how many were not in them.
 
@@ -149,16 +149,16 @@ def compact(
         folder: the results folder, whose lock is this process's.
         check: raises if the folder is another driver's by now.
         warnings: a sentence is added for each record that is damaged.
-        only_looks: whether those stay where they are.
+        read_only: whether those stay where they are.
 
     Raises:
         StoreError: it is another driver's, a table is damaged, or the storage refuses.
     """
     if folder.keeps_records:
-        found = contents_of(folder, warnings, only_looks)
+        found = contents_of(folder, warnings, read_only)
         refuse_orphans(folder, found)
         return _compact_beside_records(folder, found, check)
-    pending = pending_in(folder, _records_in(folder), warnings, only_looks)
+    pending = pending_in(folder, _records_in(folder), warnings, read_only)
     if pending:
         found = Contents(pending, _tables_with(folder, pending))
         refuse_orphans(folder, found)
@@ -220,7 +220,7 @@ def _tables_with(folder: Folder, pending: Sequence[Pending]) -> dict[str, pa.Tab
     return tables
 
 
-def _contents_beside_records(folder: Folder, warnings: list[str], only_looks: bool) -> Contents:
+def _contents_beside_records(folder: Folder, warnings: list[str], read_only: bool) -> Contents:
     """Records are listed after the tables: what is compacted in between is listed, too."""
     latest = latest_compaction(folder)
     data = {name: table_data(folder.place, name) for name in READ_ORDER}
@@ -229,7 +229,7 @@ def _contents_beside_records(folder: Folder, warnings: list[str], only_looks: bo
     known = latest.stamps if is_whole else {}
     listed = _records_in(folder)
     fresh = [entry for entry in listed if known.get(entry.stem) != entry.stamp]
-    pending = pending_in(folder, fresh, warnings, only_looks)
+    pending = pending_in(folder, fresh, warnings, read_only)
     damaged = {entry.stem for entry in fresh} - {one.path.stem for one in pending}
     stamps = {entry.stem: entry.stamp for entry in listed if entry.stem not in damaged}
     if tables is not None and not is_whole:

@@ -53,7 +53,7 @@ class Lock(Protocol):
 class LockWatch(Protocol):
     """Says who holds a folder, as often as asked; takes nothing, writes nothing."""
 
-    def look(self) -> LockState:
+    def read(self) -> LockState:
         """Who holds the folder now."""
 
 

@@ -150,7 +150,7 @@ class _LockWatch:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def look(self) -> LockState:
+    def read(self) -> LockState:
         return lock_state(self._directory)
 
 

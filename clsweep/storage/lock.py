@@ -108,7 +108,7 @@ class Lease:
         self._is_over = threading.Event()
         self._overtaken_by = ""
         self._is_in_reach = True
-        found = LeaseWatch(directory).look()
+        found = LeaseWatch(directory).read()
         if found.state == "held":
             raise _held(directory, found.holder)
         self._renew()
@@ -180,8 +180,8 @@ class LeaseWatch:
     """Says who holds a folder in an object store, as often as asked; writes nothing.
 
     A lease that is there is held if it changes within `WATCHED_FOR` seconds, and else was left
-    behind by a process that is gone. The first look waits for that; what a later look sees is
-    compared with what the looks before have seen, without waiting.
+    behind by a process that is gone. The first reading waits for that; later ones compare with
+    what those before have found, without waiting.
 
     Args:
         directory: the folder.
@@ -193,22 +193,22 @@ class LeaseWatch:
         self._since = time.monotonic()
         self._is_held: bool | None = None
 
-    def look(self) -> LockState:
+    def read(self) -> LockState:
         """Who holds the folder now; 'held' or 'free'.
 
         Raises:
             StoreError: the store refuses.
         """
-        self._look()
+        self._read()
         while self._is_held is None:
             time.sleep(min(1.0, WATCHED_FOR / 10))
-            self._look()
+            self._read()
         if self._lease is None:
             return LockState("free", "", None)
         state = "held" if self._is_held else "free"
         return LockState(state, _holder(self._lease), _taken_at(self._lease))
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         before, asked_at = self._lease, time.monotonic()
         self._lease = _lease_in(self._directory)
         if self._lease is None:

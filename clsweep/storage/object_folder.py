@@ -45,7 +45,7 @@ class ObjectFolder(Folder):
         return Lease(self._place)
 
     def lock_watch(self) -> LeaseWatch:
-        """A watch on the lease; its first look may wait."""
+        """A watch on the lease; its first reading may wait."""
         return LeaseWatch(self._place)
 
     def write(self, name: str, data: bytes) -> None:

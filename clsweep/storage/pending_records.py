@@ -34,7 +34,7 @@ class Pending(NamedTuple):
 
 
 def pending_in(
-    folder: Folder, entries: Sequence[Entry], warnings: list[str], only_looks: bool
+    folder: Folder, entries: Sequence[Entry], warnings: list[str], read_only: bool
 ) -> list[Pending]:
     """The records in files of `records/`; one that is damaged is moved to `damaged/`.
 
@@ -42,7 +42,7 @@ def pending_in(
         folder: the results folder.
         entries: the files; those that have vanished are left out.
         warnings: a sentence is added for each that is damaged.
-        only_looks: whether those stay where they are.
+        read_only: whether those stay where they are.
 
     Raises:
         StoreError: one was written by a newer clsweep, or may not be read.
@@ -57,7 +57,7 @@ def pending_in(
         except NewerSchemaError:
             raise
         except StoreError as error:
-            warnings.append(_set_aside(folder, path.stem, error, only_looks))
+            warnings.append(_set_aside(folder, path.stem, error, read_only))
         except OSError as error:
             raise unreadable(path, error) from error
     return found
@@ -105,11 +105,11 @@ def unreadable(path: Place, error: OSError) -> StoreError:
     return StoreError(f"a record cannot be read: {error.strerror or error}", where=str(path))
 
 
-def _set_aside(folder: Folder, key: str, error: StoreError, only_looks: bool) -> str:
+def _set_aside(folder: Folder, key: str, error: StoreError, read_only: bool) -> str:
     """Move a record out of the way; returns what happened, as a sentence."""
     name = f"damaged/{key}.{time.time_ns()}.json"
     try:
-        if only_looks:
+        if read_only:
             raise PermissionError("only looked at")
         folder.move(f"records/{key}.json", name)
         moved = f"moved to {printable(name)}"

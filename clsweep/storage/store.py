@@ -64,11 +64,11 @@ class Store:
     Attributes:
         directory: the folder; it need not exist before `open_for_run`.
         warnings: sentences about damage that was set aside; the caller shows them.
-        only_looks: whether damaged records stay where they are.
+        read_only: whether damaged records stay where they are.
     """
 
-    def __init__(self, directory: Place, *, only_looks: bool = False) -> None:
-        self.directory, self.only_looks = directory, only_looks
+    def __init__(self, directory: Place, *, read_only: bool = False) -> None:
+        self.directory, self.read_only = directory, read_only
         self._folder = folder_of(directory)
         self.warnings: list[str] = []
         self._lock: Lock | None = None
@@ -234,7 +234,7 @@ class Store:
         Raises:
             StoreError: a table is damaged, or something was written by a newer clsweep.
         """
-        records, trials = trials_of(self._folder, self.warnings, self.only_looks)
+        records, trials = trials_of(self._folder, self.warnings, self.read_only)
         known: dict[str, Mapping[str, Any]] = {p.trial_id: p.record["trial"] for p in records}
         pending = {key: {f: trial[f] for f in fields} for key, trial in known.items()}
         compacted = trials.select(fields).to_pylist() if trials else []
@@ -294,7 +294,7 @@ class Store:
     # ------------------------------------------------------------------------- private pieces
 
     def _contents(self) -> Contents:
-        return contents_of(self._folder, self.warnings, self.only_looks)
+        return contents_of(self._folder, self.warnings, self.read_only)
 
     def _compact(self, lock: Lock) -> int:
-        return compact(self._folder, lock.check, self.warnings, self.only_looks)
+        return compact(self._folder, lock.check, self.warnings, self.read_only)

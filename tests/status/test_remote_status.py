@@ -79,8 +79,8 @@ def test_credentials_are_not_shown(folder: BucketFolder) -> None:
 
 def _statuses(folder: BucketFolder) -> dict[str, str]:
     """What the reader of a watcher finds, checked against that of a run."""
-    found = {k: one.status for k, one in SnapshotReader(folder.place).look().ended.items()}
-    assert found == Store(folder.place, only_looks=True).statuses()
+    found = {k: one.status for k, one in SnapshotReader(folder.place).read().ended.items()}
+    assert found == Store(folder.place, read_only=True).statuses()
     return found
 
 
@@ -123,7 +123,7 @@ def test_a_folder_that_went_on_on_a_disk_and_came_back(
     folder.end(0, status="failed", finished_at=early)
     folder.end(1, status="failed", finished_at=late)
     watcher = SnapshotReader(folder.place)
-    assert len(watcher.look().ended) == 2
+    assert len(watcher.read().ended) == 2
     disk = Store(tmp_path)
     for index, at in ((0, late), (1, early), (2, early)):
         configuration = configurations(folder.study)[index]
@@ -137,7 +137,7 @@ def test_a_folder_that_went_on_on_a_disk_and_came_back(
     first, second, third = (f"{c.id}-0" for c in configurations(folder.study)[:3])
     expected = {first: "ok", second: "failed", third: "ok"}
     assert _statuses(folder) == expected
-    assert {key: one.status for key, one in watcher.look().ended.items()} == expected
+    assert {key: one.status for key, one in watcher.read().ended.items()} == expected
 
 
 def test_tables_that_another_driver_has_replaced_by_older_ones(folder: BucketFolder) -> None:
@@ -148,7 +148,7 @@ def test_tables_that_another_driver_has_replaced_by_older_ones(folder: BucketFol
     folder.store.compact()
     assert [*_statuses(folder).values()] == ["ok"]
     (folder.place / "trials.parquet").write_bytes(older)
-    assert [one.status for one in SnapshotReader(folder.place).look().ended.values()] == ["ok"]
+    assert [one.status for one in SnapshotReader(folder.place).read().ended.values()] == ["ok"]
 
 
 def test_what_has_not_changed_is_not_read_again(
@@ -226,11 +226,11 @@ def _lease(count: int, nonce: str = "n") -> bytes:
 
 def test_no_lease_is_free_at_once(clock: Clock) -> None:
     watch = LeaseWatch(clock.folder)
-    assert watch.look() == ("free", "", None)
+    assert watch.read() == ("free", "", None)
     clock.write(_lease(1))
-    assert watch.look() == ("held", "process 1 on x", 7.0)
+    assert watch.read() == ("held", "process 1 on x", 7.0)
     clock.write(b"")
-    assert watch.look() == ("free", "", None)
+    assert watch.read() == ("free", "", None)
     assert clock.now == 0.0
 
 
@@ -249,7 +249,7 @@ def test_the_first_look_waits_until_it_knows(
 ) -> None:
     clock.write(_lease(1))
     clock.later = dict(later)
-    found = LeaseWatch(clock.folder).look()
+    found = LeaseWatch(clock.folder).read()
     assert (found.state, clock.now) == (state, after)
     assert found.holder == ("" if later.get(4.0) == b"" else "process 1 on x")
 
@@ -258,7 +258,7 @@ def test_later_looks_wait_for_nothing(clock: Clock) -> None:
     clock.write(_lease(1))
     clock.later = {1.0: _lease(2)}
     watch = LeaseWatch(clock.folder)
-    assert watch.look().state == "held"
+    assert watch.read().state == "held"
     for seconds, lease, state in (
         (5.0, None, "held"),  # a renewal may be late
         (4.9, None, "held"),
@@ -272,7 +272,7 @@ def test_later_looks_wait_for_nothing(clock: Clock) -> None:
         if lease is not None:
             clock.write(lease)
         before = clock.now
-        assert (watch.look().state, clock.now) == (state, before)
+        assert (watch.read().state, clock.now) == (state, before)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_later_looks_wait_for_nothing(clock: Clock) -> None:
 )
 def test_a_lease_that_says_nonsense(clock: Clock, taken_at: str) -> None:
     clock.write(f'{{"holder": "a\\u001b[2J", "taken_at": {taken_at}}}'.encode())
-    assert LeaseWatch(clock.folder).look() == ("free", "a\\x1b[2J", None)
+    assert LeaseWatch(clock.folder).read() == ("free", "a\\x1b[2J", None)
 
 
 # ------------------------------------------------------------------------------------ the command
