@@ -99,14 +99,14 @@ def _between(
     curve: list[tuple[float, Accuracies]],
     gap: float,
 ) -> Iterator[_Candidate]:
-    narrowest = _NARROWEST * (axis.place(axis.high) - axis.place(axis.low))
+    narrowest = _NARROWEST * (axis.position(axis.high) - axis.position(axis.low))
     for (low, one), (high, other) in pairwise(curve):
         distance = math.dist(one, other)
         if distance <= gap:
             continue
         # What lies between two neighbours of the curve has failed or diverged, is beaten, with its
         # accuracies or stopped without, or still runs.
-        cuts = [axis.place(value) for value in sorted(known) if low <= value <= high]
+        cuts = [axis.position(value) for value in sorted(known) if low <= value <= high]
         start, end = max(pairwise(cuts), key=lambda part: part[1] - part[0])
         middle = axis.value_at((start + end) / 2)
         if end - start >= narrowest and middle not in known:
@@ -127,7 +127,7 @@ def _beyond(
     plastic_is_low = first[1] - first[0] >= last[1] - last[0]
     missing_low = ends.target - first[1] if plastic_is_low else ends.source(low) - first[0]
     missing_high = ends.source(high) - last[0] if plastic_is_low else ends.target - last[1]
-    step = (axis.place(axis.high) - axis.place(axis.low)) / (coarse - 1)
+    step = (axis.position(axis.high) - axis.position(axis.low)) / (coarse - 1)
     for at, missing, outermost, sign in (
         (low, missing_low, min(known), -1),
         (high, missing_high, max(known), 1),
@@ -135,6 +135,6 @@ def _beyond(
         # NaN, of a reference that is not there, is not more than the gap.
         if at != outermost or not missing > gap:
             continue
-        value = axis.value_at(axis.place(at) + sign * step)
+        value = axis.value_at(axis.position(at) + sign * step)
         if value not in known:
             yield _Candidate(missing, value)

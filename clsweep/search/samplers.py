@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from clsweep.study.search_space import Axis, Point
+from clsweep.study.search_space import Axis, AxisValues
 
 if TYPE_CHECKING:
     import optuna
@@ -43,7 +43,7 @@ class Told(NamedTuple):
         diverged: whether a seed diverged, and none failed.
     """
 
-    point: Point
+    point: AxisValues
     values: tuple[float, float] | None
     stopped: bool = False
     diverged: bool = False
@@ -70,8 +70,8 @@ class Ask(NamedTuple):
 
 
 def suggestion(
-    axes: Sequence[Axis], ask: Ask, finished: Sequence[Told], pending: Sequence[Point]
-) -> Point:
+    axes: Sequence[Axis], ask: Ask, finished: Sequence[Told], pending: Sequence[AxisValues]
+) -> AxisValues:
     """The point that a sampler suggests, its numbers rounded.
 
     Args:
@@ -108,7 +108,7 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def draw(axes: Sequence[Axis], ask: Ask) -> Point:
+def draw(axes: Sequence[Axis], ask: Ask) -> AxisValues:
     """A uniformly drawn point: where a sampler does nothing but repeat itself.
 
     Args:
@@ -134,7 +134,7 @@ def distributions(axes: Sequence[Axis]) -> dict[str, optuna.distributions.BaseDi
 
 
 def _trials(
-    ask: Ask, spans: Mapping[str, Any], finished: Sequence[Told], pending: Sequence[Point]
+    ask: Ask, spans: Mapping[str, Any], finished: Sequence[Told], pending: Sequence[AxisValues]
 ) -> list[optuna.trial.FrozenTrial]:
     from optuna.trial import TrialState, create_trial
 
@@ -160,7 +160,7 @@ def _trials(
     return trials
 
 
-def _told(ask: Ask, spans: Mapping[str, Any], point: Point) -> dict[str, Any]:
+def _told(ask: Ask, spans: Mapping[str, Any], point: AxisValues) -> dict[str, Any]:
     """A point as Optuna hears of it; numbers that change nothing there are not in the point.
 
     TPE models what belongs together in groups. The Gaussian process and NSGA-II would leave a
@@ -200,7 +200,7 @@ def _population(ask: Ask) -> int:
     return max(4, min(50, ask.budget // 4))
 
 
-def _sobol(axes: Sequence[Axis], ask: Ask) -> Point:
+def _sobol(axes: Sequence[Axis], ask: Ask) -> AxisValues:
     # Part of scikit-learn's own requirements.
     from scipy.stats import qmc
 
@@ -212,14 +212,14 @@ def _sobol(axes: Sequence[Axis], ask: Ask) -> Point:
     return _at(axes, points[-1])
 
 
-def _at(axes: Sequence[Axis], shares: Any) -> Point:
+def _at(axes: Sequence[Axis], shares: Any) -> AxisValues:
     """The point at shares in [0, 1) of every axis."""
-    point: Point = {}
+    point: AxisValues = {}
     for axis, share in zip(axes, map(float, shares), strict=True):
         if axis.choices:
             point[axis.key] = axis.choices[int(share * len(axis.choices))]
         else:
-            low, high = axis.place(axis.low), axis.place(axis.high)
+            low, high = axis.position(axis.low), axis.position(axis.high)
             point[axis.key] = axis.value_at(low + share * (high - low))
     return point
 

@@ -23,13 +23,13 @@ from clsweep.search.samplers import Ask, Told, draw, suggestion
 from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import Configuration, configurations, searched_requests
 from clsweep.study.planning import Job
-from clsweep.study.search_space import Point, Space, known_configurations, space_of
+from clsweep.study.search_space import AxisValues, Space, known_configurations, space_of
 from clsweep.training.early_stopping import checkpoint_accuracies, lowest_accuracies
 
 if TYPE_CHECKING:
     from clsweep.study.study import Study
 
-_Propose = Callable[[int, list[Told], list[Point]], Point | None]
+_Propose = Callable[[int, list[Told], list[AxisValues]], AxisValues | None]
 
 # A sampler repeats what is good, and what has been run tells nothing new: so often it is asked for
 # something else, before points are drawn; a small space runs out of those.
@@ -48,7 +48,7 @@ class _Row:
     """One configuration, with what is known of its seeds."""
 
     configuration: Configuration
-    point: Point
+    point: AxisValues
     results: dict[int, tuple[float, float] | None] = field(default_factory=dict)
     # Source accuracy before the last task, by seed.
     before: dict[int, float] = field(default_factory=dict)
@@ -182,7 +182,7 @@ class Search:
         for line in self._lines:
             if key in line.rows:
                 return line.rows[key]
-            point = line.space.point_of(config)
+            point = line.space.values_of(config)
             if point is not None:
                 line.rows[key] = _Row(line.space.configuration(point), point)
                 return line.rows[key]
@@ -240,7 +240,7 @@ class Search:
             return []  # the ends of a front are measured by them
         known = [row.told(self.study.seeds) for row in ordered[:start]]
         # A batch of which a part has its results is made again, and asked for without that part.
-        batch: list[Point] = []
+        batch: list[AxisValues] = []
         new: list[Configuration] = []
         propose = self._filler(line) if self.settings.kind == "fill" else self._sampler(line)
         for index in range(start, end):
@@ -273,7 +273,9 @@ class Search:
         }
         ends = front_filling.Ends(self._target_end(), lambda value: before.get(value, math.nan))
 
-        def propose(index: int, finished: list[Told], pending: list[Point]) -> Point | None:
+        def propose(
+            index: int, finished: list[Told], pending: list[AxisValues]
+        ) -> AxisValues | None:
             known: dict[float, tuple[float, float] | None] = {
                 told.point[axis.key]: told.values for told in finished
             }
@@ -297,7 +299,9 @@ class Search:
     def _sampler(self, line: _Line) -> _Propose:
         axes, settings = line.space.axes, self.settings
 
-        def propose(index: int, finished: list[Told], pending: list[Point]) -> Point | None:
+        def propose(
+            index: int, finished: list[Told], pending: list[AxisValues]
+        ) -> AxisValues | None:
             asked = [told.point for told in finished] + pending
             ask = Ask(settings.sampler, settings.seed, line.label, index, settings.trials)
             for attempt in range(_SUGGESTIONS + _DRAWS):
@@ -368,7 +372,7 @@ def _stand_ins(study: Study, n_to_come: Mapping[str, int]) -> list[Configuration
         point = {
             axis.key: axis.choices[0]
             if axis.choices
-            else axis.value_at((axis.place(axis.low) + axis.place(axis.high)) / 2)
+            else axis.value_at((axis.position(axis.low) + axis.position(axis.high)) / 2)
             for axis in space.axes
         }
         like = space.configuration(point)

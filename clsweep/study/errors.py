@@ -68,11 +68,11 @@ def study_error(
         next_step = f"{next_step}; " if next_step else ""
         next_step += f"look at these as well: {listed}"
     return StudyError(
-        found, expected=expected, where=place(raw, locs[0], where), next_step=next_step
+        found, expected=expected, where=location(raw, locs[0], where), next_step=next_step
     )
 
 
-def place(raw: Any, loc: Loc, where: str) -> str:
+def location(raw: Any, loc: Loc, where: str) -> str:
     """File and key for a message; a [[methods]] table is counted and named as well.
 
     Args:

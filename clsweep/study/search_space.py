@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clsweep.records.schema import Config
     from clsweep.study.study_tables import StudyTables
 
-Point = dict[str, Any]
+AxisValues = dict[str, Any]
 
 # Enough to tell two points of a front apart, and few enough to be read and typed again.
 _DIGITS = 3
@@ -58,7 +58,7 @@ class Axis:
             return int(min(max(round(short), self.floor), self.ceiling))
         return float(min(max(short, self.floor), self.ceiling))
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Where a value lies on the scale that is searched.
 
         Args:
@@ -66,9 +66,9 @@ class Axis:
         """
         return math.log(value) if self.log else float(value)
 
-    def value_at(self, place: float) -> float:
-        """The value at a place, rounded; see `place`."""
-        return self.rounded(math.exp(place) if self.log else place)
+    def value_at(self, position: float) -> float:
+        """The value at a position, rounded; see `position`."""
+        return self.rounded(math.exp(position) if self.log else position)
 
     def holds(self, value: Any) -> bool:
         """Whether a search could ask for the value."""
@@ -97,7 +97,7 @@ class Space:
         """
         return self.table.searched(point)
 
-    def acting(self, point: Mapping[str, Any]) -> Point:
+    def acting(self, point: Mapping[str, Any]) -> AxisValues:
         """A point without the numbers that change nothing there: one per configuration.
 
         Args:
@@ -108,7 +108,7 @@ class Space:
         numbers = _numbers(made.hyper.model_dump(), made.training.model_dump())
         return {axis.key: numbers[axis.key] for axis in self.axes if axis.key not in idle}
 
-    def point_of(self, config: Config) -> Point | None:
+    def values_of(self, config: Config) -> AxisValues | None:
         """The point that a stored configuration lies at; None if it is not in the space.
 
         Args:
@@ -165,7 +165,7 @@ def known_configurations(study: StudyTables, stored: Iterable[Config]) -> list[C
     spaces = [space_of(study, request) for request in searched_requests(study)]
     for config in {config["config_id"]: config for config in stored}.values():
         for space in spaces if config["config_id"] not in found else ():
-            point = space.point_of(config)
+            point = space.values_of(config)
             if point is not None:
                 found[config["config_id"]] = space.configuration(point)
                 break

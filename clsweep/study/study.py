@@ -25,7 +25,7 @@ from clsweep.nets.checks import benchmark_shape, check_factory, check_image, wei
 from clsweep.nets.config import NetConfig
 from clsweep.storage.remote_path import Place
 from clsweep.study.configurations import check_configurations, examples
-from clsweep.study.errors import key_path, place, study_error
+from clsweep.study.errors import key_path, location, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
 from clsweep.study.search_checks import check_spaces, opened_methods
 from clsweep.study.study_tables import Origin, StudyTables
@@ -121,7 +121,7 @@ def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
             raise StudyError(
                 f"{key_path(raw, loc)} = {value}",
                 expected="a finite number",
-                where=place(raw, loc, where),
+                where=location(raw, loc, where),
             )
     if n_values > MAX_VALUES:
         raise StudyError(
@@ -232,7 +232,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
                 raise StudyError(
                     f"memory_size = {size} is more than the benchmark's training examples",
                     expected=f"at most {n_train}, the training examples of {of}",
-                    where=place(raw, ("methods", index, "memory_size"), where),
+                    where=location(raw, ("methods", index, "memory_size"), where),
                 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from clsweep.errors import CacheError, StoreError
 from clsweep.execution import outcomes, shared_storage, worker
 from clsweep.execution.ray import node_probes
-from clsweep.execution.ray.slots import places
+from clsweep.execution.ray.slots import slots_of
 from clsweep.storage.local_folder import LocalFolder
 from clsweep.study.planning import Job
 from clsweep.study.sections import Resources
@@ -115,7 +115,7 @@ class TestNodes:
         asked = [
             name
             for name, node in nodes.items()
-            if places(Resources(), [{"Alive": True, "NodeID": name, **node}])
+            if slots_of(Resources(), [{"Alive": True, "NodeID": name, **node}])
         ]
         assert asked == ["worker"]
 

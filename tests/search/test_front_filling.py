@@ -24,8 +24,8 @@ Curve = Callable[[float], "tuple[float, float] | None"]
 
 
 def share(axis: Axis, value: float) -> float:
-    low, high = axis.place(axis.low), axis.place(axis.high)
-    return (axis.place(value) - low) / (high - low)
+    low, high = axis.position(axis.low), axis.position(axis.high)
+    return (axis.position(value) - low) / (high - low)
 
 
 def drawn(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from clsweep.config_section import as_toml, mistake, mistake_below
 from clsweep.errors import StudyError
 from clsweep.methods import METHODS
-from clsweep.study.errors import key_path, place
+from clsweep.study.errors import key_path, location
 from clsweep.study.study import load_study, parse_study
 
 TOP = 'name = "s"\n[benchmark]\nname = "split"\n'
@@ -599,11 +599,11 @@ def test_key_path_is_written_as_in_the_file() -> None:
 
 def test_place_counts_and_names_the_methods_table() -> None:
     raw = {"methods": [{"name": "ewc"}, {}]}
-    assert place(raw, ("methods", 0), "f") == (
+    assert location(raw, ("methods", 0), "f") == (
         'f: methods[0] ([[methods]] table number 1 of the file, name = "ewc")'
     )
-    assert place(raw, ("methods", 1), "f").endswith("table number 2 of the file)")
-    assert place(raw, (), "f") == "f"
+    assert location(raw, ("methods", 1), "f").endswith("table number 2 of the file)")
+    assert location(raw, (), "f") == "f"
 
 
 def test_mistake_below_keeps_the_parts_and_prepends_the_place() -> None:

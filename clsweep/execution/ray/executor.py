@@ -47,7 +47,7 @@ from clsweep.execution.error_kinds import BrokenProcess
 from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.internals import START_ORDER, differences
 from clsweep.execution.ray.node_probes import probe_data, probe_inputs, probe_nodes
-from clsweep.execution.ray.slots import Slot, check_room, only_on, places
+from clsweep.execution.ray.slots import Slot, check_room, only_on, slots_of
 from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, losses_told
 from clsweep.execution.retries import Committed, Losses
 from clsweep.execution.schedule import Schedule
@@ -106,11 +106,11 @@ def run_on_ray(
     ):
         check_room(resources, ray.nodes())
         if is_joined:
-            nodes = [node for node in ray.nodes() if places(resources, [node])]
+            nodes = [node for node in ray.nodes() if slots_of(resources, [node])]
             probe_nodes(context, nodes)
             probe_inputs(context, nodes)
         if address is not None:
-            probe_data(context, places(resources, ray.nodes()))
+            probe_data(context, slots_of(resources, ray.nodes()))
         losses = Losses(schedule, resources.max_attempts, committed)
         slots = _Slots(resources, workers)
         while not schedule.finished:
@@ -225,22 +225,22 @@ def _as_given(context: outcomes.Context, gpu_share: float) -> outcomes.Context:
 
 
 class _Slots:
-    """The places of the cluster as it is now; nodes come and go during a run."""
+    """The slots of the cluster as it is now; nodes come and go during a run."""
 
     def __init__(self, resources: Resources, workers: int | None) -> None:
         self._resources = resources
         limits = [n for n in (workers, resources.max_concurrent) if n]
         self.limit = min(limits, default=_SEGMENT)
         self.crowded: set[str] = set()
-        self._places: dict[str, Slot] = {}
+        self._found: dict[str, Slot] = {}
         self._read_at = float("-inf")
 
-    def places(self) -> dict[str, Slot]:
+    def current(self) -> dict[str, Slot]:
         """Where there is room, counted anew once a second."""
         if time.monotonic() - self._read_at > _NODES_SECONDS:
-            self._places = places(self._resources, ray.nodes())
+            self._found = slots_of(self._resources, ray.nodes())
             self._read_at = time.monotonic()
-        return self._places
+        return self._found
 
 
 class _ScheduleSearcher(Searcher):
@@ -264,15 +264,15 @@ class _ScheduleSearcher(Searcher):
         found = self._next() if len(self.jobs) < self.slots.limit else None
         if found is None:  # until a job that runs has ended, or a node has come
             return None
-        job, place = found
+        job, slot = found
         self.n_suggested += 1
-        self.jobs[trial_id] = (job, place.name)
-        where = {"request": place.request, "node_ids": place.node_ids}
+        self.jobs[trial_id] = (job, slot.name)
+        where = {"request": slot.request, "node_ids": slot.node_ids}
         return {"job": asdict(job), "place": where}
 
     def _next(self) -> tuple[Job, Slot] | None:
-        """A job that is ready, and a free place for it: GPUs first."""
-        there = self.slots.places()
+        """A job that is ready, and a free slot for it: GPUs first."""
+        there = self.slots.current()
         running = Counter(name for _, name in self.jobs.values())
         crowded = self.slots.crowded if "whole" in there else set()
         if "gpu" in there and running["whole"]:

@@ -1,6 +1,6 @@
 """Where on a cluster a job may run: what it asks a node for, and how many fit at the same time.
 
-Three kinds of places. 'gpu': a share of a GPU. 'cpu': cores; where the study leaves the choice of
+Three kinds of slots. 'gpu': a share of a GPU. 'cpu': cores; where the study leaves the choice of
 the device open, only on nodes without a GPU, whose cores the GPUs need. 'whole': a GPU to itself,
 for a job that ran out of memory on its share. Functions of what Ray says of its nodes; counted
 anew whenever the cluster may have changed.
@@ -20,7 +20,7 @@ _KEYS = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 
 
 class Slot(NamedTuple):
-    """One kind of place on the cluster as it is now.
+    """One kind of slot on the cluster as it is now.
 
     Attributes:
         name: 'gpu', 'cpu' or 'whole'.
@@ -35,8 +35,8 @@ class Slot(NamedTuple):
     node_ids: tuple[str, ...] = ()
 
 
-def places(resources: Resources, nodes: Sequence[Node]) -> dict[str, Slot]:
-    """The places of a cluster, by name; those that have no room are left out.
+def slots_of(resources: Resources, nodes: Sequence[Node]) -> dict[str, Slot]:
+    """The slots of a cluster, by name; those that have no room are left out.
 
     Args:
         resources: the study's section.
@@ -50,16 +50,16 @@ def places(resources: Resources, nodes: Sequence[Node]) -> dict[str, Slot]:
     found = []
     share = resources.gpu_fraction
     if resources.device != "cpu" and share > 0:
-        found.append(_place("gpu", {**cores, "gpu": share}, with_gpu))
+        found.append(_slot("gpu", {**cores, "gpu": share}, with_gpu))
         if share < 1 and resources.oom_retry:
-            found.append(_place("whole", {**cores, "gpu": 1.0}, with_gpu))
+            found.append(_slot("whole", {**cores, "gpu": 1.0}, with_gpu))
     if resources.device == "cpu" or share == 0:
-        found.append(_place("cpu", cores, alive))
+        found.append(_slot("cpu", cores, alive))
     elif resources.device == "auto":
         others = [node for node in alive if node not in with_gpu]
         ids = tuple(sorted(node["NodeID"] for node in others)) if with_gpu else ()
-        found.append(_place("cpu", cores, others)._replace(node_ids=ids))
-    return {place.name: place for place in found if place.n_slots}
+        found.append(_slot("cpu", cores, others)._replace(node_ids=ids))
+    return {slot.name: slot for slot in found if slot.n_slots}
 
 
 def check_room(resources: Resources, nodes: Sequence[Node]) -> None:
@@ -80,7 +80,7 @@ def check_room(resources: Resources, nodes: Sequence[Node]) -> None:
             where="[resources] device",
             next_step="write device = 'auto', or start Ray where the GPUs are",
         )
-    if places(resources, nodes):
+    if slots_of(resources, nodes):
         return
     request = {"cpu": resources.cpus, "gpu": 0.0, "memory": resources.memory_mb * 2.0**20}
     if has_gpu and resources.device != "cpu":
@@ -103,12 +103,12 @@ def only_on(node_ids: tuple[str, ...]) -> dict[str, str]:
     """Ray's label selector for these nodes.
 
     Args:
-        node_ids: as in `Place.node_ids`, at least one.
+        node_ids: as in `Slot.node_ids`, at least one.
     """
     return {"ray.io/node-id": f"in({','.join(node_ids)})"}
 
 
-def _place(name: str, request: dict[str, float], nodes: Sequence[Node]) -> Slot:
+def _slot(name: str, request: dict[str, float], nodes: Sequence[Node]) -> Slot:
     n_slots = sum(
         min(_fits(node["Resources"].get(_KEYS[kind], 0), a, kind) for kind, a in request.items())
         for node in nodes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clsweep.errors import RunnerError
-from clsweep.execution.ray.slots import check_room, places
+from clsweep.execution.ray.slots import check_room, slots_of
 from clsweep.study.sections import Resources
 
 
@@ -38,7 +38,7 @@ def node(cpus: float, gpus: float = 0, memory: float = 0, name: str = "n") -> di
 def test_what_a_trial_asks_for(
     resources: dict[str, Any], n_gpus: int, request_: dict[str, dict[str, float]]
 ) -> None:
-    found = places(Resources(**resources), [node(8, n_gpus, 2**30)])
+    found = slots_of(Resources(**resources), [node(8, n_gpus, 2**30)])
     assert {name: place.request for name, place in found.items()} == request_
     assert all(place.node_ids == () for place in found.values())
 
@@ -67,15 +67,15 @@ def test_what_a_trial_asks_for(
 def test_how_many_fit(
     nodes: list[dict[str, Any]], resources: dict[str, Any], n_slots: dict[str, int]
 ) -> None:
-    found = places(Resources(**resources), nodes)
+    found = slots_of(Resources(**resources), nodes)
     assert {name: place.n_slots for name, place in found.items()} == n_slots
 
 
 def test_cores_are_named_node_by_node_only_beside_gpus() -> None:
     mixed = [node(8, 1, name="a"), node(2, name="c"), node(2, name="b")]
-    assert places(Resources(), mixed)["cpu"].node_ids == ("b", "c")
-    assert places(Resources(device="cpu"), mixed)["cpu"].node_ids == ()
-    assert places(Resources(), mixed[1:])["cpu"].node_ids == ()
+    assert slots_of(Resources(), mixed)["cpu"].node_ids == ("b", "c")
+    assert slots_of(Resources(device="cpu"), mixed)["cpu"].node_ids == ()
+    assert slots_of(Resources(), mixed[1:])["cpu"].node_ids == ()
 
 
 def test_a_cluster_without_the_gpu_that_is_asked_for() -> None:
