@@ -18,7 +18,7 @@ from clsweep.study.planning import Job
 Committed = Callable[[Job], Outcome | None]
 
 
-class Losses:
+class LostJobs:
     """The lost jobs of one run; what earlier runs lost is counted by `storage/attempts.py`.
 
     Args:

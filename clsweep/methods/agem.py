@@ -31,7 +31,7 @@ from clsweep.nets.parameter_trees import Params, dot
 
 
 def build(net: Net, hyper: AgemHyper) -> Method:
-    """A-GEM of `net`; its memory is a set of example slots and a count of projections."""
+    """A-GEM of `net`; its memory is a buffer and a count of projections."""
 
     def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
@@ -53,7 +53,7 @@ def build(net: Net, hyper: AgemHyper) -> Method:
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         n_filled = memory["slots"].n_filled
-        return {"slots": buffer.drawn(rng, n_filled, hyper.reference_batch, n_steps)}
+        return {"slots": buffer.example_indices(rng, n_filled, hyper.reference_batch, n_steps)}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
         filled = buffer.balanced if hyper.fill == "balanced" else buffer.uniform
@@ -81,7 +81,7 @@ def projected(grads: Params, reference: Params) -> Params:
     }
 
 
-def _reference(net: Net, full: Params, stored: buffer.Slots, batch: Batch, task: int) -> Params:
+def _reference(net: Net, full: Params, stored: buffer.Buffer, batch: Batch, task: int) -> Params:
     """g_ref by the names of the trained parameters, zero where the drawn examples do not reach."""
     index = batch.draw["slots"]
     trained = {name: value for name, value in full.items() if value.requires_grad}

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
 from clsweep.methods.hypers import DgrHyper
 from clsweep.methods.parts.losses import padded_distillation
-from clsweep.methods.parts.vae import Vae, drawn_layers, pixels_of, vae_loss
+from clsweep.methods.parts.vae import Vae, pixels_of, uniform_layers, vae_loss
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, with_prefix, without_prefix
 
@@ -72,8 +72,9 @@ def _with_generator(net: Net, vae: Vae) -> Net:
 
     def init(rng: torch.Generator) -> Params:
         solver = net.init(rng)
-        encoder = with_prefix(drawn_layers(vae.encoder_shapes, rng), ENCODER)
-        return {**solver, **encoder, **with_prefix(drawn_layers(vae.decoder_shapes, rng), DECODER)}
+        encoder = with_prefix(uniform_layers(vae.encoder_shapes, rng), ENCODER)
+        decoder = with_prefix(uniform_layers(vae.decoder_shapes, rng), DECODER)
+        return {**solver, **encoder, **decoder}
 
     def features(params: Params, x: Tensor) -> Tensor:
         return net.features(_solver(params), x)

@@ -47,7 +47,7 @@ Array = NDArray[np.float64]
 
 
 def build(net: Net, hyper: GemHyper) -> Method:
-    """GEM of `net`; its memory is a set of example slots and two counts."""
+    """GEM of `net`; its memory is a buffer and two counts."""
 
     def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device

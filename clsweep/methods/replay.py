@@ -26,14 +26,14 @@ from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: ReplayHyper) -> Method:
-    """Replay for `net`; its memory is a set of example slots."""
+    """Replay for `net`; its memory is a buffer."""
 
     def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
         return {"slots": buffer.empty(hyper.memory_size, net.input_shape, device)}
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
-        stored: buffer.Slots = memory["slots"]
+        stored: buffer.Buffer = memory["slots"]
         index = batch.draw["slots"]
         n_new = len(batch.x)
         h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
@@ -45,16 +45,16 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        """Per step: the slots to replay, and one uniform number per new example."""
+        """Per step: the examples to replay, and one uniform number per new example."""
         n_filled = memory["slots"].n_filled
         n_drawn = min(hyper.replay_batch or batch_size, n_filled)
         return {
-            "slots": buffer.drawn(rng, n_filled, n_drawn, n_steps),
+            "slots": buffer.example_indices(rng, n_filled, n_drawn, n_steps),
             "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
         }
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
-        stored: buffer.Slots = memory["slots"]
+        stored: buffer.Buffer = memory["slots"]
         if hyper.fill == "balanced":
             return {"slots": buffer.balanced(stored, learnt.task, learnt.rng)}
         if stored.n_seen == 0:

@@ -53,7 +53,7 @@ class Body(NamedTuple):
         return frozenset(s for name in norms for s in statistic_names(name))
 
 
-def drawn(layers: dict[str, Layer], initialization: str, rng: torch.Generator) -> Params:
+def initial_layers(layers: dict[str, Layer], initialization: str, rng: torch.Generator) -> Params:
     """Weights and biases, uniform within ± a bound; a norm starts with gain 1 and bias 0.
 
     'torch': 1/√fan_in for both, as nn.Linear and nn.Conv2d do; 'xavier': √(6/(fan_in + fan_out))

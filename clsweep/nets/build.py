@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.data.benchmark_specs import Heads
-from clsweep.nets.bodies import Body, Layer, Shape, conv_body, drawn, lenet_body, mlp_body
+from clsweep.nets.bodies import Body, Layer, Shape, conv_body, initial_layers, lenet_body, mlp_body
 from clsweep.nets.checks import check_image, weights_file
 from clsweep.nets.modules import Parts, custom_parts
 from clsweep.nets.net import Net
@@ -75,7 +75,7 @@ def build_net(
     )
     layers = {**body.layers, **head_layers}
     return Net(
-        init=lambda rng: drawn(layers, config.initialization, rng),
+        init=lambda rng: initial_layers(layers, config.initialization, rng),
         features=body.features,
         head=_task_head if heads.scenario == "task" else _shared_head(heads),
         heads=heads,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from clsweep.methods.parts.buffer import Slots
+from clsweep.methods.parts.buffer import Buffer
 
 # The fields of memories that hold importances. What is neither these nor stored examples is
 # networks: teachers, anchors, generators, generated weights.
@@ -54,7 +54,7 @@ def _tensors(memory: object, kind: str) -> Iterator[tuple[str, Tensor]]:
         yield kind, memory
     elif isinstance(memory, Mapping):
         yield from _of_fields(memory, kind)
-    elif isinstance(memory, Slots):
+    elif isinstance(memory, Buffer):
         yield from _of_fields(memory._asdict(), "data")
     elif hasattr(memory, "_asdict"):  # a NamedTuple
         yield from _of_fields(memory._asdict(), kind)

@@ -12,8 +12,8 @@ from ray.tune.execution import tune_controller
 from clsweep.errors import RunnerError
 from clsweep.execution import stage_cache
 from clsweep.execution.outcomes import Outcome
-from clsweep.execution.ray.tune_patches import losses_told
-from clsweep.execution.retries import Losses, forgive_cut_short, left_on_disk, suspects_last
+from clsweep.execution.ray.tune_patches import memory_kills
+from clsweep.execution.retries import LostJobs, forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.schedule import Schedule
 from clsweep.storage.attempts import attempts, begin, forget, forgive, mark_attempt, started
 from clsweep.storage.store import Store
@@ -38,12 +38,12 @@ def schedule_of(jobs: list[Job], ended: list[tuple[str, Outcome]]) -> Schedule:
 
 def test_a_lost_job_is_tried_again_but_not_for_ever(ended: list[tuple[str, Outcome]]) -> None:
     schedule = schedule_of([TRIAL], ended)
-    losses = Losses(schedule, 2, lambda job: None)
+    lost_jobs = LostJobs(schedule, 2, lambda job: None)
     assert schedule.next() is TRIAL
-    losses.lost(TRIAL, DIED)
+    lost_jobs.lost(TRIAL, DIED)
     assert ended == []
     assert schedule.next() is TRIAL
-    losses.lost(TRIAL, DIED)
+    lost_jobs.lost(TRIAL, DIED)
     assert ended == [("t", DIED)]
     assert schedule.finished
 
@@ -53,19 +53,19 @@ def test_what_was_committed_before_the_worker_died_is_done(
 ) -> None:
     done = Outcome("ok", wall_seconds=2.0)
     schedule = schedule_of([TRIAL], ended)
-    losses = Losses(schedule, 2, lambda job: done)
+    lost_jobs = LostJobs(schedule, 2, lambda job: done)
     schedule.next()
-    losses.lost(TRIAL, DIED)
+    lost_jobs.lost(TRIAL, DIED)
     assert ended == [("t", done)]
     assert schedule.finished
 
 
 def test_who_was_only_near_is_not_blamed(ended: list[tuple[str, Outcome]]) -> None:
     schedule = schedule_of([TRIAL], ended)
-    losses = Losses(schedule, 1, lambda job: None)
+    lost_jobs = LostJobs(schedule, 1, lambda job: None)
     for _ in range(3):
         assert schedule.next() is TRIAL
-        losses.stranded(TRIAL)
+        lost_jobs.stranded(TRIAL)
     assert ended == []
 
 
@@ -168,7 +168,7 @@ def test_a_memory_kill_is_the_loss_of_one_worker_and_its_reason_is_told(
     monkeypatch.setattr(tune_controller, "RayActorManager", Manager)
     noted: list[Exception] = []
     kill, death = OutOfMemoryError("the node is low on memory"), ActorDiedError()
-    with losses_told(noted.append):
+    with memory_kills(noted.append):
         manager = tune_controller.RayActorManager()
         manager._actor_task_failed(None, kill)
         manager._actor_task_failed(None, death)
@@ -181,5 +181,5 @@ def test_a_memory_kill_is_the_loss_of_one_worker_and_its_reason_is_told(
 
 def test_without_that_class_of_tune_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(tune_controller, "RayActorManager")
-    with losses_told(lambda cause: None):
+    with memory_kills(lambda cause: None):
         assert not hasattr(tune_controller, "RayActorManager")

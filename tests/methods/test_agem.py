@@ -155,7 +155,7 @@ def test_projections_are_counted(sequences: dict[str, TaskSequence]) -> None:
 
 def test_what_is_drawn_holds_no_more_memory_than_itself() -> None:
     """A row of all slots per step was once kept alive by the few that are drawn of it."""
-    index = buffer.drawn(generator(0, "drawn"), 500, 10, 600)
+    index = buffer.example_indices(generator(0, "drawn"), 500, 10, 600)
     assert index.shape == (600, 10)
     assert index.untyped_storage().nbytes() == index.numel() * index.element_size()
     whole = torch.rand(600, 500, generator=generator(0, "drawn")).argsort(1)[:, :10]

@@ -63,7 +63,7 @@ def stream_task(index: int, labels: list[int]) -> Task:
     return Task(index, data, data, data, max(labels) + 1)
 
 
-def counts(stored: buffer.Slots) -> dict[tuple[int, int], int]:
+def counts(stored: buffer.Buffer) -> dict[tuple[int, int], int]:
     found: dict[tuple[int, int], int] = {}
     for task, label in zip(stored.tasks.tolist(), stored.labels.tolist(), strict=True):
         if task >= 0:
@@ -91,7 +91,7 @@ def test_a_memory_larger_than_the_data_is_not_full() -> None:
 
 
 @pytest.mark.parametrize("fill", [buffer.balanced, buffer.uniform])
-def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., buffer.Slots]) -> None:
+def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., buffer.Buffer]) -> None:
     memory = buffer.empty(40, (1, 1, 1), torch.device("cpu"))
     for task, labels in enumerate(([0] * 4 + [1] * 9, [0] * 15 + [1] * 15)):
         memory = fill(memory, stream_task(task, labels), generator(0, task), most_per_task=20)
@@ -100,7 +100,7 @@ def test_a_share_larger_than_a_task_takes_all_of_it(fill: Callable[..., buffer.S
 
 def streamed_in_parts(
     capacity: int, images: torch.Tensor, labels: torch.Tensor, uniform: torch.Tensor, batch: int
-) -> buffer.Slots:
+) -> buffer.Buffer:
     """The reservoir after the whole stream, in batches of that many examples."""
     memory = buffer.empty(capacity, (1, 1, 1), torch.device("cpu"))
     for part in torch.arange(len(labels)).split(batch):

@@ -48,8 +48,8 @@ from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.internals import START_ORDER, differences
 from clsweep.execution.ray.node_probes import probe_data, probe_inputs, probe_nodes
 from clsweep.execution.ray.slots import Slot, check_room, only_on, slots_of
-from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, losses_told
-from clsweep.execution.retries import Committed, Losses
+from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, memory_kills
+from clsweep.execution.retries import Committed, LostJobs
 from clsweep.execution.schedule import Schedule
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.study.planning import Job
@@ -111,10 +111,10 @@ def run_on_ray(
             probe_inputs(context, nodes)
         if address is not None:
             probe_data(context, slots_of(resources, ray.nodes()))
-        losses = Losses(schedule, resources.max_attempts, committed)
+        lost_jobs = LostJobs(schedule, resources.max_attempts, committed)
         slots = _Slots(resources, workers)
         while not schedule.finished:
-            searcher = _ScheduleSearcher(schedule, losses, slots)
+            searcher = _ScheduleSearcher(schedule, lost_jobs, slots)
             _run_segment(searcher, context, execute)
 
 
@@ -142,7 +142,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: outcomes.Context, execute
         ),
     )
     try:
-        with losses_told(searcher.note), _few_snapshots():
+        with memory_kills(searcher.note), _few_snapshots():
             tuner.fit()
     except RuntimeError as error:
         cause = _ray_error(error)
@@ -155,7 +155,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: outcomes.Context, execute
         for job in running[:1]:
             searcher.lost(job)
         for job in running[1:]:
-            searcher.losses.stranded(job)
+            searcher.lost_jobs.stranded(job)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -246,9 +246,9 @@ class _Slots:
 class _ScheduleSearcher(Searcher):
     """Tune's view of the schedule: asked for work, told how it ended."""
 
-    def __init__(self, schedule: Schedule, losses: Losses, slots: _Slots) -> None:
+    def __init__(self, schedule: Schedule, lost_jobs: LostJobs, slots: _Slots) -> None:
         super().__init__()
-        self.schedule, self.losses, self.slots = schedule, losses, slots
+        self.schedule, self.lost_jobs, self.slots = schedule, lost_jobs, slots
         self.jobs: dict[str, tuple[Job, str]] = {}
         self.n_suggested = 0
         self._cause: Exception | None = None
@@ -321,7 +321,7 @@ class _ScheduleSearcher(Searcher):
         """Have a job tried again, or ended with the reason for the last loss."""
         cause, self._cause = self._cause, None
         reason = getattr(cause, "cause", cause)  # Ray wraps what a job raised
-        n = self.losses.max_attempts
+        n = self.lost_jobs.max_attempts
         if isinstance(cause, OutOfMemoryError):
             message = f"Ray's memory monitor ended the worker {counted(n, 'time')}"
         elif isinstance(reason, BrokenProcess):
@@ -332,7 +332,7 @@ class _ScheduleSearcher(Searcher):
             message = f"the worker process died {counted(n, 'time')}{said}"
         status = "oom" if isinstance(cause, OutOfMemoryError) else "failed"
         outcome = outcomes.Outcome(status, message)
-        self.losses.lost(job, outcome)
+        self.lost_jobs.lost(job, outcome)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its Tuner, and the progress display may hold a terminal."""

@@ -47,7 +47,7 @@ class NewestFirst(FIFOScheduler):
 
 
 @contextmanager
-def losses_told(note: Callable[[Exception], None]) -> Iterator[None]:
+def memory_kills(note: Callable[[Exception], None]) -> Iterator[None]:
     """Within the block, Tuners go on when Ray's memory monitor kills a worker, and say why.
 
     Tune raises out of `fit` at an OutOfMemoryError, which is no RayActorError, and with that ends

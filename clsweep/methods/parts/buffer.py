@@ -1,7 +1,7 @@
-"""Example memories of fixed capacity, shared by replay and the gradient-projection methods.
+"""Buffers of fixed capacity, shared by replay and the gradient-projection methods.
 
 Images are kept as uint8, as the network will see them: after a task's permutation or rotation.
-Every function returns new slots and leaves its arguments alone.
+Every function returns a new buffer and leaves its arguments alone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from clsweep.data.tasks import Task
 _STEPS_AT_ONCE = 256
 
 
-class Slots(NamedTuple):
-    """A memory of M examples, of which the first `n_filled` are in use.
+class Buffer(NamedTuple):
+    """A buffer of M examples, of which the first `n_filled` are in use.
 
     Attributes:
         raw: images, uint8 [M, C, H, W].
@@ -34,15 +34,15 @@ class Slots(NamedTuple):
     n_seen: int
 
 
-def empty(capacity: int, input_shape: tuple[int, int, int], device: torch.device) -> Slots:
-    """Slots without examples.
+def empty(capacity: int, input_shape: tuple[int, int, int], device: torch.device) -> Buffer:
+    """A buffer without examples.
 
     Args:
         capacity: M ≥ 1.
         input_shape: (C, H, W).
         device: where the images are kept.
     """
-    return Slots(
+    return Buffer(
         torch.zeros(capacity, *input_shape, dtype=torch.uint8, device=device),
         torch.zeros(capacity, dtype=torch.int64, device=device),
         torch.full((capacity,), -1, dtype=torch.int64, device=device),
@@ -51,15 +51,15 @@ def empty(capacity: int, input_shape: tuple[int, int, int], device: torch.device
     )
 
 
-def balanced(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Slots:
-    """Slots shared equally among all classes of all tasks up to `task`.
+def balanced(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Buffer:
+    """A buffer shared equally among all classes of all tasks up to `task`.
 
     Every (task, class) group keeps its first examples, which stand in random order, so that a
     shrinking share keeps a uniform sample of its class. Shares that do not divide evenly, and
     shares that a class is too small to fill, go to the groups that can still use them.
 
     Args:
-        old: the memory before the task.
+        old: the buffer before the task.
         task: the task just learnt; its training set is drawn from.
         rng: draws which examples are kept.
         most_per_task: bound on the examples of one task; 0 for none.
@@ -75,8 +75,8 @@ def balanced(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 
     return _shared_out(old, task, groups, new, most_per_task)
 
 
-def uniform(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Slots:
-    """Slots shared equally among all tasks up to `task`, each a uniform sample of its examples.
+def uniform(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Buffer:
+    """A buffer shared equally among all tasks up to `task`, a uniform sample of each.
 
     See `balanced` for the arguments and for shares that do not divide evenly.
     """
@@ -87,8 +87,8 @@ def uniform(old: Slots, task: Task, rng: torch.Generator, most_per_task: int = 0
 
 
 def _shared_out(
-    old: Slots, task: Task, past: list[Tensor], new: list[Tensor], most_per_task: int
-) -> Slots:
+    old: Buffer, task: Task, past: list[Tensor], new: list[Tensor], most_per_task: int
+) -> Buffer:
     """Equal shares of the slots for groups of old slots and for groups of the task's examples."""
     sizes = [len(index) for index in new]
     allowed = _shares(sizes, most_per_task) if most_per_task else sizes
@@ -102,13 +102,13 @@ def _shared_out(
     return _filled(old, raw, labels, tasks, old.n_seen + len(task.train))
 
 
-def drawn(rng: torch.Generator, n_filled: int, n_drawn: int, n_steps: int) -> Tensor:
-    """Per step, slots without replacement, int64 [n_steps, min(n_drawn, n_filled)].
+def example_indices(rng: torch.Generator, n_filled: int, n_drawn: int, n_steps: int) -> Tensor:
+    """Per step, indices without replacement, int64 [n_steps, min(n_drawn, n_filled)].
 
     Args:
         rng: draws them.
-        n_filled: slots in use.
-        n_drawn: slots wanted per step.
+        n_filled: examples in the buffer.
+        n_drawn: examples wanted per step.
         n_steps: how many steps.
     """
     keys = torch.rand(n_steps, n_filled, generator=rng)
@@ -133,11 +133,11 @@ def _shares(available: list[int], capacity: int) -> list[int]:
     return shares
 
 
-def sampled(old: Slots, task: Task, n_presented: int, rng: torch.Generator) -> Slots:
+def sampled(old: Buffer, task: Task, n_presented: int, rng: torch.Generator) -> Buffer:
     """A uniform sample of one task's training set: a reservoir after that task's stream.
 
     Args:
-        old: empty slots.
+        old: an empty buffer.
         task: the first task.
         n_presented: length of the stream, epochs counted.
         rng: draws which examples are kept.
@@ -149,14 +149,14 @@ def sampled(old: Slots, task: Task, n_presented: int, rng: torch.Generator) -> S
     return _filled(old, task.train.raw(chosen), labels, tasks, n_presented)
 
 
-def _filled(old: Slots, raw: Tensor, labels: Tensor, tasks: Tensor, n_seen: int) -> Slots:
+def _filled(old: Buffer, raw: Tensor, labels: Tensor, tasks: Tensor, n_seen: int) -> Buffer:
     fresh = empty(len(old.labels), (old.raw.shape[1], *old.raw.shape[2:]), old.raw.device)
     n = len(labels)
     fresh.raw[:n], fresh.labels[:n], fresh.tasks[:n] = raw, labels, tasks
-    return Slots(fresh.raw, fresh.labels, fresh.tasks, n, n_seen)
+    return Buffer(fresh.raw, fresh.labels, fresh.tasks, n, n_seen)
 
 
-def streamed(old: Slots, raw: Tensor, labels: Tensor, task: int, uniform: Tensor) -> Slots:
+def streamed(old: Buffer, raw: Tensor, labels: Tensor, task: int, uniform: Tensor) -> Buffer:
     """The reservoir after a batch of the stream: example number n stays with probability M/n.
 
     Args:
@@ -179,7 +179,7 @@ def streamed(old: Slots, raw: Tensor, labels: Tensor, task: int, uniform: Tensor
         grown[slot] = new
         return grown[:capacity]
 
-    return Slots(
+    return Buffer(
         written(old.raw, raw),
         written(old.labels, labels),
         written(old.tasks, torch.full_like(labels, task)),

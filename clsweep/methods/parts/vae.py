@@ -36,7 +36,7 @@ def layer_shapes(widths: tuple[int, ...]) -> Shapes:
     return shapes
 
 
-def drawn_layers(shapes: Shapes, rng: torch.Generator) -> Params:
+def uniform_layers(shapes: Shapes, rng: torch.Generator) -> Params:
     """Uniform on ±1/√fan_in, weights and biases, as nn.Linear draws them.
 
     Args:

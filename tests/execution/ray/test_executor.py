@@ -21,7 +21,7 @@ from clsweep.execution.outcomes import Outcome
 from clsweep.execution.ray import connection, executor
 from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.executor import _ScheduleSearcher, _Slots, run_on_ray
-from clsweep.execution.retries import Losses
+from clsweep.execution.retries import LostJobs
 from clsweep.execution.schedule import Schedule
 from clsweep.study.planning import Job
 from clsweep.study.sections import Resources
@@ -53,8 +53,8 @@ def searcher_of(
     jobs: list[Job], ended: list[Outcome], *, workers: int | None = None, **resources: Any
 ) -> _ScheduleSearcher:
     schedule = Schedule(jobs, lambda job: None, lambda job, outcome: ended.append(outcome))
-    losses = Losses(schedule, 3, lambda job: None)
-    return _ScheduleSearcher(schedule, losses, _Slots(Resources(**resources), workers))
+    lost_jobs = LostJobs(schedule, 3, lambda job: None)
+    return _ScheduleSearcher(schedule, lost_jobs, _Slots(Resources(**resources), workers))
 
 
 @pytest.fixture
@@ -169,8 +169,8 @@ def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:
     schedule = Schedule([TRIAL], lambda job: lock.release(), lambda job, outcome: None)
     with pytest.raises(TypeError, match="pickle"):
         cloudpickle.dumps(schedule)
-    losses = Losses(schedule, 3, lambda job: None)
-    searcher = _ScheduleSearcher(schedule, losses, _Slots(Resources(), None))
+    lost_jobs = LostJobs(schedule, 3, lambda job: None)
+    searcher = _ScheduleSearcher(schedule, lost_jobs, _Slots(Resources(), None))
     assert cloudpickle.dumps(searcher)
     assert searcher.schedule is schedule
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from clsweep.data.rng import generator
-from clsweep.methods.parts.vae import Vae, drawn_layers, pixels_of, vae_loss, xavier_layers
+from clsweep.methods.parts.vae import Vae, pixels_of, uniform_layers, vae_loss, xavier_layers
 from clsweep.nets.parameter_trees import Params
 
 VAE = Vae((1, 2, 3), (7, 5), (4, 8), 3)
@@ -16,7 +16,7 @@ VAE = Vae((1, 2, 3), (7, 5), (4, 8), 3)
 
 def drawn(seed: int = 0) -> tuple[Params, Params]:
     rng = generator(seed, "vae")
-    return drawn_layers(VAE.encoder_shapes, rng), drawn_layers(VAE.decoder_shapes, rng)
+    return uniform_layers(VAE.encoder_shapes, rng), uniform_layers(VAE.decoder_shapes, rng)
 
 
 def noise(n: int, seed: int = 0) -> Tensor:
@@ -81,7 +81,7 @@ def test_it_learns_two_patterns() -> None:
     patterns = torch.stack([half, ~half]).float()
     rng = generator(0, "vae")
     encoder, decoder = (
-        drawn_layers(shapes, rng) for shapes in (vae.encoder_shapes, vae.decoder_shapes)
+        uniform_layers(shapes, rng) for shapes in (vae.encoder_shapes, vae.decoder_shapes)
     )
     leaves = [v.requires_grad_() for v in (*encoder.values(), *decoder.values())]
     opt = torch.optim.Adam(leaves, lr=0.02)
