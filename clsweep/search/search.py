@@ -172,8 +172,6 @@ class Search:
             for job in jobs
         ]
 
-    # ------------------------------------------------------------------------- private pieces
-
     def _row_of(self, record: Record) -> _Row | None:
         config = record["config"]
         key = config["config_id"]

@@ -76,8 +76,6 @@ class StatusReader:
         asked = self._what_is_asked(study, stamp, seen.ended)
         return self._status(study, seen, asked, now)
 
-    # ------------------------------------------------------------------------- private pieces
-
     def _stored_study(self) -> tuple[Stamp, Study]:
         path = self.directory / "study.toml"
         try:

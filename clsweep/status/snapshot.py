@@ -165,8 +165,6 @@ class SnapshotReader:
         """
         return self._numbers.of(config_id)
 
-    # ------------------------------------------------------------------------- private pieces
-
     def _latest_compaction(self) -> _Compacted:
         files = self._folder.stamps((COMPACTED, _TRIALS))
         if self._compacted.files != files:

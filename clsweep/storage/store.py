@@ -291,8 +291,6 @@ class Store:
         finally:
             self.close()
 
-    # ------------------------------------------------------------------------- private pieces
-
     def _contents(self) -> Contents:
         return contents_of(self._folder, self.warnings, self.read_only)
 
