@@ -21,7 +21,7 @@ from torch import Tensor
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task
-from clsweep.methods.base import Learnt
+from clsweep.methods.base import LearntTask
 from clsweep.methods.parts.importance import fisher_diag
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -47,7 +47,7 @@ def closed_form(net: Net, params: Params, images: Tensor) -> Params:
     n = len(images)
     part = Examples(images, torch.arange(n), torch.zeros(n, dtype=torch.int64))
     task = Task(0, part, part, part, 10)
-    return fisher_diag(net, params, Learnt(task, SCALE, None, 0, generator(0, "fisher")))
+    return fisher_diag(net, params, LearntTask(task, SCALE, None, 0, generator(0, "fisher")))
 
 
 def main() -> None:

@@ -36,9 +36,9 @@ from clsweep.data import benchmarks
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Task, TaskSequence
 from clsweep.methods import gem
-from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.methods.parts.losses import plain_phase
-from clsweep.methods.parts.task_gradients import Stored, task_gradients
+from clsweep.methods.parts.task_gradients import TaskExamples, task_gradients
 from clsweep.nets.build import build_net
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
@@ -109,7 +109,7 @@ def gradients_in_turn(module: nn.Module, past: list[tuple[Tensor, Tensor]]) -> T
     return torch.stack([gradient(module, x, y) for x, y in past])
 
 
-def looped(setting: Setting, params: Params, stored: Stored, task: Task) -> Seconds:
+def looped(setting: Setting, params: Params, stored: TaskExamples, task: Task) -> Seconds:
     """The task learnt by the plain loop; seconds of its parts."""
     module = module_of(params, setting.sequence.input_shape)
     optimiser = torch.optim.SGD(module.parameters(), lr=setting.training.lr)
@@ -161,14 +161,14 @@ def swept(
     return run, seconds
 
 
-def stored_examples(setting: Setting, memory: Memory) -> Stored:
+def stored_examples(setting: Setting, memory: Memory) -> TaskExamples:
     raw, labels, tasks, n_filled, _ = memory["slots"]
     counts = enumerate(tasks[:n_filled].bincount().tolist())
     images = setting.sequence.scale(raw[:n_filled])
-    return Stored(images, labels[:n_filled], tuple((task, n) for task, n in counts if n))
+    return TaskExamples(images, labels[:n_filled], tuple((task, n) for task, n in counts if n))
 
 
-def difference(setting: Setting, params: Params, stored: Stored, newest: int) -> float:
+def difference(setting: Setting, params: Params, stored: TaskExamples, newest: int) -> float:
     """Largest difference of the variants' gradients, in units of the row's largest entry."""
     full = {name: value.clone().requires_grad_() for name, value in params.items()}
     found = task_gradients(setting.net, full, stored, newest)
@@ -178,7 +178,7 @@ def difference(setting: Setting, params: Params, stored: Stored, newest: int) ->
     return float(((found - expected).abs().amax(1) / expected.abs().amax(1)).max())
 
 
-def operations(params: Params, stored: Stored) -> float:
+def operations(params: Params, stored: TaskExamples) -> float:
     """Floating-point operations of the products that the past gradients need."""
     weights = [value for value in params.values() if value.ndim == 2]
     forward = sum(2 * len(stored.x) * w.numel() for w in weights)
@@ -187,7 +187,7 @@ def operations(params: Params, stored: Stored) -> float:
     return 3 * forward - 2 * len(stored.x) * weights[0].numel()
 
 
-def products_alone(params: Params, stored: Stored) -> Callable[[], Seconds]:
+def products_alone(params: Params, stored: TaskExamples) -> Callable[[], Seconds]:
     """These products, on random numbers, for one past task after another."""
     weights = [torch.rand_like(value) for value in params.values() if value.ndim == 2]
     parts = []
@@ -296,7 +296,7 @@ def main() -> None:
             run, found = compared(setting, method, params, memory, task, options.rounds)
             for name in ("clsweep", "loop"):
                 total[name] += found[name]["step"]
-        learnt = Learnt(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
+        learnt = LearntTask(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
         params = run.params
         memory = method.absorb(params, run.memory, {}, learnt)
     print(

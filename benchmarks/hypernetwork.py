@@ -27,7 +27,7 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task
-from clsweep.methods.base import Learnt
+from clsweep.methods.base import LearntTask
 from clsweep.nets.build import build_net
 from clsweep.study.configurations import configurations
 from clsweep.study.study import load_study
@@ -73,7 +73,7 @@ class Steps:
         if n_past == 0:
             return memory
         task = Task(n_past - 1, self.data, self.data, self.data, 2)
-        learnt = Learnt(task, SCALE, None, 0, generator(0, "absorb"))
+        learnt = LearntTask(task, SCALE, None, 0, generator(0, "absorb"))
         return method.absorb(self.params, memory, {}, learnt)
 
     def seconds(self, n_past: int, look_ahead: bool, n_steps: int) -> float:

@@ -22,7 +22,7 @@ _IDX = tuple(
 )
 
 
-class Stored(NamedTuple):
+class StoredFiles(NamedTuple):
     """How a data set lies in the data root.
 
     Attributes:
@@ -44,19 +44,19 @@ class Stored(NamedTuple):
 
 
 STORED = {
-    "mnist": Stored("MNIST/raw", _IDX, "", 12),
-    "fashion_mnist": Stored("FashionMNIST/raw", _IDX, "", 31),
-    "kmnist": Stored("KMNIST/raw", _IDX, "", 21),
-    "cifar10": Stored(
+    "mnist": StoredFiles("MNIST/raw", _IDX, "", 12),
+    "fashion_mnist": StoredFiles("FashionMNIST/raw", _IDX, "", 31),
+    "kmnist": StoredFiles("KMNIST/raw", _IDX, "", 21),
+    "cifar10": StoredFiles(
         "cifar-10-batches-py",
         (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
         "cifar-10-python.tar.gz",
         171,
     ),
-    "cifar100": Stored(
+    "cifar100": StoredFiles(
         "cifar-100-python", ("train", "test", "meta"), "cifar-100-python.tar.gz", 169
     ),
-    "svhn": Stored(".", ("train_32x32.mat", "test_32x32.mat"), "", 246),
+    "svhn": StoredFiles(".", ("train_32x32.mat", "test_32x32.mat"), "", 246),
 }
 
 
@@ -172,7 +172,7 @@ def check_place(name: str, root: Path | None) -> None:
             )
 
 
-def _other_places(stored: Stored, place: Path) -> Iterator[Path]:
+def _other_places(stored: StoredFiles, place: Path) -> Iterator[Path]:
     """Where people put the files instead: one folder too deep, too high, or without raw/."""
     top = stored.folder.partition("/")[0]
     names = [top, f"{top}/raw", "raw", ".", f"{top}/{top}/raw", f"{top}/{top}"]
@@ -184,7 +184,7 @@ def _other_places(stored: Stored, place: Path) -> Iterator[Path]:
         yield place.parent.parent / stored.folder
 
 
-def _root_above(folder: Path, stored: Stored) -> Path | None:
+def _root_above(folder: Path, stored: StoredFiles) -> Path | None:
     """The data root for which a folder is where it should be."""
     wanted = Path(stored.folder).parts
     parts = folder.absolute().parts
@@ -193,11 +193,11 @@ def _root_above(folder: Path, stored: Stored) -> Path | None:
     return Path(*parts[: -len(wanted)]) if parts[-len(wanted) :] == wanted else None
 
 
-def _is_whole(folder: Path, stored: Stored) -> bool:
+def _is_whole(folder: Path, stored: StoredFiles) -> bool:
     return all(_is_there(folder, file, stored) for file in stored.files)
 
 
-def _is_there(folder: Path, file: str, stored: Stored) -> bool:
+def _is_there(folder: Path, file: str, stored: StoredFiles) -> bool:
     packed = stored.is_idx and (folder / f"{file}.gz").is_file()
     return packed or (folder / file).is_file()
 

@@ -124,7 +124,7 @@ def forecast(
         finished: the trials that have a record.
         in_cache: whether a stage key has been computed.
         grid: the study's configurations, where a search adds to its own; see `search.expected`.
-        values: fingerprints in the keys of stages, see `recorded_inputs.with_values`.
+        values: fingerprints in the keys of stages, see `recorded_inputs.stage_inputs`.
         about_data: what is doubtful about the data, see `data_warnings`.
     """
     grid = configurations(study) if grid is None else grid

@@ -19,7 +19,7 @@ from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
 from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.schedule import Schedule
 from clsweep.execution.trial_record import record_of
-from clsweep.records.recorded_inputs import Inputs, values_of, with_values
+from clsweep.records.recorded_inputs import Inputs, fingerprints_of, stage_inputs
 from clsweep.records.schema import trial_id_of
 from clsweep.search import stopping_rules
 from clsweep.search.search import Search
@@ -161,7 +161,7 @@ def _work_left(
     names = names_in(study, store)
     stored = store.statuses()
     statuses = names.statuses(stored)
-    again = {names.trial(key) for key in stopping_rules.overturned(study.search, store, stored)}
+    again = {names.trial(key) for key in stopping_rules.invalid_stops(study.search, store, stored)}
     again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
     done = statuses.keys() - again
     asked = configurations(study)
@@ -170,7 +170,7 @@ def _work_left(
         search = Search(study, names.records(store.load("validation")), done)
         asked += [*search.known, *search.more()]
     plan = planning.plan(
-        study, asked, done, partial(stage_cache.exists, stage_folder), with_values(inputs)
+        study, asked, done, partial(stage_cache.exists, stage_folder), stage_inputs(inputs)
     )
     if search:
         plan.jobs[:] = search.barred(plan.jobs)
@@ -194,7 +194,7 @@ class _Driver:
     ) -> None:
         self.study, self.store, self.stage_folder = study, store, stage_folder
         self.audience = audience
-        self.inputs, self.values = work.inputs, with_values(work.inputs)
+        self.inputs, self.values = work.inputs, stage_inputs(work.inputs)
         self.names, self.search, self.plan = work.names, work.search, work.plan
         self.configurations = work.configurations
         self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
@@ -295,7 +295,7 @@ class _Driver:
             self.finished.add(job.key)
             self._ensure_record(job, outcome)
             if self.search:
-                self.search.told(record())
+                self.search.tell(record())
         self.audience.finished(job, outcome, self.by_id[job.config_id], record)
 
     def _ensure_record(self, job: Job, outcome: Outcome) -> None:
@@ -309,7 +309,7 @@ class _Driver:
                 outcome.status,
                 message=outcome.message,
                 stages=job.needs,
-                inputs=values_of(self.inputs),
+                inputs=fingerprints_of(self.inputs),
                 attempts=max(1, attempts.attempts(self.store.directory, job.key)),
             )
         )

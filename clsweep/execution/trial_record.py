@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
 
 
-class Measured(TypedDict, total=False):
+class Measurements(TypedDict, total=False):
     """The fields of a trial that are measured while it runs; see `schema.Trial`."""
 
     n_steps: int
@@ -38,7 +38,7 @@ def record_of(
     accuracy: list[tuple[int, int, str, int, int]] | None = None,
     stages: tuple[str, ...] = (),
     inputs: Mapping[str, str] | None = None,
-    **measured: Unpack[Measured],
+    **measured: Unpack[Measurements],
 ) -> Record:
     """A trial's record.
 
@@ -49,8 +49,8 @@ def record_of(
         message: what went wrong, or why it was stopped, for people.
         accuracy: rows (after_task, on_task, split, n_correct, n_total).
         stages: keys of the stages it started from.
-        inputs: name to fingerprint of data, weights and code, see `recorded_inputs.values_of`.
-        measured: see `Measured`; zero or empty where not given.
+        inputs: name to fingerprint of data, weights and code, see `recorded_inputs.fingerprints_of`.
+        measured: see `Measurements`; zero or empty where not given.
     """
     trial: Trial = {
         "trial_id": trial_id_of(configuration.id, seed),

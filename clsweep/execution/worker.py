@@ -36,10 +36,10 @@ from clsweep.nets.parameter_trees import Params, n_elements
 from clsweep.records.recorded_inputs import (
     Input,
     Inputs,
-    strangers,
-    unlike,
-    values_of,
-    with_values,
+    fingerprints_of,
+    input_differences,
+    stage_inputs,
+    unlike_nodes_error,
 )
 from clsweep.records.schema import CPU_SECONDS, GPU_SECONDS, MEMORY_BYTES
 from clsweep.redaction import without_secrets
@@ -273,15 +273,15 @@ def _found(context: Context) -> Inputs:
     except StudyError as error:
         if context.inputs is None:  # there is no driver
             raise
-        raise strangers([f"{socket.gethostname()}: {error.found}"]) from error
+        raise unlike_nodes_error([f"{socket.gethostname()}: {error.found}"]) from error
 
 
 def _check_inputs(context: Context, here: Sequence[Input]) -> None:
     names = {one.name for one in here}
     expected = [one for one in context.inputs or () if one.name in names]
-    differences = unlike(expected, here)
+    differences = input_differences(expected, here)
     if differences:
-        raise strangers([f"{socket.gethostname()}: {text}" for text in differences])
+        raise unlike_nodes_error([f"{socket.gethostname()}: {text}" for text in differences])
 
 
 def _run_stage(context: Context, job: Job) -> Outcome:
@@ -360,7 +360,7 @@ def _watch(context: Context, job: Job, n_tasks: int) -> Watch | None:
     if not (settings.stops and job.asked):
         return None
     margin, n_checks = settings.stop_margin, settings.stop_checks
-    return Watch(job.bars, n_tasks, margin=margin, n_checks=n_checks)
+    return Watch(job.yardsticks, n_tasks, margin=margin, n_checks=n_checks)
 
 
 _STAGES: dict[str, Callable[[Context, Job], None]] = {
@@ -400,7 +400,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
-        inputs=values_of(_inputs(context)),
+        inputs=fingerprints_of(_inputs(context)),
     )
     study_binding.check_there(context.out)
     store.commit_record(context.out, record)
@@ -420,7 +420,7 @@ def _learnt(
         return learn_joint(method, sequence, training, seed)
     if not methods.entry_of(configuration.method).starts_from_source:
         return learn_sequence(method, sequence, training, seed, None, {}, watch=watch)
-    values = with_values(context.inputs or ())
+    values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))
     key = statistics_key(context.study, configuration, seed, values)
     statistics = _statistics(context, key) if key else {}
@@ -443,7 +443,7 @@ def _commit_failure(
         status,
         message=message,
         stages=job.needs,
-        inputs=values_of(context.inputs or ()),
+        inputs=fingerprints_of(context.inputs or ()),
         n_steps=n_steps,
         wall_seconds=seconds,
         device=device_name(context.device),

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import AgemHyper
 from clsweep.methods.parts import buffer
 from clsweep.methods.parts.losses import plain_phase
@@ -55,7 +55,7 @@ def build(net: Net, hyper: AgemHyper) -> Method:
         n_filled = memory["slots"].n_filled
         return {"slots": buffer.example_indices(rng, n_filled, hyper.reference_batch, n_steps)}
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         filled = buffer.balanced if hyper.fill == "balanced" else buffer.uniform
         most = hyper.memory_size if hyper.per_task else 0
         return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}

@@ -71,7 +71,7 @@ class Pull(NamedTuple):
     weight: float
 
 
-class Learnt(NamedTuple):
+class LearntTask(NamedTuple):
     """A task that has just been trained on, as seen by `measure` and `absorb`.
 
     Attributes:
@@ -185,8 +185,8 @@ class Method:
     adds_params: bool = False
     predict: Callable[[Params, Tensor, int], Tensor] | None = None
     begin: Callable[[Params], Memory] | None = None
-    measure: Callable[[Params, Learnt], Params] | None = None
-    absorb: Callable[[Params, Memory, Params, Learnt], Memory] | None = None
+    measure: Callable[[Params, LearntTask], Params] | None = None
+    absorb: Callable[[Params, Memory, Params, LearntTask], Memory] | None = None
     counters: Callable[[Params, Memory], dict[str, float]] | None = None
     trace: str = ""
     joint: bool = False

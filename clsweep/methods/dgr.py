@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import DgrHyper
 from clsweep.methods.parts.losses import padded_distillation
 from clsweep.methods.parts.vae import Vae, pixels_of, uniform_layers, vae_loss
@@ -50,7 +50,7 @@ def build(net: Net, hyper: DgrHyper) -> Method:
     )
 
 
-def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
     return _copies(params)
 
 

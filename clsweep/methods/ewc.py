@@ -16,7 +16,7 @@ of λ, by up to five decades: see `clsweep.methods.parts.importance`.
 
 from __future__ import annotations
 
-from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.parts import importance
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
@@ -31,7 +31,7 @@ def build(net: Net, hyper: EwcHyper) -> Method:
     def begin(params: Params) -> Memory:
         return {"anchor": no_anchor(params)}
 
-    def measure(params: Params, learnt: Learnt) -> Params:
+    def measure(params: Params, learnt: LearntTask) -> Params:
         return importance.fisher_diag(
             net,
             params,
@@ -41,7 +41,7 @@ def build(net: Net, hyper: EwcHyper) -> Method:
             batch_size=hyper.fisher_batch,
         )
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         old: Anchor = memory["anchor"]
         if hyper.anchor == "separate":
             return {"anchor": merged_anchor(old, statistics, shared(params))}

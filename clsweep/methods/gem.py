@@ -35,11 +35,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsweep.data.tasks import Scale
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import GemHyper
 from clsweep.methods.parts import buffer
 from clsweep.methods.parts.losses import plain_phase
-from clsweep.methods.parts.task_gradients import Stored, task_gradients
+from clsweep.methods.parts.task_gradients import TaskExamples, task_gradients
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 
@@ -57,11 +57,13 @@ def build(net: Net, hyper: GemHyper) -> Method:
         return {"slots": empty, "projected_steps": 0, "solver_failures": 0}
 
     @lru_cache(maxsize=1)
-    def inputs(raw: Tensor, labels: Tensor, tasks: Tensor, n_filled: int, scale: Scale) -> Stored:
+    def inputs(
+        raw: Tensor, labels: Tensor, tasks: Tensor, n_filled: int, scale: Scale
+    ) -> TaskExamples:
         # The memory changes between tasks alone; its images are made floating point once.
         counts = tasks[:n_filled].bincount().tolist()
         used = tuple((task, n) for task, n in enumerate(counts) if n)
-        return Stored(scale(raw[:n_filled]), labels[:n_filled], used)
+        return TaskExamples(scale(raw[:n_filled]), labels[:n_filled], used)
 
     def project(
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
@@ -89,7 +91,7 @@ def build(net: Net, hyper: GemHyper) -> Method:
         }
         return _unflat(found, full), {**memory, **counted}
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         filled = buffer.balanced if hyper.fill == "balanced" else buffer.uniform
         most = hyper.memory_size if hyper.per_task else 0
         return {**memory, "slots": filled(memory["slots"], learnt.task, learnt.rng, most)}

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from clsweep.data.rng import generator
 from clsweep.errors import MethodError
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.nets.net import Net
@@ -51,7 +51,7 @@ def build(net: Net, hyper: HnetHyper) -> Method:
     def begin(params: Params) -> Memory:
         return {"weights": target.empty(params)}
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         return {"weights": target.absorbed(params, memory["weights"], learnt.task.index + 1)}
 
     def predict(params: Params, x: Tensor, task: int) -> Tensor:

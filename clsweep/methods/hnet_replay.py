@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import HnetReplayHyper
 from clsweep.methods.parts.losses import padded_distillation, task_loss
 from clsweep.methods.parts.protected_generator import (
@@ -53,7 +53,7 @@ def build(net: Net, hyper: HnetReplayHyper) -> Method:
         device = next(iter(teacher.values())).device
         return {"teacher": teacher, "decoders": generator.empty(device)}
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         stored = generator.absorbed(params, memory["decoders"], learnt.task.index + 1)
         return {"teacher": _classifier(params), "decoders": stored}
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from clsweep.data.benchmark_specs import Heads
 from clsweep.methods import hnet
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import HnetTirHyper
 from clsweep.methods.parts.protected_generator import (
     Generator,
@@ -58,7 +58,7 @@ def build(net: Net, hyper: HnetTirHyper) -> Method:
         weights = target.empty(params)
         return {"weights": weights, "decoders": generator.empty(weights.device)}
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         n_past = learnt.task.index + 1
         return {
             "weights": target.absorbed(params, memory["weights"], n_past),

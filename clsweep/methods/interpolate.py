@@ -17,7 +17,7 @@ interpolated, rows of new classes between their initial and their trained values
 
 from __future__ import annotations
 
-from clsweep.methods.base import Learnt, Memory, Method, Phase
+from clsweep.methods.base import LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import InterpolateHyper
 from clsweep.methods.parts.heads import check_readout, with_own_heads
 from clsweep.methods.parts.losses import finetuning_phase, plain_phase
@@ -49,5 +49,5 @@ def _begin(params: Params) -> Memory:
     return {"source": params}
 
 
-def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
     return {"source": params}

@@ -12,7 +12,7 @@ penalised.
 
 from __future__ import annotations
 
-from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.methods.hypers import L2Hyper
 from clsweep.methods.parts.penalty import Anchor, penalised_phase
 from clsweep.nets.net import Net, shared
@@ -30,6 +30,6 @@ def _begin(params: Params) -> Memory:
     return {"anchor": Anchor(tree_map(lambda value: value.new_zeros(()), trunk), trunk)}
 
 
-def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
     trunk = shared(params)
     return {"anchor": Anchor(tree_map(lambda value: value.new_ones(()), trunk), trunk)}

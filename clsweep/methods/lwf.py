@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import LwfHyper
 from clsweep.methods.parts.heads import old_heads
 from clsweep.methods.parts.losses import padded_distillation
@@ -69,5 +69,5 @@ def _begin(params: Params) -> Memory:
     return {"teacher": params}
 
 
-def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
     return {"teacher": params}

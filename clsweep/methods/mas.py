@@ -15,7 +15,7 @@ the batch size. The new task's head is not penalised.
 
 from __future__ import annotations
 
-from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.methods.hypers import MasHyper
 from clsweep.methods.parts import importance
 from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
@@ -29,10 +29,10 @@ def build(net: Net, hyper: MasHyper) -> Method:
     def begin(params: Params) -> Memory:
         return {"anchor": no_anchor(params)}
 
-    def measure(params: Params, learnt: Learnt) -> Params:
+    def measure(params: Params, learnt: LearntTask) -> Params:
         return importance.mas_omega(net, params, learnt, n_examples=hyper.omega_examples)
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         old: Anchor = memory["anchor"]
         omega = tree_map(lambda s, o: o + s, statistics, old.omega)
         return {"anchor": Anchor(omega, shared(params))}

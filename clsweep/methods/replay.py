@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import ReplayHyper
 from clsweep.methods.parts import buffer
 from clsweep.nets.net import Net, own_head_logits
@@ -53,7 +53,7 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
             "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
         }
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         stored: buffer.Buffer = memory["slots"]
         if hyper.fill == "balanced":
             return {"slots": buffer.balanced(stored, learnt.task, learnt.rng)}

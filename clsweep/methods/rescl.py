@@ -39,11 +39,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.methods.base import Batch, Learnt, Memory, Method, Note, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Note, Phase
 from clsweep.methods.hypers import ResclHyper
 from clsweep.methods.parts.heads import check_readout, new_outputs, old_heads
 from clsweep.methods.parts.losses import distillation, finetuning_phase
-from clsweep.methods.parts.network_combination import Alphas, Renewed, merged
+from clsweep.methods.parts.network_combination import Alphas, RenewedNorms, merged
 from clsweep.methods.parts.network_units import Unit, units_of
 from clsweep.nets.net import Net
 from clsweep.nets.norms import without_statistics
@@ -90,7 +90,7 @@ def _begin(params: Params) -> Memory:
     return {"source": params, "zero_share": share}
 
 
-def _absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+def _absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
     return {**memory, "source": params}
 
 
@@ -177,7 +177,7 @@ class _Combining:
                 without_statistics(branch) if prefix in renewed else branch
                 for prefix, branch in ((SOURCE, source), (TARGET, target))
             )
-            with Renewed(self.units, alphas, source, target) as both:
+            with RenewedNorms(self.units, alphas, source, target) as both:
                 h = net.features(both.params, batch.x)
                 logits = [net.head(both.params, h, k) for k, _ in heads]
         else:
@@ -222,7 +222,7 @@ class _Combining:
         def features(full: Params, x: Tensor) -> Tensor:
             source, target = self.branches(full, memory, task)
             alphas = self.coefficients(full, task)
-            with Renewed(self.units, alphas, source, target) as both:
+            with RenewedNorms(self.units, alphas, source, target) as both:
                 return net.features(both.params, x)
 
         names = frozenset(prefix + name for name in net.statistics for prefix in renewed)

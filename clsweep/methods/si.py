@@ -16,7 +16,7 @@ was added, as several public implementations do.
 
 from __future__ import annotations
 
-from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.methods.hypers import SiHyper
 from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
 from clsweep.nets.net import Net, shared
@@ -29,7 +29,7 @@ def build(net: Net, hyper: SiHyper) -> Method:
     def begin(params: Params) -> Memory:
         return {"anchor": no_anchor(params)}
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         trace, old = learnt.trace, memory["anchor"]
         assert trace is not None
         trunk = shared(params)

@@ -49,17 +49,17 @@ class Input(NamedTuple):
 Inputs = tuple[Input, ...]
 
 
-def values_of(inputs: Iterable[Input]) -> dict[str, str]:
+def fingerprints_of(inputs: Iterable[Input]) -> dict[str, str]:
     """Name to fingerprint of what is there."""
     return {one.name: one.fingerprint for one in inputs if one.fingerprint}
 
 
-def with_values(inputs: Iterable[Input]) -> tuple[tuple[str, str], ...]:
+def stage_inputs(inputs: Iterable[Input]) -> tuple[tuple[str, str], ...]:
     """(name, fingerprint) of what must be in the keys of stages."""
     return tuple((i.name, i.fingerprint) for i in inputs if not i.is_published and i.fingerprint)
 
 
-def of_inputs(versions: Mapping[str, Any]) -> dict[str, str]:
+def recorded_fingerprints(versions: Mapping[str, Any]) -> dict[str, str]:
     """Name to fingerprint of the inputs among a record's versions; empty for old records."""
     return {
         name: str(value)
@@ -80,7 +80,8 @@ def difference(one: Input, fingerprint: str, parts: Mapping[str, str] | None = N
         return ""
     kind, _, name = one.name.partition(" ")
     return (
-        f"{kind} '{name}': {short(fingerprint)} then, {short(one.fingerprint)} now"
+        f"{kind} '{name}': {short_fingerprint(fingerprint)} then, "
+        f"{short_fingerprint(one.fingerprint)} now"
         f"{_changed(dict(one.parts), parts)} ({one.where})"
     )
 
@@ -101,7 +102,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def unlike(expected: Iterable[Input], here: Iterable[Input]) -> list[str]:
+def input_differences(expected: Iterable[Input], here: Iterable[Input]) -> list[str]:
     """In what a process would compute from something else than its driver plans with.
 
     Args:
@@ -129,10 +130,10 @@ def unlike(expected: Iterable[Input], here: Iterable[Input]) -> list[str]:
 
 
 def _said(fingerprint: str, where: str) -> str:
-    return f"{short(fingerprint)} ({where})" if fingerprint else f"not found ({where})"
+    return f"{short_fingerprint(fingerprint)} ({where})" if fingerprint else f"not found ({where})"
 
 
-def strangers(complaints: Sequence[str]) -> StoreError:
+def unlike_nodes_error(complaints: Sequence[str]) -> StoreError:
     """What is raised where processes of a run do not find the same data, weights and code.
 
     Args:
@@ -147,7 +148,7 @@ def strangers(complaints: Sequence[str]) -> StoreError:
     )
 
 
-def refusal(differences: Sequence[str], where: str) -> StoreError:
+def changed_inputs_error(differences: Sequence[str], where: str) -> StoreError:
     """What is raised where results and inputs do not belong together.
 
     Args:
@@ -163,7 +164,7 @@ def refusal(differences: Sequence[str], where: str) -> StoreError:
     )
 
 
-def differently_read(one: Input) -> str:
+def decoding_change(one: Input) -> str:
     """Why results of a release that recorded no inputs cannot go on with these; '' if they can.
 
     Args:
@@ -184,7 +185,7 @@ def unknown_text(inputs: Sequence[Input]) -> str:
     Args:
         inputs: what is there now.
     """
-    listed = ", ".join(f"{i.name} = {short(i.fingerprint)}" for i in inputs)
+    listed = ", ".join(f"{i.name} = {short_fingerprint(i.fingerprint)}" for i in inputs)
     return (
         "an earlier clsweep computed the results in this folder and did not record from what; "
         f"they are taken to be of what is there now ({listed}), which is recorded from here on. "
@@ -219,17 +220,19 @@ def _counts(records: Iterable[Record]) -> tuple[int, dict[str, dict[str, int]]]:
     n, counts = 0, dict[str, dict[str, int]]()
     for record in records:
         n += 1
-        for name, value in of_inputs(record["trial"]["versions"]).items():
+        for name, value in recorded_fingerprints(record["trial"]["versions"]).items():
             of_name = counts.setdefault(name, {})
             of_name[value] = of_name.get(value, 0) + 1
     return n, counts
 
 
 def _how_many(found: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} with {short(value)}" for value, n in sorted(found.items()))
+    return ", ".join(
+        f"{n:,} with {short_fingerprint(value)}" for value, n in sorted(found.items())
+    )
 
 
-def mixture(records: Iterable[Record]) -> Iterator[str]:
+def mixture_notes(records: Iterable[Record]) -> Iterator[str]:
     """Sentences about what the trials of one folder were computed from, where they differ.
 
     Args:
@@ -248,13 +251,13 @@ def mixture(records: Iterable[Record]) -> Iterator[str]:
             yield (
                 f"{unknown:,} of {n:,} trials are of a clsweep that did not record what its "
                 f"{kind} '{label}' was; whether it was that of the others ("
-                f"{short(min(found))}) is not known."
+                f"{short_fingerprint(min(found))}) is not known."
             )
 
 
 _SHOWN = 12
 
 
-def short(fingerprint: str) -> str:
+def short_fingerprint(fingerprint: str) -> str:
     """What people are shown of a fingerprint."""
     return fingerprint[:_SHOWN]

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clsweep.errors import StoreError
-from clsweep.records.recorded_inputs import of_inputs, short
+from clsweep.records.recorded_inputs import recorded_fingerprints, short_fingerprint
 from clsweep.records.schema import Record, trial_id_of
 from clsweep.reporting.results_reader import Results, choose_on_of, drops_of, margin_of
 from clsweep.storage.remote_path import Place
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedResults:
     """What one report is about.
 
     Attributes:
@@ -41,7 +41,7 @@ class Joined:
     notes: tuple[str, ...]
 
 
-def joined(found: Sequence[Results]) -> Joined:
+def joined_results(found: Sequence[Results]) -> JoinedResults:
     """Results folders of one benchmark as one; a folder alone keeps its labels and identities.
 
     Args:
@@ -62,7 +62,7 @@ def joined(found: Sequence[Results]) -> Joined:
     notes = [
         f"{name}: {note}" for name, one in zip(names, found, strict=True) for note in one.notes
     ]
-    return Joined(
+    return JoinedResults(
         name=" + ".join(names),
         found=tuple(found),
         records=[record for part in parts for record in part.records],
@@ -72,9 +72,9 @@ def joined(found: Sequence[Results]) -> Joined:
     )
 
 
-def _alone(one: Results) -> Joined:
+def _alone(one: Results) -> JoinedResults:
     seeds = one.seeds
-    return Joined(
+    return JoinedResults(
         name=one.name,
         found=(one,),
         records=one.records,
@@ -119,7 +119,7 @@ def _refuse_other_data(found: Sequence[Results], names: Sequence[str]) -> None:
         if label.startswith("data ") and len(known) > 1:
             listed = "\n".join(
                 f"    {found[names.index(name)].directory}: "
-                + (", ".join(sorted(map(short, one))) or "not recorded")
+                + (", ".join(sorted(map(short_fingerprint, one))) or "not recorded")
                 for name, one in values.items()
             )
             raise StoreError(
@@ -142,7 +142,7 @@ def _notes_on_inputs(found: Sequence[Results], names: Sequence[str]) -> Iterator
             )
         elif len(known) > 1:
             listed = ", ".join(
-                f"{name} {'/'.join(sorted(map(short, one)))}"
+                f"{name} {'/'.join(sorted(map(short_fingerprint, one)))}"
                 for name, one in values.items()
                 if one
             )
@@ -157,7 +157,7 @@ def _inputs_by_name(
     for name, results in zip(names, found, strict=True):
         of_study: dict[str, set[str]] = {}
         for record in results.records:
-            for label, value in of_inputs(record["trial"]["versions"]).items():
+            for label, value in recorded_fingerprints(record["trial"]["versions"]).items():
                 of_study.setdefault(label, set()).add(value)
         by_study[name] = of_study
     labels = sorted({label for of_study in by_study.values() for label in of_study})

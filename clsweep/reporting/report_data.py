@@ -11,7 +11,7 @@ from clsweep.reporting.analysis_version import analysis_changes
 from clsweep.reporting.appendix import Details, details_of
 from clsweep.reporting.caveats import about_choices, caveats
 from clsweep.reporting.comparison import Comparison, compare
-from clsweep.reporting.joined_studies import Joined, joined, refuse_repeated
+from clsweep.reporting.joined_studies import JoinedResults, joined_results, refuse_repeated
 from clsweep.reporting.judgement import Judgement, judge
 from clsweep.reporting.ledger import ShownFolder, study_hash
 from clsweep.reporting.protocol_scores import Score, scores
@@ -117,7 +117,7 @@ def build(
             "no results folder is named", expected="one of `clsweep run`, such as results/NAME"
         )
     refuse_repeated(directories)
-    return data_of(joined([read(directory) for directory in directories]), rule, tuned_on)
+    return data_of(joined_results([read(directory) for directory in directories]), rule, tuned_on)
 
 
 def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
@@ -141,7 +141,7 @@ def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
 
 
 def data_of(
-    results: Joined, rule: Protocol | None = None, tuned_on: Place | None = None
+    results: JoinedResults, rule: Protocol | None = None, tuned_on: Place | None = None
 ) -> ReportData:
     """Everything a report says about results folders of one benchmark.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
-from clsweep.records.recorded_inputs import mixture
+from clsweep.records.recorded_inputs import mixture_notes
 from clsweep.records.schema import Record, trial_id_of
 from clsweep.reporting.analysis_version import analysis_of
 from clsweep.reporting.ledger import (
@@ -140,7 +140,7 @@ def read(directory: Place) -> Results:
             next_step="; ".join(store.warnings) or "run the study first, or check the folder",
         )
     records, notes = _asked_for(records, directory)
-    mixed = mixture(records)
+    mixed = mixture_notes(records)
     damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
     study, of_today = store.study_table(), study_hash(directory)
     before, benchmark = looks(directory), table_of(study, "benchmark")

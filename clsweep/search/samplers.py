@@ -32,7 +32,7 @@ SAMPLERS = {
 }
 
 
-class Told(NamedTuple):
+class Observation(NamedTuple):
     """One finished configuration, as a sampler hears of it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Ask(NamedTuple):
 
 
 def suggestion(
-    axes: Sequence[Axis], ask: Ask, finished: Sequence[Told], pending: Sequence[AxisValues]
+    axes: Sequence[Axis], ask: Ask, finished: Sequence[Observation], pending: Sequence[AxisValues]
 ) -> AxisValues:
     """The point that a sampler suggests, its numbers rounded.
 
@@ -134,7 +134,10 @@ def distributions(axes: Sequence[Axis]) -> dict[str, optuna.distributions.BaseDi
 
 
 def _trials(
-    ask: Ask, spans: Mapping[str, Any], finished: Sequence[Told], pending: Sequence[AxisValues]
+    ask: Ask,
+    spans: Mapping[str, Any],
+    finished: Sequence[Observation],
+    pending: Sequence[AxisValues],
 ) -> list[optuna.trial.FrozenTrial]:
     from optuna.trial import TrialState, create_trial
 

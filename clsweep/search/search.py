@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsweep.records import accuracy
 from clsweep.records.schema import Record
 from clsweep.search import front_filling, stopping_rules
-from clsweep.search.samplers import Ask, Told, draw, suggestion
+from clsweep.search.samplers import Ask, Observation, draw, suggestion
 from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import Configuration, configurations, searched_requests
 from clsweep.study.planning import Job
@@ -29,7 +29,7 @@ from clsweep.training.early_stopping import checkpoint_accuracies, lowest_accura
 if TYPE_CHECKING:
     from clsweep.study.study import Study
 
-_Propose = Callable[[int, list[Told], list[AxisValues]], AxisValues | None]
+_Propose = Callable[[int, list[Observation], list[AxisValues]], AxisValues | None]
 
 # A sampler repeats what is good, and what has been run tells nothing new: so often it is asked for
 # something else, before points are drawn; a small space runs out of those.
@@ -61,16 +61,16 @@ class _Row:
     # Whether a trial that has a record is run again.
     runs_again: bool = False
 
-    def told(self, seeds: Sequence[int]) -> Told:
+    def observation(self, seeds: Sequence[int]) -> Observation:
         values = [self.results[seed] for seed in seeds]
         sound = [value for value in values if value is not None]
         if len(sound) < len(values):
             lost = {self.statuses[s] for s in seeds if self.results[s] is None}
             diverged = "diverged" in lost and lost <= {"diverged", "stopped"}
-            return Told(self.point, None, stopped=lost == {"stopped"}, diverged=diverged)
+            return Observation(self.point, None, stopped=lost == {"stopped"}, diverged=diverged)
         sources, targets = zip(*sound, strict=True)
         n = len(sound)
-        return Told(self.point, (math.fsum(sources) / n, math.fsum(targets) / n))
+        return Observation(self.point, (math.fsum(sources) / n, math.fsum(targets) / n))
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Search:
         self._references = {key: _Row(c, {}) for key, c in names.items()}
         for record in records:
             if record["trial"]["trial_id"] in done:
-                self.told(record)
+                self.tell(record)
             else:
                 # It runs again, and keeps its place among those that were asked for.
                 row = self._row_of(record)
@@ -127,7 +127,7 @@ class Search:
         """Labels whose front has gaps, or open ends, that `fill` has no trials left to close."""
         return tuple(line.label for line in self._lines if self._is_undrawn(line))
 
-    def told(self, record: Record) -> None:
+    def tell(self, record: Record) -> None:
         """Take note of a trial that has ended; what is not of a searched curve is left aside.
 
         Args:
@@ -166,9 +166,13 @@ class Search:
         if not self.settings.stops:
             return list(jobs)
         wanted = {job.config_id for job in jobs}
-        bars = {key: text for line in self._lines for key, text in self._bars(line, wanted)}
+        yardsticks = {
+            key: text for line in self._lines for key, text in self._yardsticks(line, wanted)
+        }
         return [
-            replace(job, bars=bars.get(job.config_id, "")) if job.kind == "trial" else job
+            replace(job, yardsticks=yardsticks.get(job.config_id, ""))
+            if job.kind == "trial"
+            else job
             for job in jobs
         ]
 
@@ -210,11 +214,11 @@ class Search:
         start = first + (n - first) // size * size
         return start, start + size
 
-    def _bars(self, line: _Line, wanted: Set[str]) -> Iterator[tuple[str, str]]:
-        """(configuration, bars) of the wanted configurations of a line."""
+    def _yardsticks(self, line: _Line, wanted: Set[str]) -> Iterator[tuple[str, str]]:
+        """(configuration, yardsticks) of the wanted configurations of a line."""
         seeds, ordered = self.study.seeds, self._ordered(line)
         start, _ = self._batch(line, sum(map(self._is_complete, ordered)))
-        before = [row for row in ordered[:start] if row.told(seeds).values is not None]
+        before = [row for row in ordered[:start] if row.observation(seeds).values is not None]
         latest = {row.configuration.id: max(row.ended[seed] for seed in seeds) for row in before}
         lowest = {
             row.configuration.id: lowest_accuracies([row.passed[seed] for seed in seeds])
@@ -224,7 +228,7 @@ class Search:
             if row.configuration.id not in wanted or row.runs_again:
                 continue
             older = {k: p for k, p in lowest.items() if not row.since or latest[k] <= row.since}
-            yield row.configuration.id, stopping_rules.bars_of(older)
+            yield row.configuration.id, stopping_rules.packed_yardsticks(older)
 
     def _more(self, line: _Line) -> list[Configuration]:
         ordered = self._ordered(line)
@@ -236,7 +240,7 @@ class Search:
         refines = self.settings.kind == "fill" and start > 0
         if refines and not all(map(self._is_complete, self._references.values())):
             return []  # the ends of a front are measured by them
-        known = [row.told(self.study.seeds) for row in ordered[:start]]
+        known = [row.observation(self.study.seeds) for row in ordered[:start]]
         # A batch of which a part has its results is made again, and asked for without that part.
         batch: list[AxisValues] = []
         new: list[Configuration] = []
@@ -258,7 +262,7 @@ class Search:
         is_spent = len(ordered) >= self.settings.trials and all(map(self._is_complete, ordered))
         if self.settings.kind != "fill" or not is_spent:
             return False
-        known = [row.told(self.study.seeds) for row in ordered]
+        known = [row.observation(self.study.seeds) for row in ordered]
         return self._filler(line)(len(ordered), known, []) is not None
 
     def _filler(self, line: _Line) -> _Propose:
@@ -272,7 +276,7 @@ class Search:
         ends = front_filling.Ends(self._target_end(), lambda value: before.get(value, math.nan))
 
         def propose(
-            index: int, finished: list[Told], pending: list[AxisValues]
+            index: int, finished: list[Observation], pending: list[AxisValues]
         ) -> AxisValues | None:
             known: dict[float, tuple[float, float] | None] = {
                 told.point[axis.key]: told.values for told in finished
@@ -290,7 +294,7 @@ class Search:
         """Fine-tuning's target accuracy; NaN without it."""
         for row in self._references.values():
             if self._is_complete(row):
-                values = row.told(self.study.seeds).values
+                values = row.observation(self.study.seeds).values
                 return math.nan if values is None else values[1]
         return math.nan
 
@@ -298,7 +302,7 @@ class Search:
         axes, settings = line.space.axes, self.settings
 
         def propose(
-            index: int, finished: list[Told], pending: list[AxisValues]
+            index: int, finished: list[Observation], pending: list[AxisValues]
         ) -> AxisValues | None:
             asked = [told.point for told in finished] + pending
             ask = Ask(settings.sampler, settings.seed, line.label, index, settings.trials)

@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from clsweep.study.search_section import SearchConfig
 
 
-def bars_of(yardsticks: Mapping[str, Mapping[str, Pair]]) -> str:
+def packed_yardsticks(yardsticks: Mapping[str, Mapping[str, Pair]]) -> str:
     """What a job carries: at every checkpoint, the yardsticks that no other beats; '' without any.
 
     Args:
         yardsticks: configuration -> its checkpoints, `lowest_accuracies` over the seeds.
     """
     names = sorted({name for points in yardsticks.values() for name in points})
-    bars = {}
+    best = {}
     for name in names:
         ids = sorted(key for key, points in yardsticks.items() if name in points)
         pairs = [yardsticks[key][name] for key in ids]
         kept = non_dominated(np.array(pairs))
         # One that another beats is never further ahead of a trial than that other.
-        bars[name] = [
+        best[name] = [
             (key, *pair) for key, pair, is_in in zip(ids, pairs, kept, strict=True) if is_in
         ]
-    return json.dumps(bars) if bars else ""
+    return json.dumps(best) if best else ""
 
 
-def stands(settings: SearchConfig, trial: Mapping[str, Any]) -> bool:
+def counts_as_done(settings: SearchConfig, trial: Mapping[str, Any]) -> bool:
     """Whether a stored trial counts as done: one that was stopped does where it still would be.
 
     Without stopping, or with a margin that it was not behind by, it has to be run to its end.
@@ -55,8 +55,8 @@ def stands(settings: SearchConfig, trial: Mapping[str, Any]) -> bool:
     return settings.stops and trial["counters"].get(LEAD, 0.0) > settings.stop_margin
 
 
-def overturned(settings: SearchConfig, store: Store, statuses: Mapping[str, str]) -> set[str]:
-    """Ids of the trials that were stopped and no longer `stands`.
+def invalid_stops(settings: SearchConfig, store: Store, statuses: Mapping[str, str]) -> set[str]:
+    """Ids of the trials that were stopped and no longer count as done.
 
     Args:
         settings: `[search]` as it is now.
@@ -66,4 +66,4 @@ def overturned(settings: SearchConfig, store: Store, statuses: Mapping[str, str]
     if "stopped" not in statuses.values():
         return set()
     trials = (record["trial"] for record in store.load("validation"))
-    return {trial["trial_id"] for trial in trials if not stands(settings, trial)}
+    return {trial["trial_id"] for trial in trials if not counts_as_done(settings, trial)}

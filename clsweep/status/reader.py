@@ -20,7 +20,7 @@ from clsweep.errors import StoreError
 from clsweep.methods import METHODS
 from clsweep.number_conditions import switched_off
 from clsweep.records.schema import STATUSES, trial_id_of
-from clsweep.status.snapshot import Ended, Snapshot, SnapshotReader, Started
+from clsweep.status.snapshot import EndedTrial, Snapshot, SnapshotReader, StartedTrial
 from clsweep.status.status import FORMAT, Curve, Error, Running, Status
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
@@ -57,7 +57,7 @@ class StatusReader:
         self.directory = directory
         self._reader = SnapshotReader(directory)
         self._study: tuple[Stamp, Study] | None = None
-        self._asked: tuple[dict[str, Ended], Stamp, _Asked] | None = None
+        self._asked: tuple[dict[str, EndedTrial], Stamp, _Asked] | None = None
         self._names: tuple[Study, set[str], Names] | None = None
 
     def read(self, now: float) -> Status:
@@ -102,14 +102,14 @@ class StatusReader:
         kept = names.kept({key: end.status for key, end in seen.ended.items()})
         return seen._replace(ended={name: seen.ended[key] for name, key in kept.items()})
 
-    def _what_is_asked(self, study: Study, stamp: Stamp, ended: dict[str, Ended]) -> _Asked:
+    def _what_is_asked(self, study: Study, stamp: Stamp, ended: dict[str, EndedTrial]) -> _Asked:
         is_grid = study.search.kind == "grid"
         known = self._asked
         if known is None or known[1] != stamp or not (is_grid or known[0] == ended):
             self._asked = known = (ended, stamp, self._expanded(study, ended))
         return known[2]
 
-    def _expanded(self, study: Study, ended: Mapping[str, Ended]) -> _Asked:
+    def _expanded(self, study: Study, ended: Mapping[str, EndedTrial]) -> _Asked:
         found, to_add = configurations(study), {}
         if study.search.kind != "grid":
             from clsweep.search.search import extent
@@ -162,7 +162,7 @@ class StatusReader:
         )
 
     def _running(
-        self, study: Study, at_work: Mapping[str, Started], asked: _Asked, now: float
+        self, study: Study, at_work: Mapping[str, StartedTrial], asked: _Asked, now: float
     ) -> tuple[Running, ...]:
         found = []
         for mark in sorted(at_work.values(), key=lambda mark: (mark.at, mark.trial_id)):
@@ -178,7 +178,7 @@ class StatusReader:
             found.append(Running(mark.trial_id, label, words, seed, seconds, mark.n_starts))
         return tuple(found)
 
-    def _errors(self, study: Study, done: Mapping[str, Ended]) -> tuple[Error, ...]:
+    def _errors(self, study: Study, done: Mapping[str, EndedTrial]) -> tuple[Error, ...]:
         bad = [end for end in done.values() if end.status not in ("ok", "stopped")]
         # What is not compacted yet is newer than what is.
         bad.sort(key=lambda e: (e.written_at or 0.0, e.finished_at, e.trial_id), reverse=True)
@@ -232,7 +232,7 @@ def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _is_of(mark: Started, lock: LockState) -> bool:
+def _is_of(mark: StartedTrial, lock: LockState) -> bool:
     """Whether a trial was started by the run that has the lock, not by one that was killed."""
     return lock.state != "free" and lock.taken_at is not None and mark.at >= lock.taken_at
 
@@ -254,7 +254,10 @@ def _trials_per_second(times: list[float], lock: LockState) -> float | None:
 
 
 def _curves(
-    study: Study, asked: _Asked, done: Mapping[str, Ended], at_work: Mapping[str, Started]
+    study: Study,
+    asked: _Asked,
+    done: Mapping[str, EndedTrial],
+    at_work: Mapping[str, StartedTrial],
 ) -> tuple[Curve, ...]:
     counts = {request.label: [0, 0, 0, 0] for request in study.methods}
     for key, (configuration, _) in asked.trials.items():

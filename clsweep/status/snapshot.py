@@ -44,7 +44,7 @@ _Known = TypeVar("_Known")
 _COLUMNS = ("trial_id", "config_id", "label", "method", "seed", "status", "message", "finished_at")
 
 
-class Ended(NamedTuple):
+class EndedTrial(NamedTuple):
     """A trial that has a record.
 
     Attributes:
@@ -70,7 +70,7 @@ class Ended(NamedTuple):
     written_at: float | None
 
 
-class Started(NamedTuple):
+class StartedTrial(NamedTuple):
     """A trial that has started and not ended, or that has started once more since it ended.
 
     Attributes:
@@ -94,8 +94,8 @@ class Snapshot(NamedTuple):
         warnings: sentences about what could not be read; it stays where it is.
     """
 
-    ended: dict[str, Ended]
-    started: dict[str, Started]
+    ended: dict[str, EndedTrial]
+    started: dict[str, StartedTrial]
     lock: LockState
     warnings: tuple[str, ...]
 
@@ -111,7 +111,7 @@ class _Compacted(NamedTuple):
     """
 
     files: Mapping[str, Stamp]
-    trials: Mapping[str, Ended]
+    trials: Mapping[str, EndedTrial]
     stamps: Mapping[str, Stamp]
 
 
@@ -134,7 +134,7 @@ class SnapshotReader:
         self._lock = self._folder.lock_watch()
         self._numbers = _Numbers(directory)
         self._compacted = _Compacted({}, {}, {})
-        self._records: dict[str, tuple[Stamp, Ended | str]] = {}
+        self._records: dict[str, tuple[Stamp, EndedTrial | str]] = {}
         self._starts: dict[str, tuple[Stamp, int]] = {}
 
     def read(self) -> Snapshot:
@@ -194,7 +194,7 @@ class SnapshotReader:
 
     def _pending(
         self, listing: _Listing, compacted: Mapping[str, Stamp]
-    ) -> tuple[dict[str, Ended], list[str]]:
+    ) -> tuple[dict[str, EndedTrial], list[str]]:
         """Trials whose records are not in the tables, and warnings about those that are damaged.
 
         Args:
@@ -217,7 +217,9 @@ class SnapshotReader:
                 ended[key] = found
         return ended, warnings
 
-    def _ended_or_warning(self, entry: Entry, read: Callable[[], bytes]) -> Ended | str | None:
+    def _ended_or_warning(
+        self, entry: Entry, read: Callable[[], bytes]
+    ) -> EndedTrial | str | None:
         """What a record says; None if it is gone: a run has compacted it, or set it aside."""
         try:
             record = pending_of(self._folder, entry, read).record
@@ -235,9 +237,9 @@ class SnapshotReader:
             )
         self._numbers.note(record)
         trial: Mapping[str, Any] = record["trial"]
-        return Ended._make([*(trial[name] for name in _COLUMNS), _seconds(entry)])
+        return EndedTrial._make([*(trial[name] for name in _COLUMNS), _seconds(entry)])
 
-    def _started(self, listing: _Listing, compacted: _Compacted) -> dict[str, Started]:
+    def _started(self, listing: _Listing, compacted: _Compacted) -> dict[str, StartedTrial]:
         """Trials that have started since their record was written, or have none."""
         records = listing.records
         markers = {
@@ -257,7 +259,8 @@ class SnapshotReader:
             if n_starts is not None:
                 self._starts[marker.stem] = (marker.stamp, n_starts)
         return {
-            key: Started(key, n, _seconds(markers[key])) for key, (_, n) in self._starts.items()
+            key: StartedTrial(key, n, _seconds(markers[key]))
+            for key, (_, n) in self._starts.items()
         }
 
 
@@ -300,14 +303,14 @@ class _Numbers:
         return self._known.get(config_id, {"hyper": {}, "training": {}})
 
 
-def _rows_of(table: pa.Table | None) -> dict[str, Ended]:
+def _rows_of(table: pa.Table | None) -> dict[str, EndedTrial]:
     """What the table of trials says, by trial id."""
     columns = [] if table is None else [table[name].to_pylist() for name in _COLUMNS]
-    rows = (Ended._make([*values, None]) for values in zip(*columns, strict=True))
+    rows = (EndedTrial._make([*values, None]) for values in zip(*columns, strict=True))
     return {row.trial_id: row for row in rows}
 
 
-def _later(compacted: _Compacted, pending: Mapping[str, Ended]) -> dict[str, Ended]:
+def _later(compacted: _Compacted, pending: Mapping[str, EndedTrial]) -> dict[str, EndedTrial]:
     """Rows and records of a store that keeps both, of each trial the one that counts.
 
     A record counts before a row. But where it is not known which records the rows are of, a row
@@ -320,7 +323,7 @@ def _later(compacted: _Compacted, pending: Mapping[str, Ended]) -> dict[str, End
     return {**compacted.trials, **{key: one for key, one in pending.items() if key not in older}}
 
 
-def _unread(compacted: _Compacted, listing: _Listing) -> dict[str, Ended]:
+def _unread(compacted: _Compacted, listing: _Listing) -> dict[str, EndedTrial]:
     """Rows whose records were not read, since they are in the tables, with the records' times."""
     return {
         key: compacted.trials[key]._replace(written_at=_seconds(entry))

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 from clsweep.records.checksums import record_bytes, record_from_bytes
 from clsweep.records.recorded_inputs import (
     Input,
+    changed_inputs_error,
+    decoding_change,
     difference,
-    differently_read,
-    of_inputs,
-    refusal,
+    recorded_fingerprints,
     unknown_text,
 )
 from clsweep.records.schema import Record, normalized
@@ -130,10 +130,10 @@ class Store:
             found += [difference(one, value) for value in sorted(others)]
             if not fingerprint and not others and one.fingerprint:
                 unknown.append(one)
-                found.append(differently_read(one))
+                found.append(decoding_change(one))
             differences += [text for text in found if text]
         if differences:
-            raise refusal(differences, str(self.directory))
+            raise changed_inputs_error(differences, str(self.directory))
         return unknown
 
     def bind_inputs(self, inputs: Sequence[Input]) -> None:
@@ -163,7 +163,7 @@ class Store:
                     continue
                 texts.add(versions)
                 versions = json.loads(versions)
-            for name, value in of_inputs(versions).items():
+            for name, value in recorded_fingerprints(versions).items():
                 found.setdefault(name, set()).add(value)
         return found
 

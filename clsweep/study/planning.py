@@ -57,7 +57,7 @@ def source_key(study: Study, configuration: Configuration, seed: int, values: Va
         study: the study.
         configuration: whose training it is.
         seed: the seed.
-        values: fingerprints of what is no published data set, see `recorded_inputs.with_values`.
+        values: fingerprints of what is no published data set, see `recorded_inputs.stage_inputs`.
     """
     return _source_key(study.benchmark, study.net, configuration.training, seed, values)
 
@@ -117,7 +117,7 @@ class Job:
         seed: the seed.
         needs: keys of the stages that must exist before.
         asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
-        bars: what a trial is compared with while it trains, see `stopping_rules.bars_of`.
+        bars: what a trial is compared with while it trains, see `stopping_rules.packed_yardsticks`.
     """
 
     key: str
@@ -127,7 +127,7 @@ class Job:
     seed: int
     needs: tuple[str, ...] = field(default=())
     asked: str = ""
-    bars: str = ""
+    yardsticks: str = ""
 
 
 class Plan(NamedTuple):

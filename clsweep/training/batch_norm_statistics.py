@@ -61,7 +61,7 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
     return found
 
 
-def restated(net: Net, params: Params, data: Trainable, scale: Scale) -> Params:
+def with_data_statistics(net: Net, params: Params, data: Trainable, scale: Scale) -> Params:
     """The same function in evaluation mode, with a data set's statistics in every batch norm.
 
     g' = g √((v'+ε)/(v+ε)),   b' = b + g (μ' − μ)/√(v+ε)   for the moments μ', v' of what it sees

@@ -115,11 +115,11 @@ class Watch:
         shares: the checkpoints within the last task, as shares of its last phase: text -> share.
     """
 
-    def __init__(self, bars: str, n_tasks: int, *, margin: float, n_checks: int) -> None:
+    def __init__(self, yardsticks: str, n_tasks: int, *, margin: float, n_checks: int) -> None:
         """Start before the trial does.
 
         Args:
-            bars: what the job carries, see `bars_of`.
+            yardsticks: what the job carries, see `packed_yardsticks`.
             n_tasks: length of the sequence.
             margin: by how much a trial may be behind in both accuracies, 0 to 1: `stop_margin`.
             n_checks: how often it is evaluated within the last task, at least 0: `stop_checks`.
@@ -128,7 +128,7 @@ class Watch:
         self.counters: dict[str, float] = {}
         shares = [i / (n_checks + 1) for i in range(1, n_checks + 1)]
         self.shares = {f"{share:.3g}": share for share in shares}
-        self._bars = json.loads(bars or "{}")
+        self._yardsticks = json.loads(yardsticks or "{}")
 
     def after_task(self, rows: Sequence[AccuracyRow], task: int) -> None:
         """Judge a trial that has learnt a task.
@@ -162,7 +162,7 @@ class Watch:
         self._judge(_within(share), pair, where, n_steps)
 
     def _judge(self, point: str, pair: Pair, where: str, n_steps: int) -> None:
-        found = deficit(pair, self._bars.get(point, ()))
+        found = deficit(pair, self._yardsticks.get(point, ()))
         if found.lead <= self.margin:
             return
         self.counters[LEAD] = found.lead

@@ -16,7 +16,7 @@ from clsweep.methods.base import Batch, Memory, Phase, Trace
 from clsweep.methods.parts.penalty import with_penalty_gradient
 from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params, all_finite, zeros_like
-from clsweep.training.batch_norm_statistics import restated, with_population
+from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import clipped, laid_out, made_optimiser
 
@@ -175,7 +175,7 @@ def _closed(engine: _Engine, data: Trainable, renewed: bool) -> tuple[Params, Me
         if renewed:
             closed = with_population(net, closed, data, scale)
         elif net.bn_mode == "batch":
-            closed = restated(net, closed, data, scale)
+            closed = with_data_statistics(net, closed, data, scale)
     return closed, memory
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Task, TaskSequence
-from clsweep.methods.base import Learnt, Memory, Method, Phase, Trace
+from clsweep.methods.base import LearntTask, Memory, Method, Phase, Trace
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
@@ -64,7 +64,7 @@ def initial_params(net: Net, seed: int, device: torch.device) -> Params:
     return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
 
 
-def measured(method: Method, params: Params, task: Task, scale: Scale, seed: int) -> Params:
+def task_statistics(method: Method, params: Params, task: Task, scale: Scale, seed: int) -> Params:
     """The method's statistics of a task's data under the network that has learnt it.
 
     Args:
@@ -76,7 +76,7 @@ def measured(method: Method, params: Params, task: Task, scale: Scale, seed: int
     """
     if not method.measure:
         return {}
-    learnt = Learnt(task, scale, None, 0, generator(seed, "measure", task.index))
+    learnt = LearntTask(task, scale, None, 0, generator(seed, "measure", task.index))
     return method.measure(params, learnt)
 
 
@@ -109,7 +109,7 @@ class Learner:
         state = State(params, memory, source.trace, source.optimiser)
         steps = self.method.hyper.first_steps(self.setting.training.n_steps(len(task.train)))
         state = self._trained(self.method.first_phases, steps, state, task)
-        learnt = Learnt(
+        learnt = LearntTask(
             task,
             self.sequence.scale,
             source.trace,
@@ -131,17 +131,17 @@ class Learner:
         if task.index == len(self.sequence.tasks) - 1:
             return state
         _, scale, training, seed = self.setting
-        statistics = measured(self.method, state.params, task, scale, seed)
+        statistics = task_statistics(self.method, state.params, task, scale, seed)
         n_presented = training.n_steps(len(task.train)) * training.batch_size
         rng = generator(seed, "absorb", task.index)
-        learnt = Learnt(task, scale, state.trace, n_presented, rng)
+        learnt = LearntTask(task, scale, state.trace, n_presented, rng)
         return self._absorbed(state, statistics, learnt)
 
     def _begun(self, start: Params) -> Memory:
         begin = self.method.begin
         return begin(start) if begin else {}
 
-    def _absorbed(self, state: State, statistics: Params, learnt: Learnt) -> State:
+    def _absorbed(self, state: State, statistics: Params, learnt: LearntTask) -> State:
         absorb = self.method.absorb
         if not absorb:
             return state

@@ -16,7 +16,13 @@ from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Stopped, Watch
 from clsweep.training.engine import Setting, State, after_steps, train_phase
 from clsweep.training.evaluation import check_learnt, evaluate
-from clsweep.training.learner import FinetunedModel, Learner, SourceModel, initial_params, measured
+from clsweep.training.learner import (
+    FinetunedModel,
+    Learner,
+    SourceModel,
+    initial_params,
+    task_statistics,
+)
 from clsweep.training.memory_bytes import MemoryBytes, memory_bytes
 
 if TYPE_CHECKING:
@@ -81,7 +87,7 @@ def measure_source(
     method: Method, sequence: TaskSequence, source: SourceModel, seed: int
 ) -> Params:
     """The method's statistics of the first task under the source model."""
-    return measured(method, source.params, sequence.tasks[0], sequence.scale, seed)
+    return task_statistics(method, source.params, sequence.tasks[0], sequence.scale, seed)
 
 
 def finetune_source(

@@ -10,7 +10,7 @@ from clsweep import methods
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.agem import projected
-from clsweep.methods.base import Batch, Learnt, Memory
+from clsweep.methods.base import Batch, LearntTask, Memory
 from clsweep.methods.hypers import AgemHyper
 from clsweep.methods.parts import buffer
 from clsweep.nets.build import build_net
@@ -33,7 +33,7 @@ def memory_of(sequence: TaskSequence, hyper: AgemHyper, n_tasks: int) -> Memory:
     method, params = methods.build("agem", net, hyper), net.init(generator(0, "init"))
     memory = method.begin(params)
     for task in sequence.tasks[:n_tasks]:
-        data = Learnt(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
+        data = LearntTask(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
         memory = method.absorb(params, memory, {}, data)
     return memory
 

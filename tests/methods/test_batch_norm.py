@@ -12,7 +12,7 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
-from clsweep.methods.base import Learnt
+from clsweep.methods.base import LearntTask
 from clsweep.methods.parts import importance
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -94,7 +94,9 @@ def test_memory_keeps_its_structure(
     source = source_once(net, sequence, TRAINING, bn_mode)
     method = methods.build(case.name, net, case.numbers())
     statistics = measure_source(method, sequence, source, 0)
-    data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0))
+    data = LearntTask(
+        sequence.tasks[0], sequence.scale, source.trace, 96, generator(0, "absorb", 0)
+    )
     fresh = method.net.init(generator(0, "init"))
     start, end = ({**fresh, **params} for params in (source.trace.start, source.params))
     empty = begun(method, start)
@@ -195,7 +197,7 @@ def test_importances_of_gains_are_those_of_a_loop(
     net = build_net(NETS[kind], sequence.input_shape, sequence.heads)
     params = learn_source(net, sequence, TRAINING, 0).params
     task = sequence.tasks[0]
-    data = Learnt(task, sequence.scale, None, 0, generator(0, "measure", 0))
+    data = LearntTask(task, sequence.scale, None, 0, generator(0, "measure", 0))
     fisher = importance.fisher_diag(net, params, data)
     omega = importance.mas_omega(net, params, data)
     names = list(shared(params))

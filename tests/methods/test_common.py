@@ -15,7 +15,7 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import METHODS
-from clsweep.methods.base import Learnt, Memory, Method
+from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
@@ -112,7 +112,9 @@ def completed(case: Case, sequence: TaskSequence, params: Params) -> Params:
 def absorbed(case: Case, sequence: TaskSequence, source: SourceModel) -> Memory:
     method = methods.build(case.name, net_for(sequence), case.numbers())
     statistics = measure_source(method, sequence, source, 0)
-    data = Learnt(sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0))
+    data = LearntTask(
+        sequence.tasks[0], sequence.scale, source.trace, 128, generator(0, "absorb", 0)
+    )
     empty = begun(method, completed(case, sequence, source.trace.start))
     params = completed(case, sequence, source.params)
     return after(method, params, empty, statistics, data)
@@ -123,7 +125,7 @@ def begun(method: Method, params: Params) -> Memory:
 
 
 def after(
-    method: Method, params: Params, memory: Memory, statistics: Params, data: Learnt
+    method: Method, params: Params, memory: Memory, statistics: Params, data: LearntTask
 ) -> Memory:
     """The memory after a task."""
     return method.absorb(params, memory, statistics, data) if method.absorb else memory
@@ -216,7 +218,9 @@ def test_memory_keeps_its_structure(
     empty = begun(method, completed(case, sequence, source.trace.start))
     memory = absorbed(case, sequence, source)
     assert structure(memory) == structure(empty)
-    data = Learnt(sequence.tasks[1], sequence.scale, source.trace, 128, generator(0, "absorb", 1))
+    data = LearntTask(
+        sequence.tasks[1], sequence.scale, source.trace, 128, generator(0, "absorb", 1)
+    )
     statistics = method.measure(source.params, data) if method.measure else {}
     params = completed(case, sequence, source.params)
     again = after(method, params, memory, statistics, data)

@@ -15,7 +15,7 @@ from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import dgr
-from clsweep.methods.base import Batch, Learnt, Memory, Method
+from clsweep.methods.base import Batch, LearntTask, Memory, Method
 from clsweep.methods.hypers import DgrHyper, NoHyper
 from clsweep.methods.parts.losses import distillation, padded_distillation
 from clsweep.methods.parts.vae import pixels_of, vae_loss
@@ -222,7 +222,7 @@ def test_with_a_perfect_generator_it_approaches_joint(
     training = TrainingConfig(optimizer="adam", lr=0.003, batch_size=30, steps=150)
     source = learn_source(net, sequence, training, 0)
 
-    def absorb(params: Params, memory: Memory, statistics: Params, learnt: Learnt) -> Memory:
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         raw = learnt.task.train.raw(torch.arange(len(learnt.task.train)))
         images = memory.get("decoder", {}).get("images", raw[:0])
         return {"solver": dgr._solver(params), "decoder": {"images": torch.cat([images, raw])}}

@@ -8,7 +8,7 @@ import torch
 from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
-from clsweep.methods.base import Learnt, Pull
+from clsweep.methods.base import LearntTask, Pull
 from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal, with_penalty_gradient
 from clsweep.nets.build import build_net
@@ -104,7 +104,7 @@ def absorbed(n_tasks: int, **numbers: object) -> tuple[Anchor, list[Params], lis
         for k in range(n_tasks)
     ]
     memory = method.begin(stars[0])
-    data = Learnt(None, None, None, 0, generator(0, ""))  # type: ignore[arg-type]
+    data = LearntTask(None, None, None, 0, generator(0, ""))  # type: ignore[arg-type]
     for star, fisher in zip(stars, fishers, strict=True):
         memory = method.absorb(star, memory, fisher, data)
     return memory["anchor"], stars, fishers

@@ -15,7 +15,7 @@ from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import agem, gem
-from clsweep.methods.base import Batch, Learnt, Memory, Method
+from clsweep.methods.base import Batch, LearntTask, Memory, Method
 from clsweep.methods.hypers import GemHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -117,7 +117,7 @@ def memory_of(sequence: TaskSequence, hyper: GemHyper, n_tasks: int) -> Memory:
     method, params = methods.build("gem", net, hyper), net.init(generator(0, "init"))
     memory = method.begin(params)
     for task in sequence.tasks[:n_tasks]:
-        data = Learnt(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
+        data = LearntTask(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
         memory = method.absorb(params, memory, {}, data)
     return memory
 
@@ -287,7 +287,7 @@ def test_a_task_of_one_class(sequences: dict[str, TaskSequence]) -> None:
     labels = torch.zeros_like(task.train.labels)
     only = type(task.train)(task.train.images, task.train.rows, labels)
     one = type(task)(0, only, only, only, 1)
-    data = Learnt(one, sequence.scale, None, 0, generator(0, "absorb"))
+    data = LearntTask(one, sequence.scale, None, 0, generator(0, "absorb"))
     memory = method.absorb(params, method.begin(params), {}, data)
     assert memory["slots"].n_filled == 10
     grads = {name: torch.ones_like(value) for name, value in params.items()}

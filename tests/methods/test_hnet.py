@@ -16,7 +16,7 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import hnet
-from clsweep.methods.base import Batch, Learnt
+from clsweep.methods.base import Batch, LearntTask
 from clsweep.methods.hypers import HnetHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -118,7 +118,7 @@ def test_absorb_stores_what_old_embeddings_generate_now(
 ) -> None:
     parts = Parts("class")
     task = sequences["class"].tasks[1]
-    data = Learnt(task, ONE, None, 0, generator(0, "absorb"))
+    data = LearntTask(task, ONE, None, 0, generator(0, "absorb"))
     memory = parts.method.absorb(parts.params, parts.memory, {}, data)
     for k in range(2):
         flat = torch.cat([v.flatten() for v in parts.generated(k).values()])
@@ -133,7 +133,7 @@ def test_old_networks_stay_under_a_huge_penalty_and_move_without(
     """Distance of the first task's generated weights, over that of the second's."""
     sequence, moved = sequences["task"], {}
     net = build_net(NetConfig(hidden=(20,)), sequence.input_shape, sequence.heads)
-    data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
+    data = LearntTask(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
     for beta in (0.0, 1e4):
         hyper = HnetHyper(beta=beta, chunk_size=400, **SIZES)
         method = methods.build("hnet", net, hyper)

@@ -14,7 +14,7 @@ from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import hnet_replay
-from clsweep.methods.base import Batch, Learnt
+from clsweep.methods.base import Batch, LearntTask
 from clsweep.methods.hypers import HnetReplayHyper, NoHyper
 from clsweep.methods.parts.protected_generator import DECODERS, GENERATOR, generator_of
 from clsweep.nets.build import build_net
@@ -124,7 +124,7 @@ def test_no_gradient_of_the_distillation_at_the_teacher(scenario: str) -> None:
 
 def test_memory_is_the_classifier_and_the_decoders(sequences: dict[str, TaskSequence]) -> None:
     parts = Parts("class")
-    data = Learnt(sequences["class"].tasks[1], SCALE, None, 0, generator(0, "absorb"))
+    data = LearntTask(sequences["class"].tasks[1], SCALE, None, 0, generator(0, "absorb"))
     memory = parts.method.absorb(parts.params, parts.memory, {}, data)
     plain = {n for n in parts.params if not n.startswith(GENERATOR)}
     assert memory["teacher"].keys() == plain == parts.net.init(generator(0, "init")).keys()

@@ -13,7 +13,7 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import hnet, hnet_tir
-from clsweep.methods.base import Batch, Learnt, Phase
+from clsweep.methods.base import Batch, LearntTask, Phase
 from clsweep.methods.hypers import HnetHyper, HnetTirHyper
 from clsweep.methods.parts.protected_generator import DECODERS, Generator, generator_of
 from clsweep.nets.build import build_net
@@ -150,7 +150,7 @@ def test_absorb_stores_what_both_hypernetworks_generate(
     sequences: dict[str, TaskSequence],
 ) -> None:
     parts = Parts("class")
-    data = Learnt(sequences["class"].tasks[1], SCALE, None, 0, generator(0, "absorb"))
+    data = LearntTask(sequences["class"].tasks[1], SCALE, None, 0, generator(0, "absorb"))
     memory = parts.method.absorb(parts.params, parts.memory, {}, data)
     made = generator_of(parts.net, HYPER)
     for k in range(2):

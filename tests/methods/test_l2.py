@@ -8,7 +8,7 @@ import torch
 from clsweep import methods
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
-from clsweep.methods.base import Learnt, Memory
+from clsweep.methods.base import LearntTask, Memory
 from clsweep.methods.hypers import EwcHyper, L2Hyper
 from clsweep.methods.parts.penalty import Anchor, with_penalty_gradient
 from clsweep.nets.build import build_net
@@ -26,7 +26,7 @@ def absorbed(sequence: TaskSequence, *visited: Params) -> Memory:
     method = methods.build("l2", net_of(sequence), L2Hyper())
     memory = method.begin(visited[0])
     for index, params in enumerate(visited):
-        data = Learnt(sequence.tasks[index], sequence.scale, None, 0, generator(0, "absorb"))
+        data = LearntTask(sequence.tasks[index], sequence.scale, None, 0, generator(0, "absorb"))
         memory = method.absorb(params, memory, {}, data)
     return memory
 

@@ -12,7 +12,7 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Task, TaskSequence
-from clsweep.methods.base import Batch, Learnt
+from clsweep.methods.base import Batch, LearntTask
 from clsweep.methods.hypers import ReplayHyper
 from clsweep.methods.parts import buffer
 from clsweep.nets.build import build_net
@@ -30,7 +30,7 @@ def test_full_memory_and_weight_one_is_the_joint_gradient(
         first, second = (task.train for task in sequence.tasks[:2])
         n = min(len(first), len(second))
         method = methods.build("replay", net, ReplayHyper(memory_size=len(first)))
-        data = Learnt(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
+        data = LearntTask(sequence.tasks[0], sequence.scale, None, 0, generator(0, "absorb"))
         memory = method.absorb(params, method.begin(params), {}, data)
         assert memory["slots"].n_filled == len(first)
         index = torch.arange(n)

@@ -20,7 +20,7 @@ from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.nets.norms import is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params
-from clsweep.training.batch_norm_statistics import restated, with_population
+from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.config import TrainingConfig
 from clsweep.training.learner import FinetunedModel, SourceModel
 from clsweep.training.sequences import (
@@ -413,7 +413,7 @@ def test_restating_keeps_the_function_and_sets_the_statistics(
     net = net_of(sequence, **keys)
     params = learn_source(net, sequence, TRAINING, 0).params
     data = sequence.tasks[3].train
-    found = restated(net, params, data, sequence.scale)
+    found = with_data_statistics(net, params, data, sequence.scale)
     x = sequence.scale(data.raw(torch.arange(len(data))))
     before = net.apply(params, x, 0)
     torch.testing.assert_close(net.apply(found, x, 0), before, atol=1e-4, rtol=1e-4)
@@ -421,7 +421,7 @@ def test_restating_keeps_the_function_and_sets_the_statistics(
     assert moved
     assert all(is_statistic(n) or "norm" in n for n in moved)
     # Its own statistics: set again they stay, and the data's own normalise as they do.
-    again = restated(net, found, data, sequence.scale)
+    again = with_data_statistics(net, found, data, sequence.scale)
     for name in net.statistics:
         torch.testing.assert_close(again[name], found[name], atol=1e-5, rtol=1e-4)
     in_training = net.apply(without_statistics(found), x, 0)

@@ -10,7 +10,7 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
-from clsweep.methods.base import Learnt, Trace
+from clsweep.methods.base import LearntTask, Trace
 from clsweep.methods.hypers import SiHyper
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.build import build_net
@@ -88,7 +88,7 @@ def test_path_is_gradient_times_actual_change(
 def test_omega_is_damped_accumulated_and_never_negative() -> None:
     before, after = {"w": torch.tensor([0.0, 0.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])}
     path = {"w": torch.tensor([3.0, -9.0, 0.25])}
-    data = Learnt(None, None, Trace(before, path), 0, generator(0, ""))  # type: ignore[arg-type]
+    data = LearntTask(None, None, Trace(before, path), 0, generator(0, ""))  # type: ignore[arg-type]
     net = build_net(NetConfig(hidden=()), (1, 1, 1), Heads("domain", (2, 2)))
     method = methods.build("si", net, SiHyper(xi=0.5))
     memory = method.absorb(after, method.begin(before), {}, data)

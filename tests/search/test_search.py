@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from clsweep.errors import StudyError
 from clsweep.execution.forecast import fairness_notes
 from clsweep.reporting import results_reader
-from clsweep.search.samplers import Ask, Told, _trials, distributions, suggestion
+from clsweep.search.samplers import Ask, Observation, _trials, distributions, suggestion
 from clsweep.search.search import Search, expected, extent
 from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import (
@@ -154,9 +154,9 @@ def test_a_failed_seed_fails_its_configuration_and_divergence_is_told_as_bad(sta
             values = None if seed == fails else smooth(configuration, seed)
             made = record(configuration, seed, values, 10 * at + seed)
             made["trial"]["status"] = "ok" if values else status
-            search.told(made)
+            search.tell(made)
     (line,) = (line for line in search._lines if line.label == "EWC")
-    told = [row.told(study.seeds) for row in search._ordered(line)]
+    told = [row.observation(study.seeds) for row in search._ordered(line)]
     assert [one.values is None for one in told] == [False, True, False]
     one, other = (smooth(space.configuration(points[0]), seed) for seed in study.seeds)
     mean = (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
@@ -200,12 +200,12 @@ def test_a_sampler_leaves_values_that_diverge() -> None:
     (axis,) = space_of(study, study.methods[2]).axes
 
     def n_lost(diverged: bool) -> int:
-        told: list[Told] = []
+        told: list[Observation] = []
         for index in range(30):
             point = suggestion([axis], Ask("tpe", 0, "EWC", index, 30), told, [])
             at = math.log10(point["lam"]) / 8
             values = (at, 1 - at) if at < 1 / 2 else None
-            told.append(Told(point, values, diverged=diverged and values is None))
+            told.append(Observation(point, values, diverged=diverged and values is None))
         return sum(one.values is None for one in told[10:])
 
     assert n_lost(diverged=True) <= 5 < 15 <= n_lost(diverged=False)
@@ -328,7 +328,7 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves(sampler: str) -> Non
     study = searched(f'kind = "optuna"\nsampler = "{sampler}"\ntrials = 40', methods)
     axes = space_of(study, study.methods[0]).axes
     assert [axis.key for axis in axes] == ["weight", "memory_size", "fill", "training.lr"]
-    told: list[Told] = []
+    told: list[Observation] = []
     for index in range(12):
         ask = Ask(sampler, 3, "replay", index, 40)
         point = suggestion(axes, ask, told, [])
@@ -337,7 +337,7 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves(sampler: str) -> Non
         assert all(axis.holds(point[axis.key]) for axis in axes)
         assert isinstance(point["memory_size"], int)
         values = None if index == 4 else (point["weight"] / 10, 1 - point["weight"] / 10)
-        told.append(Told(point, values))
+        told.append(Observation(point, values))
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])

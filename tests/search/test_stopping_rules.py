@@ -24,9 +24,9 @@ from clsweep.nets.net import Net
 from clsweep.records.schema import Record, check_record
 from clsweep.search import front_filling
 from clsweep.search.optuna_export import export_optuna
-from clsweep.search.samplers import Ask, Told, _trials, distributions, suggestion
+from clsweep.search.samplers import Ask, Observation, _trials, distributions, suggestion
 from clsweep.search.search import Search
-from clsweep.search.stopping_rules import bars_of, overturned, stands
+from clsweep.search.stopping_rules import counts_as_done, invalid_stops, packed_yardsticks
 from clsweep.search.validation_table import validation_table
 from clsweep.storage.store import Store
 from clsweep.study import planning
@@ -124,7 +124,7 @@ def trial(study: Study, job: planning.Job, configuration: Configuration, time: i
     margin, n_checks = study.search.stop_margin, study.search.stop_checks
     watch = None
     if study.search.stops and job.asked:
-        watch = Watch(job.bars, N_TASKS, margin=margin, n_checks=n_checks)
+        watch = Watch(job.yardsticks, N_TASKS, margin=margin, n_checks=n_checks)
     try:
         for task in range(1, N_TASKS):
             for share, value in (watch.shares if watch and task == 3 else {}).items():
@@ -160,7 +160,7 @@ def work(
     """The records after a run of at most `n_new` more trials, as `runner` would drive it."""
     kept = {r["trial"]["trial_id"]: r for r in records or []}
     rng, time = random.Random(order), 10 * len(kept)
-    done = {key for key, r in kept.items() if stands(study.search, r["trial"])}
+    done = {key for key, r in kept.items() if counts_as_done(study.search, r["trial"])}
     search = Search(study, list(kept.values()), done)
     asked = configurations(study) + search.known + search.more()
     by_id = {c.id: c for c in asked}
@@ -176,7 +176,7 @@ def work(
         made = trial(study, job, by_id[job.config_id], time)
         check_record(json.loads(json.dumps(made)))
         kept[job.key] = made
-        search.told(made)
+        search.tell(made)
         new = search.more()
         by_id |= {c.id: c for c in new}
         waiting += search.barred(planning.plan(study, new, set(), lambda key: True).jobs)
@@ -219,8 +219,8 @@ def test_the_lead_is_the_lesser_of_two_leads_over_the_best_yardstick(
 
 @pytest.mark.parametrize(("margin", "stops"), [(0.29, True), (0.3125, False), (0.35, False)])
 def test_what_is_behind_by_no_more_than_the_margin_goes_on(margin: float, stops: bool) -> None:
-    bars = bars_of({"x": {"task 2": (0.8125, 0.9)}})
-    watch = Watch(bars, N_TASKS, margin=margin, n_checks=1)
+    yardsticks = packed_yardsticks({"x": {"task 2": (0.8125, 0.9)}})
+    watch = Watch(yardsticks, N_TASKS, margin=margin, n_checks=1)
     rows = rows_after(2, (0.5, 0.25))
     watch.after_task(rows_after(1, (0.0, 0.0)), 1)  # there is no yardstick at this point
     if not stops:
@@ -233,8 +233,8 @@ def test_what_is_behind_by_no_more_than_the_margin_goes_on(margin: float, stops:
 
 
 def test_neither_the_first_nor_the_last_task_ends_at_a_point() -> None:
-    bars = bars_of({"x": {f"task {task}": (1.0, 1.0) for task in range(N_TASKS)}})
-    watch = Watch(bars, N_TASKS, margin=0.05, n_checks=1)
+    yardsticks = packed_yardsticks({"x": {f"task {task}": (1.0, 1.0) for task in range(N_TASKS)}})
+    watch = Watch(yardsticks, N_TASKS, margin=0.05, n_checks=1)
     for task in (0, N_TASKS - 1):
         watch.after_task(rows_after(task, (0.0, 0.0)), task)
 
@@ -267,12 +267,12 @@ def test_what_a_job_carries_decides_like_all_yardsticks_together() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         known = {f"k{i}": {"task 1": tuple(p)} for i, p in enumerate(rng.random((12, 2)).tolist())}
-        carried = json.loads(bars_of(known))["task 1"]
+        carried = json.loads(packed_yardsticks(known))["task 1"]
         assert len(carried) < len(known)
         pair = tuple(rng.random(2).tolist())
         every = [min(s - pair[0], t - pair[1]) for (s, t) in (p["task 1"] for p in known.values())]
         assert deficit(pair, carried).lead == max(every)
-    assert bars_of({}) == bars_of({"k": {}}) == ""
+    assert packed_yardsticks({}) == packed_yardsticks({"k": {}}) == ""
 
 
 # ------------------------------------------------------------------------- what a search stops
@@ -419,10 +419,10 @@ def test_a_grid_runs_what_a_search_has_stopped(tmp_path: Path) -> None:
     store = stored(tmp_path, study, work(study))
     trials = store.statuses()
     was = {key for key, status in trials.items() if status == "stopped"}
-    assert overturned(study.search, store, trials) == set()
-    assert overturned(searched(1.0).search, store, trials) == was
+    assert invalid_stops(study.search, store, trials) == set()
+    assert invalid_stops(searched(1.0).search, store, trials) == was
     grid = parse_study('name = "grid"\n[benchmark]\nname = "split"\n[[methods]]\nname = "lwf"\n')
-    assert overturned(grid.search, store, trials) == was
+    assert invalid_stops(grid.search, store, trials) == was
 
 
 def stored(folder: Path, study: Study, records: list[Record]) -> Store:
@@ -452,7 +452,7 @@ def test_test_counts_reach_neither_yardsticks_nor_the_watch() -> None:
         search = Search(study, known, done)
         asked = search.known + search.more()
         return [
-            job.bars
+            job.yardsticks
             for job in search.barred(planning.plan(study, asked, done, lambda key: True).jobs)
         ]
 
@@ -487,7 +487,7 @@ def test_a_stopped_configuration_is_a_pruned_trial_and_spent_budget(tmp_path: Pa
     assert search.n_to_come == {"EWC": 0, "LwF": 0}
     space = space_of(study, study.methods[1])
     (line,) = (line for line in search._lines if line.label == "EWC")
-    told = [row.told(study.seeds) for row in line.rows.values()]
+    told = [row.observation(study.seeds) for row in line.rows.values()]
     made = _trials(Ask("tpe", 0, "EWC", 10, 20), distributions(space.axes), told, [])
     states = Counter(t.state for t in made)
     assert states.keys() == {TrialState.COMPLETE, TrialState.PRUNED}
@@ -495,9 +495,9 @@ def test_a_stopped_configuration_is_a_pruned_trial_and_spent_budget(tmp_path: Pa
         ask = Ask(sampler, 0, "EWC", 10, 20)
         assert suggestion(space.axes, ask, told, []) not in [one.point for one in told]
     # A seed that failed weighs more than one that was stopped.
-    (row, *_) = (r for r in line.rows.values() if r.told(study.seeds).stopped)
+    (row, *_) = (r for r in line.rows.values() if r.observation(study.seeds).stopped)
     row.results[0], row.statuses[0] = None, "diverged"
-    assert not row.told(study.seeds).stopped
+    assert not row.observation(study.seeds).stopped
     stored(tmp_path / "out", study, records)
     export_optuna(tmp_path / "out", tmp_path / "file.db")
     import optuna
@@ -513,7 +513,10 @@ def test_a_sampler_that_knows_little_but_what_was_stopped_goes_on(sampler: str) 
     study = searched(trials=40)
     axes = space_of(study, study.methods[1]).axes
     points = [{"lam": float(10 + i), "training.lr": 0.1} for i in range(30)]
-    told = [Told(points[0], (0.8, 0.7)), *(Told(p, None, stopped=True) for p in points[1:])]
+    told = [
+        Observation(points[0], (0.8, 0.7)),
+        *(Observation(p, None, stopped=True) for p in points[1:]),
+    ]
     assert suggestion(axes, Ask(sampler, 0, "EWC", 30, 40), told, []) not in points
 
 
@@ -594,7 +597,7 @@ def test_looking_changes_no_bit(
     # The same trial, were it behind at the last look.
     at = list(watch.shares)[-1]
     pair = tuple(watch.counters[f"validation_{x}_at_{at}"] for x in ("source", "target"))
-    ahead = bars_of({"x": {f"last {at}": (pair[0] + 0.06, pair[1] + 0.06)}})
+    ahead = packed_yardsticks({"x": {f"last {at}": (pair[0] + 0.06, pair[1] + 0.06)}})
     stopped = watched(case, sequence, net, kind, Watch(ahead, n_tasks, margin=0.05, n_checks=1))
     assert "on the last task" in stopped.stopped
     assert stopped.rows == [row for row in plain.rows if row[0] < n_tasks - 1]

@@ -24,7 +24,7 @@ from clsweep.data.benchmark_specs import SplitBenchmark
 from clsweep.data.published_datasets import PUBLISHED
 from clsweep.errors import StoreError
 from clsweep.execution import outcomes, worker
-from clsweep.records.recorded_inputs import unlike, values_of, with_values
+from clsweep.records.recorded_inputs import fingerprints_of, input_differences, stage_inputs
 from clsweep.reporting.report_data import build
 from clsweep.storage.store import Store
 from clsweep.study import input_fingerprints, planning
@@ -234,12 +234,13 @@ class TestOtherWeights:
         assert [one.name for one in before] == ["data folder:pets", "weights net.pth"]
         save_weights(tmp_path / "net.pth", seed=1)
         after = inputs_of(load_study(study), None)
-        (text,) = unlike(before, after)
+        (text,) = input_differences(before, after)
         assert text.startswith("weights 'net.pth'")
         assert "changed: net.pth" in text
         own = configurations(load_study(study))[0]
         keys = {
-            planning.source_key(load_study(study), own, 0, with_values(i)) for i in (before, after)
+            planning.source_key(load_study(study), own, 0, stage_inputs(i))
+            for i in (before, after)
         }
         assert len(keys) == 2
 
@@ -398,11 +399,11 @@ class TestStandardData:
         (one,) = inputs_of(load_study(tiny_study(tmp_path)), None)
         assert (one.name, one.is_published) == ("data digits", True)
         assert one.fingerprint == "ee9f32e223f6c57dd67bb2c7"
-        assert with_values((one,)) == ()
+        assert stage_inputs((one,)) == ()
 
     def test_stages_of_the_quickstart_keep_their_keys(self):
         study = load_study(Path(__file__).parents[2] / "configs" / "quickstart.toml")
-        values = with_values(inputs_of(study, None))
+        values = stage_inputs(inputs_of(study, None))
         jobs = planning.plan(study, configurations(study), set(), lambda key: False, values).jobs
         first = [next(job.key for job in jobs if job.kind == kind) for kind in ("source", "trial")]
         assert first == ["e37d4468f6a5822a09898d5f", "f0c0d424305140a2-0"]
@@ -418,8 +419,10 @@ class TestStandardData:
         assert not one.is_published
         (absent,) = inputs_of(study, tmp_path / "nowhere")
         assert (absent.fingerprint, absent.is_published) == ("", True)
-        assert unlike([absent], [absent._replace(fingerprint="f" * 24)]) == []
-        assert len(unlike([absent], [one])) == len(unlike([one], [absent])) == 1
+        assert input_differences([absent], [absent._replace(fingerprint="f" * 24)]) == []
+        assert (
+            len(input_differences([absent], [one])) == len(input_differences([one], [absent])) == 1
+        )
 
     def test_packed_files_prove_what_is_unpacked(self, tmp_path, monkeypatch):
         raw = tmp_path / "KMNIST" / "raw"
@@ -463,7 +466,7 @@ class TestWorkers:
         context = outcomes.Context(
             "r1", study, tmp_path / "out", tmp_path / "st", tmp_path / "b", "cpu", inputs=planned
         )
-        values = with_values(planned)
+        values = stage_inputs(planned)
         job = next(
             iter(
                 planning.plan(study, configurations(study), set(), lambda key: False, values).jobs
@@ -491,7 +494,7 @@ class TestWorkers:
         context = outcomes.Context(
             f"r4 {how}", study, out, tmp_path / "st", root, "cpu", inputs=planned
         )
-        values = with_values(planned)
+        values = stage_inputs(planned)
         planned_jobs = planning.plan(
             study, configurations(study), set(), lambda key: False, values
         )
@@ -517,7 +520,7 @@ class TestWorkers:
         module.unlink()
         out, root = tmp_path / "out", tmp_path / "a"
         context = outcomes.Context("r5", study, out, tmp_path / "st", root, "cpu", inputs=planned)
-        values = with_values(planned)
+        values = stage_inputs(planned)
         planned_jobs = planning.plan(
             study, configurations(study), set(), lambda key: False, values
         )
@@ -542,7 +545,7 @@ class TestWorkers:
         (one,) = inputs_of(load_study(pets, tmp_path / "a"), tmp_path / "a")
         rows = pq.read_table("results/pets/trials.parquet").to_pylist()
         for row in rows:
-            assert values_of([one]).items() <= json.loads(row["versions"]).items()
+            assert fingerprints_of([one]).items() <= json.loads(row["versions"]).items()
 
     @pytest.mark.ray
     def test_nodes_with_other_data_are_named_before_the_first_trial(self, pets, tmp_path):

@@ -251,7 +251,7 @@ def test_a_search_asks_for_no_work_twice(sampler: str) -> None:
         for configuration in new:
             made.append(configuration)
             rows = [(1, 0, "validation", len(made) % 10, 10), (1, 1, "validation", 5, 10)]
-            search.told(record_of(configuration, 0, "ok", accuracy=rows))
+            search.tell(record_of(configuration, 0, "ok", accuracy=rows))
     assert len({c.id for c in made}) == len(made) == 12
     for configuration in made:
         hyper = configuration.hyper

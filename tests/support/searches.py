@@ -99,7 +99,7 @@ def work(
         configuration, seed = running.pop(rng.randrange(len(running)))
         made = record(configuration, seed, world(configuration, seed), len(kept))
         kept.append(made)
-        search.told(made)
+        search.tell(made)
         waiting += [(c, s) for c in search.more() for s in study.seeds]
     return kept
 

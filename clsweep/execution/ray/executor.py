@@ -47,7 +47,7 @@ from clsweep.execution.error_kinds import BrokenProcess
 from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.internals import START_ORDER, differences
 from clsweep.execution.ray.node_probes import probe_data, probe_inputs, probe_nodes
-from clsweep.execution.ray.slots import Slot, check_room, only_on, slots_of
+from clsweep.execution.ray.slots import Slot, check_room, node_selector, slots_of
 from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, memory_kills
 from clsweep.execution.retries import Committed, LostJobs
 from clsweep.execution.schedule import Schedule
@@ -198,7 +198,9 @@ def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     bundle = {names[kind]: amount for kind, amount in place["request"].items()}
     if not place["node_ids"]:
         return tune.PlacementGroupFactory([bundle])
-    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[only_on(place["node_ids"])])
+    return tune.PlacementGroupFactory(
+        [bundle], bundle_label_selector=[node_selector(place["node_ids"])]
+    )
 
 
 def _run_job(

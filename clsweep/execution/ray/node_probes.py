@@ -12,9 +12,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, worker
 from clsweep.execution.outcomes import Context
-from clsweep.execution.ray.slots import Slot, only_on
+from clsweep.execution.ray.slots import Slot, node_selector
 from clsweep.execution.ray.tune_patches import in_one_line
-from clsweep.records.recorded_inputs import strangers, unlike
+from clsweep.records.recorded_inputs import input_differences, unlike_nodes_error
 from clsweep.study.input_fingerprints import inputs_of
 
 # A mount that hangs does not fail; it answers never.
@@ -81,13 +81,13 @@ def probe_inputs(context: Context, nodes: Sequence[dict[str, Any]]) -> None:
             if _is_alive(node):
                 complaints.append(f"{name} fails: {in_one_line(error)}")
     if complaints:
-        raise strangers(complaints)
+        raise unlike_nodes_error(complaints)
 
 
 def _unlike(context: Context) -> list[str]:
     """What a node would compute from that the driver does not, as sentences."""
     try:
-        return unlike(context.inputs or (), inputs_of(context.study, context.data_root))
+        return input_differences(context.inputs or (), inputs_of(context.study, context.data_root))
     except ClsweepError as error:
         return [error.found]
 
@@ -109,7 +109,7 @@ def probe_data(context: Context, there: dict[str, Slot]) -> None:
         probe = ray.remote(worker.probe).options(
             num_cpus=place.request["cpu"],
             num_gpus=place.request.get("gpu", 0),
-            label_selector=only_on(place.node_ids) if place.node_ids else None,
+            label_selector=node_selector(place.node_ids) if place.node_ids else None,
         )
         try:
             ray.get(probe.remote(context))  # whose device is the processor until a job has one

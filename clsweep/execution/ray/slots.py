@@ -99,7 +99,7 @@ def check_room(resources: Resources, nodes: Sequence[Node]) -> None:
     )
 
 
-def only_on(node_ids: tuple[str, ...]) -> dict[str, str]:
+def node_selector(node_ids: tuple[str, ...]) -> dict[str, str]:
     """Ray's label selector for these nodes.
 
     Args:

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn import functional as F
 
-from clsweep.methods.base import Learnt
+from clsweep.methods.base import LearntTask
 from clsweep.methods.parts.activation_recorder import Recorder, Use
 from clsweep.nets.net import Net, shared
 from clsweep.nets.norms import is_statistic
@@ -43,7 +43,7 @@ Objective = Callable[[Tensor, Tensor], Tensor]  # (logits [B, K], y [B]) -> per-
 def fisher_diag(
     net: Net,
     params: Params,
-    learnt: Learnt,
+    learnt: LearntTask,
     *,
     estimator: str = "exact",
     n_examples: int = 0,
@@ -98,7 +98,7 @@ def _labels(
 
 
 def _batched_fisher(
-    net: Net, params: Params, learnt: Learnt, n_examples: int, batch_size: int
+    net: Net, params: Params, learnt: LearntTask, n_examples: int, batch_size: int
 ) -> Params:
     names = list(shared(params))
     if not names:
@@ -114,7 +114,7 @@ def _batched_fisher(
     return {name: value / n for name, value in total.items()}
 
 
-def mas_omega(net: Net, params: Params, learnt: Learnt, *, n_examples: int = 0) -> Params:
+def mas_omega(net: Net, params: Params, learnt: LearntTask, *, n_examples: int = 0) -> Params:
     """MAS importances Ω_i = (1/N) Σ_n |∂‖F(x_n)‖²₂/∂θ_i|, F the logits of the task's head.
 
     Args:
@@ -143,7 +143,7 @@ def _leaves(params: Params) -> Params:
     }
 
 
-def _chunks(learnt: Learnt, n_examples: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(learnt: LearntTask, n_examples: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and labels of the task's training set, or of a random part of it."""
     data = learnt.task.train
     index = torch.arange(len(data))

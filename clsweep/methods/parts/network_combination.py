@@ -5,7 +5,7 @@
 in every unit of the network (`network_units`), each branch with its own batch norm. Lee, Joo, Hong
 and Kim 2020, "Residual continual learning", AAAI. While running statistics are held, every unit is
 affine in its input, so that a combination *is* one network of the same shape, whose parameters
-`merged` writes down. `Renewed` computes both branches instead, for norms that use the batch's
+`merged` writes down. `RenewedNorms` computes both branches instead, for norms that use the batch's
 statistics.
 """
 
@@ -166,7 +166,7 @@ def _norm_behind(
     return affine, keep * (s_s / c), add * (s_t / c)
 
 
-class Renewed(TorchFunctionMode):
+class RenewedNorms(TorchFunctionMode):
     """Within it, a forward pass of `params` is the combination with norms that are not all held.
 
     A branch's norms use the running statistics that its parameters hold, or those of the batch.

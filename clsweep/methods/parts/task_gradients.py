@@ -28,7 +28,7 @@ from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params
 
 
-class Stored(NamedTuple):
+class TaskExamples(NamedTuple):
     """Stored examples in the order of their tasks.
 
     Attributes:
@@ -54,7 +54,7 @@ class _Tap(NamedTuple):
     spans: list[tuple[int, int, int]]
 
 
-def task_gradients(net: Net, full: Params, stored: Stored, newest: int) -> Tensor:
+def task_gradients(net: Net, full: Params, stored: TaskExamples, newest: int) -> Tensor:
     """Gradients of the mean cross-entropy of every task's stored examples, [T, P].
 
     Columns are the trained parameters, flattened, in their order in `full`; a head that a task
@@ -91,7 +91,7 @@ def _separable(recorder: Recorder, trained: Params, taps: list[_Tap], n_examples
 
 
 def _losses(
-    net: Net, leaves: Params, h: Tensor, stored: Stored, newest: int
+    net: Net, leaves: Params, h: Tensor, stored: TaskExamples, newest: int
 ) -> tuple[Tensor, list[_Tap]]:
     """Σ_k L_k, and what the heads did."""
     if net.heads.scenario != "task":
@@ -176,7 +176,7 @@ def _add_bias_gradients(
     biases.copy_(found + biases if kept else found)
 
 
-def _one_by_one(net: Net, leaves: Params, stored: Stored, newest: int) -> Tensor:
+def _one_by_one(net: Net, leaves: Params, stored: TaskExamples, newest: int) -> Tensor:
     """One backward pass per task, which any network allows."""
     trained = [value for value in leaves.values() if value.requires_grad]
     rows = []

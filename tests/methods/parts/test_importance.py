@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task
-from clsweep.methods.base import Learnt
+from clsweep.methods.base import LearntTask
 from clsweep.methods.parts import importance
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -53,18 +53,18 @@ NETS = {
 }
 
 
-def learnt_of(n: int = 23, task: int = 1) -> Learnt:
+def learnt_of(n: int = 23, task: int = 1) -> LearntTask:
     rng = generator(5, "images")
     images = torch.randint(0, 256, (n, *SHAPE), generator=rng, dtype=torch.uint8)
     labels = torch.randint(0, 5, (n,), generator=rng)
     data = Examples(images, torch.arange(n), labels)
-    return Learnt(Task(task, data, data, data, 2), ONE, None, 0, generator(0, "measure", task))
+    return LearntTask(Task(task, data, data, data, 2), ONE, None, 0, generator(0, "measure", task))
 
 
 def loop(
     net: Net,
     params: Params,
-    learnt: Learnt,
+    learnt: LearntTask,
     value: Callable[[Tensor, Tensor], Tensor],
     reduce: Callable[[Tensor], Tensor],
 ) -> Params:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clsweep.data.benchmark_specs import Heads
 from clsweep.errors import MethodError
-from clsweep.methods.parts.network_combination import Alphas, Renewed, merged
+from clsweep.methods.parts.network_combination import Alphas, RenewedNorms, merged
 from clsweep.methods.parts.network_units import Unit, units_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -155,7 +155,7 @@ def test_coefficients_in_the_norms_change_nothing(kind: str, renewed: str) -> No
     given = [a for pair in leaves.values() for a in pair]
     given += [value for value in theta.values() if value.requires_grad]
     expected = combined(net, units, leaves, source, theta, x)
-    with Renewed(units, leaves, source, theta) as both:
+    with RenewedNorms(units, leaves, source, theta) as both:
         found = net.apply(both.params, x, 1)
     scale = float(expected.detach().abs().max())
     torch.testing.assert_close(found, expected, atol=1e-5 * scale, rtol=0)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.methods.parts import task_gradients as module
-from clsweep.methods.parts.task_gradients import Stored, task_gradients
+from clsweep.methods.parts.task_gradients import TaskExamples, task_gradients
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
@@ -84,11 +84,11 @@ CONFIGS = {
 AT_ONCE = ("mlp", "conv", "strided")
 
 
-def stored_of(scenario: str, counts: tuple[int, ...] = COUNTS["unequal"]) -> Stored:
+def stored_of(scenario: str, counts: tuple[int, ...] = COUNTS["unequal"]) -> TaskExamples:
     x = torch.rand(sum(counts), 1, 8, 8, generator=generator(0, "x"))
     offsets = [Heads(scenario, SIZES[scenario]).label_offset(k) for k in range(len(counts))]
     y = torch.cat([o + torch.arange(n) % 2 for o, n in zip(offsets, counts, strict=True)])
-    return Stored(x, y, tuple(enumerate(counts)))
+    return TaskExamples(x, y, tuple(enumerate(counts)))
 
 
 def built(kind: str, scenario: str) -> tuple[Net, Params]:
@@ -96,7 +96,7 @@ def built(kind: str, scenario: str) -> tuple[Net, Params]:
     return net, {n: v.requires_grad_() for n, v in net.init(generator(0, "init")).items()}
 
 
-def by_loop(net: Net, params: Params, stored: Stored) -> Tensor:
+def by_loop(net: Net, params: Params, stored: TaskExamples) -> Tensor:
     rows = []
     for (task, _), (a, b) in zip(stored.counts, stored.spans(), strict=True):
         head = task if net.heads.scenario == "task" else NEWEST
