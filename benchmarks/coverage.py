@@ -1,4 +1,4 @@
-"""What rules for intervals and claims hold, by simulated studies: coverage, error, width, power.
+"""Measure rules for intervals and claims by simulated studies: coverage, error, width, power.
 
     python benchmarks/coverage.py [--quick] [--study pairs|means] [--rule NAME] [--law NAME]
     python benchmarks/coverage.py --tables        the tables of docs/statistics.md

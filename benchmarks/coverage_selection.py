@@ -1,4 +1,4 @@
-"""What intervals hold where a configuration has been chosen, and required targets where it has.
+"""Measure intervals, and required targets, where a configuration has been chosen.
 
     python benchmarks/coverage_selection.py [--quick] [--part means|pairs|required|margin]
 

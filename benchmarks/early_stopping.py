@@ -1,4 +1,4 @@
-"""What early stopping saves, and what it does to the front: several margins, several methods.
+"""Measure what early stopping saves, and what it does to fronts: several margins and methods.
 
     python benchmarks/early_stopping.py [--methods ewc,lwf,replay] [--margins 0.2,0.1,0.05,0.02]
         [--data mnist --data-root DIR] [--tasks 5] [--kind optuna] [--trials 24] [--out FOLDER]

@@ -1,4 +1,4 @@
-"""What the regulariser of a hypernetwork costs per past task.
+"""Measure what the regulariser of a hypernetwork costs per past task.
 
     python benchmarks/hypernetwork.py
 

@@ -1,4 +1,4 @@
-"""What lies in a results folder while a study runs, and what its tables have to hold in the end.
+"""Observe a results folder while a study runs, and what its tables have to hold in the end.
 
 Nothing of clsweep is used: records, starts of trials and tables are read as the files they are.
 """

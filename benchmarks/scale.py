@@ -1,4 +1,4 @@
-"""What a trial costs the driver as studies grow: 100, 1,000 and 10,000 trials on two Ray workers.
+"""Measure a trial's cost to the driver as studies grow: 100 to 10,000 trials on two Ray workers.
 
     python benchmarks/scale.py [--trials 100 1000 10000] [--keep FOLDER]
     python benchmarks/scale.py --ceiling

@@ -1,4 +1,4 @@
-"""How many trials a front takes: the grid, Optuna's samplers, and the fill search.
+"""Count the trials that a front takes: the grid, Optuna's samplers, and the fill search.
 
     python benchmarks/search.py [--method ewc] [--dataset digits] [--data-root DIR] [--out FOLDER]
 

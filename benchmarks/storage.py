@@ -1,4 +1,4 @@
-"""What an object store adds to a trial: the same trials on local disk and over HTTP, in turns.
+"""Measure what an object store adds to a trial: the same on local disk and over HTTP, in turns.
 
     python benchmarks/storage.py
 

@@ -1,4 +1,4 @@
-"""What a trial costs beyond its training: 200 trials of next to no training on two Ray workers.
+"""Measure what a trial costs beyond its training: 200 trials of next to none on two Ray workers.
 
     python benchmarks/trial_overhead.py
 

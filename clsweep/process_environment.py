@@ -1,4 +1,4 @@
-"""What a process finds around it: cores, a home folder, open files, where modules come from.
+"""The environment of a process: cores, a home folder, open files, where modules come from.
 
 None of it may be taken for granted in a container: its cores are what a quota leaves, and a user
 id may be nobody's.

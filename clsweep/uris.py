@@ -1,4 +1,4 @@
-"""What of a URI may be shown: everything but its credentials."""
+"""URIs as they may be shown: everything but their credentials."""
 
 from __future__ import annotations
 

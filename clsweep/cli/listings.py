@@ -1,4 +1,4 @@
-"""What `clsweep methods`, `benchmarks`, `plan` and `run` print, as rich tables and text."""
+"""Output of `clsweep methods`, `benchmarks`, `plan` and `run`, as rich tables and text."""
 
 from __future__ import annotations
 

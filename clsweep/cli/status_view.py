@@ -1,4 +1,4 @@
-"""What `clsweep status` prints."""
+"""Output of `clsweep status`."""
 
 from __future__ import annotations
 

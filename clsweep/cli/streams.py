@@ -1,4 +1,4 @@
-"""What the command line writes to: any encoding, a full disk, a reader that has gone, or nothing.
+"""Streams of the command line: any encoding, a full disk, a reader that has gone, or nothing.
 
 A character that an encoding lacks is written in others that it has. That the standard output takes
 no more is remembered, so that no command ends as if all had been said; what cannot be said on the

@@ -1,4 +1,4 @@
-"""How many examples of every class a task is left with: a class without any is no class.
+"""Numbers of examples that a task has of every class: a class without any is no class.
 
 Counted without torch and without decoding an image, so that `clsweep plan` says it. Labels are
 read only where the draws may miss a class.

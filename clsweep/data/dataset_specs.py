@@ -1,4 +1,4 @@
-"""What is known about data sets without loading an image or importing torch.
+"""Facts about data sets that need no image loaded and no torch imported.
 
 Seven data sets by name, with the exact size of every class, and folders of images, whose files
 are listed.

@@ -1,4 +1,4 @@
-"""What files hold, in a few digits: computed once, and remembered by path, size and times.
+"""Fingerprints of files: computed once, and remembered by path, size and times.
 
 What is remembered lies in the user's cache folder (`$XDG_CACHE_HOME/clsweep/fingerprints.json`, or
 below `~/.cache`) and saves time alone: it is used where names, sizes and times of all files are

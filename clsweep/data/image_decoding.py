@@ -1,4 +1,4 @@
-"""What a viewer shows of an image file, as bytes. Without torch.
+"""Image files as a viewer shows them, in bytes. Without torch.
 
 The rules, which `docs/data.md` states for users:
 

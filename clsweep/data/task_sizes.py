@@ -1,4 +1,4 @@
-"""How many examples and classes every task of a benchmark has, before an image is loaded."""
+"""Numbers of examples and classes of a benchmark's tasks, before an image is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Ray cluster and each of its nodes say of themselves, asked in a process of its own.
+"""Probe of a Ray cluster and each of its nodes, run in a process of its own.
 
 `python -m clsweep.doctor.cluster_probe ADDRESS OUT STAGES` prints JSON; `-` among the
 folders stands for those that the standard input names in a JSON list: URIs, which may hold

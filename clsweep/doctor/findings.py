@@ -1,4 +1,4 @@
-"""What a check of a machine finds: right, doubtful or wrong, and how to mend it."""
+"""Findings of the checks of a machine: right, doubtful or wrong, and how to mend it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch, torchvision and Ray say of themselves, asked in a process of its own.
+"""Probe of torch, torchvision and Ray, imported in a process of its own.
 
 A broken library may end its process without an exception; `clsweep doctor` starts this program
 (`python -m clsweep.doctor.import_probe`) and reads the JSON that it prints, if it comes to that.

@@ -1,4 +1,4 @@
-"""What `clsweep doctor` looks at on this machine without importing torch or Ray."""
+"""Checks of this machine by `clsweep doctor`, without importing torch or Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker's device is, and how much of it was used."""
+"""The device of a worker, and how much of it was used."""
 
 from __future__ import annotations
 

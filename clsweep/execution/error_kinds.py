@@ -1,4 +1,4 @@
-"""What an exception says of the process that raised it: out of memory, or fit for nothing more.
+"""Failures by what they say of their process: out of memory, or fit for nothing more.
 
 After some errors of an accelerator every later call in the same process fails too (an assert on
 the device, an illegal address). Which of them are of that kind is not told reliably, so all errors

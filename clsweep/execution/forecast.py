@@ -1,4 +1,4 @@
-"""What a run would do and cost, and what would make its comparison unfair; computes nothing."""
+"""Forecast of a run: its work and cost, and what is unfair in its comparison. Computes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a job ended, and how a run ended in numbers: for whoever called it, terminal and log."""
+"""Outcomes of a job, and of a run in numbers: for whoever called it, terminal and log."""
 
 from __future__ import annotations
 

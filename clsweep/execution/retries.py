@@ -1,4 +1,4 @@
-"""What becomes of a job whose worker was lost: tried again, but not for ever."""
+"""Jobs whose workers were lost: tried again, but not for ever."""
 
 from __future__ import annotations
 

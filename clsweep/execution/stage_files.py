@@ -1,4 +1,4 @@
-"""How trained networks lie in the stage cache: trees of tensors as one, and a few facts."""
+"""Trained networks in the stage cache: trees of tensors as one, and a few facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one worker process does with one job: train, evaluate, commit. Knows nothing of Ray."""
+"""Work of one process on one job: train, evaluate, commit. Knows nothing of Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method is: frozen dataclasses of pure functions; a hook that does nothing is None.
+"""A method as frozen dataclasses of pure functions; a hook that does nothing is None.
 
 No argument is modified; no hook draws random numbers (they arrive as arguments), reads a tensor's
 value on the host, or branches on one (except `project`); shapes of memory never change after

@@ -1,4 +1,4 @@
-"""How a number of a method is declared: base class, and its role in a study.
+"""Declaration of a method's numbers: their base class, and their roles in a study.
 
 One declaration gives the check of the study file, the search range, the column of the tables and
 the documentation. This module imports neither torch nor ray.

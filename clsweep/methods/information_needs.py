@@ -1,4 +1,4 @@
-"""What methods need besides the last network, and whether they are told the task, in words."""
+"""Needs of methods besides the last network, and whether they are told the task, in words."""
 
 from __future__ import annotations
 

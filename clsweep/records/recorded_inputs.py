@@ -1,4 +1,4 @@
-"""What a result was computed from besides its study file: data, weights, code, by fingerprint.
+"""Inputs of a result besides its study file: data, weights and code, by fingerprint.
 
 The comparison of what records say with what is there now. What is there now is found out by
 `study.input_fingerprints`.

@@ -1,4 +1,4 @@
-"""What a trial's record holds: its fields, their types, and the version of both.
+"""Schema of a trial's record: its fields, their types, and the version of both.
 
 A `Record` is a plain dict, one per trial (configuration and seed):
 

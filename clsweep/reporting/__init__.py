@@ -1,4 +1,4 @@
-"""What a report says: fronts, comparisons, intervals, caveats, and their tables as data.
+"""The content of a report: fronts, comparisons, intervals, caveats, and their tables as data.
 
 In: everything computed from records. Out: how it looks (`reporting.render`).
 """

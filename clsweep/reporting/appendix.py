@@ -1,4 +1,4 @@
-"""What a report shows besides the comparison: matrices, failures, the study file, versions."""
+"""The appendix of a report: matrices, failures, the study file, versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader must know before trusting a report, as sentences."""
+"""Caveats of a report: what a reader must know before trusting it, as sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a mean over seeds is, and a difference between two methods, seed by seed.
+"""Intervals of a mean over seeds, and of a difference between two methods, seed by seed.
 
 One rule for all: Student's t, with Bonferroni's correction where several intervals hold at once.
 With x_s one value per seed, n seeds, mean m and standard error e = sd / √n,

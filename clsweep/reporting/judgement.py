@@ -1,4 +1,4 @@
-"""How good each front is, and which method is above which: with intervals, from test accuracies.
+"""The quality of each front, and which method is above which: intervals from test accuracies.
 
 Choices are those of validation data. Of every label:
 

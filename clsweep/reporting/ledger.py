@@ -1,4 +1,4 @@
-"""How often test numbers were looked at: `test_looks.jsonl`, one line a look.
+"""Ledger of looks at test numbers: `test_looks.jsonl`, one line a look.
 
 There are two such files: one in every results folder, which goes where the results go, and one of
 the user, which outlives folders: a study that is run again in a new folder, or after its folder

@@ -1,4 +1,4 @@
-"""What each protocol's choice is worth: its test accuracies, and its regret.
+"""Scores of each protocol's choice: its test accuracies, and its regret.
 
     regret of a choice k    max_l ACC_l − ACC_k        ACC: average accuracy on test data
 

@@ -1,4 +1,4 @@
-"""What a report holds: everything computed from a results folder before anything is drawn."""
+"""Data of a report: everything computed from a results folder before anything is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a results folder holds for a report: the records that its study asks for, and the study.
+"""A results folder as a report reads it: the records that its study asks for, and the study.
 
 Neither torch nor ray is imported, and the data set is not needed.
 """

@@ -1,4 +1,4 @@
-"""How much of a test accuracy is the luck of the test images, beside the luck of the seeds.
+"""The luck of the test images in a test accuracy, beside the luck of the seeds.
 
 A standard error over seeds says nothing of another test set: every seed is tested on the same
 images. For one seed and a task of n images, k of them right, the image error is the standard

@@ -1,4 +1,4 @@
-"""How the methods of a report were trained, knobs aside: what is equal, searched, unequal."""
+"""The training of a report's methods in words, knobs aside: what is equal, searched, unequal."""
 
 from __future__ import annotations
 

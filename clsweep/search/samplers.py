@@ -1,4 +1,4 @@
-"""What a sampler suggests next, from what is known: Optuna's samplers, and Sobol points.
+"""Samplers, which suggest the next numbers from what is known: Optuna's, and Sobol points.
 
 Two objectives, source and target accuracy, both maximised; never a weighted sum. The Optuna study
 is built in memory for each suggestion, so that nothing but the results decides it: a run that was

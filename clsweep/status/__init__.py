@@ -1,4 +1,4 @@
-"""How far a sweep is, read from its results folder by anybody, at any time.
+"""Progress of a sweep, read from its results folder by anybody, at any time.
 
 In: looking without touching. Out: judging results (`reporting`).
 """

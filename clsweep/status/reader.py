@@ -1,4 +1,4 @@
-"""How far a sweep is, read from its results folder by anybody, at any time.
+"""Progress of a sweep, read from its results folder by anybody, at any time.
 
 A trial is *done* when it has a record. It is *running* when it has started since the run at work
 took the folder's lock and has no record of that start yet. A run that was killed leaves markers of

@@ -1,4 +1,4 @@
-"""What `clsweep status` says of a sweep, as plain values; `status/reader.py` finds them out."""
+"""Status of a sweep as plain values, which `status/reader.py` finds out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a job has been started: one line per start in a file beside the records.
+"""Attempts at a job: one line per start in a file beside the records.
 
 A start counts until the job has an end: the record of a trial, once it is put into the tables,
 or the outcome of a stage. So a configuration that takes its process down every time is known as

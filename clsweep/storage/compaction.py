@@ -1,4 +1,4 @@
-"""How records are put into tables, and what lies in a results folder before and after that.
+"""Compaction of records into tables, and what lies in a results folder before and after.
 
 In an object store nothing is ever renamed or appended to:
 

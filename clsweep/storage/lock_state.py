@@ -1,4 +1,4 @@
-"""Who holds a results folder, found out without asking for its lock."""
+"""The holder of a results folder, found out without asking for its lock."""
 
 from __future__ import annotations
 

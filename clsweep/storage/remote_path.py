@@ -1,4 +1,4 @@
-"""Where results lie: a local path, or a place behind a URI (`s3://…`, `gs://…`) through pyarrow.
+"""Places of results: a local path, or one behind a URI (`s3://…`, `gs://…`) through pyarrow.
 
 A `RemotePath` has those of pathlib's methods that clsweep calls. What it writes appears whole or
 not at all, since an object store shows an object when its upload has ended. What the store

@@ -1,4 +1,4 @@
-"""What a study expands to: configurations, their identities, and the study written out in full."""
+"""Configurations that a study expands to, their identities, and the study written out in full."""
 
 from __future__ import annotations
 

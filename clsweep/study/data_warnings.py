@@ -1,4 +1,4 @@
-"""What is doubtful about a study's data: said by `plan`, `doctor` and `run`, a sentence each."""
+"""Doubts about a study's data, a sentence each: said by `plan`, `doctor` and `run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study's results are computed from besides its file: data, weights, code of a network.
+"""Inputs of a study besides its file: data, weights, code of a network.
 
 Each has a fingerprint of what it holds. A results folder keeps those of its results, every record
 its own, and the key of a stage holds those of everything that is not published data: what was

@@ -1,4 +1,4 @@
-"""What a study has to compute: trials, and the stages that they share.
+"""Planning what a study has to compute: trials, and the stages that they share.
 
     source(seed) -> statistics(seed, estimator) -> trial(configuration, seed)
     source(seed) -> finetuned(seed)             -> trial(configuration, seed)

@@ -1,4 +1,4 @@
-"""What a method carries from task to task, in bytes by kind.
+"""Size of what a method carries from task to task, in bytes by kind.
 
 Methods of equal memory are compared fairly only if a kilobyte of source images is told apart from
 a kilobyte of importances: the one may be forbidden where the other is not.

@@ -1,4 +1,4 @@
-"""Who is told what a run does: the display of its progress, logs and trackers."""
+"""Listeners, who are told what a run does: the display of its progress, logs and trackers."""
 
 from __future__ import annotations
 

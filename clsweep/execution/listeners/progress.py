@@ -1,4 +1,4 @@
-"""How far a run is: silent, in a live table on a terminal, or in plain lines for a log file."""
+"""Progress of a run: silent, in a live table on a terminal, or in plain lines for a log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where on a cluster a job may run: what it asks a node for, and how many fit at the same time.
+"""Slots of a cluster: what a job asks a node for, and how many fit at the same time.
 
 Three kinds of slots. 'gpu': a share of a GPU. 'cpu': cores; where the study leaves the choice of
 the device open, only on nodes without a GPU, whose cores the GPUs need. 'whole': a GPU to itself,

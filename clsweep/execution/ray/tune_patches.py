@@ -1,4 +1,4 @@
-"""What of Tune is replaced while it runs: its order of starts, and its word on killed workers."""
+"""Replacements of parts of Tune while it runs: its order of starts, its word on killed workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a forward pass applied each parameter to: the inputs and outputs of its linear maps.
+"""Recorder of a forward pass: the inputs and outputs of the linear maps of each parameter.
 
 From these, and the loss's gradient δ at the outputs, follow the gradients of single examples
 (`importance`) and of groups of examples (`task_gradients`), one backward pass for all of them.

@@ -1,4 +1,4 @@
-"""What every figure of the page has in common: layout, axes, texts and numbers.
+"""Common style of the page's figures: layout, axes, texts and numbers.
 
 Plotly reads a small part of HTML in every text, so that what a study or a user named goes through
 `safe`.

@@ -1,4 +1,4 @@
-"""How a figure tells labels apart: colour, marker and line style, each enough on its own.
+"""Styles of labels in figures: colour, marker and line style, each enough to tell them apart.
 
 One of the three may be lost to a grey print or to the reader's eyes. The palette is Okabe and
 Ito's (2008). References are black and have strokes or a star where curves have filled shapes.

@@ -1,4 +1,4 @@
-"""What part of the plane of accuracies a figure shows."""
+"""The part of the plane of accuracies that a figure shows."""
 
 from __future__ import annotations
 
