@@ -173,7 +173,7 @@ def _work_left(
         study, asked, done, partial(stage_cache.exists, stage_folder), stage_inputs(inputs)
     )
     if search:
-        plan.jobs[:] = search.barred(plan.jobs)
+        plan.jobs[:] = search.with_yardsticks(plan.jobs)
     for key in plan.stages_in_cache:
         stage_cache.check(stage_folder, key)
     jobs = suspects_last(store.directory, plan.jobs, retry=retry)
@@ -282,7 +282,7 @@ class _Driver:
         for key in grown.stages_in_cache:
             if key not in planned:  # what this run has made needs no check
                 stage_cache.check(self.stage_folder, key)
-        jobs = self.search.barred([job for job in grown.jobs if job.key not in planned])
+        jobs = self.search.with_yardsticks([job for job in grown.jobs if job.key not in planned])
         self.plan.jobs.extend(jobs)
         return jobs
 

@@ -153,7 +153,7 @@ class Search:
         """
         return [made for line in self._lines for made in self._more(line)]
 
-    def barred(self, jobs: Sequence[Job]) -> list[Job]:
+    def with_yardsticks(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, each searched trial with what it is compared with while it trains.
 
         That is what had finished when its configuration was asked for. A configuration of which a

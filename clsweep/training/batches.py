@@ -40,7 +40,7 @@ def batches(
     data: Trainable,
     scale: Scale,
     order: Order,
-    draws: Callable[[int, int], dict[str, Tensor]],
+    draws_of: Callable[[int, int], dict[str, Tensor]],
     note: Note | None = None,
 ) -> Iterator[tuple[int, list[Batch]]]:
     """Chunks of prepared batches, each with the index of its first step.
@@ -49,7 +49,7 @@ def batches(
         data: training examples.
         scale: from uint8 images to inputs.
         order: which examples come when; only inputs are augmented, `Batch.raw` never is.
-        draws: (epoch, n_batches) -> the phase's draws for an epoch, asked for when it begins.
+        draws_of: (epoch, n_batches) -> the phase's draws for an epoch, asked for when it begins.
         note: (inputs) -> what the phase notes of them.
     """
     device, size = data.labels.device, order.batch_size
@@ -57,7 +57,7 @@ def batches(
     step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none")
     epochs = batch_indices(order.seed, order.task, len(data), size, order.n_steps)
     for epoch, positions in enumerate(epochs):
-        found = draws(epoch, -(-len(positions) // size))
+        found = draws_of(epoch, -(-len(positions) // size))
         draws = {name: value.to(device) for name, value in found.items()}
         view = views(order.augment, order.seed, order.task, epoch, len(data))
         for start in range(0, len(positions), rows_per_chunk):

@@ -144,7 +144,7 @@ def train_phase(
     engine = _Engine(phase, state, setting, task, trace)
     order = Order(seed, task, training.batch_size, n_steps, training.augment)
     with after_steps(state.n_steps):
-        for first_step, chunk in batches(data, scale, order, engine.draws, note):
+        for first_step, chunk in batches(data, scale, order, engine.draws_of, note):
             losses = []
             for step, batch in enumerate(chunk, first_step + 1):
                 losses.append(engine.step(batch))
@@ -224,7 +224,7 @@ class _Engine:
             self.path = zeros_like(self.start)
             self.before = [value.detach().clone() for value in self.leaves]
 
-    def draws(self, epoch: int, n_batches: int) -> dict[str, Tensor]:
+    def draws_of(self, epoch: int, n_batches: int) -> dict[str, Tensor]:
         """What the phase draws for an epoch, with its memory as it is then."""
         phase = self.phase
         if not phase.draw:

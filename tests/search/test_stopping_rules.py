@@ -164,7 +164,7 @@ def work(
     search = Search(study, list(kept.values()), done)
     asked = configurations(study) + search.known + search.more()
     by_id = {c.id: c for c in asked}
-    waiting = search.barred(planning.plan(study, asked, done, lambda key: True).jobs)
+    waiting = search.with_yardsticks(planning.plan(study, asked, done, lambda key: True).jobs)
     running: list[planning.Job] = []
     for _ in range(n_new):
         while waiting and len(running) < workers:
@@ -179,7 +179,7 @@ def work(
         search.tell(made)
         new = search.more()
         by_id |= {c.id: c for c in new}
-        waiting += search.barred(planning.plan(study, new, set(), lambda key: True).jobs)
+        waiting += search.with_yardsticks(planning.plan(study, new, set(), lambda key: True).jobs)
     return list(kept.values())
 
 
@@ -453,7 +453,9 @@ def test_test_counts_reach_neither_yardsticks_nor_the_watch() -> None:
         asked = search.known + search.more()
         return [
             job.yardsticks
-            for job in search.barred(planning.plan(study, asked, done, lambda key: True).jobs)
+            for job in search.with_yardsticks(
+                planning.plan(study, asked, done, lambda key: True).jobs
+            )
         ]
 
     expected = bars(records)
