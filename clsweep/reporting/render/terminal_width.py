@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 # A table stays whole while names and other texts have this much; else they get that much.
-_NAME_FOLDED, _TEXT_FOLDED = 10, 8
+_NAME_WRAPPED, _TEXT_WRAPPED = 10, 8
 _NAME, _TEXT = 14, 12
 _LEAST = 6
 _GAP = 2
@@ -44,8 +44,8 @@ def _fitted(shown: Sequence[RenderableType], width: int) -> Iterator[RenderableT
 def _parts(table: Table, width: int) -> Iterator[RenderableType]:
     """The table, or several that have its first column in common."""
     first, *others = table.columns
-    least = min(_longest(first), _NAME_FOLDED)
-    if least + sum(_GAP + _width(column, _TEXT_FOLDED) for column in others) <= width:
+    least = min(_longest(first), _NAME_WRAPPED)
+    if least + sum(_GAP + _width(column, _TEXT_WRAPPED) for column in others) <= width:
         yield table
         return
     wanted = [_width(column, _TEXT) for column in others]
