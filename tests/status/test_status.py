@@ -308,7 +308,7 @@ def test_a_run_may_start_while_a_status_is_being_read(
     assert answers.get(timeout=60) == "taken"
 
 
-@pytest.mark.parametrize("moment", ["_latest_fold", "_listing", "_pending", "_started"])
+@pytest.mark.parametrize("moment", ["_latest_compaction", "_listing", "_pending", "_started"])
 def test_trials_are_not_lost_while_a_run_compacts(
     folder: StudyFolder, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
