@@ -10,9 +10,9 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.execution import stage_cache
 from clsweep.execution.forecast import FinishedTrial, Forecast, forecast
-from clsweep.records.recorded_inputs import with_values
+from clsweep.records.recorded_inputs import stage_inputs
 from clsweep.search.search import expected
-from clsweep.search.stopping_rules import stands
+from clsweep.search.stopping_rules import counts_as_done
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.storage.study_binding import check_binding
@@ -67,7 +67,7 @@ def plan(
         finished,
         partial(stage_cache.exists, place_of(stages) if stages else folder / "stages"),
         expected(study, records, {trial.trial_id for trial in finished}),
-        with_values(inputs),
+        stage_inputs(inputs),
         [*download_notes(study, root), *data_notes(study, root)],
     )
     return planned._replace(warnings=tuple(store.warnings))
@@ -84,5 +84,5 @@ def _stored(study: Study, store: Store) -> tuple[list[Record], list[FinishedTria
         rows = [row for row in stored if row["status"] != "stopped"]
     else:
         records = names.records(store.load("validation"))
-        rows = [r["trial"] for r in records if stands(study.search, r["trial"])]
+        rows = [r["trial"] for r in records if counts_as_done(study.search, r["trial"])]
     return records, [FinishedTrial(*(row[key] for key in FinishedTrial._fields)) for row in rows]

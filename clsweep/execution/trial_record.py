@@ -49,7 +49,7 @@ def record_of(
         message: what went wrong, or why it was stopped, for people.
         accuracy: rows (after_task, on_task, split, n_correct, n_total).
         stages: keys of the stages it started from.
-        inputs: name to fingerprint of data, weights and code, see `recorded_inputs.fingerprints_of`.
+        inputs: name to fingerprint of data, weights and code, see `fingerprints_of`.
         measured: see `Measurements`; zero or empty where not given.
     """
     trial: Trial = {

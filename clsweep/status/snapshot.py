@@ -3,10 +3,10 @@
 Nothing is written, moved or locked. A run meanwhile commits records, and puts them into the
 tables. On a disk it then deletes them, so that files come and go while they are read: `records/`
 is listed first, its records are read next, the tables last (see `store` for why that misses
-nothing), and whether a marker of a compacted trial is still there is asked after that. In an object
-store records stay (see `compaction`): those that the latest fold has put into the tables are not
-read at all. There the tables are read first and the records listed after them: a run that folds in
-between has only put into tables what is listed here, too.
+nothing), and whether a marker of a compacted trial is still there is asked after that. In an
+object store records stay (see `compaction`): those that the latest compaction has put into the
+tables are not read at all. There the tables are read first and the records listed after them: a
+run that compacts in between has only put into tables what is listed here, too.
 
 All times are file times: on a shared file system they are one clock's, the file server's, and in
 an object store the store's own, maybe in whole seconds; whereas what a record says of itself was

@@ -117,7 +117,7 @@ class Job:
         seed: the seed.
         needs: keys of the stages that must exist before.
         asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
-        bars: what a trial is compared with while it trains, see `stopping_rules.packed_yardsticks`.
+        yardsticks: what a trial is compared with in training, see `packed_yardsticks`.
     """
 
     key: str

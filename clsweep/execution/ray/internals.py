@@ -42,7 +42,7 @@ class Patch(NamedTuple):
 _MANAGER = "ray.tune.execution.tune_controller:RayActorManager"
 _ORDER = "ray.tune.schedulers:FIFOScheduler"
 
-# `tune_patches.losses_told`: a subclass stands in for the class while a Tuner is made.
+# `tune_patches.memory_kills`: a subclass stands in for the class while a Tuner is made.
 MEMORY_KILLS = Patch(
     (
         Part(f"{_MANAGER}._actor_task_failed", ("self", "tracked_actor_task", "exception")),
