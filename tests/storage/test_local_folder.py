@@ -93,4 +93,4 @@ def test_only_files_that_are_wanted_are_asked_for(
 def test_records_that_are_no_folder_are_no_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("")
     with pytest.raises(StoreError, match="a folder cannot be listed: Not a directory"):
-        contents_of(LocalFolder(tmp_path), [], only_looks=True)
+        contents_of(LocalFolder(tmp_path), [], read_only=True)
