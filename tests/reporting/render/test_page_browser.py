@@ -76,6 +76,7 @@ def test_no_error_and_nothing_fetched(browser: Any) -> None:
 def test_figures_are_drawn(browser: Any, data: ReportData) -> None:
     n_points = browser.execute_script("return document.querySelectorAll('#fronts .point').length")
     drawn = sum(len(c.points) for c in data.comparison.curves) + len(data.comparison.references)
+    drawn += data.comparison.source_end is not None
     # Two rings per curve: the best average, and the choice at the required target.
     assert n_points == drawn + 2 * len(data.comparison.curves)
     assert browser.execute_script("return document.querySelectorAll('#responses .point').length")
