@@ -50,6 +50,8 @@ METHODS = {"load", "system", "popen", "import_module", "read_pickle", "spawn", "
 ALLOWED = {
     # The user's own network: the study file names it, and asks for it to be run.
     ("nets/modules.py", "importlib.import_module"),
+    # Whatever else of the user's own a study file, or a command line, names and asks to be run.
+    ("user_code.py", "importlib.import_module"),
     # Programs of clsweep itself, which look at what cannot be imported here.
     ("doctor/doctor.py", "subprocess"),
     # Names out of tables of the package itself.
