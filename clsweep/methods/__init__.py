@@ -42,6 +42,8 @@ class MethodEntry:
         own_start: what of it cannot begin there and learns the first task within each trial;
             '' for nothing.
         takes_batch_norm: whether the network may have batch norms.
+        trains: whether it makes gradient steps; one that does not has no use for `[training]`,
+            nor for the study's network.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
     """
@@ -57,12 +59,15 @@ class MethodEntry:
     starts_from_finetuned: bool = False
     own_start: str = ""
     takes_batch_norm: bool = True
+    trains: bool = True
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
 
     @property
     def start_note(self) -> str:
         """What must be known about where its trials begin, as half a sentence; '' for nothing."""
+        if not self.trains:
+            return "it classifies the inputs as they are, without the network or a gradient step"
         if not self.own_start:
             return ""
         return (
@@ -88,6 +93,31 @@ METHODS: dict[str, MethodEntry] = {
         uses=("all data at once",),
         is_reference=True,
         starts_from_source=False,
+    ),
+    "ncm": MethodEntry(
+        "nearest class mean",
+        hypers.NcmHyper,
+        "Mensink et al. 2013, IEEE TPAMI 35(11); Rebuffi et al. 2017, CVPR",
+        uses=("class statistics",),
+        is_reference=True,
+        starts_from_source=False,
+        trains=False,
+    ),
+    "slda": MethodEntry(
+        "streaming LDA",
+        hypers.SldaHyper,
+        "Hayes and Kanan 2020, CVPR Workshops",
+        uses=("class statistics",),
+        starts_from_source=False,
+        trains=False,
+    ),
+    "ranpac": MethodEntry(
+        "RanPAC",
+        hypers.RanpacHyper,
+        "McDonnell et al. 2023, NeurIPS",
+        uses=("class statistics",),
+        starts_from_source=False,
+        trains=False,
     ),
     "l2": MethodEntry(
         "L2 anchor", hypers.L2Hyper, "Li et al. 2018, ICML (L2-SP); the control without importance"

@@ -72,7 +72,7 @@ class Pull(NamedTuple):
 
 
 class LearntTask(NamedTuple):
-    """A task that has just been trained on, as seen by `measure` and `absorb`.
+    """A task that has just been trained on, as seen by `fit`, `measure` and `absorb`.
 
     Attributes:
         task: its data.
@@ -168,6 +168,8 @@ class Method:
             those of `net`. `task` is the task of the examples where each has a head of its own,
             else the last task learnt.
         begin: (params) -> memory, before the first task; None for an empty one.
+        fit: (params, memory, learnt) -> (params, memory), on every task after its phases and
+            before it is evaluated: what is computed from the task's data and not trained.
         measure: (params, learnt) -> statistics of the task's data under the trained network: the
             expensive part of `absorb`, cached for the source model under the hypers that the
             method's table row names.
@@ -185,6 +187,7 @@ class Method:
     adds_params: bool = False
     predict: Callable[[Params, Tensor, int], Tensor] | None = None
     begin: Callable[[Params], Memory] | None = None
+    fit: Callable[[Params, Memory, LearntTask], tuple[Params, Memory]] | None = None
     measure: Callable[[Params, LearntTask], Params] | None = None
     absorb: Callable[[Params, Memory, Params, LearntTask], Memory] | None = None
     counters: Callable[[Params, Memory], dict[str, float]] | None = None

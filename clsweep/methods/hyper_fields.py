@@ -80,6 +80,7 @@ def nuisance(
     log: bool,
     doc: str,
     at_least: float = 0,
+    at_most: float | None = None,
     where: Situation | None = None,
     unless: Situations = (),
 ) -> Any:
@@ -92,12 +93,13 @@ def nuisance(
         log: see `knob`.
         doc: see `knob`.
         at_least: see `knob`.
+        at_most: see `knob`.
         where: the only situation in which it changes anything, see `number_conditions.conditions`.
         unless: situations in which it changes nothing, see there.
     """
     role: JsonDict = {"role": "nuisance", "low": low, "high": high, "log": log}
     role |= conditions(where, unless)
-    return Field(default, description=doc, ge=at_least, json_schema_extra=role)
+    return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
 
 
 def fixed(

@@ -28,6 +28,61 @@ class NoHyper(Hyper):
     """A method without numbers of its own."""
 
 
+class UntrainedHyper(Hyper):
+    """Numbers of a method that computes its classifier and makes no gradient step."""
+
+    def phase_steps(self, n_steps: int) -> tuple[int, ...]:
+        """No phases."""
+        return ()
+
+
+class NcmHyper(UntrainedHyper):
+    """`ncm` has no numbers of its own."""
+
+
+class SldaHyper(UntrainedHyper):
+    """Numbers of `slda`."""
+
+    shrinkage: float = nuisance(
+        1e-4,
+        1e-6,
+        0.5,
+        log=True,
+        doc="ε in (0, 1], share of the identity in the covariance that is inverted",
+        at_least=1e-12,
+        at_most=1,
+    )
+    covariance: Literal["streaming", "exact"] = fixed(
+        "streaming",
+        doc="'streaming': updated example by example, each weighed by all that came before "
+        "(paper); 'exact': the covariance within the classes of all that was seen, in whatever "
+        "order",
+    )
+
+
+class RanpacHyper(UntrainedHyper):
+    """Numbers of `ranpac`."""
+
+    projection_size: int = fixed(
+        2000, doc="M, dimensions of the random projection (published: 10000)", at_least=1
+    )
+    penalty_choice: Literal["held_out", "given"] = fixed(
+        "held_out",
+        doc="λ on every task: 'held_out' takes of 10⁻⁸, 10⁻⁷, ..., 10⁸ the one with the least "
+        "squared error on a held-out fifth of its training examples (paper); 'given' takes "
+        "`penalty`",
+    )
+    penalty: float = nuisance(
+        1.0,
+        1e-4,
+        1e6,
+        log=True,
+        doc="λ, ridge penalty",
+        at_least=1e-8,
+        where={"penalty_choice": "given"},
+    )
+
+
 class L2Hyper(Hyper):
     """Numbers of `l2`."""
 

@@ -77,7 +77,7 @@ def _opened(
         for key, values in search.training.axes().items()
         if key not in training and not ({key, *training} >= {"steps", "epochs"})
     }
-    if shared:
+    if shared and METHODS[request.name].trains:
         ranges["training"] = request.training.model_copy(update=shared)
     made = request.model_copy(update=ranges)
     if search.kind == "fill":

@@ -217,7 +217,7 @@ def _method_table(method: str) -> str:
         written = _WRITTEN.get((method, key), field.default)
         value = toml_value(written) + _default_note(field, written)
         worth = search_range(field)
-        if worth and key == knobs[0]:
+        if worth and key in knobs[:1]:
             value = f"{{ low = {worth[0]:g}, high = {worth[1]:g}, n = {N_GRID_VALUES} }}"
         lines += _key_lines(key, field, value)
     lines += _key_lines("training", fields["training"], "{ lr = [0.03, 0.1] }", commented=True)

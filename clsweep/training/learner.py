@@ -12,12 +12,13 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Task, TaskSequence
 from clsweep.methods.base import LearntTask, Memory, Method, Phase, Trace
 from clsweep.nets.net import Net
-from clsweep.nets.parameter_trees import Params
+from clsweep.nets.parameter_trees import Params, all_finite
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import (
     Checkpoints,
+    Diverged,
     OptimiserState,
     Setting,
     State,
@@ -122,8 +123,12 @@ class Learner:
         """The method after training on a task, not yet absorbed, and the accuracies."""
         steps = self.method.hyper.phase_steps(self.setting.training.n_steps(len(task.train)))
         after = self._trained(self.method.phases, steps, state._replace(trace=None), task)
-        with after_steps(after.n_steps):
-            check_learnt(self.setting.net, state.params, after.params, self.sequence, task.index)
+        if self.method.phases:
+            with after_steps(after.n_steps):
+                check_learnt(
+                    self.setting.net, state.params, after.params, self.sequence, task.index
+                )
+        after = self._fitted(after, task)
         return after, evaluate(self._predict, after.params, self.sequence, task.index)
 
     def absorbed(self, state: State, task: Task) -> State:
@@ -136,6 +141,19 @@ class Learner:
         rng = generator(seed, "absorb", task.index)
         learnt = LearntTask(task, scale, state.trace, n_presented, rng)
         return self._absorbed(state, statistics, learnt)
+
+    def _fitted(self, state: State, task: Task) -> State:
+        """The method after what it computes from a task's data without training."""
+        if not self.method.fit:
+            return state
+        rng = generator(self.setting.seed, "fit", task.index)
+        learnt = LearntTask(task, self.setting.scale, state.trace, len(task.train), rng)
+        params, memory = self.method.fit(state.params, state.memory, learnt)
+        if not all_finite(params.values()):
+            raise Diverged(
+                f"what was computed from task {task.index + 1} is not finite", state.n_steps
+            )
+        return state._replace(params=params, memory=memory)
 
     def _begun(self, start: Params) -> Memory:
         begin = self.method.begin

@@ -27,6 +27,11 @@ class Case(NamedTuple):
     regularises: bool = False
     batch_norm: bool = True
 
+    @property
+    def trains(self) -> bool:
+        """Whether it makes gradient steps."""
+        return METHODS[self.name].trains
+
     def numbers(self, overrides: dict[str, Any] | None = None) -> Hyper:
         return METHODS[self.name].hyper(**{**self.hyper, **(overrides or {})})
 
@@ -46,6 +51,11 @@ CASES = [
     Case("finetune", {}, {}),
     Case("frozen", {}),
     Case("joint", {}),
+    Case("ncm", {}),
+    Case("slda", {}),
+    Case("slda", {"shrinkage": 0.1, "covariance": "exact"}),
+    Case("ranpac", {"projection_size": 30}),
+    Case("ranpac", {"projection_size": 20, "penalty_choice": "given"}),
     Case("l2", {"lam": 1.0}, {"lam": 0.0}, regularises=True),
     Case("l2", {"lam": 1e4, "form": "proximal"}, {"lam": 0.0}, regularises=True),
     Case("ewc", {"lam": 3.0}, {"lam": 0.0}, regularises=True),

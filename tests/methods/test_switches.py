@@ -72,6 +72,8 @@ class World(NamedTuple):
 
 # Small, and where every number does something visible in a few steps.
 BASES: dict[str, dict[str, Any]] = {
+    "slda": {},
+    "ranpac": {"projection_size": 12},
     "l2": {"lam": 0.5},
     "ewc": {"lam": 5.0},
     "mas": {"lam": 0.5},
@@ -89,6 +91,9 @@ BASES: dict[str, dict[str, Any]] = {
 }
 # Values beside those of the base; the first ones are what might switch something off.
 OTHERS: dict[str, tuple[Any, ...]] = {
+    "shrinkage": (1.0, 0.3),
+    "projection_size": (1, 7),
+    "penalty": (1e-8, 50.0),
     "lam": (0.0, 2.0),
     "c": (0.0, 50.0),
     "beta": (0.0, 0.05),
