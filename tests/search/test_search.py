@@ -440,6 +440,13 @@ def test_the_declared_range_is_searched_where_the_file_names_none() -> None:
     assert configurations(fixed) == []
 
 
+def test_of_a_method_that_does_not_train_no_training_is_searched() -> None:
+    methods = LWF + '[[methods]]\nname = "slda"\n[[methods]]\nname = "ranpac"\n'
+    study = searched(TPE + "\nnuisance = true\ntraining = { lr = [0.05, 0.1] }", methods)
+    assert [axis.key for axis in space_of(study, study.methods[1]).axes] == ["shrinkage"]
+    assert [c.label for c in configurations(study)] == ["RanPAC"]  # nothing of it is searched
+
+
 def test_whether_a_range_holds_whole_numbers_is_declared_and_not_guessed() -> None:
     methods = '[[methods]]\nname = "interpolate"\n[[methods]]\nname = "gem"\n'
     study = searched(TPE, methods + "memory_size = { low = 10, high = 99.0 }\n")
