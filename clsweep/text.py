@@ -75,6 +75,23 @@ def duration(seconds: float) -> str:
     raise AssertionError("a minute or more has one of the units")
 
 
+_UNITS = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
+_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:d|h|min|m|s))+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(d|h|min|m|s)", re.ASCII)
+
+
+def seconds_in(text: str) -> float | None:
+    """The seconds of a time span such as '2h', '90min' or '1h30m'; None if it is none.
+
+    Args:
+        text: numbers, each with its unit: d, h, min or m, s.
+    """
+    plain = text.replace(" ", "").lower()
+    if not _SPAN.fullmatch(plain):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(plain))
+
+
 def seeds_of(seeds: Sequence[int]) -> str:
     """Seeds by number, at most eight of them, such as 'seed 0' and 'seeds 0, 1'.
 

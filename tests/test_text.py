@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clsweep.storage.remote_path import place_of
-from clsweep.text import command
+from clsweep.text import command, seconds_in
 
 ODD = [
     "two words",
@@ -58,3 +58,24 @@ def test_a_uri_is_quoted_and_holds_no_credentials() -> None:
     assert command("clsweep report", place) == (
         "clsweep report 's3://***@bucket/a?scheme=http&region=x'"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2h", 7200.0),
+        ("90min", 5400.0),
+        ("90m", 5400.0),
+        ("1h 30min", 5400.0),
+        ("0.5 d", 43_200.0),
+        ("45S", 45.0),
+        ("", None),
+        ("2", None),
+        ("-2h", None),
+        ("h", None),
+        ("1h x", None),
+        ("٢h", None),
+    ],
+)
+def test_a_time_span_has_units(text: str, seconds: float | None) -> None:
+    assert seconds_in(text) == seconds

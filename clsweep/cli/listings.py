@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,7 +12,7 @@ from clsweep.data.dataset_specs import DATASETS
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys
 from clsweep.storage.remote_path import Place
-from clsweep.text import command, counted, duration, printable
+from clsweep.text import counted, duration, printable
 
 if TYPE_CHECKING:
     from clsweep.execution.forecast import Forecast
@@ -101,13 +100,11 @@ def plan_text(plan: Forecast, out: Place) -> str:
     return "\n".join(lines)
 
 
-def summary_text(summary: Summary, study: Path, folder: Place) -> str:
-    """How a run ended, and what comes next.
+def summary_text(summary: Summary) -> str:
+    """How a run ended.
 
     Args:
         summary: of the run.
-        study: the study file.
-        folder: the results folder.
     """
     s = summary
     lines = [
@@ -139,10 +136,13 @@ def summary_text(summary: Summary, study: Path, folder: Place) -> str:
             f"saved by reuse: about {duration(s.seconds_saved)} of one worker's time (times "
             "reused × median duration of such a training)"
         )
-    if s.interrupted or s.terminated:
-        name = printable(str(study), one_line=True)
-        lines.append(f"stopped early; the rest: the same command again, for {name}")
-    lines.append(command("clsweep report", folder))
+    if s.out_of_time:
+        lines.append("stopped early, as the time limit was reached; nothing is lost")
+    elif s.interrupted or s.terminated:
+        lines.append("stopped early; nothing is lost")
+    if s.later:
+        labels = ", ".join(f"{label} ({counted(n, 'trial')})" for label, n in s.later.items())
+        lines.append(f"left for later: {labels}")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from clsweep.cli.streams import excuse_lost_output, guarded_streams, lost_output
 from clsweep.cli.watch_commands import WATCHING
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.storage.remote_path import Place, place_of
+from clsweep.text import seconds_in
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Summary
@@ -141,6 +142,20 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run trials again that failed or diverged.")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run the trials of this label, and leave others for later; may be repeated.",
+            metavar="LABEL",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            help="Start no trial after this time, such as 2h or 90min; those that run end.",
+            metavar="TIME",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     log_json: Annotated[
         str | None,
@@ -155,11 +170,12 @@ def run(
 
     Stopping it, and running it again with more seeds, longer grids or other methods, loses
     nothing. Exit code: 0; 1 if a trial failed, diverged or ran out of memory; 2 for a mistake
-    that is named; 130 if interrupted; 143 if terminated.
+    that is named; 130 if interrupted or out of time; 143 if terminated.
     """
-    address = _cluster(address, inline)
+    asked_address, address = address, _cluster(address, inline)
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep.cli.listings import summary_text
+    from clsweep.cli.next_commands import after_run, run_command
     from clsweep.execution import runner
     from clsweep.execution.listeners.event_log import event_log
     from clsweep.execution.listeners.progress import progress_on
@@ -174,12 +190,24 @@ def run(
             data_root=root,
             stages=place_of(stages) if stages else None,
             retry_failed=retry_failed,
+            only=only or (),
+            time_limit=_seconds(time_limit),
             listeners=[progress_on(sys.stderr, quiet=quiet), *([log] if log else [])],
         )
         for warning in summary.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         with contextlib.suppress(OSError):  # the trials are done, whoever hears of it
-            print(summary_text(summary, study, folder))
+            print(summary_text(summary))
+            again = run_command(
+                study,
+                out,
+                stages,
+                data_root,
+                address=asked_address,
+                workers=workers,
+                inline=inline,
+            )
+            print(after_run(summary, folder, again))
     if (lost := excuse_lost_output()) is not None:
         print(f"warning: {output_refused(lost)}", file=sys.stderr)
     raise typer.Exit(_exit_code(summary))
@@ -195,6 +223,7 @@ def plan(
     """Check a study; say what a run would do and cost."""
     loaded, root, folder = _loaded(study, data_root, out)
     from clsweep.cli.listings import plan_table, plan_text
+    from clsweep.cli.next_commands import after_plan, run_command
     from clsweep.execution import dry_run
 
     planned = dry_run.plan(loaded, folder, data_root=root, stages=stages)
@@ -203,6 +232,21 @@ def plan(
     show(plan_table(planned))
     print()
     print(plan_text(planned, folder))
+    print(after_plan(planned, folder, run_command(study, out, stages, data_root)))
+
+
+def _seconds(time_limit: str | None) -> float | None:
+    """The time limit in seconds."""
+    if time_limit is None:
+        return None
+    seconds = seconds_in(time_limit)
+    if not seconds:
+        raise RunnerError(
+            f"'{time_limit}' is no time",
+            expected="numbers with units, such as 2h, 90min, 1h30min or 45s",
+            where="--time-limit",
+        )
+    return seconds
 
 
 def _cluster(address: str | None, inline: bool) -> str | None:
@@ -239,7 +283,7 @@ def _loaded(
 def _exit_code(summary: Summary) -> int:
     if summary.terminated:
         return 143
-    if summary.interrupted:
+    if summary.interrupted or summary.out_of_time:
         return 130
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 

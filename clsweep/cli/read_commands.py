@@ -45,12 +45,14 @@ def report(
     ] = None,
 ) -> None:
     """Print the tables of a study, or of several on one figure; write page, figures, tables."""
+    from clsweep.cli.next_commands import after_report
     from clsweep.reporting.render.publish import formats_of
     from clsweep.reporting.render.publish import report as write_report
 
-    write_report(
+    data = write_report(
         *directories, out=out, formats=formats_of(formats), protocol=protocol, tuned_on=tuned_on
     )
+    print(after_report(data, place_of(directories[0])))
 
 
 def export(

@@ -36,6 +36,8 @@ class Summary(NamedTuple):
         n_finetuned_reused: trials of this run that used one trained for another.
         n_stopped: trials of the study whose row says 'stopped'.
         undrawn: labels whose front `fill` would draw further if it had more trials.
+        out_of_time: whether its time limit kept it from going on.
+        later: labels that were left for later, with how many trials they still have to do.
     """
 
     n_trials: int
@@ -55,6 +57,8 @@ class Summary(NamedTuple):
     n_finetuned_reused: int = 0
     n_stopped: int = 0
     undrawn: tuple[str, ...] = ()
+    out_of_time: bool = False
+    later: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, stage_cache
+from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
@@ -31,6 +33,7 @@ from clsweep.study import planning
 from clsweep.study.configurations import Configuration, configurations, study_identity
 from clsweep.study.data_warnings import data_notes
 from clsweep.study.input_fingerprints import inputs_of
+from clsweep.study.job_order import breadth_first
 from clsweep.study.planning import Job, Plan
 from clsweep.study.renamed_trials import Names, names_in
 from clsweep.study.resolved_toml import resolved_toml
@@ -50,6 +53,8 @@ def run(
     data_root: Path | str | None = None,
     stages: Place | PathLike[str] | str | None = None,
     retry_failed: bool = False,
+    only: Collection[str] = (),
+    time_limit: float | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Summary:
     """Run exactly the trials of a study that have no record yet.
@@ -65,6 +70,9 @@ def run(
         stages: stage cache, likewise, if it is to be shared by several studies; default
             `out`/stages.
         retry_failed: run trials again that failed, diverged or ran out of memory.
+        only: labels whose trials are run, while all others are left for later; empty for all.
+        time_limit: seconds from now after which no job is started any more, while those that run
+            come to their end; None for no limit.
         listeners: told what happens, such as `clsweep.progress_on(sys.stderr)`; `()` to show
             nothing.
 
@@ -76,6 +84,7 @@ def run(
         raise RunnerError(
             "--inline and --address exclude each other", next_step="give one of them"
         )
+    labels, until = chosen_labels(study, only), _end_of(time_limit)
     folder = (place_of(out) if out else study.results_folder).resolve()
     root = root.resolve() if (root := root_of(data_root)) else None
     stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
@@ -88,8 +97,8 @@ def run(
             inputs = inputs_of(study, root)
             store.bind_inputs(inputs)
             began = time.perf_counter()
-            work = _work_left(study, store, stage_folder, inputs, retry=retry_failed)
-            driver = _Driver(study, store, stage_folder, audience, work)
+            work = _work_left(study, store, stage_folder, inputs, labels, retry=retry_failed)
+            driver = _Driver(study, store, stage_folder, audience, work, until)
             for note in data_notes(study, root) if work.jobs else ():
                 audience.warned(note)
             context = _context(study, folder, stage_folder, root, inputs) if work.jobs else None
@@ -123,6 +132,17 @@ def _context(
     )
 
 
+def _end_of(time_limit: float | None) -> float:
+    """When no job is started any more, by `time.monotonic`."""
+    if time_limit is None:
+        return math.inf
+    if not time_limit > 0:
+        raise RunnerError(
+            f"a time limit of {time_limit:g} s leaves no time", expected="more than 0 seconds"
+        )
+    return time.monotonic() + time_limit
+
+
 _RETRIED = ("failed", "diverged", "oom")
 
 
@@ -137,6 +157,7 @@ class _Work(NamedTuple):
         plan: jobs, and what is done.
         jobs: those of the plan, in the order in which they are to start.
         had_records: trials that have a record already, under both of their names.
+        labels: those that the run is for; None for all.
     """
 
     inputs: Inputs
@@ -146,10 +167,17 @@ class _Work(NamedTuple):
     plan: Plan
     jobs: list[Job]
     had_records: frozenset[str]
+    labels: frozenset[str] | None
 
 
 def _work_left(
-    study: Study, store: Store, stage_folder: Place, inputs: Inputs, *, retry: bool
+    study: Study,
+    store: Store,
+    stage_folder: Place,
+    inputs: Inputs,
+    labels: frozenset[str] | None,
+    *,
+    retry: bool,
 ) -> _Work:
     """Read what is stored and plan what is missing.
 
@@ -167,17 +195,18 @@ def _work_left(
     asked = configurations(study)
     search: Search | None = None
     if study.search.kind != "grid":
-        search = Search(study, names.records(store.load("validation")), done)
+        search = Search(study, names.records(store.load("validation")), done, labels)
         asked += [*search.known, *search.more()]
     plan = planning.plan(
         study, asked, done, partial(stage_cache.exists, stage_folder), stage_inputs(inputs)
     )
-    if search:
-        plan.jobs[:] = search.with_yardsticks(plan.jobs)
+    plan.jobs[:] = jobs_of(plan.jobs, labels)
+    plan.jobs[:] = search.with_yardsticks(plan.jobs) if search else breadth_first(plan.jobs, asked)
     for key in plan.stages_in_cache:
         stage_cache.check(stage_folder, key)
     jobs = suspects_last(store.directory, plan.jobs, retry=retry)
-    return _Work(inputs, names, asked, search, plan, jobs, frozenset({*statuses, *stored}))
+    had_records = frozenset({*statuses, *stored})
+    return _Work(inputs, names, asked, search, plan, jobs, had_records, labels)
 
 
 class _Sharing(NamedTuple):
@@ -190,7 +219,13 @@ class _Driver:
     """One run: the plan, what came of it, and the numbers for the summary."""
 
     def __init__(
-        self, study: Study, store: Store, stage_folder: Place, audience: Audience, work: _Work
+        self,
+        study: Study,
+        store: Store,
+        stage_folder: Place,
+        audience: Audience,
+        work: _Work,
+        until: float,
     ) -> None:
         self.study, self.store, self.stage_folder = study, store, stage_folder
         self.audience = audience
@@ -198,11 +233,13 @@ class _Driver:
         self.names, self.search, self.plan = work.names, work.search, work.plan
         self.configurations = work.configurations
         self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
-        self.had_records = work.had_records
+        self.had_records, self.labels = work.had_records, work.labels
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
-        self.schedule = Schedule(work.jobs, audience.started, self._done, more)
+        self.schedule = Schedule(
+            work.jobs, audience.started, self._done, more, lambda: time.monotonic() > until
+        )
 
     def run(
         self,
@@ -214,12 +251,13 @@ class _Driver:
         workers: int | None,
     ) -> None:
         """Work through the plan until the user stops it; without a context there is no work."""
-        n_to_come = self._n_to_come()
+        n_to_come = self._n_to_come(self.labels)
+        n_trials = self.plan.n_done + sum(job.kind == "trial" for job in self.plan.jobs)
         self.audience.begin(
             RunStart(
                 self.study,
                 self.store.directory,
-                n_trials=self.plan.n_trials + n_to_come,
+                n_trials=n_trials + n_to_come,
                 n_done=self.plan.n_done,
                 is_upper_limit=n_to_come > 0,
                 has_work=context is not None,
@@ -264,10 +302,11 @@ class _Driver:
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
-    def _n_to_come(self) -> int:
-        """Trials that a search may still ask for, at most."""
-        coming = self.search.n_to_come.values() if self.search else ()
-        return sum(coming) * len(self.study.seeds)
+    def _n_to_come(self, labels: frozenset[str] | None = None) -> int:
+        """Trials that a search may still ask for, at most, for some labels or for all."""
+        to_come = self.search.n_to_come if self.search else {}
+        asked = (n for label, n in to_come.items() if labels is None or label in labels)
+        return sum(asked) * len(self.study.seeds)
 
     def _more(self) -> list[Job]:
         """What the search asks for now that a job has ended."""
@@ -346,6 +385,14 @@ class _Driver:
             n_finetuned_reused=tuned.n_reused,
             n_stopped=here.count("stopped"),
             undrawn=self.search.undrawn if self.search else (),
+            out_of_time=self.schedule.expired,
+            later=left_for_later(
+                self.study,
+                self.configurations,
+                statuses,
+                self.search.n_to_come if self.search else {},
+                self.labels,
+            ),
         )
 
     def _shared(self, kind: str) -> _Sharing:
@@ -369,7 +416,8 @@ class _Driver:
         there = [
             key for key in {*uses, *trained} if key and stage_cache.exists(self.stage_folder, key)
         ]
-        spared = {key: uses[key] - (key in trained) for key in there}
+        # A run that was cut short may have trained what none of its trials came to use.
+        spared = {key: max(0, uses[key] - (key in trained)) for key in there}
         seconds = {
             k: float(stage_cache.facts(self.stage_folder, k)["wall_seconds"]) for k in there
         }

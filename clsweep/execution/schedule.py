@@ -19,10 +19,12 @@ class Schedule:
 
     A stage that fails takes the trials that need it along: they are handed to `on_done` with the
     stage's status, so that they become rows as well. With `more`, the work may grow whenever a job
-    has ended: it is asked for jobs that have come up meanwhile.
+    has ended: it is asked for jobs that have come up meanwhile. Once `is_time_up` says so, no job
+    is handed out any more.
 
     Attributes:
         running: jobs handed out, by key.
+        expired: whether a job was asked for when the time was up, and held back.
         aborted: jobs during which the run could not go on.
         abort_message: why the run cannot go on; '' while it can.
     """
@@ -33,10 +35,12 @@ class Schedule:
         on_start: Callable[[Job], None],
         on_done: OnDone,
         more: Callable[[], Iterable[Job]] | None = None,
+        is_time_up: Callable[[], bool] = lambda: False,
     ):
         self._waiting = deque(jobs)
         self._missing = {job.key for job in self._waiting if job.kind != "trial"}
         self._on_start, self._on_done, self._more = on_start, on_done, more
+        self._is_time_up, self.expired = is_time_up, False
         self._lost: dict[str, Outcome] = {}
         self._started: set[str] = set()
         self.running: dict[str, Job] = {}
@@ -52,7 +56,11 @@ class Schedule:
     def exhausted(self) -> bool:
         """Whether no job will be handed out any more."""
         may_grow = self._more is not None and bool(self.running)
-        return bool(self.abort_message) or not (self._waiting or may_grow)
+        if self.abort_message or not (self._waiting or may_grow):
+            return True
+        # Of work that waits, not of the clock alone: who is done in time was not held back.
+        self.expired = self.expired or (bool(self._waiting) and self._is_time_up())
+        return self.expired
 
     @property
     def finished(self) -> bool:

@@ -86,15 +86,22 @@ class _Line:
 class Search:
     """What has been asked and told so far, for every curve that is searched."""
 
-    def __init__(self, study: Study, records: Sequence[Record], done: Set[str]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        records: Sequence[Record],
+        done: Set[str],
+        only: Set[str] | None = None,
+    ) -> None:
         """Start from what is stored.
 
         Args:
             study: the study.
             records: of the results folder, this study's or not.
             done: ids of the trials among them that count as finished.
+            only: labels of the curves for which it asks for more; None for all.
         """
-        self.study, self.settings = study, study.search
+        self.study, self.settings, self._only = study, study.search, only
         self._lines = [
             _Line(request.label, space_of(study, request)) for request in searched_requests(study)
         ]
@@ -151,7 +158,8 @@ class Search:
 
         A curve that is drawn, or whose budget is spent, asks for nothing.
         """
-        return [made for line in self._lines for made in self._more(line)]
+        lines = (one for one in self._lines if self._only is None or one.label in self._only)
+        return [made for line in lines for made in self._more(line)]
 
     def with_yardsticks(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, each searched trial with what it is compared with while it trains.

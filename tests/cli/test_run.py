@@ -12,10 +12,11 @@ import torchvision
 
 from clsweep.execution import runner
 from clsweep.execution.listeners.progress import LineProgress
-from clsweep.execution.outcomes import Summary
+from clsweep.execution.outcomes import Outcome, Summary
 from clsweep.records.checksums import record_from_bytes
 from clsweep.records.schema import Record
 from clsweep.storage.store import Store
+from clsweep.study import planning
 from clsweep.study.study import Study, load_study
 from tests.support.command_line import CommandLine, tiny_study
 
@@ -211,7 +212,10 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
         ({"n_failed": 1, "n_oom": 2}, 1, "not ok: 1 failed, 2 out of memory"),
         ({"n_stopped": 2}, 0, "2 trials stopped: behind another configuration"),
         ({"interrupted": True, "n_failed": 1}, 130, "stopped early"),
-        ({"terminated": True}, 143, "the same command again, for study.toml"),
+        ({"out_of_time": True, "n_failed": 1}, 130, "the time limit was reached"),
+        ({"out_of_time": True}, 130, "\nnext: clsweep run study.toml\n"),
+        ({"later": {"EWC": 2, "LwF": 1}}, 0, "left for later: EWC (2 trials), LwF (1 trial)"),
+        ({"terminated": True}, 143, "\nnext: clsweep run study.toml\n"),
         ({"seconds_saved": 61.0}, 0, "saved by reuse: about 1 min 1 s of one worker's time"),
     ],
 )
@@ -257,11 +261,18 @@ def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> Non
         "data_root": None,
         "stages": None,
         "retry_failed": False,
+        "only": (),
+        "time_limit": None,
     }
     options = ["--address", "auto", "--workers", "3", "--out", "o", "--data-root", "d"]
     assert cli("run", path, *options, "--stages", "s", "--retry-failed", "-q").code == 0
     assert (seen["address"], seen["workers"], seen["retry_failed"]) == ("auto", 3, True)
     assert (seen["out"], seen["data_root"], seen["stages"]) == (Path("o"), Path("d"), Path("s"))
+    ran = cli("run", path, "--only", "EWC", "--only", "fine-tuning", "--time-limit", "1h30min")
+    assert ran.code == 0
+    assert (seen["only"], seen["time_limit"]) == (["EWC", "fine-tuning"], 5400.0)
+    for text in ("2", "2 weeks", "0h", "-1h", ""):
+        cli("run", path, "--time-limit", text).is_mistake("is no time", "2h", "--time-limit")
 
 
 @pytest.mark.parametrize(
@@ -312,11 +323,67 @@ def test_report_of_no_folder(cli: CommandLine) -> None:
 def test_the_command_that_comes_next_is_quoted(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    summary = Summary(1, 1, 1, 0, 0, 0, 1, 0, 0.0, 1.0, True, False, ())
+    summary = Summary(1, 1, 1, 0, 0, 0, 1, 0, 0.0, 1.0, False, False, ())
     monkeypatch.setattr(runner, "run", lambda study, **_: summary)
     tiny_study(tmp_path).rename(tmp_path / "my\tstudy.toml")
     ran = cli("run", "my\tstudy.toml", "--out", "my results; rm -rf $HOME")
-    assert "\nclsweep report 'my results; rm -rf $HOME'\n" in ran.out
-    assert "for my\\x09study.toml" in ran.out
+    assert "\nnext: clsweep report 'my results; rm -rf $HOME'\n" in ran.out
+    summary = summary._replace(interrupted=True)
+    ran = cli("run", "my\tstudy.toml", "--out", "my results; rm -rf $HOME", "--inline")
+    again = r"""clsweep run $'my\x09study.toml' --out 'my results; rm -rf $HOME' --inline"""
+    assert f"\nnext: {again}\n" in ran.out
     ran = cli("init", "--out", tmp_path / "it's mine.toml")
     assert f"""next: clsweep plan '{tmp_path}/it'"'"'s mine.toml'""" in ran.out
+
+
+def test_some_labels_now_and_the_others_later(cli: CommandLine, tmp_path: Path) -> None:
+    path = tiny_study(tmp_path, lam="[1.0, 10.0]")
+    assert cli("plan", path).out.endswith(f"\nnext: clsweep run {path}\n")
+    whole = cli("run", path, "--inline", "--out", "whole", "--quiet")
+    assert whole.out.endswith("\nnext: clsweep report whole\n")
+
+    cli("run", path, "--inline", "--only", "EWV").is_mistake("no label 'EWV'", "'EWC'", "--only")
+    assert not Path("results").exists()
+    ran = cli("run", path, "--inline", "--only", "ewc")
+    assert ran.code == 0, ran.err
+    assert "2 of 3 trials done, 2 by this run" in ran.out
+    assert "left for later: fine-tuning (1 trial)" in ran.out
+    assert ran.out.endswith("\nnext: clsweep report results/tiny\n")
+    assert "2/2 trials done" in ran.err, "its progress is that of the trials it is for"
+    ran = cli("run", path, "--inline", "--only", "fine-tuning", "--quiet")
+    assert "3 of 3 trials done, 1 by this run" in ran.out
+    assert "left for later" not in ran.out
+    for name in ("accuracy.parquet", "configs.parquet"):
+        assert Path("results/tiny", name).read_bytes() == Path("whole", name).read_bytes()
+    assert cli("plan", path).out.endswith("\nnext: clsweep report results/tiny\n")
+
+
+def test_a_run_out_of_time_ends_in_order_and_the_next_one_goes_on(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tiny_study(tmp_path, lam="[1.0, 10.0]")
+    assert cli("run", path, "--inline", "--out", "whole", "--quiet").code == 0
+    # A clock that makes a leap when the second trial has ended.
+    now, ended = [0.0], []
+    finished = runner._Driver._done
+
+    def done(driver: runner._Driver, job: planning.Job, outcome: Outcome) -> None:
+        finished(driver, job, outcome)
+        ended.append(job.kind)
+        now[0] += 3600.0 * (ended.count("trial") == 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner._Driver, "_done", done)
+        patched.setattr("clsweep.execution.runner.time.monotonic", lambda: now[0])
+        ran = cli("run", path, "--inline", "--time-limit", "30min", "--quiet")
+    assert ran.code == 130
+    assert "2 of 3 trials done, 2 by this run" in ran.out
+    assert "the time limit was reached" in ran.out
+    assert ran.out.endswith(f"\nnext: clsweep run {path} --inline\n")
+    assert {row["status"] for row in _rows(Path("results/tiny")).values()} == {"ok"}
+    assert not list(Path("results/tiny/records").iterdir()), "nothing counts as a failed start"
+    ran = cli("run", path, "--inline", "--time-limit", "30min", "--quiet")
+    assert ran.code == 0
+    assert "3 of 3 trials done, 1 by this run" in ran.out
+    for name in ("accuracy.parquet", "configs.parquet"):
+        assert Path("results/tiny", name).read_bytes() == Path("whole", name).read_bytes()

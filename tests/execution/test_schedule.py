@@ -128,3 +128,36 @@ def test_a_trial_that_ends_costs_the_same_however_many_wait() -> None:
         queue.done(trial, Outcome("ok"))
     # Twice per trial: the two keys that it needs, when it is handed out, and nothing afterwards.
     assert len(looked) == 200
+
+
+def test_when_the_time_is_up_nothing_more_is_handed_out_and_what_runs_ends() -> None:
+    is_up, ended = [False], []
+    queue = Schedule(
+        [SOURCE, JOINT, PLAIN],
+        lambda job: None,
+        lambda job, outcome: ended.append(job.key),
+        is_time_up=lambda: is_up[0],
+    )
+    assert queue.next() is SOURCE
+    is_up[0] = True
+    assert queue.next() is None
+    assert queue.exhausted
+    assert not queue.finished, "the source still runs"
+    queue.done(SOURCE, Outcome("ok"))
+    assert queue.finished
+    assert queue.expired
+    assert ended == ["s"]
+    assert queue.waiting == (JOINT, PLAIN)
+
+
+def test_who_has_handed_out_everything_in_time_is_not_out_of_time() -> None:
+    is_up = [False]
+    queue = Schedule(
+        [JOINT], lambda job: None, lambda job, outcome: None, is_time_up=lambda: is_up[0]
+    )
+    assert queue.next() is JOINT
+    is_up[0] = True
+    assert queue.next() is None
+    queue.done(JOINT, Outcome("ok"))
+    assert queue.finished
+    assert not queue.expired

@@ -20,7 +20,7 @@ class RunStart(NamedTuple):
     Attributes:
         study: what is asked for.
         out: the results folder.
-        n_trials: trials of the study; with a search at most.
+        n_trials: trials of the study that are done or that the run is for; with a search at most.
         n_done: those that are done already.
         is_upper_limit: whether a search may end before it has asked for all of them.
         has_work: whether any job is to be done.

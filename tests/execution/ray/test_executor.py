@@ -293,3 +293,26 @@ def test_trials_shorter_than_the_start_of_a_worker_use_every_slot(tmp_path: Path
     assert jobs_of.total() == 201
     assert len(jobs_of) == 2
     assert min(jobs_of.values()) > 1
+
+
+def test_tune_is_told_to_end_when_the_time_is_up_and_what_runs_ends(nodes: object) -> None:
+    is_up, ended = [False], []
+    schedule = Schedule(
+        [replace(TRIAL, key=key) for key in "abc"],
+        lambda job: None,
+        lambda job, outcome: ended.append(job.key),
+        is_time_up=lambda: is_up[0],
+    )
+    lost_jobs = LostJobs(schedule, 3, lambda job: None)
+    searcher = _ScheduleSearcher(schedule, lost_jobs, _Slots(Resources(), 2))
+    assert [searcher.suggest(name)["job"]["key"] for name in ("1", "2")] == ["a", "b"]
+    assert searcher.suggest("3") is None
+    is_up[0] = True
+    assert searcher.suggest("3") == executor.Searcher.FINISHED
+    assert not schedule.finished, "two still run"
+    searcher.on_trial_complete("1", {"outcome": list(Outcome("ok", wall_seconds=1.0))})
+    assert searcher.suggest("3") == executor.Searcher.FINISHED
+    searcher.on_trial_complete("2", error=True)  # it would be tried again, and is left for later
+    assert schedule.finished
+    assert schedule.expired
+    assert (ended, [job.key for job in schedule.waiting]) == (["a"], ["b", "c"])
