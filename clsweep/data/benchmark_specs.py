@@ -7,14 +7,12 @@ A benchmark is a frozen pydantic model: the study file's `[benchmark]` table, th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from clsweep.data.dataset_specs import FOLDER
-from clsweep.data.hashed_draws import random_order
 from clsweep.data.image_folders import Framing
-from clsweep.errors import StudyError
 from clsweep.number_conditions import conditions
 from clsweep.records.schema import MAX_TASKS
 
@@ -105,10 +103,16 @@ class BenchmarkConfig(BaseModel):
         "deviation, per channel of the padded training images of `dataset`",
     )
 
+    if TYPE_CHECKING:
+
+        @property
+        def datasets(self) -> tuple[str, ...]:
+            """The data sets, in the order in which tasks need them."""
+
     @property
-    def datasets(self) -> tuple[str, ...]:
-        """The data sets, in the order in which tasks need them."""
-        return (self.dataset, *getattr(self, "target", ()))
+    def shape_dataset(self) -> str:
+        """The data set whose height, width and channels all images have."""
+        return self.dataset or self.datasets[0]
 
     @property
     def framing(self) -> Framing:
@@ -129,8 +133,48 @@ class BenchmarkConfig(BaseModel):
         return self
 
 
-class SplitBenchmark(BenchmarkConfig):
-    """The classes of one data set, divided evenly among the tasks."""
+class OneDataset(BenchmarkConfig):
+    """What benchmarks on one data set have in common."""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data set."""
+        return (self.dataset,)
+
+
+def _class_order(value: Any) -> Any:
+    if value in ("sorted", "shuffled"):
+        return value
+    labels = value if isinstance(value, (list, tuple)) else ()
+    if not labels or not all(type(label) is int and label >= 0 for label in labels):
+        raise ValueError("class_order is 'sorted', 'shuffled', or a list of all labels, from 0")
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise ValueError(f"class_order lists class {twice[0]} more than once")
+    return tuple(labels)
+
+
+ClassOrder = Annotated[
+    str | tuple[int, ...],
+    BeforeValidator(_class_order),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["sorted", "shuffled"]},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0},
+                    "minItems": 1,
+                    "uniqueItems": True,
+                },
+            ]
+        }
+    ),
+]
+
+
+class SplitBenchmark(OneDataset):
+    """The classes of one data set, divided among the tasks: evenly, or as the study says."""
 
     name: Literal["split"] = "split"
     draws: Literal["fixed", "per_seed"] = Field(
@@ -138,12 +182,25 @@ class SplitBenchmark(BenchmarkConfig):
         description=_DRAWS,
         json_schema_extra=conditions(where={"class_order": "shuffled"}),
     )
-    class_order: Literal["sorted", "shuffled"] = Field(
-        "sorted", description="'shuffled': classes are assigned to tasks at random"
+    class_order: ClassOrder = Field(
+        "sorted",
+        description="'shuffled': classes are assigned to tasks at random; or a list of all "
+        "labels, from 0, in the order in which tasks take them",
+    )
+    classes_per_task: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        strict=False,
+        description="classes of each task, which add up to those of the data set; empty: equally "
+        "many",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _count_tasks(cls, values: Any) -> Any:
+        return _with_n_tasks(values, "classes_per_task", 0)
 
-class PermutedBenchmark(BenchmarkConfig):
+
+class PermutedBenchmark(OneDataset):
     """One data set under a random permutation of its pixels per task, equal for all channels."""
 
     name: Literal["permuted"] = "permuted"
@@ -153,7 +210,7 @@ class PermutedBenchmark(BenchmarkConfig):
     permute_first: bool = Field(True, description="false leaves the first task unpermuted")
 
 
-class RotatedBenchmark(BenchmarkConfig):
+class RotatedBenchmark(OneDataset):
     """One data set rotated counter-clockwise about the image's centre, by one angle per task."""
 
     name: Literal["rotated"] = "rotated"
@@ -201,27 +258,37 @@ Names = Annotated[
 ]
 
 
-class PairBenchmark(BenchmarkConfig):
-    """Different data sets in turn, brought to the size and channels of the first.
+class SeveralDatasets(BenchmarkConfig):
+    """What benchmarks with a data set per task have in common.
 
     Classes of two data sets are different classes, whatever they are called; where the tasks share
     one head ('domain'), the first class of each has its first output, and so on.
     """
 
-    name: Literal["pair"] = "pair"
     draws: Literal["fixed", "per_seed"] = Field(
         "fixed", description=_DRAWS, json_schema_extra=conditions(where={"order": "shuffled"})
-    )
-    target: Names = Field(
-        min_length=1,
-        strict=False,
-        description="data set of the second task, or a list of those of all later tasks",
     )
     order: Literal["given", "shuffled"] = Field(
         "given",
         description="'shuffled': the data sets are learnt in a random order, which differs "
         "between seeds with draws = 'per_seed'; they need equal numbers of classes then",
     )
+
+
+class PairBenchmark(SeveralDatasets):
+    """Different data sets in turn, brought to the size and channels of the first."""
+
+    name: Literal["pair"] = "pair"
+    target: Names = Field(
+        min_length=1,
+        strict=False,
+        description="data set of the second task, or a list of those of all later tasks",
+    )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets, in the order in which tasks need them."""
+        return (self.dataset, *self.target)
 
     @model_validator(mode="before")
     @classmethod
@@ -230,9 +297,52 @@ class PairBenchmark(BenchmarkConfig):
 
     @model_validator(mode="after")
     def _check_distinct(self) -> PairBenchmark:
-        names = (self.dataset, *self.target)
-        if len(set(names)) < len(names):
-            raise ValueError(f"dataset and target must differ; they are {', '.join(names)}")
+        if len(set(self.datasets)) < len(self.datasets):
+            raise ValueError(
+                f"dataset and target must differ; they are {', '.join(self.datasets)}"
+            )
+        return self
+
+
+class SequenceBenchmark(SeveralDatasets):
+    """Any data sets in any order, a task each; one may come again, but for scenario 'class'."""
+
+    name: Literal["sequence"] = "sequence"
+    datasets: tuple[str, ...] = Field(
+        min_length=2,
+        strict=False,
+        description="the data set of every task, in order: names that `clsweep benchmarks` lists, "
+        "or folder:PATH",
+    )
+    dataset: str = Field(
+        "",
+        description="the one of them to whose height, width and channels the images of all are "
+        "brought; needed where they differ",
+    )
+    pixels: Literal["unit", "standardized"] = Field(
+        "unit",
+        description="'unit': value / 255; 'standardized': minus the mean, over the standard "
+        "deviation, per channel of the padded training images of `dataset`, or of the first",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_datasets(cls, values: Any) -> Any:
+        return _with_n_tasks(values, "datasets", 0)
+
+    @model_validator(mode="after")
+    def _check_listed(self) -> SequenceBenchmark:
+        if self.dataset and self.dataset not in self.datasets:
+            raise ValueError(
+                f"dataset = '{self.dataset}' gives the images their shape, and is none of "
+                f"datasets: {', '.join(self.datasets)}"
+            )
+        twice = [name for name in self.datasets if self.datasets.count(name) > 1]
+        if twice and self.scenario == "class":
+            raise ValueError(
+                f"'{twice[0]}' comes more than once, and under one head for all classes the same "
+                "class would have two outputs"
+            )
         return self
 
 
@@ -248,7 +358,7 @@ def _with_n_tasks(values: Any, key: str, n_before: int) -> Any:
 
 
 AnyBenchmark = Annotated[
-    SplitBenchmark | PermutedBenchmark | RotatedBenchmark | PairBenchmark,
+    SplitBenchmark | PermutedBenchmark | RotatedBenchmark | PairBenchmark | SequenceBenchmark,
     Field(discriminator="name"),
 ]
 
@@ -257,49 +367,8 @@ BENCHMARKS: dict[str, type[BenchmarkConfig]] = {
     "permuted": PermutedBenchmark,
     "rotated": RotatedBenchmark,
     "pair": PairBenchmark,
+    "sequence": SequenceBenchmark,
 }
-
-
-def pair_order(config: PairBenchmark, seed: int) -> tuple[str, ...]:
-    """The data sets of a pair benchmark in the order in which they are learnt.
-
-    Args:
-        config: the benchmark.
-        seed: the trial's seed; matters only with draws = 'per_seed'.
-    """
-    names = config.datasets
-    if config.order == "given":
-        return names
-    order = random_order(len(names), *draw_purpose(config, seed), "order")
-    return tuple(names[i] for i in order.tolist())
-
-
-def class_groups(config: SplitBenchmark, n_classes: int, seed: int) -> list[tuple[int, ...]]:
-    """The classes of each task of a split benchmark, in the order of their labels there.
-
-    Args:
-        config: the benchmark.
-        n_classes: classes of the data set.
-        seed: the trial's seed; matters only with draws = 'per_seed'.
-
-    Raises:
-        StudyError: the classes cannot be divided evenly, two or more to a task (one or more where
-            a single head tells the tasks apart).
-    """
-    size, rest = divmod(n_classes, config.n_tasks)
-    smallest = 1 if config.scenario == "class" else 2
-    if rest or size < smallest:
-        most = n_classes // smallest
-        fitting = [n for n in range(2, most + 1) if n_classes % n == 0]
-        raise StudyError(
-            f"{config.n_tasks} tasks cannot share the {n_classes} classes of '{config.dataset}'",
-            expected=f"n_tasks one of {fitting}" if fitting else "a data set of more classes",
-            where="[benchmark] n_tasks",
-        )
-    order = list(range(n_classes))
-    if config.class_order == "shuffled":
-        order = random_order(n_classes, *draw_purpose(config, seed), "classes").tolist()
-    return [tuple(order[i : i + size]) for i in range(0, n_classes, size)]
 
 
 def draw_purpose(config: BenchmarkConfig, seed: int) -> tuple[int, ...]:
@@ -326,6 +395,6 @@ def own_draws(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
         return ("permutations",)
     if name == "rotated" and not benchmark.get("angles"):
         return ("angles",)
-    if name == "pair" and benchmark.get("order") == "shuffled":
+    if name in ("pair", "sequence") and benchmark.get("order") == "shuffled":
         return ("order of the data sets",)
     return ()

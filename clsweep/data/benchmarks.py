@@ -1,7 +1,7 @@
 """From a benchmark's declaration to its tasks.
 
 *split* divides the classes of a data set; *permuted* and *rotated* show one data set through a
-pixel map per task; *pair* takes different data sets in turn. In every benchmark the validation
+pixel map per task; *pair* and *sequence* take data sets in turn. In every benchmark the validation
 images are drawn from the training images once, with `data_seed`: an image that validates one task
 trains none.
 """
@@ -20,19 +20,18 @@ from torch.nn import functional as F
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
     Heads,
-    PairBenchmark,
     PermutedBenchmark,
     RotatedBenchmark,
+    SeveralDatasets,
     SplitBenchmark,
-    class_groups,
     draw_purpose,
-    pair_order,
 )
 from clsweep.data.class_counts import check_training, class_names
 from clsweep.data.datasets import Dataset, load
 from clsweep.data.hashed_draws import random_bits, random_order
 from clsweep.data.image_folders import Framing
 from clsweep.data.splits import task_rows
+from clsweep.data.task_contents import check_shapes, class_groups, dataset_order
 from clsweep.data.tasks import Examples, PixelMap, Scale, Task, TaskSequence
 from clsweep.errors import StudyError
 
@@ -52,10 +51,11 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
     Raises:
         StudyError: the data are absent, or the benchmark cannot be made from them.
     """
-    first, frame = config.dataset, config.framing
+    first, frame = config.shape_dataset, config.framing
     names = config.datasets
-    if isinstance(config, PairBenchmark):
-        names = pair_order(config, seed)
+    if isinstance(config, SeveralDatasets):
+        names = dataset_order(config, seed)
+        check_shapes(config, {n: tuple(load(n, root, frame).images.shape[1:]) for n in names})
     sources = tuple(_source(name, first, root, config.pad, frame) for name in names)
     n_channels, height, width = sources[0].images.shape[1:]
     plain = _plain_tasks(config, root, sources, seed)
@@ -95,7 +95,7 @@ def _plain_tasks(
 ) -> list[Task]:
     """The tasks with labels from 0 and no pixel map; equal ones are the same object."""
     tasks = range(config.n_tasks)
-    if isinstance(config, PairBenchmark):
+    if isinstance(config, SeveralDatasets):
         return [_plain_task(config, root, dataset, task) for task, dataset in enumerate(sources)]
     dataset = sources[0]
     if isinstance(config, SplitBenchmark):
@@ -121,7 +121,7 @@ def _plain_task(
     train, validation = task_rows(config, labels[: dataset.n_train].numpy(), task)
     counts = labels[torch.from_numpy(train)].bincount(minlength=len(classes)).tolist()
     if not all(counts):
-        name = config.datasets[task if isinstance(config, PairBenchmark) else 0]
+        name = config.datasets[task if isinstance(config, SeveralDatasets) else 0]
         check_training(config, task, class_names(name, root, classes), counts)
     test = torch.arange(dataset.n_train, len(labels))
     test = test[labels[test] >= 0]
@@ -215,7 +215,7 @@ def _resized(images: Tensor, shape: torch.Size) -> Tensor:
 
 def _scale(config: BenchmarkConfig, root: Path | None, n_channels: int) -> Scale:
     if config.pixels == "standardized":
-        return _standardizing(config.dataset, root, config.pad, config.framing)
+        return _standardizing(config.shape_dataset, root, config.pad, config.framing)
     shape = (n_channels, 1, 1)
     return Scale(torch.full(shape, 1 / 255), torch.zeros(shape))
 

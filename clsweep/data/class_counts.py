@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
-    PairBenchmark,
+    SeveralDatasets,
     SplitBenchmark,
-    class_groups,
 )
 from clsweep.data.data_files import STORED, is_legacy, place_of_data
 from clsweep.data.dataset_specs import DATASETS, FOLDER, dataset_spec, folder_path
@@ -26,6 +25,7 @@ from clsweep.data.hashed_draws import random_order
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_folders import folder_listing
 from clsweep.data.splits import split_sizes, task_rows
+from clsweep.data.task_contents import class_groups
 from clsweep.errors import StudyError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _missing(config: BenchmarkConfig, root: Path | None, seed: int) -> list[_Mis
 
 
 def _tasks(config: BenchmarkConfig, root: Path | None, seed: int) -> list[_Task]:
-    if isinstance(config, PairBenchmark):
+    if isinstance(config, SeveralDatasets):
         specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
         return [
             _Task(i, s.name, tuple(range(s.n_classes)), s.train_counts)

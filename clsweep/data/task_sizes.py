@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
-    PairBenchmark,
+    SeveralDatasets,
     SplitBenchmark,
-    class_groups,
-    pair_order,
 )
 from clsweep.data.dataset_specs import DatasetSpec, dataset_spec
 from clsweep.data.splits import split_sizes
+from clsweep.data.task_contents import check_shapes, class_groups, dataset_order
 from clsweep.errors import StudyError
 
 
@@ -51,10 +50,14 @@ def _class_sizes(
     config: BenchmarkConfig, root: Path | None
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Training and test images of every class of every task."""
-    names = pair_order(config, seed=0) if isinstance(config, PairBenchmark) else config.datasets
-    specs = [dataset_spec(name, root, config.framing) for name in names]
-    if isinstance(config, PairBenchmark):
-        return _pair_sizes(config, specs)
+    names = config.datasets
+    if isinstance(config, SeveralDatasets):
+        names = dataset_order(config, seed=0)
+    found = {name: dataset_spec(name, root, config.framing) for name in dict.fromkeys(names)}
+    check_shapes(config, {name: spec.shape for name, spec in found.items()})
+    specs = [found[name] for name in names]
+    if isinstance(config, SeveralDatasets):
+        return _sizes_in_turn(config, specs)
     spec = specs[0]
     train, test = spec.train_counts, spec.test_counts
     if not isinstance(config, SplitBenchmark):
@@ -66,8 +69,8 @@ def _class_sizes(
     return [(tuple(train[c] for c in g), tuple(test[c] for c in g)) for g in groups]
 
 
-def _pair_sizes(
-    config: PairBenchmark, specs: Sequence[DatasetSpec]
+def _sizes_in_turn(
+    config: SeveralDatasets, specs: Sequence[DatasetSpec]
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     if config.order == "given" or config.draws == "fixed":
         return [(spec.train_counts, spec.test_counts) for spec in specs]

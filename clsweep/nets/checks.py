@@ -97,7 +97,7 @@ def benchmark_shape(config: BenchmarkConfig, root: Path | None) -> tuple[int, in
     Raises:
         StudyError: there is no such data set.
     """
-    n_channels, height, width = dataset_spec(config.dataset, root, config.framing).shape
+    n_channels, height, width = dataset_spec(config.shape_dataset, root, config.framing).shape
     return n_channels, height + 2 * config.pad, width + 2 * config.pad
 
 

@@ -52,6 +52,8 @@ _OF_THE_TEST_SET = (
     "target",
     "n_tasks",
     "class_order",
+    "classes_per_task",
+    "datasets",
     "permute_first",
     "max_degrees",
     "order",
@@ -202,13 +204,20 @@ def key_of_test_set(
     fields = {} if declared is None else declared.model_fields
     given = {key: field.default for key, field in fields.items() if not field.is_required()}
     found = {key: value for key, value in {**given, **benchmark}.items() if key in keys}
+    if not found.get("classes_per_task"):  # it is in no hash of before it was there
+        found.pop("classes_per_task", None)
     if fingerprints is not None:
         target = found.get("target", ())
         names = [found.get("dataset"), *([target] if isinstance(target, str) else target)]
+        names = list(found.get("datasets", names))
         contents = [fingerprints.get(str(name), "") for name in names]
         if not all(contents):
             return ""
-        found |= {"dataset": contents[0], "target": contents[1:]}
+        if "datasets" in found:
+            shape = fingerprints.get(str(found["dataset"]), "")
+            found |= {"dataset": shape, "datasets": contents}
+        else:
+            found |= {"dataset": contents[0], "target": contents[1:]}
     text = json.dumps(found, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16] if benchmark else ""
 

@@ -12,7 +12,12 @@ from clsweep.reporting.curves import Curve
 from clsweep.training.config import TrainingConfig
 
 # What is the same for all seeds where a benchmark draws nothing.
-_FIXED = {"split": "class order", "rotated": "angles", "pair": "order of the data sets"}
+_FIXED = {
+    "split": "class order",
+    "rotated": "angles",
+    "pair": "order of the data sets",
+    "sequence": "order of the data sets",
+}
 
 # What every reader asks for; other keys are named where somebody changed them.
 _ALWAYS = ("optimizer", "lr", "batch_size", "epochs")

@@ -29,7 +29,7 @@ def data_notes(study: Study, root: Path | None) -> list[str]:
     benchmark = study.located_benchmark
     notes = [
         note
-        for name in benchmark.datasets
+        for name in dict.fromkeys(benchmark.datasets)
         for note in dataset_spec(name, root, benchmark.framing).notes
     ]
     notes += class_notes(benchmark, root, study.seeds)
@@ -49,7 +49,7 @@ def download_notes(study: Study, root: Path | None) -> list[str]:
     place = place_of_data(root)
     return [
         f"{name} is not in {place}: a run downloads {STORED[name].megabytes} MB to it"
-        for name in study.benchmark.datasets
+        for name in dict.fromkeys(study.benchmark.datasets)
         if missing_files(name, root)
     ]
 

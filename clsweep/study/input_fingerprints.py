@@ -59,9 +59,10 @@ def data_inputs(
         located: the same with full paths, see `Study.located_benchmark`.
     """
     places = (located or benchmark).datasets
+    named = dict(zip(benchmark.datasets, places, strict=True))
     return tuple(
         _guarded(f"data {name}", partial(_data, name, place, root))
-        for name, place in zip(benchmark.datasets, places, strict=True)
+        for name, place in named.items()
     )
 
 

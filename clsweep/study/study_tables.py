@@ -111,7 +111,11 @@ class StudyTables(Section):
             for name in self.benchmark.datasets
         ]
         found: dict[str, Any] = {"dataset": names[0]}
-        found |= {"target": tuple(names[1:])} if names[1:] else {}
+        if self.benchmark.name == "sequence":
+            shape = dict(zip(self.benchmark.datasets, names, strict=True))
+            found = {"datasets": tuple(names), "dataset": shape.get(self.benchmark.dataset, "")}
+        elif names[1:]:
+            found["target"] = tuple(names[1:])
         return self.benchmark.model_copy(update=found)
 
     @property

@@ -48,6 +48,7 @@ _ORDER_KEYS = {
     "permuted": 'draws = "per_seed"',
     "rotated": 'draws = "per_seed"',
     "pair": 'order = "shuffled" and draws = "per_seed"',
+    "sequence": 'order = "shuffled" and draws = "per_seed"',
 }
 _ORDER_HELP = """\
 # For a claim that is to hold beyond one order of the tasks, let every seed draw its own, below:
@@ -60,7 +61,8 @@ _SEARCHED = {"training": {"lr": {"low": 0.01, "high": 0.3}}}
 # The form that no λ makes diverge; every range of λ goes beyond what the gradient form bears.
 _WRITTEN = {(method, "form"): "proximal" for method in ("l2", "ewc", "mas", "si")}
 # What a benchmark cannot do without and has no default for.
-_REQUIRED = {"target": ("mnist",)}
+_REQUIRED = {"target": ("mnist",), "datasets": ("digits", "mnist")}
+_SHAPES = {"sequence": {"dataset": "digits"}}
 
 
 def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
@@ -92,6 +94,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
                 "name": benchmark,
                 "scenario": _scenario(benchmark, methods),
                 "split": "stratified",  # leaves no class without a validation example
+                **_SHAPES.get(benchmark, {}),
             },
         ),
         _section("net", NetConfig, "The network.", {}, NetConfig().used_keys),

@@ -14,12 +14,13 @@ from clsweep.data.benchmark_specs import (
     PairBenchmark,
     PermutedBenchmark,
     RotatedBenchmark,
+    SequenceBenchmark,
     SplitBenchmark,
-    class_groups,
 )
 from clsweep.data.dataset_specs import DATASETS, data_root, dataset_spec
 from clsweep.data.hashed_draws import random_bits, random_order
 from clsweep.data.splits import split_sizes
+from clsweep.data.task_contents import class_groups
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 
@@ -28,6 +29,8 @@ EVERY = [
     PermutedBenchmark(n_tasks=3, permute_first=False, pad=2),
     RotatedBenchmark(angles=(0.0, 12.5), order="sorted"),
     PairBenchmark(dataset="mnist", target=("fashion_mnist", "kmnist"), pixels="standardized"),
+    SequenceBenchmark(datasets=("digits", "mnist", "digits"), dataset="mnist"),
+    SplitBenchmark(classes_per_task=(5, 3, 2), class_order=(9, 8, 7, 6, 5, 4, 3, 2, 1, 0)),
 ]
 
 
@@ -108,7 +111,7 @@ def test_heads_of_three_tasks(scenario, n_outputs, columns, offsets):
     assert [heads.label_offset(t) for t in range(3)] == offsets
 
 
-@pytest.mark.parametrize("config", EVERY, ids=lambda c: c.name)
+@pytest.mark.parametrize("config", EVERY, ids=[f"{c.name}{i}" for i, c in enumerate(EVERY)])
 def test_config_survives_json(config):
     values = json.loads(config.model_dump_json())
     kind = BENCHMARKS[values["name"]]
@@ -149,6 +152,28 @@ def test_n_tasks_follows_from_angles_and_targets():
         ("pair", {"target": []}, "at least 1 item"),
         ("pair", {"target": "mnist", "n_tasks": 3}, "n_tasks is 3, but target makes it 2"),
         ("pair", {"dataset": "mnist", "target": "mnist"}, "must differ"),
+        ("sequence", {}, "Field required"),
+        ("sequence", {"datasets": ["mnist"]}, "at least 2 items"),
+        ("sequence", {"datasets": ["mnist", "digits"], "n_tasks": 3}, "datasets makes it 2"),
+        (
+            "sequence",
+            {"datasets": ["mnist", "kmnist"], "dataset": "digits"},
+            "dataset = 'digits' gives the images their shape, and is none of datasets",
+        ),
+        (
+            "sequence",
+            {"datasets": ["mnist", "kmnist", "mnist"], "scenario": "class"},
+            "'mnist' comes more than once",
+        ),
+        ("sequence", {"datasets": ["mnist", "kmnist"], "crop": 8}, "resize and crop are for"),
+        ("split", {"class_order": [0, 1, 1]}, "lists class 1 more than once"),
+        ("split", {"class_order": []}, "'sorted', 'shuffled', or a list of all labels"),
+        ("split", {"class_order": [0, -1]}, "'sorted', 'shuffled', or a list of all labels"),
+        ("split", {"class_order": [0, True]}, "'sorted', 'shuffled', or a list of all labels"),
+        ("split", {"class_order": "random"}, "'sorted', 'shuffled', or a list of all labels"),
+        ("split", {"classes_per_task": [10]}, "greater than or equal to 2"),
+        ("split", {"classes_per_task": [9, 0]}, "greater than or equal to 1"),
+        ("split", {"classes_per_task": [5, 5], "n_tasks": 3}, "classes_per_task makes it 2"),
     ],
 )
 def test_wrong_values_are_refused(kind, values, message):

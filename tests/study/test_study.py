@@ -232,7 +232,10 @@ def _studies() -> dict[str, str]:
     for name in METHODS:
         scenario = f'scenario = "{METHODS[name].scenarios[0]}"\n'
         studies[f"method {name}"] = HEAD + scenario + f'[[methods]]\nname = "{name}"\n'
-    required = {"pair": 'target = ["mnist", "kmnist"]\n'}
+    required = {
+        "pair": 'target = ["mnist", "kmnist"]\n',
+        "sequence": 'datasets = ["mnist", "kmnist"]\n',
+    }
     for name in BENCHMARKS:
         studies[f"benchmark {name}"] = (
             f'name = "s"\n[benchmark]\nname = "{name}"\n{required.get(name, "")}{EWC}'
