@@ -11,7 +11,7 @@ import linecache
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,28 +114,40 @@ def user_code(name: str, *, where: str, expected: str, group: str = "") -> UserC
     return code
 
 
-def code_path(name: str, *, where: str, group: str = "") -> str:
+def code_path(name: str, *, where: str, group: str = "", known: Iterable[str] = ()) -> str:
     """The import path behind a name; nothing is imported.
 
     Args:
         name: an import path, or the name of an entry point.
         where: the key that asks for it, for messages.
         group: of entry points; '' where only import paths count.
+        known: names of clsweep's own that would have been right as well, for the message.
 
     Raises:
         StudyError: it is neither.
     """
     if is_import_path(name):
         return name
-    known = _entry_points(group) if group else {}
-    if name not in known:
+    installed = _entry_points(group) if group else {}
+    if name not in installed:
+        names = [*known, *installed]
         raise StudyError(
             f"'{name}' is no import path"
             + (f", and no installed entry point of the group '{group}'" if group else ""),
-            expected="package.module:name" + (f"; {closest_name(name, known)}" if known else ""),
+            expected="package.module:name" + (f"; {closest_name(name, names)}" if names else ""),
             where=where,
         )
-    return known[name].value.partition("[")[0].strip()
+    return installed[name].value.partition("[")[0].strip()
+
+
+def is_installed(name: str, group: str) -> bool:
+    """Whether an installed package offers an entry point of this name.
+
+    Args:
+        name: of the entry point.
+        group: of entry points, such as 'clsweep.measures'.
+    """
+    return name in _entry_points(group)
 
 
 def described(error: BaseException) -> str:

@@ -33,7 +33,7 @@ def report(
         str | None,
         typer.Option(
             help="Show what one rule of choosing picks: average, target, required-POINTS, "
-            "decay-SHARE, first-TASKS or transfer.",
+            "decay-SHARE, first-TASKS, transfer, or package.module:rule of your own.",
             metavar="NAME",
         ),
     ] = None,

@@ -16,10 +16,10 @@ from clsweep.methods.hyper_fields import knob_keys
 from clsweep.methods.information_needs import task_identity_text
 from clsweep.number_conditions import condition_text, idle
 from clsweep.records.schema import trial_id_of
-from clsweep.search.samplers import SAMPLERS
 from clsweep.study import fairness, planning
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.grid import MethodRequest, around
+from clsweep.study.search_section import SAMPLERS
 from clsweep.study.study import Study
 from clsweep.toml_text import toml_value
 from clsweep.training.config import TrainingConfig
@@ -222,7 +222,7 @@ def _search_text(study: Study) -> str:
     else:
         tuned = ", ".join(study.search.training.axes())
         nuisance = (["the methods' own"] if search.nuisance else []) + ([tuned] if tuned else [])
-        sampler = f"{SAMPLERS[search.sampler]}, seed {search.seed}"
+        sampler = f"{SAMPLERS.get(search.sampler, search.sampler)}, seed {search.seed}"
         parts += [
             f"{sampler}, maximises source and target accuracy",
             f"nuisance values searched for every method: {' and '.join(nuisance)}"

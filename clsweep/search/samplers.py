@@ -18,42 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from clsweep.search.observations import Observation
+from clsweep.search.own_samplers import is_own, own_suggestion
 from clsweep.study.search_space import Axis, AxisValues
 
 if TYPE_CHECKING:
     import optuna
-
-SAMPLERS = {
-    "tpe": "TPE",
-    "gp": "Gaussian process",
-    "nsga2": "NSGA-II",
-    "qmc": "Sobol points",
-    "random": "random",
-}
-
-
-class Observation(NamedTuple):
-    """One finished configuration, as a sampler hears of it.
-
-    Attributes:
-        point: where in the space; see `Space.acting`.
-        values: mean (source, target) validation accuracy over the seeds; None if any seed failed,
-            diverged or was stopped.
-        stopped: whether a seed was stopped, and none failed or diverged.
-        diverged: whether a seed diverged, and none failed.
-    """
-
-    point: AxisValues
-    values: tuple[float, float] | None
-    stopped: bool = False
-    diverged: bool = False
 
 
 class Ask(NamedTuple):
     """Which suggestion is asked for.
 
     Attributes:
-        sampler: a key of `SAMPLERS`.
+        sampler: a key of `search_section.SAMPLERS`, or one of the user's own.
         seed: the search's seed.
         label: the curve; every curve has random numbers of its own.
         n_before: how many configurations have been asked for before.
@@ -79,7 +56,12 @@ def suggestion(
         ask: which sampler, and which suggestion.
         finished: what is known, in an order that does not depend on who asks.
         pending: points whose results are not known yet.
+
+    Raises:
+        StudyError: a sampler of the user's own breaks its contract.
     """
+    if is_own(ask.sampler):
+        return own_suggestion(ask.sampler, axes, _seed(ask), finished, pending)
     if ask.sampler == "qmc":
         return _sobol(axes, ask)
     import optuna

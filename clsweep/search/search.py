@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsweep.records import accuracy
 from clsweep.records.schema import Record
 from clsweep.search import front_filling, stopping_rules
-from clsweep.search.samplers import Ask, Observation, draw, suggestion
+from clsweep.search.observations import Observation
+from clsweep.search.samplers import Ask, draw, suggestion
 from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import Configuration, configurations, searched_requests
 from clsweep.study.planning import Job

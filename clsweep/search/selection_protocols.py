@@ -51,7 +51,9 @@ from numpy.typing import NDArray
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import stable_end
+from clsweep.search import own_protocols
 from clsweep.search.validation_table import Candidate, Diverged, ValidationTable
+from clsweep.user_code import UserCode
 
 ROUNDING = 1e-12
 _DECAY = 0.2
@@ -67,16 +69,20 @@ class Protocol:
         kind: the rule: a key of the table at the end of this module.
         number: D in points, P, or K; 0 where the rule has none.
         margin: m of 'required', in standard errors; 0 for every other rule.
+        code: the user's own rule; None for one of this module.
     """
 
     name: str
     kind: str
     number: float
     margin: float = 0.0
+    code: UserCode | None = None
 
     @property
     def meaning(self) -> str:
         """The rule in words."""
+        if self.code is not None:
+            return own_protocols.meaning(self.code)
         said = _RULES[self.kind].meaning.format(
             number=f"{self.number:g}", percent=f"{100 * self.number:g}"
         )
@@ -85,7 +91,7 @@ class Protocol:
     @property
     def needs_source(self) -> bool:
         """Whether validation data of earlier tasks are needed after the target was learnt."""
-        return _RULES[self.kind].needs_source
+        return self.code is not None or _RULES[self.kind].needs_source
 
 
 @dataclass(frozen=True)
@@ -202,17 +208,28 @@ def pick(
         table: the study's candidates.
         tuned_on: those of the other benchmark; needed by 'transfer', else not read.
     """
-    rule = _RULES[protocol.kind].choose
     picks = []
     for label in table.labels:
         own = table.of(label)
         if own:
-            chosen, remark = rule(own, _Case(protocol.number, table, tuned_on, protocol.margin))
+            chosen, remark = _chosen(protocol, own, table, tuned_on)
         else:
             chosen, remark = None, "every configuration diverged, or did not finish"
         config_id = None if chosen is None else chosen.config_id
         picks.append(Pick(protocol.name, label, config_id, remark))
     return tuple(picks)
+
+
+def _chosen(
+    protocol: Protocol,
+    own: tuple[Candidate, ...],
+    table: ValidationTable,
+    tuned_on: ValidationTable | None,
+) -> _Choice:
+    if protocol.code is not None:
+        return own_protocols.choice(protocol.code, own, table)
+    case = _Case(protocol.number, table, tuned_on, protocol.margin)
+    return _RULES[protocol.kind].choose(own, case)
 
 
 def standard_protocols(
@@ -238,18 +255,24 @@ def protocol_of(name: str, margin: float = 0.0) -> Protocol:
     """The protocol of a name such as 'average', 'decay' or 'required-2.5'.
 
     Args:
-        name: as in `clsweep report --protocol`.
+        name: as in `clsweep report --protocol`; an import path or an installed entry point for
+            a rule of the user's own.
         margin: m of 'required', in standard errors.
 
     Raises:
-        StudyError: there is no such protocol, or its number makes no sense.
+        StudyError: there is no such protocol, its number makes no sense, or its code cannot be
+            imported.
     """
     kind, _, text = name.partition("-")
+    code = own_protocols.own_protocol(name, known=kind in _RULES)
+    if code is not None:
+        return Protocol(name, "own", 0.0, code=code)
     if kind not in _RULES:
         raise StudyError(
             f"there is no protocol '{name}'",
             expected=closest_name(kind, _RULES) or ", ".join(_RULES),
             where="--protocol",
+            next_step="a rule of your own is package.module:name",
         )
     rule = _RULES[kind]
     if rule.default is None and not text:

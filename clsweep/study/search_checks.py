@@ -18,11 +18,29 @@ from clsweep.methods.hyper_fields import knob_keys, role_of, search_range
 from clsweep.number_conditions import idle
 from clsweep.study.configurations import corner, is_searched, searched_requests
 from clsweep.study.grid import MethodRequest, Range, have_common_values
+from clsweep.study.search_section import SAMPLER_GROUP, SAMPLERS
 from clsweep.study.search_space import Space, space_of
+from clsweep.user_code import code_path
 
 if TYPE_CHECKING:
     from clsweep.study.search_section import SearchConfig
     from clsweep.study.study_tables import StudyTables
+
+
+def check_sampler(search: SearchConfig) -> None:
+    """Refuse a sampler that is neither clsweep's, nor an import path, nor installed.
+
+    A results folder may name one that is not installed here; nothing is imported.
+
+    Args:
+        search: the study's `[search]`.
+
+    Raises:
+        StudyError: it is none of them.
+    """
+    if search.sampler not in SAMPLERS:
+        where = "search.sampler"
+        code_path(search.sampler, where=where, group=SAMPLER_GROUP, known=SAMPLERS)
 
 
 def opened_methods(

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 else:
     _Training = TrainingAxes
 
+SAMPLERS = {
+    "tpe": "TPE",
+    "gp": "Gaussian process",
+    "nsga2": "NSGA-II",
+    "qmc": "Sobol points",
+    "random": "random",
+}
+SAMPLER_GROUP = "clsweep.samplers"
+
 _USED_KEYS = {
     "grid": ("kind",),
     "optuna": ("kind", "trials", "sampler", "seed", "at_once", "nuisance", "training"),
@@ -42,10 +51,13 @@ class SearchConfig(Section):
         ),
     ] = 40
     sampler: Annotated[
-        Literal["tpe", "gp", "nsga2", "qmc", "random"],
+        str,
         Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$",
+            max_length=300,
             description="'tpe', 'gp' (Gaussian process, slow to ask, for a hundred trials at "
-            "most), 'nsga2', 'qmc' (Sobol points), 'random' (optuna)"
+            "most), 'nsga2', 'qmc' (Sobol points), 'random', or a sampler of your own, "
+            "'package.module:class' (optuna)",
         ),
     ] = "tpe"
     seed: Annotated[int, Field(ge=0, description="seed of the sampler (optuna)")] = 0

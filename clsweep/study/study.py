@@ -27,7 +27,7 @@ from clsweep.storage.remote_path import Place
 from clsweep.study.configurations import check_configurations, examples
 from clsweep.study.errors import key_path, location, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
-from clsweep.study.search_checks import check_spaces, opened_methods
+from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import is_printable
@@ -210,6 +210,7 @@ def _check_choosing(study: Study) -> None:
 def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
     benchmark = study.located_benchmark
     try:
+        check_sampler(study.search)
         for name in benchmark.datasets:
             is_there(name, data_root)
         sizes = benchmark_sizes(benchmark, data_root)

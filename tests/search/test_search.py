@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from clsweep.errors import StudyError
 from clsweep.execution.forecast import fairness_notes
 from clsweep.reporting import results_reader
-from clsweep.search.samplers import Ask, Observation, _trials, distributions, suggestion
+from clsweep.search.observations import Observation
+from clsweep.search.samplers import Ask, _trials, distributions, suggestion
 from clsweep.search.search import Search, expected, extent
 from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import (
