@@ -23,8 +23,8 @@ from clsweep.execution.trial_record import record_of
 from clsweep.nets.net import Net
 from clsweep.records.schema import Record, check_record
 from clsweep.search import front_filling
-from clsweep.search.optuna_export import export_optuna
 from clsweep.search.observations import Observation
+from clsweep.search.optuna_export import export_optuna
 from clsweep.search.samplers import Ask, _trials, distributions, suggestion
 from clsweep.search.search import Search
 from clsweep.search.stopping_rules import counts_as_done, invalid_stops, packed_yardsticks
