@@ -171,9 +171,9 @@ def raising_place(error: BaseException) -> str:
         error: as it was caught.
     """
     cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-    if isinstance(cause, SyntaxError) and cause.filename and _is_users(cause.filename):
+    if isinstance(cause, SyntaxError) and cause.filename and is_users(cause.filename):
         return f"{cause.filename}, line {cause.lineno}"
-    frames = [f for f in traceback.extract_tb(cause.__traceback__) if _is_users(f.filename)]
+    frames = [f for f in traceback.extract_tb(cause.__traceback__) if is_users(f.filename)]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
@@ -188,7 +188,7 @@ def definition_place(found: Any) -> str:
         return f"{code.co_filename}, line {code.co_firstlineno}"
     kind = found if isinstance(found, type) else type(found)
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    if not file or not _is_users(file):
+    if not file or not is_users(file):
         return ""
     for number, line in enumerate(linecache.getlines(file), 1):
         if line.split("(")[0].split(":")[0].split() == ["class", kind.__name__]:
@@ -214,14 +214,19 @@ def checked_call(code: UserCode, check: Callable[[Any], str], *args: Any, **kwar
     return returned
 
 
-def _entry_points(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
+def is_users(file: str) -> bool:
+    """Whether a file belongs to neither clsweep, Python, nor an installed package.
 
-
-def _is_users(file: str) -> bool:
+    Args:
+        file: as a frame names it.
+    """
     path = Path(file)
     if file.startswith("<") or path.is_relative_to(_OWN):
         return False
     if any(part in _INSTALLED for part in path.parts):
         return False
     return not path.is_relative_to(sysconfig.get_path("stdlib"))
+
+
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}

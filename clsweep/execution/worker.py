@@ -55,6 +55,7 @@ from clsweep.study.planning import Job, finetuned_key, source_key, statistics_ke
 from clsweep.training.batch_norm_statistics import check_batches
 from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import Diverged
+from clsweep.training.imperative import learn_imperatively
 from clsweep.training.learner import FinetunedModel, SourceModel
 from clsweep.training.sequences import (
     LearntSequence,
@@ -389,7 +390,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         configuration,
         job.seed,
         status,
-        message=learnt.stopped,
+        message=learnt.stopped or learnt.note,
         accuracy=learnt.rows,
         stages=job.needs,
         n_steps=learnt.n_steps,
@@ -418,8 +419,9 @@ def _learnt(
     training = configuration.training
     if method.joint:
         return learn_joint(method, sequence, training, seed)
+    learn = learn_imperatively if method.learner else learn_sequence
     if not methods.entry_of(configuration.method).starts_from_source:
-        return learn_sequence(method, sequence, training, seed, None, {}, watch=watch)
+        return learn(method, sequence, training, seed, None, {}, watch=watch)
     values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))
     key = statistics_key(context.study, configuration, seed, values)
@@ -427,7 +429,7 @@ def _learnt(
     key = finetuned_key(context.study, configuration, seed, values)
     finetuned = _finetuned(context, key) if key else None
     start = source, statistics, finetuned
-    return learn_sequence(method, sequence, training, seed, *start, watch)
+    return learn(method, sequence, training, seed, *start, watch)
 
 
 def _commit_failure(

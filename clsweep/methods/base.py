@@ -178,6 +178,8 @@ class Method:
         trace: the path integral of the training run that `absorb` needs: '' for none, 'task' for
             one of the loss's gradient, 'total' for one of the gradient after `steer`.
         joint: whether all tasks are trained at once, from the initial network.
+        learner: a class with training code of its own, in place of all hooks; see
+            `clsweep.training.imperative_learner`.
     """
 
     net: Net
@@ -193,3 +195,4 @@ class Method:
     counters: Callable[[Params, Memory], dict[str, float]] | None = None
     trace: str = ""
     joint: bool = False
+    learner: type[Any] | None = None

@@ -43,10 +43,7 @@ def check_learnt(
     Raises:
         Diverged: one of the two holds.
     """
-    weights = [value for name, value in after.items() if not is_statistic(name)]
-    largest = max(float(value.abs().max()) for value in weights)
-    if largest > 1e4:
-        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task + 1}")
+    check_weights(after, task)
     now, then = (_training_loss(net, params, sequence, task) for params in (after, before))
     chance = math.log(max(2, sequence.tasks[task].n_classes))
     if not now < max(20 * chance, 2 * then):
@@ -54,6 +51,22 @@ def check_learnt(
             f"after task {task + 1} its own training loss is {now:.3g}; it was {then:.3g} before, "
             f"and chance costs {chance:.3g}"
         )
+
+
+def check_weights(after: Params, task: int) -> None:
+    """Refuse a network with a weight beyond 10⁴.
+
+    Args:
+        after: its parameters now.
+        task: index of the task just learnt.
+
+    Raises:
+        Diverged: there is one.
+    """
+    weights = [value for name, value in after.items() if not is_statistic(name)]
+    largest = max(float(value.abs().max()) for value in weights)
+    if largest > 1e4:
+        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task + 1}")
 
 
 def _training_loss(net: Net, params: Params, sequence: TaskSequence, task: int) -> float:

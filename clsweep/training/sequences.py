@@ -39,6 +39,7 @@ class LearntSequence(NamedTuple):
         memory_bytes: what the method carries from task to task, bytes by kind.
         counters: what the method counted, for the record.
         stopped: why it ended before the last task was learnt; '' if it did not.
+        note: what else is worth a sentence in the record.
     """
 
     params: Params
@@ -47,6 +48,7 @@ class LearntSequence(NamedTuple):
     memory_bytes: MemoryBytes
     counters: dict[str, float]
     stopped: str = ""
+    note: str = ""
 
 
 def learn_source(
