@@ -31,13 +31,13 @@ from clsweep.training.evaluation import check_learnt, check_weights, evaluate
 from clsweep.training.guarded_code import GuardedCode, seeded
 from clsweep.training.imperative_learner import (
     Batches,
-    CarriedOptimiser,
     ImperativeLearner,
+    OptimiserStates,
     TrainingExamples,
 )
 from clsweep.training.learner import FinetunedModel, SourceModel, initial_params
 from clsweep.training.memory_bytes import MemoryBytes
-from clsweep.training.reachable_tensors import Found, reachable
+from clsweep.training.reachable_tensors import reachable
 from clsweep.training.sequences import LearntSequence
 from clsweep.user_code import definition_place
 
@@ -78,11 +78,15 @@ def learn_imperatively(
         MethodError: the learner raised, or broke its contract.
     """
     with seeded(seed):
-        return _Run(method, sequence, training, seed, source).through(source, watch)
+        return ImperativeRun(method, sequence, training, seed, source).through(source, watch)
 
 
-class _Run:
-    """One learner on its way through a sequence."""
+class ImperativeRun:
+    """One learner on its way through a sequence.
+
+    Attributes:
+        learner: the user's object.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class _Run:
         seed: int,
         source: SourceModel | None,
     ) -> None:
+        """Make the learner; see `learn_imperatively` for the arguments and errors."""
         kind, net, first = method.learner, method.net, sequence.tasks[0].train
         assert kind is not None
         self.method, self.sequence, self.training, self.seed = method, sequence, training, seed
@@ -104,7 +109,7 @@ class _Run:
             self.start = source.params
         holds = source is not None and net.bn_mode == "frozen"
         self.module = NetModule(net, self.start, holds_statistics=holds)
-        self.carried = CarriedOptimiser(self.module, source.optimiser if source else {})
+        self.states = OptimiserStates(self.module, source.optimiser if source else {})
         self.name, self.place = kind.__name__, definition_place(kind)
         patience = getattr(kind, "patience_seconds", ImperativeLearner.patience_seconds)
         self.code = GuardedCode(self.name, float(patience))
@@ -119,6 +124,7 @@ class _Run:
             self.learner: Any = kind(self.module, method.hyper, device, rng)
 
     def through(self, source: SourceModel | None, watch: Watch | None) -> LearntSequence:
+        """Learn all tasks, once; see `learn_imperatively`."""
         tasks, net = self.sequence.tasks, self.method.net
         stopped = ""
         if source is None:
@@ -147,7 +153,7 @@ class _Run:
         before = {name: value.clone() for name, value in self.module.params().items()}
         steps = self.method.hyper.phase_steps(self.training.n_steps(len(task.train)))
         examples = TrainingExamples(task.train, scale, task.index)
-        batches = Batches(examples, self.training, self.seed, steps, self.carried, self.code.alive)
+        batches = Batches(examples, self.training, self.seed, steps, self.states, self.code.alive)
         self.module.train()
         try:
             with self.code.call("learn"):
@@ -186,7 +192,7 @@ class _Run:
 
     def _evaluated(self, task: int) -> list[AccuracyRow]:
         """The accuracies after a task; the learner is as before, and keeps nothing of them."""
-        before = [(found, found.value.clone()) for found in self._tensors()]
+        before = [(path, value, value.clone()) for path, value in self._tensors()]
         has_nan: list[Tensor] = []
 
         def predict(params: Params, x: Tensor, head: int) -> Tensor:
@@ -197,8 +203,8 @@ class _Run:
         rows = evaluate(predict, {}, self.sequence, task)
         if bool(torch.stack(has_nan).any()):
             raise Diverged(f"what is predicted after task {task + 1} is NaN", self.n_steps)
-        changed = [found.path for found, then in before if not _same(found.value, then)]
-        kept = [f.path for f in self._tensors() if f.value.is_inference()]
+        changed = [path for path, value, then in before if not _same(value, then)]
+        kept = [path for path, value in self._tensors() if value.is_inference()]
         if changed or kept:
             verb = "changes" if changed else "keeps what it has computed in"
             raise self._broken(
@@ -239,8 +245,9 @@ class _Run:
                 examples.close()
         self._checked_bytes()
 
-    def _tensors(self) -> list[Found]:
-        return [f for f in reachable(self.learner) if isinstance(f.value, Tensor)]
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        found = reachable(self.learner)
+        return [(one.path, one.value) for one in found if isinstance(one.value, Tensor)]
 
     def _checked_bytes(self) -> MemoryBytes:
         """What the learner says that it carries, if that is what can be seen of it."""
@@ -269,5 +276,5 @@ class _Run:
         return MethodError(found, expected=expected, where=self.place, next_step=next_step)
 
 
-def _same(now: Any, then: Any) -> bool:
+def _same(now: Tensor, then: Tensor) -> bool:
     return now.shape == then.shape and bool(((now == then) | (now != now)).all())

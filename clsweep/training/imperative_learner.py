@@ -178,7 +178,7 @@ class Batches:
         training: TrainingConfig,
         seed: int,
         n_steps: Iterable[int],
-        carried: CarriedOptimiser,
+        states: OptimiserStates,
         on_draw: Callable[[], None] = lambda: None,
     ) -> None:
         """Open; nothing is prepared before it is drawn.
@@ -188,13 +188,13 @@ class Batches:
             training: batch size, views, optimiser.
             seed: the trial's seed.
             n_steps: batches of each phase; every phase starts its epochs anew.
-            carried: the optimisers' states between tasks.
+            states: of optimisers, between tasks.
             on_draw: called with every batch.
         """
         phases = tuple(n_steps)
         self.task, self.training, self.examples = examples.task, training, examples
         self.n_steps, self.n_drawn = sum(phases), 0
-        self._carried, self._on_draw = carried, on_draw
+        self._states, self._on_draw = states, on_draw
         self._left: Iterator[Batch] = chain.from_iterable(
             chunk
             for n in phases
@@ -232,7 +232,7 @@ class Batches:
         if bound := self.training.clip_value:
             made.register_step_pre_hook(lambda *_: _clip(leaves, bound))
         if not self.training.reset:
-            self._carried.go_on(made, leaves)
+            self._states.go_on(made, leaves)
         return made
 
     def close(self) -> None:
@@ -241,7 +241,7 @@ class Batches:
         self.examples.close()
 
 
-class CarriedOptimiser:
+class OptimiserStates:
     """States of optimisers, for studies whose tasks do not start with a fresh one."""
 
     def __init__(self, net: NetModule, state: OptimiserState) -> None:

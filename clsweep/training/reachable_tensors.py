@@ -72,7 +72,7 @@ def reachable(root: object, apart_from: nn.Module | None = None) -> list[Found]:
         seen.add(id(one))
         if isinstance(one, Tensor):
             start = one.untyped_storage().data_ptr()
-            key = (start, one.storage_offset(), one.numel())
+            key = (start, int(one.storage_offset()), one.numel())
             if one.numel() and start not in kept_apart and key not in known:
                 known.add(key)
                 found.append(Found(path, one.detach()))
