@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from clsweep.data.array_sets import ARRAYS
 from clsweep.data.dataset_specs import FOLDER
 from clsweep.data.image_folders import Framing
 from clsweep.number_conditions import conditions
@@ -59,7 +60,8 @@ class BenchmarkConfig(BaseModel):
 
     name: str
     dataset: str = Field(
-        "digits", description="data set: a name that `clsweep benchmarks` lists, or folder:PATH"
+        "digits",
+        description="data set: a name that `clsweep benchmarks` lists, folder:PATH or arrays:PATH",
     )
     n_tasks: int = Field(2, ge=2, le=MAX_TASKS, description="number of tasks")
     scenario: Literal["task", "domain", "class"] = Field(
@@ -73,6 +75,11 @@ class BenchmarkConfig(BaseModel):
     draws: Literal["fixed", "per_seed"] = Field("fixed", description=_DRAWS)
     validation_fraction: float = Field(
         0.1, gt=0, le=0.5, description="share of the training images held out for validation"
+    )
+    validation: Literal["own", "drawn"] = Field(
+        "own",
+        description="'own': validation examples are those of the data set's own part (val/, "
+        "val_x), where it has one; 'drawn': they are always drawn from the training examples",
     )
     split: Literal["random", "stratified"] = Field(
         "random",
@@ -103,6 +110,13 @@ class BenchmarkConfig(BaseModel):
         "deviation, per channel of the padded training images of `dataset`",
     )
 
+    features: Literal["stored", "standardized"] = Field(
+        "stored",
+        description="arrays:PATH of floating point only: 'stored': inputs are as they are; "
+        "'standardized': minus the mean, over the standard deviation of the training rows, per "
+        "feature, or per channel of images",
+    )
+
     if TYPE_CHECKING:
 
         @property
@@ -125,6 +139,11 @@ class BenchmarkConfig(BaseModel):
             raise ValueError(
                 "resize and crop are for the images of folder:PATH; those of "
                 f"{' and '.join(self.datasets)} have one size"
+            )
+        if self.features != "stored" and not any(n.startswith(ARRAYS) for n in self.datasets):
+            raise ValueError(
+                "features = 'standardized' is for arrays:PATH; pixels = 'standardized' is for "
+                f"{' and '.join(self.datasets)}"
             )
         if 0 < self.resize < self.crop:
             raise ValueError(

@@ -9,6 +9,7 @@ trains none.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,17 +28,21 @@ from clsweep.data.benchmark_specs import (
     draw_purpose,
 )
 from clsweep.data.class_counts import check_training, class_names
+from clsweep.data.dataset_specs import AS_STORED
 from clsweep.data.datasets import Dataset, load
 from clsweep.data.hashed_draws import random_bits, random_order
 from clsweep.data.image_folders import Framing
+from clsweep.data.input_checks import InputKind, check_inputs
 from clsweep.data.splits import task_rows
+from clsweep.data.stored_rows import StoredRows
 from clsweep.data.task_contents import check_shapes, class_groups, dataset_order
-from clsweep.data.tasks import Examples, PixelMap, Scale, Task, TaskSequence
+from clsweep.data.tasks import Examples, PixelMap, Scale, Task, TaskSequence, n_pixels_of
 from clsweep.errors import StudyError
 
 # ITU-R BT.601, what Pillow uses for colour to grey.
 _LUMA = (0.299, 0.587, 0.114)
 _CHUNK = 4096
+_CHUNK_BYTES = 1 << 25
 
 
 def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence:
@@ -53,28 +58,34 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
     """
     first, frame = config.shape_dataset, config.framing
     names = config.datasets
+    check_inputs(config, [_kind(name, root, frame) for name in config.datasets])
     if isinstance(config, SeveralDatasets):
         names = dataset_order(config, seed)
         check_shapes(config, {n: tuple(load(n, root, frame).images.shape[1:]) for n in names})
     sources = tuple(_source(name, first, root, config.pad, frame) for name in names)
-    n_channels, height, width = sources[0].images.shape[1:]
+    shape = tuple(sources[0].images.shape[1:])
     plain = _plain_tasks(config, root, sources, seed)
     heads = Heads(config.scenario, tuple(task.n_classes for task in plain))
-    maps = _pixel_maps(config, height, width, seed)
+    maps = _pixel_maps(config, shape, seed)
     return TaskSequence(
         tasks=tuple(
             _placed(task, index, maps[index], heads.label_offset(index))
             for index, task in enumerate(plain)
         ),
         heads=heads,
-        scale=_scale(config, root, n_channels),
-        input_shape=(n_channels, height, width),
+        scale=_scale(config, root, sources[0]),
+        input_shape=shape,
     )
+
+
+def _kind(name: str, root: Path | None, framing: Framing) -> InputKind:
+    images = load(name, root, framing).images
+    return InputKind(name, tuple(images.shape[1:]), str(images.dtype).removeprefix("torch."))
 
 
 def forget() -> None:
     """Load data sets anew when they are asked for next: their files have changed."""
-    for function in (load, _source, _standardizing):
+    for function in (load, _source, _standardizing, _standardizing_features):
         function.cache_clear()
 
 
@@ -118,33 +129,51 @@ def _plain_task(
     local = torch.full((dataset.n_classes,), -1)
     local[list(classes)] = torch.arange(len(classes))
     labels = local[dataset.labels]
-    train, validation = task_rows(config, labels[: dataset.n_train].numpy(), task)
+    own = _own_rows(config, dataset, labels)
+    n_own = () if own is None else labels[own].bincount(minlength=len(classes)).tolist()
+    train, drawn = task_rows(config, labels[: dataset.n_train].numpy(), task, n_own)
+    validation = torch.from_numpy(drawn) if own is None else own
     counts = labels[torch.from_numpy(train)].bincount(minlength=len(classes)).tolist()
     if not all(counts):
         name = config.datasets[task if isinstance(config, SeveralDatasets) else 0]
         check_training(config, task, class_names(name, root, classes), counts)
-    test = torch.arange(dataset.n_train, len(labels))
+    test = torch.arange(dataset.n_before_test, len(labels))
     test = test[labels[test] >= 0]
 
     def part(rows: Tensor) -> Examples:
         return Examples(dataset.images, rows, labels[rows])
 
-    learnt, held = part(torch.from_numpy(train)), part(torch.from_numpy(validation))
+    learnt, held = part(torch.from_numpy(train)), part(validation)
     return Task(task, learnt, held, part(test), len(classes))
 
 
+def _own_rows(config: BenchmarkConfig, dataset: Dataset, labels: Tensor) -> Tensor | None:
+    """Rows of the task in the data set's own validation part, int64; None where it is not used.
+
+    Args:
+        config: the benchmark.
+        dataset: the data set.
+        labels: of all of its rows in the task's numbering, −1 for other tasks.
+    """
+    if not dataset.n_validation or config.validation != "own":
+        return None
+    rows = torch.arange(dataset.n_train, dataset.n_before_test)
+    return rows[labels[rows] >= 0]
+
+
 def _pixel_maps(
-    config: BenchmarkConfig, height: int, width: int, seed: int
+    config: BenchmarkConfig, shape: tuple[int, ...], seed: int
 ) -> list[PixelMap | None]:
     purpose = draw_purpose(config, seed)
     if isinstance(config, PermutedBenchmark):
         maps: list[PixelMap | None] = [
-            PixelMap(_permutation(height * width, *purpose, "permutation", task), None)
+            PixelMap(_permutation(n_pixels_of(shape), *purpose, "permutation", task), None)
             for task in range(config.n_tasks)
         ]
         return maps if config.permute_first else [None, *maps[1:]]
     if isinstance(config, RotatedBenchmark):
         angles = _angles(config, seed)
+        _, height, width = shape
         return [_rotation(height, width, a, config.interpolation) for a in angles]
     return [None] * config.n_tasks
 
@@ -195,13 +224,15 @@ def _source(name: str, first: str, root: Path | None, pad: int, framing: Framing
     """A data set in the shape of `first`, and padded; one copy per process."""
     dataset = load(name, root, framing)
     images, shape = dataset.images, load(first, root, framing).images.shape[1:]
+    if isinstance(images, StoredRows):
+        return dataset._replace(images=images.padded(pad) if pad else images)
     if images.shape[1:] != shape:
         parts = [images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)]
         images = torch.cat([_resized(part, shape) for part in parts])
     return dataset._replace(images=F.pad(images, (pad,) * 4) if pad else images)
 
 
-def _resized(images: Tensor, shape: torch.Size) -> Tensor:
+def _resized(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     n_channels, height, width = shape
     out = images.to(torch.float32)
     if n_channels < out.shape[1]:
@@ -213,21 +244,34 @@ def _resized(images: Tensor, shape: torch.Size) -> Tensor:
     return (out + 0.5).clamp_(0, 255).to(torch.uint8).expand(-1, n_channels, -1, -1)
 
 
-def _scale(config: BenchmarkConfig, root: Path | None, n_channels: int) -> Scale:
+def _scale(config: BenchmarkConfig, root: Path | None, source: Dataset) -> Scale:
+    images, shape = source.images, tuple(source.images.shape[1:])
+    if images.dtype != torch.uint8:
+        if config.features == "standardized":
+            return _standardizing_features(config.shape_dataset, root, config.pad)
+        one = torch.ones([1] * len(shape))
+        return Scale(one, torch.zeros_like(one))
     if config.pixels == "standardized":
         return _standardizing(config.shape_dataset, root, config.pad, config.framing)
-    shape = (n_channels, 1, 1)
-    return Scale(torch.full(shape, 1 / 255), torch.zeros(shape))
+    ones = [1] * (len(shape) - 1)
+    of = (shape[0], *ones) if len(shape) == 3 else (1, *ones)
+    return Scale(torch.full(of, 1 / 255), torch.zeros(of))
 
 
 @lru_cache(maxsize=4)
 def _standardizing(name: str, root: Path | None, pad: int, framing: Framing) -> Scale:
     """(x − mean) / deviation, from exact counts of each byte over the padded training images."""
-    images = _source(name, name, root, pad, framing).train_images
+    source = _source(name, name, root, pad, framing)
     values = torch.arange(256, dtype=torch.float64)
+    counts = None
+    for part in _in_chunks(source):
+        channels = part.unbind(1)
+        found = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in channels])
+        counts = found if counts is None else counts + found
+    assert counts is not None
     gains, biases = [], []
-    for channel in images.unbind(1):
-        shares = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+    for of_channel in counts:
+        shares = of_channel.double() / int(of_channel.sum())
         mean = float(shares @ values)
         deviation = float(shares @ (values - mean) ** 2) ** 0.5
         if deviation == 0:
@@ -239,4 +283,42 @@ def _standardizing(name: str, root: Path | None, pad: int, framing: Framing) -> 
             )
         gains.append(1 / deviation)
         biases.append(-mean / deviation)
-    return Scale(torch.tensor(gains).view(-1, 1, 1), torch.tensor(biases).view(-1, 1, 1))
+    shape = [-1] + [1] * (source.images.ndim - 2)
+    return Scale(torch.tensor(gains).view(shape), torch.tensor(biases).view(shape))
+
+
+@lru_cache(maxsize=4)
+def _standardizing_features(name: str, root: Path | None, pad: int) -> Scale:
+    """(x − mean) / deviation of the training rows: per feature, or per channel of images.
+
+    A feature that never changes is only centred. Sums are of doubles, about the first row, in one
+    pass.
+    """
+    source = _source(name, name, root, pad, AS_STORED)
+    images = source.images
+    is_image = images.ndim == 4
+    over = (0, 2, 3) if is_image else (0,)
+    origin = images.index_select(0, torch.arange(1)).double()
+    origin = origin.mean((2, 3), keepdim=True) if is_image else origin
+    total, squares, n = torch.zeros_like(origin), torch.zeros_like(origin), 0
+    for part in _in_chunks(source):
+        apart = part.double() - origin
+        total += apart.sum(over, keepdim=True)
+        squares += apart.square().sum(over, keepdim=True)
+        n += apart.numel() // origin.numel()
+    mean = total / n
+    variance = (squares / n - mean.square()).clamp_(min=0)[0]
+    # What is left of rounding where a feature never changes is no spread.
+    is_constant = variance <= 1e-12 * (squares / n)[0]
+    gain = torch.where(is_constant, 1.0, variance.rsqrt()).float()
+    kept = torch.float64 if images.dtype == torch.float64 else torch.float32
+    return Scale(gain, torch.zeros_like(gain), (mean + origin)[0].to(kept))
+
+
+def _in_chunks(source: Dataset) -> Iterator[Tensor]:
+    """The training inputs of a data set, some at a time."""
+    images = source.images
+    size = max(1, images[0].numel()) if isinstance(images, Tensor) else images.row_bytes
+    n = max(1, min(_CHUNK, _CHUNK_BYTES // size))
+    for rows in torch.arange(source.n_train).split(n):
+        yield images.index_select(0, rows)

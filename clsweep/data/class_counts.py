@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from clsweep.data.array_sets import ARRAYS, PARTS, array_labels, array_set
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
     SeveralDatasets,
@@ -24,7 +25,7 @@ from clsweep.data.dataset_specs import DATASETS, FOLDER, dataset_spec, folder_pa
 from clsweep.data.hashed_draws import random_order
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_folders import folder_listing
-from clsweep.data.splits import split_sizes, task_rows
+from clsweep.data.splits import own_validation, split_sizes, task_rows
 from clsweep.data.task_contents import class_groups
 from clsweep.errors import StudyError
 
@@ -47,6 +48,7 @@ class _Task:
     dataset: str
     classes: tuple[int, ...]
     counts: tuple[int, ...]
+    own: tuple[int, ...]
 
 
 class _Missing(NamedTuple):
@@ -156,7 +158,7 @@ def _missing(config: BenchmarkConfig, root: Path | None, seed: int) -> list[_Mis
     """Parts of tasks that lack a class, or may."""
     found = []
     for task in _tasks(config, root, seed):
-        n_train, n_validation = split_sizes(config, task.counts, task.index)
+        n_train, n_validation = split_sizes(config, task.counts, task.index, task.own)
         sizes = {"training": n_train, "validation": n_validation}
         expected = {part: _expected(config, task, n, part) for part, n in sizes.items()}
         if max(expected.values()) < _DOUBT:
@@ -181,21 +183,38 @@ def _tasks(config: BenchmarkConfig, root: Path | None, seed: int) -> list[_Task]
     if isinstance(config, SeveralDatasets):
         specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
         return [
-            _Task(i, s.name, tuple(range(s.n_classes)), s.train_counts)
+            _Task(
+                i,
+                s.name,
+                tuple(range(s.n_classes)),
+                s.train_counts,
+                own_validation(config, s.validation_counts),
+            )
             for i, s in enumerate(specs)
         ]
     spec = dataset_spec(config.dataset, root, config.framing)
     groups = [tuple(range(spec.n_classes))] * config.n_tasks
     if isinstance(config, SplitBenchmark):
         groups = class_groups(config, spec.n_classes, seed)
+    own = own_validation(config, spec.validation_counts)
     return [
-        _Task(i, spec.name, group, tuple(spec.train_counts[c] for c in group))
+        _Task(
+            i,
+            spec.name,
+            group,
+            tuple(spec.train_counts[c] for c in group),
+            tuple(own[c] for c in group) if own else (),
+        )
         for i, group in enumerate(groups)
     ]
 
 
 def _expected(config: BenchmarkConfig, task: _Task, n: int, part: str) -> float:
     """Mean number of classes that `n` examples drawn from the task miss (hypergeometric)."""
+    if task.own and part == "validation":
+        return float(task.own.count(0))
+    if task.own and n == sum(task.counts):
+        return 0.0
     if config.split == "stratified" and part == "validation":
         return float(sum(count < 2 for count in task.counts))
     if config.split == "stratified" and n >= len(task.classes):
@@ -221,15 +240,18 @@ def _counts(
     own = local[labels]
     train, validation = (
         np.bincount(own[rows], minlength=len(task.classes)).tolist()
-        for rows in task_rows(config, own, task.index)
+        for rows in task_rows(config, own, task.index, task.own)
     )
-    return train, validation
+    return train, [*task.own] or validation
 
 
 def _labels(name: str, root: Path | None) -> NDArray[int64] | None:
     """Labels of the training images, in their order; None where reading them takes torch."""
     import numpy as np
 
+    if name.startswith(ARRAYS):
+        labels = array_labels(array_set(folder_path(name, root)))
+        return labels.classes[labels.parts == PARTS.index("train")]
     if name.startswith(FOLDER):
         counts = [len(files) for files in folder_listing(folder_path(name, root)).train]
         return np.repeat(np.arange(len(counts)), counts)
@@ -258,7 +280,7 @@ def _digits_labels() -> NDArray[int64]:
 
 
 def class_names(name: str, root: Path | None, classes: Iterable[int]) -> list[str]:
-    """Names of classes: those of a folder's class folders, or their numbers.
+    """Names of classes: those of a folder's class folders, labels of arrays, or their numbers.
 
     Args:
         name: the data set.
@@ -268,4 +290,7 @@ def class_names(name: str, root: Path | None, classes: Iterable[int]) -> list[st
     if name.startswith(FOLDER):
         names = folder_listing(folder_path(name, root)).classes
         return [names[c] for c in classes]
+    if name.startswith(ARRAYS):
+        labels = dataset_spec(name, root).class_names
+        return [labels[c] for c in classes]
     return [str(c) for c in classes]

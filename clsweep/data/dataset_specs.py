@@ -1,7 +1,7 @@
 """Facts about data sets that need no image loaded and no torch imported.
 
-Seven data sets by name, with the exact size of every class, and folders of images, whose files
-are listed.
+Seven data sets by name, with the exact size of every class; folders of images, whose files are
+listed; arrays of the user's own, whose values are looked at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from clsweep.data import array_surveys
+from clsweep.data.array_sets import ARRAYS
 from clsweep.data.image_folders import Framing, folder_listing, survey
 from clsweep.errors import StudyError, closest_name
 from clsweep.process_environment import expanded
@@ -24,17 +26,24 @@ class DatasetSpec(NamedTuple):
 
     Attributes:
         name: as in the study file.
-        shape: (C, H, W) of every image.
+        shape: of every input, (C, H, W) for images.
         train_counts: training images of each class.
         test_counts: test images of each class.
-        notes: what is doubtful about a folder of images, a sentence each.
+        notes: what is doubtful about a folder of images, or arrays, a sentence each.
+        validation_counts: validation images of each class; empty where they are drawn from the
+            training images.
+        dtype: of stored values.
+        class_names: of the classes; empty for their numbers.
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     train_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    validation_counts: tuple[int, ...] = ()
+    dtype: str = "uint8"
+    class_names: tuple[str, ...] = ()
 
     @property
     def n_train(self) -> int:
@@ -90,26 +99,29 @@ def data_root(named: Path | str | None) -> Path | None:
 
 
 def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> DatasetSpec:
-    """Sizes of a data set. Looks at every image of a `folder:PATH`.
+    """Sizes of a data set. Looks at every image of a `folder:PATH`, every value of `arrays:PATH`.
 
     Args:
-        name: a key of `DATASETS`, or `folder:PATH`.
+        name: a key of `DATASETS`, `folder:PATH` or `arrays:PATH`.
         root: the data root; a relative PATH is looked up there, or in the current folder if None.
             What lies beside the study file comes before, see `Study.located_benchmark`.
         framing: how a folder's images come to one size.
 
     Raises:
         StudyError: no data set has that name, the folder is not laid out as expected, or its
-            images cannot be used.
+            images, or the arrays, cannot be used.
     """
     if name in DATASETS:
         return DATASETS[name]
+    if name.startswith(ARRAYS):
+        return _arrays_spec(name, root)
     if not name.startswith(FOLDER):
         raise StudyError(
             f"unknown data set '{name}'",
-            expected=closest_name(name, [*DATASETS, "folder:PATH"]),
+            expected=closest_name(name, [*DATASETS, "folder:PATH", "arrays:PATH"]),
             where="[benchmark]",
-            next_step="`clsweep benchmarks` lists them; folder:PATH reads PATH/train/CLASS/*.png",
+            next_step="`clsweep benchmarks` lists them; folder:PATH reads PATH/train/CLASS/*.png, "
+            "arrays:PATH a file or folder of arrays",
         )
     path = folder_path(name, root)
     listing = folder_listing(path)
@@ -123,7 +135,30 @@ def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> 
     )
 
 
+def _arrays_spec(name: str, root: Path | None) -> DatasetSpec:
+    path = folder_path(name, root)
+    try:
+        found = array_surveys.survey(path)
+    except OSError as error:
+        raise StudyError(
+            f"{error.filename or path} cannot be read: {error.strerror or error}",
+            expected="undamaged files that may be read",
+            where="[benchmark] dataset",
+        ) from error
+    train, validation, test = found.counts
+    return DatasetSpec(
+        name,
+        found.shape,
+        train,
+        test,
+        found.notes,
+        validation if any(validation) else (),
+        found.dtype,
+        tuple(map(str, found.names)),
+    )
+
+
 def folder_path(name: str, root: Path | None) -> Path:
-    """Where the images of `folder:PATH` lie; see `dataset_spec` for the arguments."""
-    path = expanded(Path(name.removeprefix(FOLDER)), "[benchmark]")
+    """Where the files of `folder:PATH` or `arrays:PATH` lie; see `dataset_spec`."""
+    path = expanded(Path(name.removeprefix(FOLDER).removeprefix(ARRAYS)), "[benchmark]")
     return path if root is None else root / path

@@ -1,4 +1,7 @@
-"""Data sets as bytes in memory: the bundled digits, torchvision's, and folders of images."""
+"""Data sets in memory: the bundled digits, torchvision's, folders of images, the user's arrays.
+
+Arrays may lie on the disk instead, to be read as they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clsweep.data.array_sets import ARRAYS, PARTS, ArraySet, array_labels, array_set
+from clsweep.data.array_surveys import rows_of
 from clsweep.data.class_counts import digits_test_rows
 from clsweep.data.data_files import (
     LOCK,
@@ -31,6 +36,8 @@ from clsweep.data.dataset_specs import AS_STORED, DATASETS, dataset_spec, folder
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_decoding import picture
 from clsweep.data.image_folders import Framing, folder_listing, framed, survey
+from clsweep.data.stored_rows import Piece, StoredRows, rows_tensor
+from clsweep.data.tasks import Inputs
 from clsweep.errors import StudyError
 
 # Images uint8 [N, C, H, W] and labels [N].
@@ -58,24 +65,32 @@ _ROOT_ADVICE = "copy it there, or name another data root with --data-root or CLS
 
 
 class Dataset(NamedTuple):
-    """A data set in memory; the training images come first.
+    """A data set: training images, then its own for validation if it has any, then test images.
 
     Attributes:
-        images: uint8 [N, C, H, W], one tensor for both parts.
+        images: [N, C, H, W] for images, uint8 unless they are arrays of the user's own.
         labels: int64 [N], in 0..n_classes-1.
         n_train: how many of them are for training.
         n_classes: number of classes.
+        n_validation: how many of them are for validation and nothing else; 0 where validation
+            images are drawn from the training images.
     """
 
-    images: Tensor
+    images: Inputs
     labels: Tensor
     n_train: int
     n_classes: int
+    n_validation: int = 0
+
+    @property
+    def n_before_test(self) -> int:
+        """Images that do not test."""
+        return self.n_train + self.n_validation
 
     @property
     def train_images(self) -> Tensor:
-        """Training images, a view."""
-        return self.images[: self.n_train]
+        """Training images; of a tensor, a view."""
+        return self._rows(0, self.n_train)
 
     @property
     def train_labels(self) -> Tensor:
@@ -84,13 +99,18 @@ class Dataset(NamedTuple):
 
     @property
     def test_images(self) -> Tensor:
-        """Test images, a view."""
-        return self.images[self.n_train :]
+        """Test images; of a tensor, a view."""
+        return self._rows(self.n_before_test, len(self.labels))
 
     @property
     def test_labels(self) -> Tensor:
         """Their labels, a view."""
-        return self.labels[self.n_train :]
+        return self.labels[self.n_before_test :]
+
+    def _rows(self, start: int, stop: int) -> Tensor:
+        if isinstance(self.images, Tensor):
+            return self.images[start:stop]
+        return self.images.index_select(0, torch.arange(start, stop))
 
 
 @lru_cache(maxsize=4)
@@ -98,7 +118,7 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     """A data set, read once per process; do not write to its tensors.
 
     Args:
-        name: a key of `dataset_specs.DATASETS`, or `folder:PATH`.
+        name: a key of `dataset_specs.DATASETS`, `folder:PATH` or `arrays:PATH`.
         root: the data root; None for the user's cache folder (torchvision's data sets) and the
             current folder (a relative PATH). torchvision's are downloaded to it if absent.
         framing: how a folder's images come to one size.
@@ -112,6 +132,9 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
         return _torchvision(name, place_of_data(root))
     if name.startswith("folder:"):
         return _folder(folder_path(name, root), framing)
+    if name.startswith(ARRAYS):
+        dataset_spec(name, root)  # refuses what cannot be used
+        return array_dataset(array_set(folder_path(name, root)))
     dataset_spec(name, root)
     raise AssertionError(f"'{name}' is in the catalogue but has no loader")
 
@@ -121,6 +144,27 @@ def _dataset(train: _Part, test: _Part, n_classes: int) -> Dataset:
     images = torch.from_numpy(np.concatenate([train[0], test[0]]))
     labels = torch.from_numpy(np.concatenate([train[1], test[1]]).astype(np.int64))
     return Dataset(images, labels, len(train[0]), n_classes)
+
+
+def array_dataset(arrays: ArraySet) -> Dataset:
+    """A data set of arrays, whose inputs stay on the disk where they can be mapped.
+
+    Args:
+        arrays: which have been looked at, see `array_surveys.survey`.
+    """
+    labels = array_labels(arrays)
+    order = rows_of(labels)
+    pieces = [
+        Piece(rows_tensor(values, arrays.row_shape), array.mapping)
+        for array in arrays.x
+        for values in array.pieces()
+        if len(values)
+    ]
+    in_order = bool((order[1:] > order[:-1]).all())
+    images = StoredRows(pieces, None if in_order else torch.from_numpy(order))
+    n_train, n_validation, _ = (sum(labels.counts(part)) for part in range(len(PARTS)))
+    classes = torch.from_numpy(labels.classes[order])
+    return Dataset(images, classes, n_train, len(labels.names), n_validation)
 
 
 def _digits() -> Dataset:

@@ -20,18 +20,34 @@ if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
 
 
-def split_sizes(config: BenchmarkConfig, counts: Sequence[int], task: int) -> tuple[int, int]:
+def own_validation(config: BenchmarkConfig, counts: Sequence[int]) -> tuple[int, ...]:
+    """Validation images of each class that a data set has of its own and the benchmark uses.
+
+    Args:
+        config: the benchmark.
+        counts: those of the data set; empty where it has none.
+    """
+    return tuple(counts) if config.validation == "own" else ()
+
+
+def split_sizes(
+    config: BenchmarkConfig, counts: Sequence[int], task: int, own: Sequence[int] = ()
+) -> tuple[int, int]:
     """Training and validation examples of a task: ⌈fraction · n⌉ are held out, or more evenly.
 
     Args:
         config: the benchmark.
         counts: training images of each class of the task before the split.
         task: index of the task, for the message.
+        own: validation images of each class where the data set has its own; none is held out then.
 
     Raises:
         StudyError: fewer images are left for training than asked for, or none validates.
     """
     n = sum(counts)
+    if own:
+        _check_own(config, n, task, own)
+        return config.examples_per_task or n, sum(own)
     if config.split == "stratified":
         n_validation = sum(held_out(config, counts))
     else:
@@ -53,6 +69,24 @@ def split_sizes(config: BenchmarkConfig, counts: Sequence[int], task: int) -> tu
             where="[benchmark] dataset",
         )
     return config.examples_per_task or n_left, n_validation
+
+
+def _check_own(config: BenchmarkConfig, n_train: int, task: int, own: Sequence[int]) -> None:
+    if n_train < max(1, config.examples_per_task):
+        raise StudyError(
+            f"the task of index {task} has {n_train} training examples",
+            expected=f"at least {max(1, config.examples_per_task)}",
+            where="[benchmark] examples_per_task",
+            next_step="lower examples_per_task",
+        )
+    if not sum(own):
+        raise StudyError(
+            f"the data set's own validation part has no example of task {task + 1}: no "
+            "configuration can be chosen",
+            expected="validation examples of every task, or none at all",
+            where="[benchmark] dataset",
+            next_step="validation = 'drawn' draws them from the training part instead",
+        )
 
 
 def held_out(config: BenchmarkConfig, counts: Sequence[int]) -> tuple[int, ...]:
@@ -91,7 +125,7 @@ def evenly(total: int, counts: Sequence[int]) -> tuple[int, ...]:
 
 
 def task_rows(
-    config: BenchmarkConfig, labels: NDArray[int64], task: int
+    config: BenchmarkConfig, labels: NDArray[int64], task: int, own: Sequence[int] = ()
 ) -> tuple[NDArray[int64], NDArray[int64]]:
     """Which training images of a data set train a task, and which validate it, sorted.
 
@@ -103,6 +137,8 @@ def task_rows(
         labels: label of every training image among the task's classes, from 0; -1 for those of
             other tasks.
         task: index of the task.
+        own: validation images of each of the task's classes where the data set has its own; none
+            of these rows validates then.
 
     Raises:
         StudyError: fewer images are left for training than asked for.
@@ -113,8 +149,10 @@ def task_rows(
     order = order[labels[order] >= 0]
     n_classes = int(labels.max()) + 1
     counts = np.bincount(labels[order], minlength=n_classes).tolist()
-    n_train, n_validation = split_sizes(config, counts, task)
-    if config.split == "stratified":
+    n_train, n_validation = split_sizes(config, counts, task, own)
+    if own:
+        is_held = np.zeros(len(order), dtype=np.bool_)
+    elif config.split == "stratified":
         is_held = _first_of_each(labels[order], held_out(config, counts))
     else:
         is_held = np.arange(len(order)) < n_validation

@@ -12,7 +12,7 @@ from clsweep.data.benchmark_specs import (
     SplitBenchmark,
 )
 from clsweep.data.dataset_specs import DatasetSpec, dataset_spec
-from clsweep.data.splits import split_sizes
+from clsweep.data.splits import own_validation, split_sizes
 from clsweep.data.task_contents import check_shapes, class_groups, dataset_order
 from clsweep.errors import StudyError
 
@@ -41,15 +41,20 @@ def benchmark_sizes(config: BenchmarkConfig, root: Path | None) -> list[TaskSize
         StudyError: the benchmark cannot be made from its data.
     """
     return [
-        TaskSize(*split_sizes(config, train, task), sum(test), len(train))
-        for task, (train, test) in enumerate(_class_sizes(config, root))
+        TaskSize(*split_sizes(config, size.train, task, size.own), sum(size.test), len(size.train))
+        for task, size in enumerate(_class_sizes(config, root))
     ]
 
 
-def _class_sizes(
-    config: BenchmarkConfig, root: Path | None
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Training and test images of every class of every task."""
+class _ClassSizes(NamedTuple):
+    """Training and test images of every class of a task, and validation images of its own."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    own: tuple[int, ...] = ()
+
+
+def _class_sizes(config: BenchmarkConfig, root: Path | None) -> list[_ClassSizes]:
     names = config.datasets
     if isinstance(config, SeveralDatasets):
         names = dataset_order(config, seed=0)
@@ -60,20 +65,28 @@ def _class_sizes(
         return _sizes_in_turn(config, specs)
     spec = specs[0]
     train, test = spec.train_counts, spec.test_counts
+    own = own_validation(config, spec.validation_counts)
     if not isinstance(config, SplitBenchmark):
-        return [(train, test)] * config.n_tasks
+        return [_ClassSizes(train, test, own)] * config.n_tasks
     groups = class_groups(config, spec.n_classes, seed=0)
     if config.class_order == "shuffled" and config.draws == "per_seed":
         train = (spec.n_train // spec.n_classes,) * spec.n_classes
         test = (spec.n_test // spec.n_classes,) * spec.n_classes
-    return [(tuple(train[c] for c in g), tuple(test[c] for c in g)) for g in groups]
+        own = own and (sum(own) // spec.n_classes,) * spec.n_classes
+    counts = (train, test, own)
+    return [_ClassSizes(*(tuple(of[c] for c in g) if of else () for of in counts)) for g in groups]
 
 
-def _sizes_in_turn(
-    config: SeveralDatasets, specs: Sequence[DatasetSpec]
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _sizes_in_turn(config: SeveralDatasets, specs: Sequence[DatasetSpec]) -> list[_ClassSizes]:
     if config.order == "given" or config.draws == "fixed":
-        return [(spec.train_counts, spec.test_counts) for spec in specs]
+        return [
+            _ClassSizes(
+                spec.train_counts,
+                spec.test_counts,
+                own_validation(config, spec.validation_counts),
+            )
+            for spec in specs
+        ]
     classes = sorted(spec.n_classes for spec in specs)
     if classes[0] < classes[-1]:
         raise StudyError(
@@ -85,7 +98,7 @@ def _sizes_in_turn(
         )
     n = classes[0]
     n_train, n_test = (sum(counts) // (len(specs) * n) for counts in _totals(specs))
-    return [((n_train,) * n, (n_test,) * n)] * len(specs)
+    return [_ClassSizes((n_train,) * n, (n_test,) * n)] * len(specs)
 
 
 def _totals(specs: Sequence[DatasetSpec]) -> tuple[list[int], list[int]]:

@@ -1,24 +1,29 @@
-"""Tasks: rows of a shared image tensor, labels in the head's numbering, and a pixel map.
+"""Tasks: rows of shared inputs, labels in the head's numbering, and a pixel map.
 
-No task copies an image. A batch is a gather of rows, then a gather of pixels, so twenty permuted
-tasks cost one data set. Axes: B batch, C channels, P = H·W pixels, K source pixels per pixel.
+No task copies an input. A batch is a gather of rows, then a gather of pixels, so twenty permuted
+tasks cost one data set. Axes: B batch, C channels, P = H·W pixels, K source pixels per pixel. An
+input that is no image [C, H, W] has one channel, and its values are the pixels.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import weakref
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from clsweep.data.benchmark_specs import Heads
+from clsweep.data.stored_rows import StoredRows, joined_rows
 
 Device = torch.device | str
+# Inputs of a data set: bytes or floating point.
+Inputs = Tensor | StoredRows
 
-_COPIES: dict[tuple[int, str], tuple[weakref.ref[Tensor], weakref.ref[Tensor]]] = {}
+_COPIES: dict[tuple[int, str], tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,41 +46,52 @@ class PixelMap:
 
 
 class Scale(NamedTuple):
-    """From stored bytes to the network's inputs, x = raw · gain + bias per channel.
+    """From stored values to the network's inputs.
+
+        x = raw · gain + bias            bytes, per channel
+        x = (raw − centre) · gain        floating point, per feature or channel
 
     Attributes:
-        gain: float32 [C, 1, 1].
-        bias: float32 [C, 1, 1].
+        gain: float32, [C, 1, 1] for images.
+        bias: float32, in the same shape.
+        centre: of floating point, in its type; None for nothing to take away.
     """
 
     gain: Tensor
     bias: Tensor
+    centre: Tensor | None = None
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """Inputs of the network, float32 [B, C, H, W].
+        """Inputs of the network, float32 [B, ...].
 
         Args:
-            raw: images, uint8 [B, C, H, W].
+            raw: stored inputs, [B, ...]; they are left as they are.
         """
+        if self.centre is not None:
+            # Taken away first, in the type of the data: of a mean far from 0 nothing is lost.
+            return (raw - self.centre).to(torch.float32).mul_(self.gain)
+        if raw.dtype == torch.float32:
+            return (raw * self.gain).add_(self.bias)
         return raw.to(torch.float32).mul_(self.gain).add_(self.bias)
 
     def to(self, device: Device) -> Scale:
         """The same scale on another device."""
-        return Scale(self.gain.to(device), self.bias.to(device))
+        centre = None if self.centre is None else self.centre.to(device)
+        return Scale(self.gain.to(device), self.bias.to(device), centre)
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Labelled images of one part of one task.
+    """Labelled inputs of one part of one task.
 
     Attributes:
-        images: the whole data set, shared between tasks, uint8 [N, C, H, W].
+        images: the whole data set, shared between tasks, [N, C, H, W] for images.
         rows: which of its images belong here, int64 [n].
         labels: their labels in the numbering of the task's head, int64 [n].
         pixel_map: what the task does to every image, or None for nothing.
     """
 
-    images: Tensor
+    images: Inputs
     rows: Tensor
     labels: Tensor
     pixel_map: PixelMap | None = None
@@ -89,7 +105,7 @@ class Examples:
         return len(self.rows)
 
     def raw(self, index: Tensor) -> Tensor:
-        """Images after the pixel map, uint8 [B, C, H, W].
+        """Inputs after the pixel map as they are stored, [B, C, H, W] for images.
 
         Args:
             index: positions among these examples, in 0..len-1, int64 [B].
@@ -147,14 +163,19 @@ class TaskSequence:
     Attributes:
         tasks: in the order in which they are learnt; all images have the same shape.
         heads: which outputs belong to which task.
-        scale: from stored bytes to inputs, the same for all tasks.
-        input_shape: (C, H, W).
+        scale: from stored values to inputs, the same for all tasks.
+        input_shape: (C, H, W) for images.
     """
 
     tasks: tuple[Task, ...]
     heads: Heads
     scale: Scale
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
+
+    @property
+    def stored(self) -> torch.dtype:
+        """Type of stored inputs."""
+        return self.tasks[0].train.images.dtype
 
     def to(self, device: Device) -> TaskSequence:
         """The same sequence on another device."""
@@ -170,7 +191,7 @@ class JoinedTask:
     """The training examples of all tasks at once, task after task.
 
     Attributes:
-        images: every image that some task uses, uint8 [N, C, H, W].
+        images: every input that some task uses, [N, C, H, W] for images.
         rows: image of each example, int64 [n].
         labels: label of each, in the numbering of its own task's head, int64 [n].
         task_of: task of each, int64 [n].
@@ -178,7 +199,7 @@ class JoinedTask:
         weight: its shares, float32 [T, K, P]; None for all 1.
     """
 
-    images: Tensor
+    images: Inputs
     rows: Tensor
     labels: Tensor
     task_of: Tensor
@@ -189,7 +210,7 @@ class JoinedTask:
         return len(self.rows)
 
     def raw(self, index: Tensor) -> Tensor:
-        """Images, each after the pixel map of its own task, uint8 [B, C, H, W].
+        """Inputs as stored, each after the pixel map of its own task, [B, C, H, W] for images.
 
         Args:
             index: positions among the joined examples, in 0..len-1, int64 [B].
@@ -222,8 +243,8 @@ def joined(sequence: TaskSequence) -> JoinedTask:
     )
 
 
-def _pool(tensors: list[Tensor]) -> tuple[Tensor, list[int]]:
-    """The distinct tensors one after another (no copy if there is one), and where each begins."""
+def _pool(tensors: list[Inputs]) -> tuple[Inputs, list[int]]:
+    """The distinct inputs one after another (no copy if there is one), and where each begins."""
     distinct = list({id(tensor): tensor for tensor in tensors}.values())
     if len(distinct) == 1:
         return distinct[0], [0] * len(tensors)
@@ -231,16 +252,16 @@ def _pool(tensors: list[Tensor]) -> tuple[Tensor, list[int]]:
     for tensor in distinct:
         starts[id(tensor)] = total
         total += len(tensor)
-    return torch.cat(distinct), [starts[id(tensor)] for tensor in tensors]
+    return joined_rows(distinct), [starts[id(tensor)] for tensor in tensors]
 
 
-def _stacked(maps: list[PixelMap | None], images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _stacked(maps: list[PixelMap | None], images: Inputs) -> tuple[Tensor | None, Tensor | None]:
     """All pixel maps as one index [T, K, P] and one weight, the identity where there is none."""
     given = [pixel_map for pixel_map in maps if pixel_map is not None]
     if not given:
         return None, None
     n_sources = max(len(pixel_map.index) for pixel_map in given)
-    n_pixels = images.shape[2] * images.shape[3]
+    n_pixels = n_pixels_of(tuple(images.shape[1:]))
     same = PixelMap(torch.arange(n_pixels, device=images.device)[None], None)
     filled = [same if pixel_map is None else pixel_map for pixel_map in maps]
     # A map of fewer sources than the widest reads its own pixels again, with a share of 0.
@@ -254,30 +275,46 @@ def _stacked(maps: list[PixelMap | None], images: Tensor) -> tuple[Tensor | None
     return index, weight
 
 
-def _mapped(images: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
-    """Images read through pixel maps, uint8 [B, C, H, W].
+def n_pixels_of(shape: tuple[int, ...]) -> int:
+    """Values per channel of an input, or all of one that is no image.
 
     Args:
-        images: uint8 [B, C, H, W].
+        shape: of an input, (C, H, W) for images.
+    """
+    return math.prod(shape[1:] if len(shape) == 3 else shape)
+
+
+def _mapped(images: Tensor, index: Tensor, weight: Tensor | None) -> Tensor:
+    """Inputs read through pixel maps, in their type and shape.
+
+    Args:
+        images: [B, C, H, W], or another shape per input.
         index: int64 [B or 1, K, P].
         weight: float32 [B or 1, K, P], or None.
     """
-    flat = images.flatten(2)
+    flat = images.flatten(2) if images.ndim == 4 else images.flatten(1).unsqueeze(1)
     # gather reads an expanded index without storing it, and is three times as fast on bytes as
     # index_select along the last axis.
     read = [flat.gather(2, k.unsqueeze(1).expand_as(flat)) for k in index.unbind(1)]
     if weight is None:
         return read[0].view_as(images)
     if len(read) == 1:
-        return read[0].mul_(weight.to(torch.uint8)).view_as(images)
+        return read[0].mul_(weight.to(images.dtype)).view_as(images)
+    if images.is_floating_point():
+        mixed = sum(
+            pixels * share.unsqueeze(1).to(images.dtype)
+            for pixels, share in zip(read, weight.unbind(1), strict=True)
+        )
+        assert isinstance(mixed, Tensor)
+        return mixed.view_as(images)
     total = torch.full(flat.shape, 0.5, device=flat.device)
     for pixels, share in zip(read, weight.unbind(1), strict=True):
         total += pixels * share.unsqueeze(1)
     return total.to(torch.uint8).view_as(images)
 
 
-def _copy_on(source: Tensor, device: Device) -> Tensor:
-    """`source` on a device, where tensors that are one here stay one there while in use."""
+def _copy_on(source: Any, device: Device) -> Any:
+    """`source` on a device, where what is one here stays one there while in use."""
     key = (id(source), str(device))
     if key in _COPIES:
         known, copy = (ref() for ref in _COPIES[key])
@@ -308,5 +345,5 @@ class Trainable(Protocol):
     def __len__(self) -> int: ...
 
     def raw(self, index: Tensor) -> Tensor:
-        """Images at positions, uint8 [B, C, H, W]."""
+        """Inputs at positions as they are stored, [B, C, H, W] for images."""
         ...

@@ -208,7 +208,7 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
 
 def _net(context: Context, sequence: TaskSequence) -> Net:
     study, root = context.study, context.data_root
-    net = build_net(study.located_net, sequence.input_shape, sequence.heads, root)
+    net = build_net(study.located_net, sequence.input_shape, sequence.heads, root, sequence.stored)
     _check_inputs(context, _inputs(context))
     if study.net.weights:  # read anew for every job
         _check_inputs(context, net_inputs(study.net, root, study.located_net))

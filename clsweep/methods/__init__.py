@@ -44,6 +44,7 @@ class MethodEntry:
         takes_batch_norm: whether the network may have batch norms.
         trains: whether it makes gradient steps; one that does not has no use for `[training]`,
             nor for the study's network.
+        generates_images: whether it generates what it replays, as bytes of pixels.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
     """
@@ -60,6 +61,7 @@ class MethodEntry:
     own_start: str = ""
     takes_batch_norm: bool = True
     trains: bool = True
+    generates_images: bool = False
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
 
@@ -169,6 +171,7 @@ METHODS: dict[str, MethodEntry] = {
         "Shin et al. 2017, NeurIPS; van de Ven and Tolias 2018, arXiv 1809.10635",
         uses=("a generator with a start of its own",),
         own_start="generator",
+        generates_images=True,
     ),
     "gem": MethodEntry(
         "GEM", hypers.GemHyper, "Lopez-Paz and Ranzato 2017, NeurIPS", uses=("source examples",)
@@ -192,6 +195,7 @@ METHODS: dict[str, MethodEntry] = {
         scenarios=("domain", "class"),
         starts_from_source=False,
         own_start="hypernetwork with its generator and task classifier",
+        generates_images=True,
         takes_batch_norm=False,
     ),
     "hnet_replay": MethodEntry(
@@ -201,6 +205,7 @@ METHODS: dict[str, MethodEntry] = {
         version=2,
         uses=("a generator with a start of its own",),
         own_start="generator",
+        generates_images=True,
     ),
 }
 

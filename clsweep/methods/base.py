@@ -29,8 +29,9 @@ class Batch(NamedTuple):
     Attributes:
         x: inputs, float32 [B, C, H, W].
         y: labels in the numbering of the task's head, int64 [B].
-        raw: the same images as uint8 [B, C, H, W], for methods that store them.
-        scale: from uint8 images to inputs, for methods that read them back.
+        raw: the same as the data set stores them, uint8 [B, C, H, W] for images of bytes; for
+            methods that keep them.
+        scale: from stored values to inputs, for methods that read them back.
         draw: this step's row of every tensor that the phase's `draw` returned.
         tasks: task of each example, int64 [B]; only when several tasks are trained at once.
         noted: what the phase's `note` made of these inputs.
@@ -76,7 +77,7 @@ class LearntTask(NamedTuple):
 
     Attributes:
         task: its data.
-        scale: from uint8 to the network's inputs.
+        scale: from stored values to the network's inputs.
         trace: the path integral, if the method asks for it.
         n_presented: examples that passed through training, repetitions counted.
         rng: a generator for this purpose alone.

@@ -30,7 +30,7 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
 
     def begin(params: Params) -> Memory:
         device = next(iter(params.values())).device
-        return {"slots": buffer.empty(hyper.memory_size, net.input_shape, device)}
+        return {"slots": buffer.empty(hyper.memory_size, net.input_shape, device, net.stored)}
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         stored: buffer.Buffer = memory["slots"]

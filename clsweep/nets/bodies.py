@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,8 @@ from clsweep.nets.parameter_trees import Params
 if TYPE_CHECKING:
     from clsweep.nets.config import NetConfig
 
-Shape = tuple[int, int, int]
+# Of an input: (C, H, W) for images.
+Shape = tuple[int, ...]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
 
 
@@ -80,8 +82,8 @@ def initial_layers(layers: dict[str, Layer], initialization: str, rng: torch.Gen
 
 
 def mlp_body(config: NetConfig, input_shape: Shape) -> Body:
-    """Dense layers with an activation after each."""
-    widths = [input_shape[0] * input_shape[1] * input_shape[2], *config.hidden]
+    """Dense layers with an activation after each; inputs of any shape are laid flat."""
+    widths = [math.prod(input_shape), *config.hidden]
     names = [f"layers.{i}" for i in range(len(config.hidden))]
     layers = {name: Layer((widths[i + 1], widths[i])) for i, name in enumerate(names)}
     act = _ACTIVATIONS[config.activation]

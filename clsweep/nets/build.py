@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,22 +37,27 @@ _BODIES: dict[str, Callable[[NetConfig, Shape], Body]] = {
 
 
 def build_net(
-    config: NetConfig, input_shape: Shape, heads: Heads, data_root: Path | None = None
+    config: NetConfig,
+    input_shape: Shape,
+    heads: Heads,
+    data_root: Path | None = None,
+    stored: torch.dtype = torch.uint8,
 ) -> Net:
     """The network of a study.
 
     Args:
         config: the study's `[net]`.
-        input_shape: (C, H, W) of the benchmark's images.
+        input_shape: of the benchmark's inputs, (C, H, W) for images.
         heads: the benchmark's heads.
         data_root: folder below which pretrained weights are looked for.
+        stored: type of the benchmark's inputs as they are stored.
 
     Raises:
-        StudyError: the images are too small for the net, or a module is unusable.
+        StudyError: the inputs do not fit the net, or a module is unusable.
     """
 
     def with_heads(other: Heads) -> Net:
-        return build_net(config, input_shape, other, data_root)
+        return build_net(config, input_shape, other, data_root, stored)
 
     if config.name in ("custom", "torchvision"):
         parts = _module_parts(config, input_shape, heads, data_root)
@@ -65,6 +71,7 @@ def build_net(
             with_heads,
             parts.statistics,
             config.bn_mode,
+            stored,
         )
     check_image(config, input_shape)
     body = _BODIES[config.name](config, input_shape)
@@ -84,6 +91,7 @@ def build_net(
         with_heads=with_heads,
         statistics=body.statistics,
         bn_mode=config.bn_mode,
+        stored=stored,
     )
 
 

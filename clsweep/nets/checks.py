@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from clsweep.data.benchmark_specs import BenchmarkConfig
 from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.input_checks import is_image, shape_words
 from clsweep.errors import StudyError
 from clsweep.nets.code_files import factory_complaint
 from clsweep.process_environment import expanded
@@ -38,16 +39,25 @@ _TORCHVISION = {
 _VIT, _VIT_SIDE = "vit_", 224
 
 
-def check_image(config: NetConfig, shape: tuple[int, int, int]) -> None:
-    """Refuse images of which the net would leave nothing.
+def check_image(config: NetConfig, shape: tuple[int, ...]) -> None:
+    """Refuse inputs that are no images where the net needs them, and images that are too small.
 
     Args:
         config: the study's `[net]`.
-        shape: (C, H, W) of the benchmark's images.
+        shape: of the benchmark's inputs, (C, H, W) for images.
 
     Raises:
-        StudyError: they are too small.
+        StudyError: the net would leave nothing of them, or takes none of that shape.
     """
+    if config.name in ("mlp", "custom"):
+        return
+    if not is_image(shape):
+        raise StudyError(
+            f"the net '{config.name}' takes images, and the benchmark's inputs are "
+            f"{shape_words(shape)}",
+            expected="net 'mlp', or 'custom' for a module of your own",
+            where="[net] name",
+        )
     side, pixels = min(shape[1:]), f"{shape[1]}x{shape[2]} pixels"
     where = "[net] name"
     larger = "larger images: [benchmark] pad adds a border of zeros"
@@ -70,8 +80,14 @@ def check_image(config: NetConfig, shape: tuple[int, int, int]) -> None:
         )
 
 
-def _check_torchvision(model: str, shape: tuple[int, int, int]) -> None:
-    _, height, width = shape
+def _check_torchvision(model: str, shape: tuple[int, ...]) -> None:
+    n_channels, height, width = shape
+    if n_channels not in (1, 3):
+        raise StudyError(
+            f"images of {n_channels} channels do not fit torchvision's '{model}'",
+            expected="1 or 3 channels, or another net",
+            where="[net] model",
+        )
     found = next((n for name, n in _TORCHVISION.items() if model.startswith(name)), 1)
     expected = f"at least {found}x{found} pixels"
     fits = min(height, width) >= found
@@ -87,8 +103,8 @@ def _check_torchvision(model: str, shape: tuple[int, int, int]) -> None:
         )
 
 
-def benchmark_shape(config: BenchmarkConfig, root: Path | None) -> tuple[int, int, int]:
-    """(C, H, W) of the benchmark's images, padded, without loading any.
+def benchmark_shape(config: BenchmarkConfig, root: Path | None) -> tuple[int, ...]:
+    """Shape of the benchmark's inputs, (C, H, W) of padded images, without loading any.
 
     Args:
         config: the benchmark.
@@ -97,7 +113,10 @@ def benchmark_shape(config: BenchmarkConfig, root: Path | None) -> tuple[int, in
     Raises:
         StudyError: there is no such data set.
     """
-    n_channels, height, width = dataset_spec(config.shape_dataset, root, config.framing).shape
+    shape = dataset_spec(config.shape_dataset, root, config.framing).shape
+    if not is_image(shape):
+        return shape
+    n_channels, height, width = shape
     return n_channels, height + 2 * config.pad, width + 2 * config.pad
 
 

@@ -23,7 +23,7 @@ class Net(NamedTuple):
         features: (params, x [B, C, H, W]) -> h [B, ...], everything below the heads.
         head: (params, h, task) -> logits [B, classes of that task's head].
         heads: which outputs belong to which task.
-        input_shape: (C, H, W).
+        input_shape: (C, H, W) for images.
         readout: (task) -> names of the last layer's parameters that `task` uses; empty when a
             custom module does not end in a linear layer.
         with_heads: (heads) -> the same network with other heads.
@@ -31,6 +31,7 @@ class Net(NamedTuple):
             `features` normalises by them (evaluation mode), else by the batch (training mode).
         bn_mode: when the engine sets them: 'batch' at the end of every phase, 'frozen' on the
             first task only.
+        stored: type of inputs as the data set stores them, in which buffers keep them.
     """
 
     init: Callable[[torch.Generator], Params]
@@ -42,6 +43,7 @@ class Net(NamedTuple):
     with_heads: Callable[[Heads], Net]
     statistics: frozenset[str] = frozenset()
     bn_mode: str = "batch"
+    stored: torch.dtype = torch.uint8
 
     def apply(self, params: Params, x: Tensor, task: int) -> Tensor:
         """Logits of the head of `task`, [B, classes]."""

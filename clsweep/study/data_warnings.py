@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from clsweep.data.class_counts import class_notes
 from clsweep.data.data_files import STORED, missing_files, place_of_data
-from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.dataset_specs import DatasetSpec, dataset_spec
 from clsweep.data.task_sizes import TaskSize, benchmark_sizes
 
 if TYPE_CHECKING:
+    from clsweep.data.benchmark_specs import BenchmarkConfig
     from clsweep.study.grid import MethodRequest
     from clsweep.study.study import Study
 
@@ -27,16 +28,31 @@ def data_notes(study: Study, root: Path | None) -> list[str]:
         StudyError: the data cannot be used.
     """
     benchmark = study.located_benchmark
-    notes = [
-        note
-        for name in dict.fromkeys(benchmark.datasets)
-        for note in dataset_spec(name, root, benchmark.framing).notes
-    ]
+    names = dict.fromkeys(benchmark.datasets)
+    specs = [dataset_spec(name, root, benchmark.framing) for name in names]
+    notes = [note for spec in specs for note in (*spec.notes, *_own_notes(benchmark, spec))]
     notes += class_notes(benchmark, root, study.seeds)
     sizes = benchmark_sizes(benchmark, root)
     for request in study.methods:
         notes += _memory_notes(request, sizes)
     return notes
+
+
+def _own_notes(benchmark: BenchmarkConfig, spec: DatasetSpec) -> Iterator[str]:
+    """What is done with a validation part of the data set's own."""
+    if not spec.validation_counts:
+        return
+    n = f"{sum(spec.validation_counts):,} validation examples of its own"
+    if benchmark.validation == "own":
+        yield (
+            f"{spec.name} has {n}, which are used: validation_fraction and split take nothing "
+            "from its training examples"
+        )
+    else:
+        yield (
+            f"{spec.name} has {n}, which are not used: validation = 'drawn' takes them from its "
+            "training examples"
+        )
 
 
 def download_notes(study: Study, root: Path | None) -> list[str]:

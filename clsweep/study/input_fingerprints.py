@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clsweep.data.array_sets import ARRAYS
+from clsweep.data.array_surveys import survey
 from clsweep.data.dataset_specs import FOLDER, folder_path
 from clsweep.data.fingerprints import combined, file_hash, remembered
 from clsweep.data.idx_files import idx_file
@@ -42,7 +44,7 @@ def inputs_of(study: Study, root: Path | None) -> Inputs:
         root: the data root, see `dataset_specs.dataset_spec`.
 
     Raises:
-        StudyError: a folder of images, or a file of weights, is not there or cannot be read.
+        StudyError: images, arrays, or a file of weights, are not there or cannot be read.
     """
     data = data_inputs(study.benchmark, root, study.located_benchmark)
     return data + net_inputs(study.net, root, study.located_net)
@@ -97,6 +99,9 @@ def _guarded(name: str, make: Callable[[], Input]) -> Input:
 def _data(name: str, place: str, root: Path | None) -> Input:
     if name.startswith(FOLDER):
         return _image_folder(name, folder_path(place, root))
+    if name.startswith(ARRAYS):
+        path = folder_path(place, root)
+        return _input(f"data {name}", survey(path).fingerprints, path)
     label, folder, files = f"data {name}", *published_files(name, root)
     # One that is there in its packed form alone counts as what it unpacks to.
     paths = {part: idx_file(folder, part) or folder / part for part in files}

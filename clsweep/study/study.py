@@ -21,12 +21,13 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 from clsweep.methods import METHODS
-from clsweep.nets.checks import benchmark_shape, check_factory, check_image, weights_file
+from clsweep.nets.checks import check_factory, weights_file
 from clsweep.nets.config import NetConfig
 from clsweep.storage.remote_path import Place
 from clsweep.study.configurations import check_configurations, examples
 from clsweep.study.errors import key_path, location, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
+from clsweep.study.input_conditions import check_fit
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
@@ -214,7 +215,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         for name in benchmark.datasets:
             is_there(name, data_root)
         sizes = benchmark_sizes(benchmark, data_root)
-        check_image(study.net, benchmark_shape(benchmark, data_root))
+        check_fit(study, data_root)
         weights_file(study.located_net, data_root)
         check_factory(study.net)
         class_notes(benchmark, data_root, study.seeds)

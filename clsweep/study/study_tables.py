@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from clsweep.config_section import Section, as_toml, mistake
+from clsweep.data.array_sets import ARRAYS
 from clsweep.data.benchmark_specs import AnyBenchmark, BenchmarkConfig
 from clsweep.data.dataset_specs import FOLDER
 from clsweep.nets.config import NetConfig
@@ -102,14 +103,14 @@ class StudyTables(Section):
 
     @property
     def located_benchmark(self) -> BenchmarkConfig:
-        """The benchmark, with full paths of the folders that lie beside the study file.
+        """The benchmark, with full paths of the data that lie beside the study file.
 
         For finding data only: names and hashes are those of `benchmark`.
         """
-        names = [
-            FOLDER + self._beside(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else name
-            for name in self.benchmark.datasets
-        ]
+        names = []
+        for name in self.benchmark.datasets:
+            kind = next((kind for kind in (FOLDER, ARRAYS) if name.startswith(kind)), "")
+            names.append(kind + self._beside(name.removeprefix(kind)) if kind else name)
         found: dict[str, Any] = {"dataset": names[0]}
         if self.benchmark.name == "sequence":
             shape = dict(zip(self.benchmark.datasets, names, strict=True))

@@ -33,7 +33,7 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
         net: the network.
         params: its parameters; running statistics among them are replaced.
         data: training examples.
-        scale: from uint8 images to inputs.
+        scale: from stored values to inputs.
 
     Raises:
         MethodError: a batch norm is not reached by the network's forward pass.
@@ -70,7 +70,7 @@ def with_data_statistics(net: Net, params: Params, data: Trainable, scale: Scale
         net: the network.
         params: its parameters, with running statistics.
         data: training examples.
-        scale: from uint8 images to inputs.
+        scale: from stored values to inputs.
     """
     names = {id(params[name]): name for name in net.statistics}
     watcher = _Recorder(names, in_training=False)

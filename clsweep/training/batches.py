@@ -47,7 +47,7 @@ def batches(
 
     Args:
         data: training examples.
-        scale: from uint8 images to inputs.
+        scale: from stored values to inputs.
         order: which examples come when; only inputs are augmented, `Batch.raw` never is.
         draws_of: (epoch, n_batches) -> the phase's draws for an epoch, asked for when it begins.
         note: (inputs) -> what the phase notes of them.

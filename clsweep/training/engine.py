@@ -80,7 +80,7 @@ class Setting(NamedTuple):
 
     Attributes:
         net: the network that is trained, whose batch norms the engine looks after.
-        scale: from uint8 images to inputs.
+        scale: from stored values to inputs.
         training: optimiser, learning rate, batch size.
         seed: the trial's seed; fixes order of batches and all draws.
     """

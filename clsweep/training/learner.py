@@ -72,7 +72,7 @@ def task_statistics(method: Method, params: Params, task: Task, scale: Scale, se
         method: the method's hooks.
         params: of its network, after the task.
         task: the task.
-        scale: from uint8 to inputs.
+        scale: from stored values to inputs.
         seed: the trial's seed.
     """
     if not method.measure:

@@ -1,7 +1,8 @@
 """Buffers of fixed capacity, shared by replay and the gradient-projection methods.
 
-Images are kept as uint8, as the network will see them: after a task's permutation or rotation.
-Every function returns a new buffer and leaves its arguments alone.
+Inputs are kept in the type of the data set, as a rule bytes of images, and as the network will see
+them: after a task's permutation or rotation. Every function returns a new buffer and leaves its
+arguments alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Buffer(NamedTuple):
     """A buffer of M examples, of which the first `n_filled` are in use.
 
     Attributes:
-        raw: images, uint8 [M, C, H, W].
+        raw: inputs as stored, [M, C, H, W] for images.
         labels: in the numbering of the head of their task, int64 [M].
         tasks: task of each example, int64 [M]; −1 where the slot is empty.
         n_filled: slots in use.
@@ -34,16 +35,22 @@ class Buffer(NamedTuple):
     n_seen: int
 
 
-def empty(capacity: int, input_shape: tuple[int, int, int], device: torch.device) -> Buffer:
+def empty(
+    capacity: int,
+    input_shape: tuple[int, ...],
+    device: torch.device,
+    stored: torch.dtype = torch.uint8,
+) -> Buffer:
     """A buffer without examples.
 
     Args:
         capacity: M ≥ 1.
-        input_shape: (C, H, W).
-        device: where the images are kept.
+        input_shape: of an input, (C, H, W) for images.
+        device: where the inputs are kept.
+        stored: type in which they are kept, see `Net.stored`.
     """
     return Buffer(
-        torch.zeros(capacity, *input_shape, dtype=torch.uint8, device=device),
+        torch.zeros(capacity, *input_shape, dtype=stored, device=device),
         torch.zeros(capacity, dtype=torch.int64, device=device),
         torch.full((capacity,), -1, dtype=torch.int64, device=device),
         0,
@@ -150,7 +157,7 @@ def sampled(old: Buffer, task: Task, n_presented: int, rng: torch.Generator) -> 
 
 
 def _filled(old: Buffer, raw: Tensor, labels: Tensor, tasks: Tensor, n_seen: int) -> Buffer:
-    fresh = empty(len(old.labels), (old.raw.shape[1], *old.raw.shape[2:]), old.raw.device)
+    fresh = empty(len(old.labels), tuple(old.raw.shape[1:]), old.raw.device, old.raw.dtype)
     n = len(labels)
     fresh.raw[:n], fresh.labels[:n], fresh.tasks[:n] = raw, labels, tasks
     return Buffer(fresh.raw, fresh.labels, fresh.tasks, n, n_seen)
@@ -161,7 +168,7 @@ def streamed(old: Buffer, raw: Tensor, labels: Tensor, task: int, uniform: Tenso
 
     Args:
         old: the reservoir before the batch.
-        raw: images of the batch, uint8 [B, C, H, W].
+        raw: inputs of the batch as stored, [B, C, H, W] for images.
         labels: their labels, int64 [B].
         task: their task.
         uniform: one number in [0, 1) per example, float64 [B].

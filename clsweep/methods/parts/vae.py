@@ -80,13 +80,13 @@ class Vae(NamedTuple):
     """The shape of an autoencoder; its parameters are handed in.
 
     Attributes:
-        input_shape: (C, H, W).
+        input_shape: (C, H, W) for images.
         encoder: units of the encoder's hidden layers.
         decoder: units of the decoder's hidden layers.
         latent: dimensions of the code z.
     """
 
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     encoder: tuple[int, ...]
     decoder: tuple[int, ...]
     latent: int
