@@ -60,7 +60,7 @@ def survey(path: Path) -> ArraySurvey:
     def compute() -> list[Any]:
         labels = array_labels(arrays)
         inputs = _InputFacts()
-        hashes = {array.name: inputs.seen(array) for array in arrays.x}
+        hashes = {array.name: inputs.read(array) for array in arrays.x}
         inputs.check(path)
         rest = [*arrays.y, *([arrays.split] if arrays.split else [])]
         hashes |= {array.name: _hashed(array) for array in rest}
@@ -112,7 +112,7 @@ class _InputFacts:
         self.least: NDArray[Any] | None = None
         self.most: NDArray[Any] | None = None
 
-    def seen(self, array: StoredArray) -> str:
+    def read(self, array: StoredArray) -> str:
         """Read all rows of an array; returns its fingerprint.
 
         Args:
