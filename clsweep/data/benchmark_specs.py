@@ -331,7 +331,7 @@ class SequenceBenchmark(SeveralDatasets):
         min_length=2,
         strict=False,
         description="the data set of every task, in order: names that `clsweep benchmarks` lists, "
-        "or folder:PATH",
+        "folder:PATH or arrays:PATH",
     )
     dataset: str = Field(
         "",
