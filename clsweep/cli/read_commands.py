@@ -9,6 +9,7 @@ import typer
 
 from clsweep.cli.console import show
 from clsweep.cli.streams import as_json_text
+from clsweep.errors import StudyError
 from clsweep.storage.remote_path import place_of
 from clsweep.text import command, printable
 
@@ -58,18 +59,53 @@ def report(
 def export(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="A results folder, or its URI.")],
     optuna: Annotated[
-        Path,
+        Path | None,
         typer.Option(help="A new file: .db for SQLite, .log for a journal.", metavar="FILE"),
-    ],
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="A new study file, .toml.", metavar="FILE")
+    ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="With --study: another benchmark, by its name, its study file or its results.",
+            metavar="BENCHMARK",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="With --study: the rule that chooses [default: average].", metavar="NAME"
+        ),
+    ] = None,
 ) -> None:
-    """Write the validation results as Optuna studies, one per curve.
+    """Write what a study has chosen as a study file, or its results as Optuna studies.
 
-    `optuna-dashboard sqlite:///FILE` opens them.
+    With --study: one configuration per method, chosen on validation data, and the references.
+    With --optuna: the validation results, one study per curve; `optuna-dashboard sqlite:///FILE`
+    opens them.
     """
-    from clsweep.search.optuna_export import export_optuna
+    if (optuna is None) == (study is None) or (study is None and (other or protocol)):
+        raise StudyError(
+            "it is not said what to write",
+            expected="one of --optuna FILE and --study FILE; --for and --protocol with --study",
+        )
+    if optuna is not None:
+        from clsweep.search.optuna_export import export_optuna
 
-    for name, n_trials in export_optuna(place_of(directory), optuna).items():
-        print(f"{name}: {n_trials} trials")
+        for name, n_trials in export_optuna(place_of(directory), optuna).items():
+            print(f"{name}: {n_trials} trials")
+        return
+    assert study is not None
+    from clsweep.search.study_export import export_study
+
+    made = export_study(place_of(directory), study, protocol=protocol or "average", other=other)
+    for label, config_id in made.labels.items():
+        print(printable(f"{label}: configuration {config_id}", one_line=True))
+    for label, why in made.left_out.items():
+        print(printable(f"left out: {label}: {why}", one_line=True))
+    print(f"next: {command('clsweep plan', study)}")
 
 
 def methods(

@@ -34,7 +34,7 @@ from clsweep.search.validation_table import (
     finished,
     sortable,
 )
-from clsweep.study.idle_numbers import idle_keys
+from clsweep.search.varied_settings import settings_of, varied_settings
 from clsweep.text import seeds_of
 
 Array = NDArray[np.float64]
@@ -220,12 +220,12 @@ def curve_of(
         by_seed = by_config.setdefault(record["trial"]["config_id"], {})
         by_seed[record["trial"]["seed"]] = record
     configs = {key: next(iter(by_seed.values()))["config"] for key, by_seed in by_config.items()}
-    grid = _grid(list(configs.values()))
+    grid = varied_settings(list(configs.values()))
     points, diverged, n_not_run = [], [], 0
     for key, by_seed in by_config.items():
         lost = diverged_of(by_seed, label)
         if finished(by_seed, (*choose_on, *seeds)):
-            numbers = _numbers(configs[key])
+            numbers = settings_of(configs[key])
             axes = {name: numbers[name] for name in grid if name in numbers}
             shown, choosing = ([by_seed[s] for s in group] for group in (seeds, choose_on))
             points.append(_point(label, axes, shown, choosing, n_tasks))
@@ -296,27 +296,6 @@ def _point(
 def _mean_counter(records: Sequence[Record], name: str) -> float:
     counters = (record["trial"]["counters"] for record in records)
     return float(np.mean([float(found.get(name, float("nan"))) for found in counters]))
-
-
-def _numbers(config: Config) -> dict[str, Any]:
-    """Every setting of a configuration that changes anything, by name, the knobs first."""
-    idle = idle_keys(config)
-    training = {k: v for k, v in config["training"].items() if f"training.{k}" not in idle}
-    hyper = {k: v for k, v in config["hyper"].items() if k not in idle}
-    return {**config["knobs"], **hyper, **training}
-
-
-def _grid(configs: Sequence[Config]) -> dict[str, tuple[Any, ...]]:
-    """The settings that differ between the configurations, with their values in order."""
-    settings = [_numbers(config) for config in configs]
-    names = list(dict.fromkeys(name for one in settings for name in one))
-    grid = {}
-    for name in names:
-        values = {repr(one[name]): one[name] for one in settings if name in one}
-        distinct = sorted(values.values(), key=sortable)
-        if len({sortable(value) for value in distinct}) > 1:
-            grid[name] = tuple(distinct)
-    return grid
 
 
 def _training(configs: Iterable[Config]) -> dict[str, frozenset[str]]:

@@ -18,16 +18,7 @@ def resolved_toml(study: StudyTables) -> str:
     Args:
         study: the study.
     """
-    training = plain_values(study.training)
-    training.pop("epochs" if study.training.steps else "steps")
-    blocks = [
-        toml_table("", {"name": study.name, "seeds": study.seeds}),
-        toml_table("[benchmark]", plain_values(study.benchmark)),
-        toml_table("[net]", {key: getattr(study.net, key) for key in study.net.used_keys}),
-        toml_table("[training]", training),
-        toml_table("[resources]", plain_values(study.resources)),
-        toml_table("[report]", plain_values(study.report)),
-    ]
+    blocks = shared_blocks(study)
     if study.search.kind != "grid":
         # Without keys that change nothing at their default, which stored files do not have.
         search = {key: getattr(study.search, key) for key in study.search.used_keys}
@@ -46,6 +37,24 @@ def resolved_toml(study: StudyTables) -> str:
             table["training"] = {key: _shortest(values) for key, values in overrides.items()}
         blocks.append(toml_table("[[methods]]", table))
     return "\n".join(blocks)
+
+
+def shared_blocks(study: StudyTables) -> list[str]:
+    """The tables of a study that say nothing of its methods, each as TOML.
+
+    Args:
+        study: the study.
+    """
+    training = plain_values(study.training)
+    training.pop("epochs" if study.training.steps else "steps")
+    return [
+        toml_table("", {"name": study.name, "seeds": study.seeds}),
+        toml_table("[benchmark]", plain_values(study.benchmark)),
+        toml_table("[net]", {key: getattr(study.net, key) for key in study.net.used_keys}),
+        toml_table("[training]", training),
+        toml_table("[resources]", plain_values(study.resources)),
+        toml_table("[report]", plain_values(study.report)),
+    ]
 
 
 def _shortest(values: tuple[Any, ...]) -> Any:

@@ -87,7 +87,20 @@ def stored_study(path: Place) -> Study:
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    return _parsed(file_text(path), str(path))[0]
+    return written_study(file_text(path), str(path))
+
+
+def written_study(text: str, where: str) -> Study:
+    """The study in a TOML text that was written by clsweep: no data are needed.
+
+    Args:
+        text: the TOML text.
+        where: its file, for messages.
+
+    Raises:
+        StudyError: anything in it is wrong.
+    """
+    return _parsed(text, where)[0]
 
 
 def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:

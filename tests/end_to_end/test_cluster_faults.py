@@ -196,7 +196,7 @@ def test_a_stopped_driver_leaves_the_cluster_and_what_others_run_on_it(
         before = finished(study.out)
         assert 2 <= len(before) < 8
         if code > 0:
-            assert "the same command again" in printed
+            assert "\nnext: clsweep run " in printed
             assert study.last_start() == "", "a start that was cut short counts"
         assert ask() == "alive 1"
         # At once, while the workers of a killed driver may still be about.

@@ -75,7 +75,7 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     assert process.returncode == code, err
     assert "Traceback" not in err
     if code > 0:
-        assert "the same command again" in printed
+        assert "\nnext: clsweep run " in printed
     kept = committed(out) or {name: row["finished_at"] for name, row in trials(out).items()}
     assert 2 <= len(kept) < 8
     if code > 0:

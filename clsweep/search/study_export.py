@@ -1,0 +1,142 @@
+"""What a study has chosen as a study file: to run with further seeds, or on another benchmark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsweep.data.benchmark_specs import BENCHMARKS
+from clsweep.errors import StoreError, StudyError, closest_name
+from clsweep.methods import METHODS
+from clsweep.search.chosen_configurations import Choices, choices
+from clsweep.search.selection_protocols import best_average, best_target, protocol_of
+from clsweep.storage.remote_path import Place, place_of
+from clsweep.storage.store import Store
+from clsweep.study.chosen_study import chosen_study_toml
+from clsweep.study.configurations import configurations
+from clsweep.study.study import Study, stored_study, written_study
+from clsweep.study.templates import write_new
+
+if TYPE_CHECKING:
+    from clsweep.study.configurations import Configuration
+
+
+class StudyExport(NamedTuple):
+    """What was written.
+
+    Attributes:
+        labels: those that the new study has, with the id of the configuration in the old one.
+        left_out: label -> why it is not in it.
+    """
+
+    labels: dict[str, str]
+    left_out: dict[str, str]
+
+
+def export_study(
+    directory: Place, file: Path, *, protocol: str = "average", other: str | None = None
+) -> StudyExport:
+    """Write a study of what a protocol chooses: one configuration per label, and the references.
+
+    Without `other` its configurations are those of the folder, so that a run with the folder's
+    results finds them done.
+
+    Args:
+        directory: a results folder.
+        file: the new study file.
+        protocol: the rule that chooses, as in `clsweep report --protocol`.
+        other: another benchmark: its name, for its defaults; or a study file, or a results
+            folder, for all that they say beside the methods.
+
+    Raises:
+        StoreError: the folder holds no results, or they cannot be read.
+        StudyError: there is no such protocol or benchmark, or nothing was chosen; or the file
+            exists, or cannot be written.
+    """
+    study = stored_study(directory / "study.toml")
+    rule = protocol_of(protocol, study.report.margin)
+    if rule.kind == "transfer":
+        raise StudyError(
+            "the protocol 'transfer' chooses on another benchmark",
+            expected="a protocol that chooses in the folder itself",
+            next_step="export the other folder, with `--for` this benchmark",
+        )
+    try:
+        found = choices(study, Store(directory, read_only=True).load("validation"), rule)
+    except StoreError as error:
+        raise StoreError(
+            error.found, where=str(directory), next_step="run the study first"
+        ) from error
+    base = study if other is None else _study_for(study, other)
+    left_out = {pick.label: pick.remark for pick in found.picks if pick.config_id is None}
+    chosen: list[tuple[str, Configuration]] = []
+    for label, key in _chosen(study, found).items():
+        configuration = found.configurations[key]
+        if base.benchmark.scenario in METHODS[configuration.method].scenarios:
+            chosen.append((label, configuration))
+        else:
+            scenario = base.benchmark.scenario
+            left_out[label] = f"not defined for the scenario '{scenario}'"
+    if not chosen:
+        raise StudyError(
+            f"the protocol '{protocol}' chooses nothing that could be exported",
+            expected="a configuration that has finished with the seeds of the study",
+            where=str(directory),
+            next_step="; ".join(f"{label}: {why}" for label, why in left_out.items()),
+        )
+    overridden = None if other is None else _overridden(study)
+    name = file.stem if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", file.stem) else "chosen"
+    text = chosen_study_toml(base, chosen, name, overridden)
+    made = written_study(text, str(file))
+    if other is None and {one.id for one in configurations(made)} != {c.id for _, c in chosen}:
+        raise AssertionError("a study of single values names other configurations")
+    write_new(file, _head(directory, study, protocol) + text)
+    return StudyExport({label: one.id for label, one in chosen}, left_out)
+
+
+def _head(directory: Place, study: Study, protocol: str) -> str:
+    return (
+        f"# What the protocol '{protocol}' chose on validation data of the study {study.name}, "
+        f"results folder\n# {directory.name}: one configuration per method.\n\n"
+    )
+
+
+def _chosen(study: Study, found: Choices) -> dict[str, str]:
+    """Label -> id of the one configuration, in the order of the study."""
+    chosen = {one.label: one.config_id for one in found.picks if one.config_id is not None}
+    for label in {found.configurations[key].label for key in found.references}:
+        own = found.table.of(label)
+        best = best_target(own) if own[0].method == "finetune" else best_average(own)
+        if best is not None:
+            chosen[label] = best.config_id
+    return {one.label: chosen[one.label] for one in study.methods if one.label in chosen}
+
+
+def _study_for(study: Study, other: str) -> Study:
+    """The study whose benchmark, and all else beside the methods, the new one has."""
+    if other in BENCHMARKS:
+        config = BENCHMARKS[other]
+        if any(field.is_required() for key, field in config.model_fields.items() if key != "name"):
+            raise StudyError(
+                f"the benchmark '{other}' has no default for all of its keys",
+                expected="a study file that says them",
+                next_step=f"`clsweep init --benchmark {other} --out FILE`, then `--for FILE`",
+            )
+        return study.model_copy(update={"benchmark": config(name=other)})
+    place = place_of(other)
+    if place.is_dir():
+        return stored_study(place / "study.toml")
+    if place.is_file():
+        return stored_study(place)
+    raise StudyError(
+        f"there is no benchmark '{other}', and no such file or folder",
+        expected=closest_name(other, BENCHMARKS) + " Or a study file, or a results folder",
+        where="--for",
+    )
+
+
+def _overridden(study: Study) -> Mapping[str, frozenset[str]]:
+    """Label -> keys of [training] that its table sets, which go with its numbers."""
+    return {one.label: frozenset(one.training.axes()) for one in study.methods}
