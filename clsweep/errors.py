@@ -35,15 +35,20 @@ class ClsweepError(Exception):
         if next_step:
             lines.append(f"  next: {next_step}")
         super().__init__("\n".join(lines))
-        self.found, self.next_step = found, next_step
+        self.found, self.expected = found, expected
+        self.where, self.next_step = where, next_step
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders by pickle; the default would drop the keyword arguments.
-        return (_rebuilt, (type(self), self.args[0], self.found, self.next_step))
+        parts = (self.found, self.expected, self.where, self.next_step)
+        return (_rebuilt, (type(self), self.args[0], parts))
 
 
-def _rebuilt(cls: type[ClsweepError], message: str, found: str, next_step: str) -> ClsweepError:
-    error = cls(found, next_step=next_step)
+def _rebuilt(
+    cls: type[ClsweepError], message: str, parts: tuple[str, str, str, str]
+) -> ClsweepError:
+    found, expected, where, next_step = parts
+    error = cls(found, expected=expected, where=where, next_step=next_step)
     error.args = (message,)
     return error
 

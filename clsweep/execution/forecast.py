@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from clsweep.data.task_sizes import TaskSize
-from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys
 from clsweep.methods.information_needs import task_identity_text
 from clsweep.number_conditions import condition_text, idle
@@ -183,8 +182,8 @@ def _design_of(study: Study, grid: list[Configuration]) -> fairness.Design:
     }
     return fairness.Design(
         n_seeds=len(study.seeds),
-        methods={request.label: request.name for request in study.methods},
-        references=frozenset(r.name for r in study.methods if METHODS[r.name].is_reference),
+        methods={request.label: request.method_key for request in study.methods},
+        references=frozenset(r.method_key for r in study.methods if r.entry.is_reference),
         one_head=study.benchmark.scenario != "task",
         n_configurations=Counter(c.label for c in grid if not c.reference),
         values=several,
@@ -238,7 +237,7 @@ def _search_text(study: Study) -> str:
 
 
 def _knob_notes(request: MethodRequest) -> Iterator[str]:
-    fields, axes = METHODS[request.name].hyper.model_fields, request.axes()
+    fields, axes = request.entry.hyper.model_fields, request.axes()
     knobs = knob_keys(fields)
     if knobs and not any(len(axes[key]) > 1 for key in knobs):
         names = " and ".join(f"'{key}'" for key in knobs)
@@ -252,7 +251,7 @@ def _idle_notes(study: Study) -> list[str]:
     notes = _idle_keys("benchmark", study.benchmark, study.benchmark.model_dump(), context)
     notes += _idle_keys("training", study.training, study.training.model_dump(), {})
     for request in study.methods:
-        hyper, axes = METHODS[request.name].hyper, request.axes()
+        hyper, axes = request.entry.hyper, request.axes()
         trained = {f"training.{key}": axis for key, axis in request.training.axes().items()}
         usual = {f"training.{key}": v for key, v in study.training.model_dump().items()}
         alone = {key: value for key, value in usual.items() if key not in trained}
@@ -297,14 +296,14 @@ def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[Cur
     for request in study.methods:
         own = [c for c in grid if c.label == request.label]
         n_done = sum(trial_id_of(c.id, seed) in done for c in own for seed in study.seeds)
-        fields = METHODS[request.name].hyper.model_fields
+        fields = request.entry.hyper.model_fields
         axes = {key: request.axes()[key] for key in knob_keys(fields)}
         knobs = {key: (min(v), max(v)) for key, v in axes.items() if len(v) > 1}
-        entry = METHODS[request.name]
+        entry = request.entry
         lines.append(
             CurveForecast(
                 request.label,
-                request.name,
+                request.method_key,
                 len(own),
                 len(own) * len(study.seeds),
                 n_done,
@@ -322,7 +321,7 @@ def _job_steps(job: planning.Job, own: Configuration, sizes: Sequence[TaskSize])
         return own.training.n_steps(sizes[0].n_train)
     if job.kind == "finetuned":
         return own.training.n_steps(sizes[1].n_train)
-    entry = METHODS[own.method]
+    entry = own.entry
     tasks = sizes[1:] if entry.starts_from_source else sizes
     steps = [own.training.n_steps(size.n_train) for size in tasks]
     shared = steps[0] if entry.starts_from_finetuned else 0

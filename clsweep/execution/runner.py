@@ -32,6 +32,7 @@ from clsweep.storage.store import Store
 from clsweep.study import planning
 from clsweep.study.configurations import Configuration, configurations, study_identity
 from clsweep.study.data_warnings import data_notes
+from clsweep.study.declarations import kept_text
 from clsweep.study.input_fingerprints import inputs_of
 from clsweep.study.job_order import breadth_first
 from clsweep.study.planning import Job, Plan
@@ -92,7 +93,12 @@ def run(
     audience = Audience([*listeners, callbacks])
     try:
         with Store(folder) as store:
-            store.open_for_run(study_identity(study), resolved_toml(study), study.name)
+            store.open_for_run(
+                study_identity(study),
+                resolved_toml(study),
+                study.name,
+                kept_text(study, folder),
+            )
             store.compact()  # what a killed run has left is read once, and then from the tables
             inputs = inputs_of(study, root)
             store.bind_inputs(inputs)

@@ -162,7 +162,7 @@ def probe(context: Context) -> None:
     sequence = _sequence(context, context.study.seeds[0])
     net = _net(context, sequence)
     for configuration in examples(context.study):
-        method = methods.build(configuration.method, net, configuration.hyper)
+        method = _method(configuration, net)
         sizes = [len(task.train) for task in sequence.tasks]
         check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
 
@@ -213,6 +213,10 @@ def _net(context: Context, sequence: TaskSequence) -> Net:
     if study.net.weights:  # read anew for every job
         _check_inputs(context, net_inputs(study.net, root, study.located_net))
     return net
+
+
+def _method(configuration: Configuration, net: Net) -> Method:
+    return methods.build(configuration.method, net, configuration.hyper, configuration.own_entry)
 
 
 # What this process has loaded: an input's name and place, and its fingerprint. A process of a
@@ -341,7 +345,7 @@ def _finetuned(context: Context, key: str) -> FinetunedModel:
 def _make_statistics(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
     configuration = _configuration(context, job)
-    method = methods.build(configuration.method, _net(context, sequence), configuration.hyper)
+    method = _method(configuration, _net(context, sequence))
     source = _source(context, job.needs[0])
     _commit_stage(
         context,
@@ -374,7 +378,7 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
     sequence = _sequence(context, job.seed)
-    method = methods.build(configuration.method, _net(context, sequence), configuration.hyper)
+    method = _method(configuration, _net(context, sequence))
     began, began_cpu = time.perf_counter(), time.process_time()
     watch = _watch(context, job, len(sequence.tasks))
     learnt = _learnt(context, configuration, job.seed, sequence, method, watch)

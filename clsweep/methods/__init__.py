@@ -8,75 +8,35 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import hypers
+from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
+from clsweep.methods.own_methods import (
+    installed_names,
+    installed_path,
+    own_entry,
+)
+from clsweep.nets.code_files import module_file
+from clsweep.user_code import is_import_path
 
 if TYPE_CHECKING:
     from clsweep.methods.base import Method
     from clsweep.nets.net import Net
 
-ALL_SCENARIOS = ("task", "domain", "class")
-
-
-@dataclass(frozen=True)
-class MethodEntry:
-    """What is known about a method without importing torch.
-
-    Attributes:
-        title: its name as people write it.
-        hyper: the declaration of its numbers.
-        citation: the paper, in one line.
-        version: raised whenever its numbers change, so that stored trials are not mixed.
-        uses: what it needs beyond the previous network and the current task's data.
-        scenarios: the scenarios it is defined for.
-        is_reference: whether it marks an end of the plot instead of tracing a curve.
-        starts_from_source: whether its trials begin at the shared source model.
-        starts_from_finetuned: whether they also need the plainly fine-tuned network of the second
-            task, which is trained once per seed and shared.
-        own_start: what of it cannot begin there and learns the first task within each trial;
-            '' for nothing.
-        takes_batch_norm: whether the network may have batch norms.
-        trains: whether it makes gradient steps; one that does not has no use for `[training]`,
-            nor for the study's network.
-        generates_images: whether it generates what it replays, as bytes of pixels.
-        statistics: name of what its `measure` computes, shared by every method that names it.
-        statistics_read: the hypers that the statistics depend on.
-    """
-
-    title: str
-    hyper: type[Hyper]
-    citation: str
-    version: int = 1
-    uses: tuple[str, ...] = ()
-    scenarios: tuple[str, ...] = ALL_SCENARIOS
-    is_reference: bool = False
-    starts_from_source: bool = True
-    starts_from_finetuned: bool = False
-    own_start: str = ""
-    takes_batch_norm: bool = True
-    trains: bool = True
-    generates_images: bool = False
-    statistics: str = ""
-    statistics_read: tuple[str, ...] = ()
-
-    @property
-    def start_note(self) -> str:
-        """What must be known about where its trials begin, as half a sentence; '' for nothing."""
-        if not self.trains:
-            return "it classifies the inputs as they are, without the network or a gradient step"
-        if not self.own_start:
-            return ""
-        return (
-            f"its {self.own_start} does not start from the shared source model; it learns the "
-            "first task within each trial"
-        )
-
+__all__ = [
+    "ALL_SCENARIOS",
+    "METHODS",
+    "MethodEntry",
+    "build",
+    "entry_of",
+    "known_entry",
+    "method_doc",
+    "register",
+]
 
 METHODS: dict[str, MethodEntry] = {
     "finetune": MethodEntry(
@@ -210,39 +170,81 @@ METHODS: dict[str, MethodEntry] = {
 }
 
 
-def entry_of(name: str) -> MethodEntry:
-    """The table's row for `name`.
+# Methods of users' own that this process has met: in a study file, or in a results folder.
+_OWN: dict[str, MethodEntry] = {}
+
+
+def register(key: str, entry: MethodEntry) -> None:
+    """Have `known_entry` know a method of a user's own; the last declaration of a key counts.
+
+    Args:
+        key: what records call the method: its import path, or the name of its entry point.
+        entry: what is known about it.
+    """
+    _OWN[key] = entry
+
+
+def known_entry(key: str) -> MethodEntry | None:
+    """What is known about a method, without importing anything; None for nothing.
+
+    Args:
+        key: what records call the method.
+    """
+    return METHODS.get(key) or _OWN.get(key)
+
+
+def entry_of(name: str, kind: Kind = "method") -> MethodEntry:
+    """What is known about a method; imports the user's code of one that is none of ours.
+
+    Args:
+        name: a name of `METHODS` or of an installed entry point, or an import path.
+        kind: what an import path leads to.
 
     Raises:
-        StudyError: no method has that name.
+        StudyError: no method has that name, or its code cannot be imported.
     """
-    if name not in METHODS:
+    if name in METHODS:
+        return METHODS[name]
+    path = name
+    if not is_import_path(name):
+        path, kind = installed_path(name)
+    if not path:
         raise StudyError(
             f"unknown method '{name}'",
-            expected=closest_name(name, METHODS),
+            expected=closest_name(name, [*METHODS, *installed_names()]),
             next_step="`clsweep methods` lists them",
         )
-    return METHODS[name]
+    entry = own_entry(path, kind)
+    register(name, entry)
+    return entry
 
 
-def build(name: str, net: Net, hyper: Hyper) -> Method:
+def build(name: str, net: Net, hyper: Hyper, own: MethodEntry | None = None) -> Method:
     """The method's hooks for a network, with its numbers in them; imports torch.
 
     Args:
-        name: a key of `METHODS`; its module has the same name.
+        name: what records call the method.
         net: the study's network.
         hyper: the method's numbers.
+        own: of a user's own, what its run is planned with; None for what it is here.
 
     Raises:
         MethodError: the method does not fit the network.
+        StudyError: it is a user's own and cannot be imported.
+        StoreError: its code is not the one that the run is planned with.
     """
-    entry_of(name)
-    method: Method = importlib.import_module(f"{__name__}.{name}").build(net, hyper)
-    return method
+    if own is None and name in METHODS:
+        method: Method = importlib.import_module(f"{__name__}.{name}").build(net, hyper)
+        return method
+    from clsweep.methods.own_build import built
+
+    return built(own or entry_of(name), net, hyper)
 
 
 def method_doc(name: str) -> str:
     """The docstring of the method's module, read from its source without importing torch."""
-    entry_of(name)
-    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-    return ast.get_docstring(ast.parse(source)) or ""
+    entry = entry_of(name)
+    file = module_file(entry.path.partition(":")[0]) if entry.path else None
+    if file is None:
+        file = Path(__file__).with_name(f"{name}.py")
+    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

@@ -84,6 +84,15 @@ def code_files(module: str) -> list[CodeFile]:
     return [found[name] for name in sorted(found)] if module in found else []
 
 
+def module_file(module: str) -> Path | None:
+    """The file of a module, found without importing it; None where it has none.
+
+    Args:
+        module: its full name.
+    """
+    return _file_of(_spec(module))
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve
 from clsweep.reporting.inference import fewest_seeds, seeds_text
@@ -204,7 +204,7 @@ def _span(values: Sequence[int]) -> str:
 
 def _about_unknown(curves: Sequence[Curve]) -> Iterator[str]:
     for curve in curves:
-        entry = METHODS.get(curve.method)
+        entry = known_entry(curve.method)
         if entry is None:
             yield (
                 f"{curve.label}: this clsweep does not know the method '{curve.method}'; its "

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import search_range
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve, Point, picked_per_seed
@@ -345,9 +345,10 @@ def _good_region(curve: Curve) -> GoodRegion | None:
 
 
 def _primary_log_knob(curve: Curve) -> str | None:
-    if curve.method not in METHODS:
+    entry = known_entry(curve.method)
+    if entry is None:
         return None
-    fields = METHODS[curve.method].hyper.model_fields
+    fields = entry.hyper.model_fields
     for name in curve.points[0].candidate.knobs:
         if name in curve.grid and name in fields:
             searched = search_range(fields[name])

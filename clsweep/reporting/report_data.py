@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clsweep.errors import StoreError, StudyError
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.reporting.analysis_version import analysis_changes
 from clsweep.reporting.appendix import Details, details_of
 from clsweep.reporting.caveats import about_choices, caveats
@@ -214,4 +214,5 @@ def _changes(shown: Sequence[ShownFolder]) -> Iterator[str]:
 
 
 def _uses(method: str) -> tuple[str, ...]:
-    return METHODS[method].uses if method in METHODS else _UNKNOWN
+    entry = known_entry(method)
+    return entry.uses if entry else _UNKNOWN

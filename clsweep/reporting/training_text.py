@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clsweep.data.benchmark_specs import own_draws
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import role_of
 from clsweep.reporting.curves import Curve
 from clsweep.training.config import TrainingConfig
@@ -132,9 +132,10 @@ def _span(values: Iterable[str]) -> str:
 
 
 def _nuisances(curve: Curve) -> list[str]:
-    if curve.method not in METHODS:
+    entry = known_entry(curve.method)
+    if entry is None:
         return []
-    fields = METHODS[curve.method].hyper.model_fields
+    fields = entry.hyper.model_fields
     return [name for name, field in fields.items() if role_of(field) == "nuisance"]
 
 

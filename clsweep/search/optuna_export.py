@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep.errors import StoreError
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import search_range
 from clsweep.records.recorded_inputs import refuse_mixture
 from clsweep.records.schema import Config, Record
@@ -168,7 +168,7 @@ def _distribution(method: str, key: str, values: Sequence[Any]) -> Any:
     if not kinds <= {int, float}:
         return CategoricalDistribution(tuple(dict.fromkeys(values)))
     low, high = min(values), max(values)
-    entry = METHODS.get(method)
+    entry = known_entry(method)
     declared = entry and key in entry.hyper.model_fields
     worth = search_range(entry.hyper.model_fields[key]) if entry and declared else None
     log = low > 0 and (worth[2] if worth else key == "training.lr")

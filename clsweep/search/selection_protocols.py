@@ -49,7 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import stable_end
 from clsweep.search import own_protocols
 from clsweep.search.validation_table import Candidate, Diverged, ValidationTable
@@ -332,7 +332,7 @@ def _decay(own: tuple[Candidate, ...], case: _Case) -> _Choice:
     finetuned = best_finetuned(case.table)
     if finetuned is None:
         return None, _without_finetuning(case.table)
-    if own and own[0].method not in METHODS:
+    if own and known_entry(own[0].method) is None:
         return None, "of a method that is not known here no end of the knob is known as stable"
     at_rate = [c for c in own if c.training.get("lr") == finetuned.training.get("lr")]
     remark = "" if at_rate or not own else "its grid lacks fine-tuning's learning rate"
@@ -403,7 +403,8 @@ def _from_stable(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     names = list(candidates[0].knobs)
     varied = [name for name in names if len({c.knobs.get(name) for c in candidates}) > 1]
     name = (varied or names or [""])[0]
-    fields = METHODS[candidates[0].method].hyper.model_fields
+    entry = known_entry(candidates[0].method)
+    fields = entry.hyper.model_fields if entry else {}
     from_high = name not in fields or stable_end(fields[name]) == "high"
     by_value: dict[float, list[Candidate]] = {}
     for candidate in candidates:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.data.benchmark_specs import BENCHMARKS
 from clsweep.errors import StoreError, StudyError, closest_name
-from clsweep.methods import METHODS
 from clsweep.search.chosen_configurations import Choices, choices
 from clsweep.search.selection_protocols import best_average, best_target, protocol_of
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study.chosen_study import chosen_study_toml
 from clsweep.study.configurations import configurations
+from clsweep.study.declarations import declared_of
 from clsweep.study.study import Study, stored_study, written_study
 from clsweep.study.templates import write_new
 
@@ -74,7 +74,7 @@ def export_study(
     chosen: list[tuple[str, Configuration]] = []
     for label, key in _chosen(study, found).items():
         configuration = found.configurations[key]
-        if base.benchmark.scenario in METHODS[configuration.method].scenarios:
+        if base.benchmark.scenario in configuration.entry.scenarios:
             chosen.append((label, configuration))
         else:
             scenario = base.benchmark.scenario
@@ -89,7 +89,7 @@ def export_study(
     overridden = None if other is None else _overridden(study)
     name = file.stem if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", file.stem) else "chosen"
     text = chosen_study_toml(base, chosen, name, overridden)
-    made = written_study(text, str(file))
+    made = written_study(text, str(file), declared_of(study))
     if other is None and {one.id for one in configurations(made)} != {c.id for _, c in chosen}:
         raise AssertionError("a study of single values names other configurations")
     write_new(file, _head(directory, study, protocol) + text)

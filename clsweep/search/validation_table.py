@@ -42,7 +42,7 @@ class Candidate:
     Attributes:
         config_id: its identity.
         label: the curve that it belongs to.
-        method: a key of `METHODS`.
+        method: what records call the method.
         is_reference: whether it marks an end of the plot.
         knobs: the numbers that trace the curve; the first is the primary one.
         hyper: the method's numbers.
@@ -116,7 +116,7 @@ class Diverged:
     Attributes:
         config_id: its identity.
         label: the curve that it belongs to.
-        method: a key of `METHODS`.
+        method: what records call the method.
         is_reference: whether it marks an end of the plot.
         knobs: the numbers that trace the curve; the first is the primary one.
         hyper: the method's numbers.

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from clsweep.errors import StoreError
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.number_conditions import switched_off
 from clsweep.records.schema import STATUSES, trial_id_of
 from clsweep.status.snapshot import EndedTrial, Snapshot, SnapshotReader, StartedTrial
@@ -208,12 +208,13 @@ def in_words(
     """A configuration's knobs and what is not at its default, as `lam = 100, training.lr = 0.1`.
 
     Args:
-        method: a key of `METHODS`, or a method that this clsweep does not know.
+        method: what records call the method.
         hyper: its numbers.
         training: how its tasks are trained.
         usual: the study's own `[training]`.
     """
-    fields = METHODS[method].hyper.model_fields if method in METHODS else {}
+    entry = known_entry(method)
+    fields = entry.hyper.model_fields if entry else {}
     parts = []
     for key, value in hyper.items():
         field = fields.get(key)

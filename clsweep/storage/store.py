@@ -2,6 +2,7 @@
 
     DIR/versions.json        schema, the study's identity and name, package versions
     DIR/study.toml           the study with every default written out
+    DIR/methods.json         what is known about methods of the user's own, if it has any
     DIR/records/ID.json      one finished trial that is not compacted yet
     DIR/records/ID.attempts  one line per start of a trial since its last compacted record
     DIR/accuracy.parquet, configs.parquet, trials.parquet
@@ -84,13 +85,16 @@ class Store:
     ) -> None:
         self.close()
 
-    def open_for_run(self, study_identity: str, resolved_toml: str, name: str) -> Store:
+    def open_for_run(
+        self, study_identity: str, resolved_toml: str, name: str, declared: str = ""
+    ) -> Store:
         """Bind the folder to a study and keep other drivers out until `close`.
 
         Args:
             study_identity: hash of what all trials of the study share.
             resolved_toml: the study with every default written out.
             name: the study's name, for messages.
+            declared: what it says of code that is not clsweep's; '' for nothing.
 
         Raises:
             StoreError: another driver is at work; the folder belongs to another study, to a newer
@@ -100,7 +104,7 @@ class Store:
         self._folder.make()
         self._lock = self._folder.lock()
         try:
-            study_binding.bind(self.directory, study_identity, resolved_toml, name)
+            study_binding.bind(self.directory, study_identity, resolved_toml, name, declared)
             self._folder.clean("records")
         except BaseException:
             self.close()

@@ -22,7 +22,9 @@ else:
 _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
 
-def bind(directory: Place, study_identity: str, resolved_toml: str, name: str) -> None:
+def bind(
+    directory: Place, study_identity: str, resolved_toml: str, name: str, declared: str = ""
+) -> None:
     """Write what makes the folder this study's; the caller holds the folder's lock.
 
     Args:
@@ -30,6 +32,7 @@ def bind(directory: Place, study_identity: str, resolved_toml: str, name: str) -
         study_identity: hash of what all trials of the study share.
         resolved_toml: the study with every default written out.
         name: the study's name, for messages.
+        declared: what it says of code that is not clsweep's; '' for nothing.
 
     Raises:
         StoreError: see `check_binding`; or the disk refuses.
@@ -46,6 +49,8 @@ def bind(directory: Place, study_identity: str, resolved_toml: str, name: str) -
         bound["inputs"] = known
     # The identity first: with it, a folder that was cut short here is known as ours.
     _write_bound(directory, bound)
+    if declared:  # before the study, which cannot be read without it
+        folder_of(directory).write("methods.json", declared.encode())
     folder_of(directory).write("study.toml", resolved_toml.encode())
 
 

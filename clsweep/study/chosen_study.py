@@ -32,7 +32,10 @@ def chosen_study_toml(
     """
     blocks = shared_blocks(study.model_copy(update={"name": name}))
     for label, configuration in chosen:
-        table: dict[str, Any] = {"name": configuration.method, "label": label}
+        table: dict[str, Any] = {
+            **configuration.entry.keys_for(configuration.method),
+            "label": label,
+        }
         table |= plain_values(configuration.hyper)
         own = _overrides(study.training, configuration.training)
         if overridden is not None:

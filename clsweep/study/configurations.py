@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from clsweep.config_section import mistake, mistake_below
-from clsweep.methods import METHODS
+from clsweep.methods import METHODS, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.number_conditions import switched_off, with_rest
 from clsweep.study.grid import MethodRequest, around, have_common_values, product
@@ -35,13 +35,14 @@ class Configuration:
 
     Attributes:
         id: 16 hexadecimal digits, the same for the same work on every machine.
-        method: a key of `METHODS`.
+        method: what records call the method: its name, or the import path of a user's own.
         label: the curve that it belongs to.
         hyper: the method's numbers.
         training: how every task is trained.
         knobs: the numbers that trace the curve; the first is the primary one.
         reference: whether the method marks an end of the plot.
         asked: curve and numbers as JSON where a search has chosen them; '' in a grid.
+        own_entry: what is known about a user's own method; None for ours.
     """
 
     id: str
@@ -52,6 +53,12 @@ class Configuration:
     knobs: dict[str, float]
     reference: bool
     asked: str = ""
+    own_entry: MethodEntry | None = None
+
+    @property
+    def entry(self) -> MethodEntry:
+        """What is known about the method."""
+        return self.own_entry or METHODS[self.method]
 
 
 class _Trained(NamedTuple):
@@ -84,7 +91,7 @@ class Table:
         others = [
             _axes_of(study, other)
             for other in study.methods
-            if other.name == request.name and other.label != request.label
+            if other.method_key == request.method_key and other.label != request.label
         ]
         # Momentum means nothing to another optimiser, which refuses it.
         self.own = {
@@ -115,16 +122,17 @@ class Table:
         )
 
     def _made(self, trained: _Trained, numbers: Mapping[str, Any]) -> Configuration:
-        entry = METHODS[self.request.name]
+        entry = self.request.entry
         hyper = entry.hyper(**with_rest(entry.hyper, numbers, trained.context, self.rest))
         return Configuration(
-            id=_id_of(self.shared, self.request.name, trained.identity, hyper),
-            method=self.request.name,
+            id=_id_of(self.shared, self.request, trained.identity, hyper),
+            method=self.request.method_key,
             label=self.request.label,
             hyper=hyper,
             training=trained.training,
             knobs=_knobs(hyper),
             reference=entry.is_reference,
+            own_entry=self.request.own_entry,
         )
 
     def searched(self, point: Mapping[str, Any]) -> Configuration:
@@ -186,7 +194,7 @@ class Table:
             return point[key]
         if len(axis) == 1 or key in self.own:
             return axis[0]
-        fields: Mapping[str, Any] = METHODS[self.request.name].hyper.model_fields
+        fields: Mapping[str, Any] = self.request.entry.hyper.model_fields
         name = key.removeprefix("training.")
         return (fields if name == key else TrainingConfig.model_fields)[name].default
 
@@ -209,28 +217,35 @@ def _trained_alike(training: TrainingConfig, rest: Mapping[str, Any]) -> Trainin
 
 
 def _id_of(
-    shared: Mapping[str, Any], method: str, training: Mapping[str, Any], hyper: Hyper
+    shared: Mapping[str, Any], request: MethodRequest, training: Mapping[str, Any], hyper: Hyper
 ) -> str:
+    entry = request.entry
     work = {
         **shared,
         "training": training,
-        "method": method,
-        "version": METHODS[method].version + hyper.revision,
+        "method": request.method_key,
+        "version": entry.version,
         "hyper": identity(hyper),
     }
+    if request.own_entry is None:
+        work["version"] += hyper.revision
+    else:  # its source says all that a revision could
+        work["code"] = entry.code
     return digest(work)
 
 
-def id_as_written(study: StudyTables, method: str, training: TrainingConfig, hyper: Hyper) -> str:
+def id_as_written(
+    study: StudyTables, request: MethodRequest, training: TrainingConfig, hyper: Hyper
+) -> str:
     """The identity of numbers as they stand, with what others switch off.
 
     Args:
         study: the study.
-        method: a key of `METHODS`.
+        request: a table of the method.
         training: how tasks are trained.
         hyper: the method's numbers.
     """
-    return _id_of(_shared(study), method, identity(training), hyper)
+    return _id_of(_shared(study), request, identity(training), hyper)
 
 
 def configurations(study: StudyTables) -> list[Configuration]:
@@ -252,7 +267,7 @@ def is_searched(request: MethodRequest) -> bool:
         request: a table of a study whose `[search]` is no grid.
     """
     axes = (*request.axes().values(), *request.training.axes().values())
-    return not METHODS[request.name].is_reference and any(len(values) > 1 for values in axes)
+    return not request.entry.is_reference and any(len(values) > 1 for values in axes)
 
 
 def searched_requests(study: StudyTables) -> list[MethodRequest]:

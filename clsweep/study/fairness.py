@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import MIN_DECADES, knob_keys, search_range
 
 
@@ -79,14 +79,16 @@ def references(design: Design) -> Iterator[Remark]:
 def starts(design: Design) -> Iterator[Remark]:
     """Remarks on methods whose trials do not begin at the shared source model."""
     for label, method in design.methods.items():
-        if method in METHODS and METHODS[method].start_note:
-            yield Remark(METHODS[method].start_note, label)
+        entry = known_entry(method)
+        if entry and entry.start_note:
+            yield Remark(entry.start_note, label)
 
 
 def ranges(design: Design) -> Iterator[Remark]:
     """Remarks on knobs with a logarithmic scale that are turned over few decades of it."""
     for label, method in design.methods.items():
-        fields = METHODS[method].hyper.model_fields if method in METHODS else {}
+        entry = known_entry(method)
+        fields = entry.hyper.model_fields if entry else {}
         for key in knob_keys(fields):
             worth = search_range(fields[key])
             values = design.values[label].get(key, ())

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from functools import partial, reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
@@ -23,6 +22,7 @@ from pydantic.fields import FieldInfo
 from clsweep.config_section import Section, as_toml, mistake
 from clsweep.errors import closest_name
 from clsweep.methods import METHODS, MethodEntry
+from clsweep.methods.own_methods import RESERVED
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import condition_text
 from clsweep.training.config import TrainingConfig
@@ -236,28 +236,50 @@ TrainingAxes: type[TrainingOverrides] = create_model(
 )
 
 
+NAME_DOC = "a method that `clsweep methods` lists"
+LABEL_DOC = "the curve's name, of up to 60 characters, without spaces at its ends"
+
+
 class MethodRequest(Section):
     """One `[[methods]]` table: a method, its grid, and the curve's label.
 
     Each method has its own child of this class, made from the declaration of its numbers.
     """
 
-    name: Annotated[str, Field(description="a method that `clsweep methods` lists")]
+    # Of a method of the user's own; None for ours, which are looked up in the table of methods.
+    own_entry: ClassVar[MethodEntry | None] = None
+
+    name: Annotated[str, Field(description=NAME_DOC)]
     label: Annotated[
         str,
         Field(
             pattern=r"^\S(.*\S)?$",
             max_length=60,
-            description="the curve's name, of up to 60 characters, without spaces at its ends",
+            description=LABEL_DOC,
         ),
     ]
     training: Annotated[
         TrainingOverrides, Field(description="overrides of [training] for this method")
     ] = TrainingAxes()
 
+    @property
+    def method_key(self) -> str:
+        """What records call the method: its name, or the import path of the user's own."""
+        return self.name
+
+    @property
+    def entry(self) -> MethodEntry:
+        """What is known about the method."""
+        return self.own_entry or METHODS[self.name]
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The keys of the table that say which method it is."""
+        return {"name": self.name}
+
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """Every number of the method and its values, in declared order; defaults included."""
-        return {key: getattr(self, key) for key in METHODS[self.name].hyper.model_fields}
+        return {key: getattr(self, key) for key in self.entry.hyper.model_fields}
 
     def trainings(self, base: TrainingConfig) -> list[TrainingConfig]:
         """The grid over training settings; `base` alone when nothing is overridden.
@@ -332,28 +354,34 @@ def product(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
     return points
 
 
-def _request_type(name: str, entry: MethodEntry) -> type[MethodRequest]:
+def table_type(
+    name: str, entry: MethodEntry, base: type[MethodRequest] = MethodRequest
+) -> type[MethodRequest]:
+    """The type of a method's tables.
+
+    Args:
+        name: what the tables call it.
+        entry: what is known about it.
+        base: what they have besides its numbers.
+    """
     numbers = entry.hyper.model_fields
-    clash = set(numbers) & {"name", "label", "training"}
+    clash = set(numbers) & set(RESERVED)
     assert not clash, f"{entry.hyper.__name__} uses reserved keys {clash}"
-    own = MethodRequest.model_fields
     fields: dict[str, Any] = {
-        "name": (Literal[name], Field(description=own["name"].description)),
+        "name": (Literal[name], Field(description=NAME_DOC)),
         "label": (
-            Annotated[(str, *own["label"].metadata, Field(description=own["label"].description))],
+            Annotated[
+                (str, *MethodRequest.model_fields["label"].metadata, Field(description=LABEL_DOC))
+            ],
             entry.title,
         ),
         "training": (
-            Annotated[TrainingAxes, Field(description=own["training"].description)],
+            Annotated[
+                TrainingAxes,
+                Field(description=MethodRequest.model_fields["training"].description),
+            ],
             TrainingAxes(),
         ),
     }
     fields |= {key: (_axis(field), (field.default,)) for key, field in numbers.items()}
-    return create_model(f"{name}_request", __base__=MethodRequest, **fields)
-
-
-REQUESTS = {name: _request_type(name, entry) for name, entry in METHODS.items()}
-if TYPE_CHECKING:
-    AnyRequest = MethodRequest
-else:
-    AnyRequest = Annotated[reduce(or_, REQUESTS.values()), Field(discriminator="name")]
+    return create_model(f"{name}_request", __base__=base, **fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clsweep.methods import METHODS
+from clsweep.methods import known_entry
 from clsweep.number_conditions import switched_off
 from clsweep.training.config import TrainingConfig
 
@@ -21,8 +21,9 @@ def idle_keys(
     """
     training = switched_off(TrainingConfig, config["training"])
     found = frozenset(f"training.{key}" for key in training)
-    if config["method"] not in METHODS:
+    entry = known_entry(config["method"])
+    if entry is None:
         return found
     known = {f"training.{key}": value for key, value in config["training"].items()}
     known |= context or {}
-    return found | switched_off(METHODS[config["method"]].hyper, config["hyper"], known)
+    return found | switched_off(entry.hyper, config["hyper"], known)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from clsweep.data.input_checks import check_inputs, input_kinds, is_image, shape_words
 from clsweep.errors import StudyError
-from clsweep.methods import METHODS
 from clsweep.nets.checks import benchmark_shape, check_image
 from clsweep.study.configurations import examples
 
@@ -41,9 +40,9 @@ def check_fit(study: StudyTables, root: Path | None) -> None:
                     where="[training] augment",
                 )
     for request in study.methods:
-        if first.is_float and METHODS[request.name].generates_images:
+        if first.is_float and request.entry.generates_images:
             raise StudyError(
-                f"'{request.name}' generates images of bytes, and '{first.name}' holds "
+                f"'{request.method_key}' generates images of bytes, and '{first.name}' holds "
                 f"{first.dtype}",
                 expected="another method, or images saved as uint8",
                 where="[[methods]] name",

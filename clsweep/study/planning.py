@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clsweep.methods import METHODS
 from clsweep.number_conditions import with_rest
 from clsweep.records.schema import trial_id_of
 from clsweep.study.identity import identity
@@ -82,7 +81,7 @@ def statistics_key(
     study: Study, configuration: Configuration, seed: int, values: Values = ()
 ) -> str:
     """Key of the method's statistics of the source task; '' for methods without any."""
-    entry = METHODS[configuration.method]
+    entry = configuration.entry
     if not entry.statistics:
         return ""
     fields = entry.hyper.model_fields
@@ -91,6 +90,8 @@ def statistics_key(
     alike = with_rest(entry.hyper, read)
     inputs = {name: value for name, value in alike.items() if value != fields[name].default}
     inputs["source"] = source_key(study, configuration, seed, values)
+    if entry.code:
+        inputs["code"] = entry.code
     return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
 
 
@@ -98,7 +99,7 @@ def finetuned_key(
     study: Study, configuration: Configuration, seed: int, values: Values = ()
 ) -> str:
     """Key of the fine-tuned network of the second task; '' for methods that need none."""
-    if not METHODS[configuration.method].starts_from_finetuned:
+    if not configuration.entry.starts_from_finetuned:
         return ""
     # Data, network, optimiser and seed are in the source's key.
     inputs = {"source": source_key(study, configuration, seed, values)}
@@ -197,7 +198,7 @@ def plan(
 
 
 def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:
-    entry = METHODS[configuration.method]
+    entry = configuration.entry
     if not entry.starts_from_source:
         return []
     key, asked = configuration.id, configuration.asked

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from clsweep.errors import ClsweepError
-from clsweep.methods import METHODS
 from clsweep.records.schema import Record, trial_id_of
 from clsweep.study.configurations import (
     Configuration,
@@ -130,6 +129,7 @@ def names_of(study: Study, configs: Iterable[Mapping[str, Any]]) -> Names:
     asked = {configuration.id for configuration in configurations(study)}
     searched = searched_requests(study)
     tables = [(Table(study, request), request in searched) for request in study.methods]
+    by_key = {request.method_key: request for request in study.methods}
     found: dict[str, Configuration] = {}
     looked_at = set(asked)
     for config in configs:
@@ -137,12 +137,15 @@ def names_of(study: Study, configs: Iterable[Mapping[str, Any]]) -> Names:
         if key in looked_at:
             continue
         looked_at.add(key)
-        numbers = _numbers_of(config)
+        request = by_key.get(config["method"])
+        numbers = _numbers_of(config, request.entry.hyper) if request else None
         # An older version of a method, or a folder's other benchmark, did something else.
-        if numbers is None or id_as_written(study, config["method"], *numbers) != key:
+        if request is None or numbers is None:
+            continue
+        if id_as_written(study, request, *numbers) != key:
             continue
         for table, is_searched in tables:
-            if table.request.name != config["method"]:
+            if table.request.method_key != config["method"]:
                 continue
             own = table.same_work(*numbers)
             if own is not None and own.id != key and (own.id in asked or is_searched):
@@ -185,20 +188,14 @@ def of_its_study(store: Store, split: str | None = None) -> list[Record]:
     return names_of(study, (record["config"] for record in records)).records(records)
 
 
-def _numbers_of(config: Mapping[str, Any]) -> tuple[TrainingConfig, Hyper] | None:
-    """The numbers of a stored configuration; None where this clsweep does not know them."""
-    entry = METHODS.get(config["method"])
+def _numbers_of(
+    config: Mapping[str, Any], kind: type[Hyper]
+) -> tuple[TrainingConfig, Hyper] | None:
+    """The numbers of a stored configuration; None where its method has others now."""
     training = dict(config["training"])
     if training.get("steps"):
         training.pop("epochs", None)
     try:
-        return (
-            None
-            if entry is None
-            else (
-                TrainingConfig(**training),
-                entry.hyper(**config["hyper"]),
-            )
-        )
+        return TrainingConfig(**training), kind(**config["hyper"])
     except (ValidationError, TypeError):
         return None

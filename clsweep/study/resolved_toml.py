@@ -30,7 +30,7 @@ def resolved_toml(study: StudyTables) -> str:
     if study.callbacks.named:
         blocks.append(toml_table("[callbacks]", plain_values(study.callbacks)))
     for request in study.methods:
-        table: dict[str, Any] = {"name": request.name, "label": request.label}
+        table: dict[str, Any] = {**request.named, "label": request.label}
         table |= {key: _shortest(values) for key, values in request.axes().items()}
         overrides = request.training.axes()
         if overrides:

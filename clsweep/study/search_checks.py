@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from clsweep.config_section import mistake, mistake_at, mistake_below
-from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys, role_of, search_range
 from clsweep.number_conditions import idle
 from clsweep.study.configurations import corner, is_searched, searched_requests
@@ -72,20 +71,20 @@ def _opened(
     if search.kind == "grid":
         _check_no_open_range(request)
         return request
-    if METHODS[request.name].is_reference:
+    if request.entry.is_reference:
         return request
-    numbers = METHODS[request.name].hyper.model_fields
+    numbers = request.entry.hyper.model_fields
     knobs = knob_keys(numbers)
     wanted = set(knobs)
     if search.kind == "fill":
         wanted = set() if is_searched(request) else set(knobs[:1])
     elif search.nuisance:
         wanted |= {key for key, field in numbers.items() if role_of(field) == "nuisance"}
-        wanted -= idle(METHODS[request.name].hyper, request.axes(), context)
+        wanted -= idle(request.entry.hyper, request.axes(), context)
     ranges: dict[str, Any] = {}
     for key in wanted - request.model_fields_set:
         declared = search_range(numbers[key])
-        assert declared, f"{request.name}.{key} declares no range"
+        assert declared, f"{request.method_key}.{key} declares no range"
         number = int if numbers[key].annotation is int else float
         low, high, log = declared
         ranges[key] = Range(number(low), number(high), log)
@@ -95,7 +94,7 @@ def _opened(
         for key, values in search.training.axes().items()
         if key not in training and not ({key, *training} >= {"steps", "epochs"})
     }
-    if shared and METHODS[request.name].trains:
+    if shared and request.entry.trains:
         ranges["training"] = request.training.model_copy(update=shared)
     made = request.model_copy(update=ranges)
     if search.kind == "fill":
@@ -124,7 +123,7 @@ def check_spaces(study: StudyTables) -> None:
             _check_space(study, index, spaces[request.label])
         for earlier in study.methods[:index]:
             own, other = spaces.get(request.label), spaces.get(earlier.label)
-            if earlier.name != request.name or not (own or other):
+            if earlier.method_key != request.method_key or not (own or other):
                 continue
             if _overlap(_reach(study, earlier, other), _reach(study, request, own)):
                 raise mistake(
@@ -140,7 +139,7 @@ def _check_space(study: StudyTables, index: int, space: Space) -> None:
         raise mistake(
             f"'{request.label}' searches numbers alone that others switch off",
             expected="a number that changes something",
-            next_step=f"`clsweep methods {request.name}` says where each number acts",
+            next_step=f"`clsweep methods {request.method_key}` says where each number acts",
             at=("methods", index),
         )
     for last in (False, True):

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clsweep.methods import METHODS
 from clsweep.number_conditions import idle
 from clsweep.study.configurations import Configuration, Table, configurations, searched_requests
 from clsweep.study.grid import MethodRequest, Range
@@ -114,7 +113,7 @@ class Space:
         Args:
             config: the 'config' part of a record, under the name that the study has for it.
         """
-        if config["method"] != self.table.request.name:
+        if config["method"] != self.table.request.method_key:
             return None
         numbers = _numbers(config["hyper"], config["training"])
         idle = idle_keys(config, self.table.context)
@@ -135,7 +134,7 @@ def space_of(study: StudyTables, request: MethodRequest) -> Space:
         study: the study.
         request: one of its tables, which `configurations.is_searched`.
     """
-    numbers_of = METHODS[request.name].hyper
+    numbers_of = request.entry.hyper
     numbers = numbers_of.model_fields
     found = []
     for key, values in request.axes().items():

@@ -20,14 +20,16 @@ from clsweep.data.data_files import is_there
 from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
-from clsweep.methods import METHODS
+from clsweep.methods.declared_methods import Declared
 from clsweep.nets.checks import check_factory, weights_file
 from clsweep.nets.config import NetConfig
 from clsweep.storage.remote_path import Place
 from clsweep.study.configurations import check_configurations, examples
+from clsweep.study.declarations import declared_beside
 from clsweep.study.errors import key_path, location, study_error
-from clsweep.study.grid import MAX_RANGE_VALUES, AnyRequest, MethodRequest, around
+from clsweep.study.grid import MAX_RANGE_VALUES, MethodRequest, around
 from clsweep.study.input_conditions import check_fit
+from clsweep.study.method_tables import AnyRequest
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
@@ -81,26 +83,29 @@ def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
 def stored_study(path: Place) -> Study:
     """The study in a results folder, whose sizes were checked when it ran: no data are needed.
 
+    No code of the study is needed either: what it has of its own is declared beside it.
+
     Args:
         path: the file.
 
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    return written_study(file_text(path), str(path))
+    return written_study(file_text(path), str(path), declared_beside(path))
 
 
-def written_study(text: str, where: str) -> Study:
+def written_study(text: str, where: str, declared: Declared | None = None) -> Study:
     """The study in a TOML text that was written by clsweep: no data are needed.
 
     Args:
         text: the TOML text.
         where: its file, for messages.
+        declared: what is known about code of the study's own; None to import it.
 
     Raises:
         StudyError: anything in it is wrong.
     """
-    return _parsed(text, where)[0]
+    return _parsed(text, where, declared)[0]
 
 
 def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:
@@ -124,8 +129,16 @@ def _checked(text: str, where: str, data_root: Path | None, origin: Origin) -> S
     return study
 
 
-def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
-    """The study in a TOML text, unchecked against its data, and the text's tables."""
+def _parsed(
+    text: str, where: str, declared: Declared | None = None
+) -> tuple[Study, dict[str, Any]]:
+    """The study in a TOML text, unchecked against its data, and the text's tables.
+
+    Args:
+        text: the TOML text.
+        where: its file, for messages.
+        declared: what is known about code of the study's own; None to import it.
+    """
     raw = toml_tables(text, where)
     n_values = 0
     for loc, value in leaves(raw):
@@ -144,7 +157,7 @@ def _parsed(text: str, where: str) -> tuple[Study, dict[str, Any]]:
             where=where,
         )
     try:
-        return Study.model_validate(raw), raw
+        return Study.model_validate(raw, context={"declared": declared}), raw
     except ValidationError as error:
         raise study_error(error, raw, where, Study) from None
 
@@ -170,10 +183,10 @@ def _check_labels(methods: tuple[MethodRequest, ...]) -> None:
 
 def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
     for index, request in enumerate(methods):
-        defined = METHODS[request.name].scenarios
+        defined = request.entry.scenarios
         if scenario not in defined:
             raise mistake(
-                f"'{request.name}' is not defined for the scenario '{scenario}'",
+                f"'{request.method_key}' is not defined for the scenario '{scenario}'",
                 expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
                 at=(index, "name"),
             )
@@ -181,10 +194,10 @@ def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
 
 def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
     for index, request in enumerate(methods):
-        if net.norm_used == "batch" and not METHODS[request.name].takes_batch_norm:
+        if net.norm_used == "batch" and not request.entry.takes_batch_norm:
             raise mistake(
-                f"'{request.name}' cannot generate the batch norms of the net '{net.name}': their "
-                "running statistics belong to a task",
+                f"'{request.method_key}' cannot generate the batch norms of the net '{net.name}': "
+                "their running statistics belong to a task",
                 expected="net.norm = 'group' or 'none'",
                 at=(index, "name"),
             )

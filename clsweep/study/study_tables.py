@@ -17,7 +17,7 @@ from clsweep.data.array_sets import ARRAYS
 from clsweep.data.benchmark_specs import AnyBenchmark, BenchmarkConfig
 from clsweep.data.dataset_specs import FOLDER
 from clsweep.nets.config import NetConfig
-from clsweep.study.grid import AnyRequest
+from clsweep.study.method_tables import AnyRequest
 from clsweep.study.search_section import SearchConfig
 from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources
 from clsweep.training.config import TrainingConfig

@@ -17,7 +17,7 @@ from clsweep.methods import ALL_SCENARIOS, METHODS, entry_of
 from clsweep.methods.hyper_fields import knob_keys, search_range
 from clsweep.nets.config import NetConfig
 from clsweep.study.field_text import in_words
-from clsweep.study.grid import REQUESTS
+from clsweep.study.method_tables import request_type
 from clsweep.study.search_section import SearchConfig
 from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources
 from clsweep.study.study import Study
@@ -136,7 +136,7 @@ def _scenarios(benchmark: str) -> list[str]:
 
 def _scenario(benchmark: str, methods: Sequence[str]) -> str:
     for scenario in _scenarios(benchmark):
-        if all(scenario in METHODS[method].scenarios for method in methods):
+        if all(scenario in entry_of(method).scenarios for method in methods):
             return scenario
     raise StudyError(
         f"no scenario is one of all of {', '.join(methods)}",
@@ -209,11 +209,11 @@ def _section(
 
 
 def _method_table(method: str) -> str:
-    entry = METHODS[method]
-    fields = REQUESTS[method].model_fields
+    entry = entry_of(method)
+    fields = request_type(method).model_fields
     numbers = entry.hyper.model_fields
     lines = [f"# {entry.title}: {entry.citation}", "[[methods]]"]
-    lines += [f"name = {toml_value(method)}"]
+    lines += [f"{key} = {toml_value(value)}" for key, value in entry.keys_for(method).items()]
     lines += _key_lines("label", fields["label"], toml_value(entry.title))
     knobs = knob_keys(numbers)
     for key, field in numbers.items():

@@ -19,7 +19,8 @@ from clsweep.methods import METHODS
 from clsweep.nets.config import NetConfig
 from clsweep.reporting.training_text import seeds_vary_text
 from clsweep.study.configurations import configurations
-from clsweep.study.grid import REQUESTS, Range
+from clsweep.study.grid import Range
+from clsweep.study.method_tables import REQUESTS
 from clsweep.study.sections import ReportConfig, Resources
 from clsweep.study.study import Study, load_study, parse_study
 from clsweep.study.toml_files import tomllib

@@ -62,7 +62,7 @@ def old_record(
     (request,) = study.methods
     hyper = METHODS[request.name].hyper(**numbers)
     training = study.training
-    key = id_as_written(study, request.name, training, hyper)
+    key = id_as_written(study, request, training, hyper)
     (first, *_) = configurations(study) or [None]
     if first is None:
         first = Search(study, [], set()).more()[0]

@@ -1,0 +1,80 @@
+"""What is known about a method without running it: ours in a table, others beside their code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clsweep.methods.hyper_fields import Hyper
+
+Kind = Literal["method", "learner"]
+ALL_SCENARIOS: tuple[str, ...] = ("task", "domain", "class")
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What is known about a method without importing torch.
+
+    Attributes:
+        title: its name as people write it.
+        hyper: the declaration of its numbers.
+        citation: the paper, in one line; '' for none.
+        version: raised whenever its numbers change, so that stored trials are not mixed.
+        uses: what it needs beyond the previous network and the current task's data.
+        scenarios: the scenarios it is defined for.
+        is_reference: whether it marks an end of the plot instead of tracing a curve.
+        starts_from_source: whether its trials begin at the shared source model.
+        starts_from_finetuned: whether they also need the plainly fine-tuned network of the second
+            task, which is trained once per seed and shared.
+        own_start: what of it cannot begin there and learns the first task within each trial;
+            '' for nothing.
+        takes_batch_norm: whether the network may have batch norms.
+        trains: whether it makes gradient steps; one that does not has no use for `[training]`,
+            nor for the study's network.
+        generates_images: whether it generates what it replays, as bytes of pixels.
+        statistics: name of what its `measure` computes, shared by every method that names it.
+        statistics_read: the hypers that the statistics depend on.
+        kind: 'method' for hooks that `build` returns, 'learner' for a class that trains by itself.
+        path: 'package.module:attribute' of a method of the user's own; '' for ours.
+        code: fingerprint of its source, of a method of the user's own; '' for ours.
+    """
+
+    title: str
+    hyper: type[Hyper]
+    citation: str = ""
+    version: int = 1
+    uses: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ALL_SCENARIOS
+    is_reference: bool = False
+    starts_from_source: bool = True
+    starts_from_finetuned: bool = False
+    own_start: str = ""
+    takes_batch_norm: bool = True
+    trains: bool = True
+    generates_images: bool = False
+    statistics: str = ""
+    statistics_read: tuple[str, ...] = ()
+    kind: Kind = "method"
+    path: str = ""
+    code: str = ""
+
+    @property
+    def start_note(self) -> str:
+        """What must be known about where its trials begin, as half a sentence; '' for nothing."""
+        if not self.trains:
+            return "it classifies the inputs as they are, without the network or a gradient step"
+        if not self.own_start:
+            return ""
+        return (
+            f"its {self.own_start} does not start from the shared source model; it learns the "
+            "first task within each trial"
+        )
+
+    def keys_for(self, method: str) -> dict[str, str]:
+        """The keys of a [[methods]] table that say which method it is.
+
+        Args:
+            method: what records call it.
+        """
+        is_path = bool(self.path) and method == self.path
+        return {"name": "custom", self.kind: method} if is_path else {"name": method}
