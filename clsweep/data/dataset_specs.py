@@ -132,6 +132,7 @@ def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> 
         tuple(len(files) for files in listing.train),
         tuple(len(files) for files in listing.test),
         (*listing.notes, *found.notes),
+        tuple(len(files) for files in listing.validation),
     )
 
 

@@ -139,11 +139,12 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     raise AssertionError(f"'{name}' is in the catalogue but has no loader")
 
 
-def _dataset(train: _Part, test: _Part, n_classes: int) -> Dataset:
-    """One data set of two parts."""
-    images = torch.from_numpy(np.concatenate([train[0], test[0]]))
-    labels = torch.from_numpy(np.concatenate([train[1], test[1]]).astype(np.int64))
-    return Dataset(images, labels, len(train[0]), n_classes)
+def _dataset(train: _Part, test: _Part, n_classes: int, own: _Part | None = None) -> Dataset:
+    """One data set of two parts, or of three with images of its own for validation."""
+    parts = [train, test] if own is None else [train, own, test]
+    images = torch.from_numpy(np.concatenate([part[0] for part in parts]))
+    labels = torch.from_numpy(np.concatenate([part[1] for part in parts]).astype(np.int64))
+    return Dataset(images, labels, len(train[0]), n_classes, 0 if own is None else len(own[0]))
 
 
 def array_dataset(arrays: ArraySet) -> Dataset:
@@ -307,14 +308,15 @@ def _folder(path: Path, framing: Framing) -> Dataset:
             next_step="look at them in a viewer: what it shows is what is read",
         )
     parts = []
-    for classes in (listing.train, listing.test):
+    for classes in listing.parts.values():
         files = [file for files in classes for file in files]
         images = np.empty((len(files), *shape), dtype=np.uint8)
         for row, file in enumerate(files):
             images[row] = _pixels(file, shape, framing)
         labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes])
         parts.append((images, labels))
-    return _dataset(parts[0], parts[1], len(listing.classes))
+    own = parts[1] if listing.validation else None
+    return _dataset(parts[0], parts[-1], len(listing.classes), own)
 
 
 def _pixels(file: Path, shape: tuple[int, int, int], framing: Framing) -> NDArray[np.uint8]:

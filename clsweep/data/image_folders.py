@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +31,8 @@ _VERSION = 1
 # Fewer than this many of the 256 levels are used by images of more than 8 bits: they are dark.
 _DARK = 32
 _FEW = 3
+# Names of the folder of a validation part.
+_VALIDATION = ("val", "valid", "validation")
 
 
 class Framing(NamedTuple):
@@ -56,12 +58,22 @@ class FolderListing(NamedTuple):
         train: files of `train/CLASS`, per class.
         test: files of `test/CLASS`, per class.
         notes: what lies there and is not read, a sentence each.
+        validation: files of `val/CLASS`, per class, maybe none of some; empty without that folder.
+        validation_folder: its name: 'val', 'valid' or 'validation'.
     """
 
     classes: tuple[str, ...]
     train: tuple[tuple[Path, ...], ...]
     test: tuple[tuple[Path, ...], ...]
     notes: tuple[str, ...] = ()
+    validation: tuple[tuple[Path, ...], ...] = ()
+    validation_folder: str = "val"
+
+    @property
+    def parts(self) -> dict[str, tuple[tuple[Path, ...], ...]]:
+        """Files per class of every part, by the name of its folder."""
+        own = {self.validation_folder: self.validation} if self.validation else {}
+        return {"train": self.train, **own, "test": self.test}
 
 
 class FolderSurvey(NamedTuple):
@@ -99,7 +111,7 @@ def folder_listing(path: Path) -> FolderListing:
     """All image files below `path`; hidden files, and those that are no pictures, are passed over.
 
     Args:
-        path: a folder with `train/CLASS/*` and `test/CLASS/*`.
+        path: a folder with `train/CLASS/*` and `test/CLASS/*`, and maybe `val/CLASS/*`.
 
     Raises:
         StudyError: a part or an image is missing, the classes of the parts differ, or there are
@@ -115,9 +127,41 @@ def folder_listing(path: Path) -> FolderListing:
             expected="the same class folders in both",
             where=str(path),
         )
-    _check_unread(path, train)
-    notes = tuple(_beside_notes(path))
-    return FolderListing(tuple(train), tuple(train.values()), tuple(test.values()), notes)
+    own = _validation_folder(path, train)
+    _check_unread(path, train, ("train", "test", own) if own else ("train", "test"))
+    found = _class_files(path / own) if own else {}
+    if strange := sorted(found.keys() - train.keys()):
+        raise StudyError(
+            f"{own}/ holds classes that train/ lacks: {strange}",
+            expected="class folders of train/ alone",
+            where=str(path),
+        )
+    return FolderListing(
+        tuple(train),
+        tuple(train.values()),
+        tuple(test.values()),
+        tuple(_beside_notes(path, own)),
+        tuple(found.get(label, ()) for label in train) if own else (),
+        own or "val",
+    )
+
+
+def _validation_folder(path: Path, classes: Collection[str]) -> str:
+    """Name of the folder of a validation part; '' where none has folders of classes.
+
+    Raises:
+        StudyError: there are several.
+    """
+    found = [
+        name for name in _VALIDATION if any(_holds_pictures(path / name / c) for c in classes)
+    ]
+    if len(found) > 1:
+        raise StudyError(
+            f"several folders of validation images: {', '.join(found)}",
+            expected="one of them",
+            where=str(path),
+        )
+    return found[0] if found else ""
 
 
 def _class_files(part: Path) -> dict[str, tuple[Path, ...]]:
@@ -148,9 +192,10 @@ def _pictures(folder: Path, endings: frozenset[str]) -> list[Path]:
     return [folder / name for name in names if os.path.splitext(name)[1].lower() in endings]
 
 
-def _check_unread(path: Path, classes: Iterable[str]) -> None:
+def _check_unread(path: Path, classes: Iterable[str], parts: Sequence[str]) -> None:
     """Refuse a folder with pictures that a class would silently lack."""
-    folders = [path / part / name for part in ("train", "test") for name in classes]
+    named = [path / part / name for part in parts for name in classes]
+    folders = [folder for folder in named if folder.is_dir()]
     unread = [file for folder in folders for file in _pictures(folder, UNREAD_ENDINGS)]
     if unread:
         endings = ", ".join(sorted({file.suffix.lower() for file in unread}))
@@ -185,18 +230,26 @@ def _holds_pictures(folder: Path) -> bool:
     return any(file.suffix.lower() in ENDINGS | UNREAD_ENDINGS for file in folder.rglob("*"))
 
 
-def _beside_notes(path: Path) -> Iterator[str]:
-    for part in ("train", "test"):
+def _beside_notes(path: Path, validation: str) -> Iterator[str]:
+    for part in ("train", "test", *([validation] if validation else [])):
         if stray := _pictures(path / part, ENDINGS | UNREAD_ENDINGS):
             yield (
                 f"{counted(len(stray), 'picture')} of {path.name}/{part} lie beside the class "
                 f"folders and belong to no class: {_named(stray[:_FEW], path)}"
             )
-    other = sorted(p.name for p in path.glob("val*") if p.is_dir() and _holds_pictures(p))
+    other = sorted(
+        p.name
+        for p in path.glob("val*")
+        if p.is_dir() and p.name != validation and _holds_pictures(p)
+    )
     if other:
         yield (
-            f"{path.name}/{', '.join(other)} is not read: images for validation are drawn from "
-            "train/ ([benchmark] validation_fraction)"
+            f"{path.name}/{', '.join(other)} is not read: images for validation are "
+            + (
+                f"those of {validation}/"
+                if validation
+                else "drawn from train/, unless val/ has folders of the same classes"
+            )
         )
 
 
@@ -218,7 +271,7 @@ def survey(
             size; or none that differ.
     """
     listed = listing or folder_listing(path)
-    files = [file for part in (listed.train, listed.test) for label in part for file in label]
+    files = [file for part in listed.parts.values() for label in part for file in label]
 
     def compute() -> list[Any]:
         return list(_surveyed(path, framing, listed))
@@ -236,7 +289,7 @@ def _surveyed(path: Path, framing: Framing, listing: FolderListing) -> FolderSur
     facts: list[_Facts] = []
     known: dict[tuple[int, int], _Facts] = {}  # of one file under several names
     reasons: dict[str, list[Path]] = defaultdict(list)
-    for part, classes in (("train", listing.train), ("test", listing.test)):
+    for part, classes in listing.parts.items():
         for label, files in enumerate(classes):
             for file in files:
                 try:
@@ -364,14 +417,16 @@ def _check_depth(facts: Sequence[_Facts], path: Path) -> None:
 def _twice(facts: Sequence[_Facts], path: Path) -> Iterator[str]:
     """What stands in the folder twice, and what that spoils."""
     first: dict[bytes, _Facts] = {}
-    test, labels, train = [], [], []
+    test, own, labels, train = [], [], [], []
     for one in facts:
         known = first.setdefault(one.digest, one)
         if known is one:
             continue
         pair = f"{_named([one.file], path)} is {_named([known.file], path)}"
-        if one.part != known.part:
+        if one.part == "test" != known.part:
             test.append(pair)
+        elif one.part != known.part:
+            own.append(pair)
         elif one.part == "train":
             train.append(pair)
         if one.label != known.label:
@@ -381,6 +436,11 @@ def _twice(facts: Sequence[_Facts], path: Path) -> Iterator[str]:
         yield (
             f"{len(test):,} of {n_test:,} test images of {path.name} stand in train/ too, and "
             f"test nothing: {_some(test)}"
+        )
+    if own:
+        yield (
+            f"{counted(len(own), 'validation image')} of {path.name} in train/ too, so that what "
+            f"is learnt by heart is chosen: {_some(own)}"
         )
     if labels:
         n = counted(len(labels), "picture")

@@ -63,7 +63,7 @@ def data_inputs(
     places = (located or benchmark).datasets
     named = dict(zip(benchmark.datasets, places, strict=True))
     return tuple(
-        _guarded(f"data {name}", partial(_data, name, place, root))
+        _guarded(f"data {name}", partial(_data, name, place, root, benchmark.validation == "own"))
         for name, place in named.items()
     )
 
@@ -96,9 +96,9 @@ def _guarded(name: str, make: Callable[[], Input]) -> Input:
         ) from error
 
 
-def _data(name: str, place: str, root: Path | None) -> Input:
+def _data(name: str, place: str, root: Path | None, uses_own: bool) -> Input:
     if name.startswith(FOLDER):
-        return _image_folder(name, folder_path(place, root))
+        return _image_folder(name, folder_path(place, root), uses_own)
     if name.startswith(ARRAYS):
         path = folder_path(place, root)
         return _input(f"data {name}", survey(path).fingerprints, path)
@@ -120,12 +120,14 @@ def _data(name: str, place: str, root: Path | None) -> Input:
     return _input(label, known["parts"], folder, is_published=known["is_published"])
 
 
-def _image_folder(name: str, path: Path) -> Input:
+def _image_folder(name: str, path: Path, uses_own: bool) -> Input:
+    """A folder of images; its own validation part only where the benchmark uses it."""
     listing = folder_listing(path)
     parts = {
         f"{part}/{label}": files
-        for part, classes in (("train", listing.train), ("test", listing.test))
+        for part, classes in listing.parts.items()
         for label, files in zip(listing.classes, classes, strict=True)
+        if files and (uses_own or part != listing.validation_folder)
     }
 
     def compute() -> dict[str, Any]:

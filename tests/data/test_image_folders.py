@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,10 +122,48 @@ def test_what_is_no_picture_is_passed_over(folder: Path) -> None:
 
 def test_what_lies_beside_the_classes_is_noted(folder: Path) -> None:
     put(folder / "train/overview.png", noise(3))
-    put(folder / "val/cat/0.png", noise(4))
+    put(folder / "val/images/0.png", noise(4))
     stray, val = folder_listing(folder).notes
     assert "train/overview.png" in stray
     assert "pets/val is not read" in val
+    assert "unless val/ has folders of the same classes" in val
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_a_validation_part_is_listed_and_read(folder: Path, name: str) -> None:
+    put(folder / name / "cat/0.png", noise(4))
+    listing = folder_listing(folder)
+    assert not listing.notes
+    assert [len(files) for files in listing.validation] == [1, 0]
+    assert [*listing.parts] == ["train", name, "test"]
+    spec = dataset_spec(f"folder:{folder}", None)
+    assert spec.validation_counts == (1, 0)
+    data = load(f"folder:{folder}", None)
+    assert (data.n_train, data.n_validation, len(data.test_labels)) == (6, 1, 4)
+    assert np.array_equal(data.images[6].numpy(), noise(4).transpose(2, 0, 1))
+    assert data.labels[6] == 0
+
+
+def test_a_validation_part_that_does_not_fit_is_refused(folder: Path) -> None:
+    put(folder / "val/cat/0.png", noise(4))
+    put(folder / "val/horse/0.png", noise(5))
+    with pytest.raises(StudyError, match=r"val/ holds classes that train/ lacks: \['horse'\]"):
+        folder_listing(folder)
+    shutil.rmtree(folder / "val/horse")
+    (folder / "val/cat/a.heic").write_bytes(b"")
+    with pytest.raises(StudyError, match=r"1 picture .*val/cat/a.heic"):
+        folder_listing(folder)
+    (folder / "val/cat/a.heic").unlink()
+    put(folder / "valid/cat/0.png", noise(4))
+    with pytest.raises(StudyError, match="several folders of validation images: val, valid"):
+        folder_listing(folder)
+
+
+def test_a_validation_image_among_the_training_images_is_noted(folder: Path) -> None:
+    (folder / "val/cat").mkdir(parents=True)
+    shutil.copy(folder / "train/cat/1.png", folder / "val/cat/1.png")
+    (note,) = survey(folder).notes
+    assert note.startswith("1 validation image of pets in train/ too")
 
 
 def test_the_same_picture_in_both_parts_is_noted(folder: Path) -> None:

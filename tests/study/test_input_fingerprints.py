@@ -29,7 +29,7 @@ from clsweep.reporting.report_data import build
 from clsweep.storage.store import Store
 from clsweep.study import input_fingerprints, planning
 from clsweep.study.configurations import configurations
-from clsweep.study.input_fingerprints import inputs_of
+from clsweep.study.input_fingerprints import data_inputs, inputs_of
 from clsweep.study.study import load_study
 from tests.support import records
 from tests.support.command_line import CommandLine, tiny_study
@@ -630,3 +630,15 @@ def test_a_damaged_binding_is_named(content, cli, pets):
     bound["inputs"] = json.loads("{" + content + "}")["inputs"]
     path.write_text(json.dumps(bound))
     run(cli, pets, *from_data("a")).is_mistake("cannot tell what the results were computed from")
+
+
+def test_a_validation_part_of_a_folder_counts_where_it_is_used(tmp_path: Path) -> None:
+    folder = make_pets(tmp_path, first=0) / "pets"
+    own = SplitBenchmark(dataset=f"folder:{folder}")
+    drawn = own.model_copy(update={"validation": "drawn"})
+    (before,) = data_inputs(own, None)
+    shutil.copytree(folder / "test", folder / "val")
+    (used,), (unused,) = data_inputs(own, None), data_inputs(drawn, None)
+    assert unused == before
+    assert {*dict(used.parts)} - {*dict(before.parts)} == {f"val/c{label}" for label in range(4)}
+    assert used.fingerprint != before.fingerprint
