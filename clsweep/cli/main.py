@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli.console import show
+from clsweep.cli.feature_commands import features
 from clsweep.cli.read_commands import COMMANDS
 from clsweep.cli.streams import excuse_lost_output, guarded_streams, lost_output, output_refused
 from clsweep.cli.watch_commands import WATCHING
@@ -288,7 +289,7 @@ def _exit_code(summary: Summary) -> int:
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 
 
-for _command in (*COMMANDS, *WATCHING):
+for _command in (features, *COMMANDS, *WATCHING):
     app.command()(_command)
 
 

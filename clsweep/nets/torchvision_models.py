@@ -9,6 +9,7 @@ Running statistics are not read from the file: they are set from the first task'
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,31 +41,59 @@ def torchvision_parts(name: str, weights: Path | None, input_shape: Shape, heads
     Raises:
         StudyError: there is no such model, or it does not fit the images or the file.
     """
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise StudyError(
-            f"torchvision has no classification model '{name}'",
-            expected=closest_name(name, known),
-            where="[net] model",
-        )
-    loaded = None if weights is None else _loaded(weights)
+    check_name(name, "[net] model")
+    loaded = None if weights is None else state_dict(weights, "[net] weights")
 
     def make(rng: torch.Generator) -> nn.Module:
-        with seeded_globally(rng):
-            module: nn.Module = torchvision.models.get_model(
-                name, weights=None, num_classes=heads.n_outputs, **_options(name)
-            )
+        module = drawn_model(name, heads.n_outputs, rng)
         for layer in module.modules():
             if isinstance(layer, _RANDOM):
                 layer.p = 0.0
         if input_shape[0] == 1:
             module.register_forward_pre_hook(_in_three_channels)
         if loaded is not None:
-            assert weights is not None
-            _fill(module, loaded, weights, heads.n_outputs)
+            # Buffers of the file are not looked at.
+            own = dict(module.named_parameters())
+            buffers = {name for name, _ in module.named_buffers()}
+            last = last_layer(module, heads.n_outputs)
+            fill(own, loaded, f"'{weights}'", "[net] weights", last=last, unread=buffers)
         return module
 
     return module_parts(make, Origin(f"torchvision's '{name}'", "[net] model"), input_shape, heads)
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a name that is none of torchvision's classification models.
+
+    Args:
+        name: what was asked for.
+        where: the key that asks for it, for messages.
+
+    Raises:
+        StudyError: there is no such model.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise StudyError(
+            f"torchvision has no classification model '{name}'",
+            expected=closest_name(name, known),
+            where=where,
+        )
+
+
+def drawn_model(name: str, n_outputs: int, rng: torch.Generator) -> nn.Module:
+    """A model of torchvision with drawn weights.
+
+    Args:
+        name: one that `check_name` lets pass.
+        n_outputs: of its last layer.
+        rng: draws the weights.
+    """
+    with seeded_globally(rng):
+        module: nn.Module = torchvision.models.get_model(
+            name, weights=None, num_classes=n_outputs, **_options(name)
+        )
+    return module
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -78,7 +107,16 @@ def _in_three_channels(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0].expand(-1, 3, -1, -1),)
 
 
-def _loaded(path: Path) -> Params:
+def state_dict(path: Path, where: str) -> Params:
+    """Tensors by name out of a file; nothing is unpickled but tensors.
+
+    Args:
+        path: as torch.save or safetensors write it.
+        where: the key that asks for it, for messages.
+
+    Raises:
+        StudyError: it holds none.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -91,19 +129,37 @@ def _loaded(path: Path) -> Params:
         f"'{path}' holds no weights"
         + (f" ({found})" if isinstance(found, str) else f" but a {type(found).__name__}"),
         expected="a state dict, tensors by name, as torch.save(model.state_dict(), FILE) writes",
-        where="[net] weights",
+        where=where,
     )
 
 
-def _fill(module: nn.Module, loaded: Params, path: Path, n_outputs: int) -> None:
-    """Copy every parameter but the last layer's; buffers of the file are not looked at."""
-    last = last_layer(module, n_outputs)
-    own = {n: p for n, p in module.named_parameters() if n.rpartition(".")[0] != last}
-    buffers = {name for name, _ in module.named_buffers()}
+def fill(
+    own: Params,
+    loaded: Params,
+    source: str,
+    where: str,
+    *,
+    last: str = "",
+    unread: Iterable[str] = (),
+) -> None:
+    """Copy weights out of a file into a module's tensors, but for its last layer's.
+
+    Args:
+        own: the module's tensors by name, written to.
+        loaded: what the file holds.
+        source: what messages call the file.
+        where: the key that asks for it, for messages.
+        last: name of the last layer, which may be any in the file; '' for none.
+        unread: names of what the file may hold besides.
+
+    Raises:
+        StudyError: they do not fit.
+    """
+    own = {n: value for n, value in own.items() if not last or n.rpartition(".")[0] != last}
     lacking = sorted(own.keys() - loaded.keys())
     odd = [
         name
-        for name in loaded.keys() - own.keys() - buffers
+        for name in loaded.keys() - own.keys() - set(unread)
         if not last or name.rpartition(".")[0] != last
     ]
     wrong = [
@@ -118,9 +174,10 @@ def _fill(module: nn.Module, loaded: Params, path: Path, n_outputs: int) -> None
             + [f"has {name}, which the model lacks" for name in sorted(odd)]
         )
         raise StudyError(
-            f"the weights of '{path}' do not fit the model: {'; '.join(found[:3])}",
-            expected="the state dict of the same model; only its last layer may differ",
-            where="[net] weights",
+            f"the weights of {source} do not fit the model: {'; '.join(found[:3])}",
+            expected="the state dict of the same model"
+            + ("; only its last layer may differ" if last else ""),
+            where=where,
         )
     with torch.no_grad():
         for name, value in own.items():

@@ -16,7 +16,7 @@ import torch
 
 from clsweep.errors import ClsweepError, StoreError, StudyError
 from clsweep.execution import stage_cache
-from clsweep.nets.torchvision_models import _loaded
+from clsweep.nets.torchvision_models import state_dict
 from clsweep.records.schema import normalized
 from clsweep.redaction import without_secrets
 from clsweep.reporting.render.table_formats import csv_bytes, latex_bytes
@@ -122,7 +122,7 @@ def test_a_file_of_weights_runs_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     torch.save({"w": Bomb()}, "weights.pth")
     with pytest.raises(StudyError, match="holds no weights"):
-        _loaded(Path("weights.pth"))
+        state_dict(Path("weights.pth"), "[net] weights")
     assert not Path("exploded").exists()
 
 
