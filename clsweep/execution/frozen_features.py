@@ -144,8 +144,9 @@ class _Computation:
             request.backbone, request.weights, request.seed, tuple(first.shape[1:])
         )
         self.width = features_of(self.module, request.backbone, first).shape[1]
-        n_before_test = dataset.n_train
-        self.parts = {"train": (0, dataset.n_train), "test": (n_before_test, len(dataset.labels))}
+        bounds = (0, dataset.n_train, dataset.n_before_test, len(dataset.labels))
+        ranges = zip(("train", "val", "test"), zip(bounds, bounds[1:], strict=False), strict=True)
+        self.parts = {part: rows for part, rows in ranges if rows[0] < rows[1]}
 
     def run(self, batch_size: int, device: str, told: Told | None) -> FeatureArrays:
         """Compute the rows that are missing, and give the arrays their names."""

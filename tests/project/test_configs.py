@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -37,6 +38,7 @@ def test_study_files_ship() -> None:
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     _folder_of_images(root)
+    _arrays_of_features(root / "features/cifar10_resnet18")
     return root
 
 
@@ -73,6 +75,15 @@ def _folder_of_images(root: Path) -> None:
             folder.mkdir(parents=True)
             for i in range(n):
                 os.link(image, folder / f"{i}.png")
+
+
+def _arrays_of_features(folder: Path) -> None:
+    """Ten classes with as many rows as the studies need."""
+    folder.mkdir(parents=True)
+    for part, n in (("train", 5000), ("test", 20)):
+        rows = np.arange(n, dtype=np.float32)
+        np.save(folder / f"{part}_x.npy", np.stack([rows, -rows], axis=1))
+        np.save(folder / f"{part}_y.npy", np.arange(n) % 10)
 
 
 FRONTS = ["quickstart", "split_mnist", "permuted_mnist"]
