@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
@@ -146,3 +147,24 @@ def test_a_damaged_note_is_not_trusted(
     (tmp_path / "f" / "test_y.npy").unlink()
     with pytest.raises(StoreError, match="cannot be read"):
         compute_features(asked, tmp_path / "f", None)
+
+
+def test_arrays_keep_their_own_validation_part_and_vectors_are_refused(
+    asked: FeatureRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 12), ("val", 4), ("test", 6)):
+        np.save(tmp_path / f"own/{part}_x.npy", rng.normal(size=(n, 8, 8)).astype(np.float32))
+        np.save(tmp_path / f"own/{part}_y.npy", np.arange(n) % 2)
+    request = replace(asked, dataset=f"arrays:{tmp_path / 'own'}")
+    found = compute_features(request, tmp_path / "f", None)
+    assert found.n_examples == {"train": 12, "val": 4, "test": 6}
+    module = frozen_features.backbone(NAME, None, 0, (1, 8, 8))
+    x = torch.from_numpy(np.load(tmp_path / "own/val_x.npy"))[:, None]
+    with torch.no_grad():
+        np.testing.assert_allclose(np.load(tmp_path / "f/val_x.npy"), module(x), rtol=1e-6)
+    with pytest.raises(StudyError, match="holds vectors of 7 numbers"):
+        compute_features(
+            replace(asked, dataset=f"arrays:{tmp_path / 'f'}"), tmp_path / "again", None
+        )
