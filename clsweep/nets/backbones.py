@@ -22,7 +22,7 @@ from clsweep.data.rng import generator, seeded_globally
 from clsweep.errors import StudyError
 from clsweep.nets.modules import last_layer
 from clsweep.nets.parameter_trees import Params
-from clsweep.nets.torchvision_models import check_name, drawn_model, fill, state_dict
+from clsweep.nets.torchvision_models import check_name, fill, initial_model, state_dict
 from clsweep.signals import contained
 from clsweep.user_code import checked_call, is_import_path, user_code
 
@@ -150,7 +150,7 @@ def _torchvision_module(
     name: str, weights: Path | None, rng: torch.Generator, input_shape: tuple[int, ...]
 ) -> nn.Module:
     check_name(name, _WHERE)
-    module = drawn_model(name, _N_PUBLISHED, rng)
+    module = initial_model(name, _N_PUBLISHED, rng)
     last = last_layer(module, _N_PUBLISHED)
     if not last:
         raise StudyError(

@@ -45,7 +45,7 @@ def torchvision_parts(name: str, weights: Path | None, input_shape: Shape, heads
     loaded = None if weights is None else state_dict(weights, "[net] weights")
 
     def make(rng: torch.Generator) -> nn.Module:
-        module = drawn_model(name, heads.n_outputs, rng)
+        module = initial_model(name, heads.n_outputs, rng)
         for layer in module.modules():
             if isinstance(layer, _RANDOM):
                 layer.p = 0.0
@@ -81,7 +81,7 @@ def check_name(name: str, where: str) -> None:
         )
 
 
-def drawn_model(name: str, n_outputs: int, rng: torch.Generator) -> nn.Module:
+def initial_model(name: str, n_outputs: int, rng: torch.Generator) -> nn.Module:
     """A model of torchvision with drawn weights.
 
     Args:
