@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.errors import StoreError
 from clsweep.reporting.ledger import count_looks
 from clsweep.reporting.report_data import ReportData, build
@@ -19,11 +21,15 @@ from clsweep.reporting.result_tables import points_table
 from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
+from clsweep.study.study import stored_study
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
+    from torch import Tensor
 
+    from clsweep.execution.saved_networks import SavedNetwork
+    from clsweep.records.schema import Record
     from clsweep.reporting.comparison import Comparison
 
 
@@ -95,6 +101,69 @@ class LoadedResults:
         from clsweep.reporting.render.page_fronts import fronts_figure
 
         return go.Figure(fronts_figure(self.data))
+
+    def model(
+        self, configuration: str, seed: int, data_root: Path | str | None = None
+    ) -> SavedNetwork:
+        """The final network of a trial, as a module in evaluation form, on the CPU.
+
+        `model(x, task)` gives logits, of inputs as `examples` has them; see docs/networks.md.
+
+        Args:
+            configuration: its id, as in the tables; or a label that has one configuration.
+            seed: the seed.
+            data_root: where weights of a torchvision model lie; None for that of `CLSWEEP_DATA`.
+
+        Raises:
+            StoreError: there is no such trial, or its network was not kept, or is damaged.
+        """
+        from clsweep.execution.saved_networks import load_network
+
+        directory, record = self._trial(configuration, seed)
+        study = stored_study(directory / "study.toml")
+        return load_network(directory, study, record, root_of(data_root))
+
+    def examples(
+        self, seed: int, task: int, split: str = "test", data_root: Path | str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The inputs of one task as the data set stores them, and their labels.
+
+        What the task does to them, such as a permutation of the pixels, is done.
+
+        Args:
+            seed: the seed, which draws permutations, angles, orders and splits.
+            task: the task, from 0.
+            split: 'train', 'validation' or 'test'.
+            data_root: where the data lie; None for the folder that `CLSWEEP_DATA` names.
+
+        Raises:
+            StudyError: the data are not there, or there is no such task or split.
+        """
+        from clsweep.data.task_examples import examples_of
+
+        study = stored_study(self.directories[0] / "study.toml")
+        return examples_of(study.located_benchmark, root_of(data_root), seed, task, split)
+
+    def _trial(self, configuration: str, seed: int) -> tuple[Place, Record]:
+        """The trial of a configuration, and the folder that it is from."""
+        of_label: set[str] = set()
+        for directory in self.directories:
+            records = Store(directory, read_only=True).load("validation")
+            own = {r["config"]["config_id"]: r["config"]["label"] for r in records}
+            ids = {key for key, label in own.items() if label == configuration}
+            of_label |= ids
+            wanted = configuration if configuration in own or len(ids) != 1 else min(ids)
+            for record in records:
+                trial = record["trial"]
+                if (trial["config_id"], trial["seed"]) == (wanted, seed):
+                    return directory, record
+        several = f"; '{configuration}' has {len(of_label)} of them" if len(of_label) > 1 else ""
+        raise StoreError(
+            f"there is no trial of configuration '{configuration}' with seed {seed}{several}",
+            expected="an id of the column config_id, or a label with one configuration",
+            where=", ".join(map(str, self.directories)),
+            next_step="`results.trials` lists the trials",
+        )
 
     @cached_property
     def _tables(self) -> dict[str, pa.Table]:

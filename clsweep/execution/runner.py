@@ -15,6 +15,7 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
+from clsweep.execution.kept_models import settle_models
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
@@ -112,6 +113,7 @@ def run(
             store.compact()
             if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
                 store.bind_inputs(inputs_of(study, root))
+            store.warnings += settle_models(study, store)
             audience.collect()
             summary = driver.summary(began)
     except ClsweepError as error:

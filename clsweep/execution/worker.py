@@ -27,6 +27,7 @@ from clsweep.execution.error_kinds import (
     reraise_signal,
 )
 from clsweep.execution.outcomes import Context, Outcome
+from clsweep.execution.saved_networks import save_network
 from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
 from clsweep.nets.build import build_net
@@ -408,6 +409,8 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         inputs=fingerprints_of(_inputs(context)),
     )
     study_binding.check_there(context.out)
+    if status == "ok" and context.study.save.models != "none":
+        save_network(context.out, job.key, learnt.params, sequence)
     store.commit_record(context.out, record)
     return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
 

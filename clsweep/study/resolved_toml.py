@@ -29,6 +29,8 @@ def resolved_toml(study: StudyTables) -> str:
         blocks.append(toml_table("[search]", search))
     if study.callbacks.named:
         blocks.append(toml_table("[callbacks]", plain_values(study.callbacks)))
+    if study.save.is_asked:
+        blocks.append(toml_table("[save]", plain_values(study.save)))
     for request in study.methods:
         table: dict[str, Any] = {**request.named, "label": request.label}
         table |= {key: _shortest(values) for key, values in request.axes().items()}

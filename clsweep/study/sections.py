@@ -1,4 +1,4 @@
-"""The plain sections of a study file: `[resources]`, `[report]`, `[callbacks]`."""
+"""The plain sections of a study file: `[resources]`, `[report]`, `[save]`, `[callbacks]`."""
 
 from __future__ import annotations
 
@@ -91,6 +91,27 @@ class ReportConfig(Section):
             if len(set(values)) < len(values):
                 raise mistake(f"a {what} is listed twice", expected="each once", at=(key,))
         return self
+
+
+class SaveConfig(Section):
+    """What trials leave beside their numbers, `[save]`. No result depends on it."""
+
+    models: Annotated[
+        Literal["none", "chosen", "all"],
+        Field(
+            description="final networks that are kept in the results folder's models/: 'all'; or "
+            "'chosen', those of the configurations that a protocol of the report chooses, and of "
+            "references, once all trials are done; until then all are kept"
+        ),
+    ] = "none"
+    losses: Annotated[
+        bool, Field(description="training losses, thinned, in the results folder's losses.parquet")
+    ] = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anything is to be left."""
+        return self != type(self)()
 
 
 class CallbacksConfig(Section):

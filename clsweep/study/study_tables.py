@@ -19,7 +19,7 @@ from clsweep.data.dataset_specs import FOLDER
 from clsweep.nets.config import NetConfig
 from clsweep.study.method_tables import AnyRequest
 from clsweep.study.search_section import SearchConfig
-from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources
+from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources, SaveConfig
 from clsweep.training.config import TrainingConfig
 
 MAX_SEEDS = 10_000
@@ -91,6 +91,7 @@ class StudyTables(Section):
     report: ReportConfig = ReportConfig()
     search: SearchConfig = SearchConfig()
     callbacks: CallbacksConfig = CallbacksConfig()
+    save: SaveConfig = SaveConfig()
     methods: Annotated[
         tuple[AnyRequest, ...],
         Field(strict=False, min_length=1, description="one [[methods]] table per curve"),

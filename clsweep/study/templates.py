@@ -19,7 +19,7 @@ from clsweep.nets.config import NetConfig
 from clsweep.study.field_text import in_words
 from clsweep.study.method_tables import request_type
 from clsweep.study.search_section import SearchConfig
-from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources
+from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources, SaveConfig
 from clsweep.study.study import Study
 from clsweep.toml_text import toml_value
 from clsweep.training.config import TrainingConfig
@@ -108,6 +108,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
         _section("report", ReportConfig, "What `clsweep report` computes.", {}) + _CHOOSING_HELP,
         _section("search", SearchConfig, SearchConfig.__doc__ or "", _SEARCHED, ("kind",)),
+        _section("save", SaveConfig, SaveConfig.__doc__ or "", {}),
         _section("callbacks", CallbacksConfig, CallbacksConfig.__doc__ or "", {}),
         _AXIS_HELP,
         *(_method_table(method) for method in methods),
