@@ -107,7 +107,7 @@ class LoadedResults:
     ) -> SavedNetwork:
         """The final network of a trial, as a module in evaluation form, on the CPU.
 
-        `model(x, task)` gives logits, of inputs as `examples` has them; see docs/networks.md.
+        `model(x, task)` gives logits, of inputs as `examples` has them; see docs/runs.md.
 
         Args:
             configuration: its id, as in the tables; or a label that has one configuration.

@@ -168,9 +168,7 @@ def load_network(
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    net = build_net(
-        study.located_net, read.input_shape, read.heads, data_root, read.stored
-    )
+    net = build_net(study.located_net, read.input_shape, read.heads, data_root, read.stored)
     config = record["config"]
     method = methods.build(
         config["method"], net, methods.entry_of(config["method"]).hyper(**config["hyper"])
