@@ -5,6 +5,7 @@ What others wrote drives no terminal: characters that would are spelt out.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -19,6 +20,24 @@ _UNFIT = re.compile(f"[{_RANGES}{_MARKS}\ud800-\udfff]")
 _UNFIT_LINE = re.compile(f"[\\t\\n{_RANGES}{_MARKS}\ud800-\udfff]")
 UNFIT_NAME = rf"[{_RANGES}\t\n{_MARKS}]"
 _LONGEST = 1500
+
+# Greek letters by their names, as formulas are written without them.
+_GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ",
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
+        "sigma tau upsilon phi chi psi omega Alpha Beta Gamma Delta Epsilon Zeta Eta Theta Iota "
+        "Kappa Lambda Mu Nu Xi Omicron Pi Rho Sigma Tau Upsilon Phi Chi Psi Omega".split(),
+        strict=True,
+    )
+)
+_PLAIN = _GREEK | {
+    "≥": ">=", "≤": "<=", "→": "->", "←": "<-", "↑": "^", "↓": "v", "±": "+-", "×": "x", "·": "*",
+    "−": "-", "–": "-", "—": "-", "…": "...", "•": "*", "†": "+", "√": "sqrt", "∂": "d",
+    "∞": "inf", "½": "1/2", "²": "^2", "³": "^3", "⁴": "^4", "ᵀ": "^T", "ⁿ": "^n", "₀": "_0",
+    "₁": "_1", "₂": "_2", "‖": "||", "⟨": "<", "⟩": ">", "⊙": "o", "∘": "o", "∈": "in",
+    "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+}  # fmt: skip
 
 
 def command(program: str, *words: object) -> str:
@@ -137,20 +156,62 @@ def shortened(text: str, longest: int = _LONGEST) -> str:
     return f"{text[:half]} [... {left_out:,} characters ...] {text[-half:]}"
 
 
+def in_ascii(text: str) -> str:
+    """The text in characters that every terminal has: `lambda >= 1` for `λ ≥ 1`.
+
+    Args:
+        text: anything.
+    """
+    return text if text.isascii() else "".join(_PLAIN.get(char) or _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if "\u2500" <= char <= "\u257f":  # lines of tables
+        return "-" if char in "─━╌╍╴╶╸╺" else "|" if char in "│┃╎╏╵╷╹╻" else "+"
+    return char.encode("ascii", "backslashreplace").decode()
+
+
 def _spelt(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+# The letters that papers and people write for keys of study files.
+_SYMBOLS = {"lam": "λ", "beta": "β", "gamma": "γ", "generator_beta": "generator β"}
+
+
+def key_text(name: str) -> str:
+    """A number's key as people write it: λ for `lam`.
+
+    Args:
+        name: of a number, as a study file has it.
+    """
+    return _SYMBOLS.get(name, name)
+
+
 def axes_text(axes: Mapping[str, Any]) -> str:
-    """The numbers that set a configuration apart: `lam=1e+04, lr=0.1`."""
-    return ", ".join(f"{name}={number_text(value)}" for name, value in axes.items()) or "–"
+    """The numbers that set a configuration apart: `λ=10000, lr=0.1`."""
+    return ", ".join(f"{key_text(n)}={number_text(value)}" for n, value in axes.items()) or "–"
 
 
 def number_text(value: Any) -> str:
-    """A setting's value in at most four significant digits."""
+    """A setting's value in at most four significant digits, in one style for all usual sizes.
+
+    Between 0.0001 and a million all digits are written, such as 0.001, 1000 and 17800; beyond that
+    a power of ten without zeros, such as 1e6 and 2.5e-7.
+
+    Args:
+        value: a number, or anything else, which is written as it is.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, int) and abs(value) < 10**6:
         return str(value)
-    return f"{value:.4g}"
+    rounded = float(f"{value:.4g}")
+    if not math.isfinite(rounded) or rounded == 0:
+        return f"{rounded:g}"
+    if 1e-4 <= abs(rounded) < 1e6:
+        # Fifteen digits are exact for what has four; none is a zero behind the point.
+        return f"{rounded:.15f}".rstrip("0").rstrip(".") if abs(rounded) < 1 else f"{rounded:.10g}"
+    mantissa, power = f"{rounded:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"

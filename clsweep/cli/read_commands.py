@@ -44,14 +44,35 @@ def report(
             help="Results on another benchmark, to choose there and apply here.", metavar="DIR"
         ),
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print all tables and all caveats.")
+    ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--tables",
+            help="Print these alone, of average, required, luck, fronts, choices, pairs, "
+            "source-pairs, regret, transfer, trials, costs, memory.",
+            metavar="A,B,...",
+        ),
+    ] = None,
 ) -> None:
-    """Print the tables of a study, or of several on one figure; write page, figures, tables."""
+    """Print what a study found, or several on one figure; write page, figures, tables.
+
+    One screen unless --full or --tables asks for more. report.txt has everything.
+    """
     from clsweep.cli.next_commands import after_report
     from clsweep.reporting.render.publish import formats_of
     from clsweep.reporting.render.publish import report as write_report
 
     data = write_report(
-        *directories, out=out, formats=formats_of(formats), protocol=protocol, tuned_on=tuned_on
+        *directories,
+        out=out,
+        formats=formats_of(formats),
+        protocol=protocol,
+        tuned_on=tuned_on,
+        full=full,
+        only=[name.strip() for name in (only or "").split(",") if name.strip()],
     )
     print(after_report(data, place_of(directories[0])))
 

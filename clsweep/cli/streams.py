@@ -18,26 +18,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from clsweep.errors import ClsweepError
+from clsweep.text import in_ascii
 
 _ERRORS = "clsweep-spelt"
-# Greek letters by their names, as formulas are written without them.
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξοπρστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
-        "sigma tau upsilon phi chi psi omega Alpha Beta Gamma Delta Epsilon Zeta Eta Theta Iota "
-        "Kappa Lambda Mu Nu Xi Omicron Pi Rho Sigma Tau Upsilon Phi Chi Psi Omega".split(),
-        strict=True,
-    )
-)
-_PLAIN = _GREEK | {
-    "≥": ">=", "≤": "<=", "→": "->", "←": "<-", "↑": "^", "↓": "v", "±": "+-", "×": "x", "·": "*",
-    "−": "-", "–": "-", "—": "-", "…": "...", "•": "*", "†": "+", "√": "sqrt", "∂": "d",
-    "∞": "inf", "½": "1/2", "²": "^2", "³": "^3", "⁴": "^4", "ᵀ": "^T", "ⁿ": "^n", "₀": "_0",
-    "₁": "_1", "₂": "_2", "‖": "||", "⟨": "<", "⟩": ">", "⊙": "o", "∘": "o", "∈": "in",
-    "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ", "\u2009": " ", "\u202f": " ",
-}  # fmt: skip
-
 _OUTPUTS: list[_Stream] = []  # the standard output, whatever a library has put around it
 
 
@@ -198,10 +181,4 @@ def _spelt(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(char) or _escaped(char) for char in text), error.end
-
-
-def _escaped(char: str) -> str:
-    if "\u2500" <= char <= "\u257f":  # lines of tables
-        return "-" if char in "─━╌╍╴╶╸╺" else "|" if char in "│┃╎╏╵╷╹╻" else "+"
-    return char.encode("ascii", "backslashreplace").decode()
+    return in_ascii(text), error.end

@@ -7,6 +7,26 @@ from collections.abc import Sequence
 NOTHING_MORE = "nothing but the last network and the current data"
 
 
+# What a table has room for.
+_SHORT = {
+    "source statistics": "statistics",
+    "source trajectory": "trajectory",
+    "source examples": "examples",
+    "a generator with a start of its own": "own generator",
+    "weights with a start of their own": "own weights",
+    "weights and generator with a start of their own": "own weights, generator",
+}
+
+
+def short_needs(uses: Sequence[str]) -> str:
+    """What a method needs of earlier tasks, in a word or two.
+
+    Args:
+        uses: as `METHODS` declares it.
+    """
+    return " and ".join(_SHORT.get(need, need) for need in uses) or "nothing"
+
+
 def needs_text(uses: Sequence[str]) -> str:
     """What a method needs, in words.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from clsweep.methods import known_entry
+from clsweep.methods.divergence import what_helps
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve
 from clsweep.reporting.inference import fewest_seeds, seeds_text
 from clsweep.study import fairness
-from clsweep.text import axes_text, counted, number_text, seeds_of
+from clsweep.text import axes_text, counted, key_text, number_text, seeds_of
 
 # A front that ends this close to a reference has reached it.
 _END_POINTS = 1.0
@@ -29,7 +31,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
         comparison: what the report says.
         searched: keys of [training] that a search has chosen, for every curve from one range.
     """
-    design = _design_of(comparison, searched)
+    design = design_of(comparison, searched)
     return (
         *_about_seeds(comparison, design),
         *_about_diverged(comparison.all_curves),
@@ -123,8 +125,25 @@ def _about_diverged(curves: Sequence[Curve]) -> Iterator[str]:
         yield (
             f"{curve.label}: {len(curve.diverged):,} of {n} diverged, in "
             f"{counted(n_seeds, 'seed')} ({'; '.join(named)}{f'; {more:,} more' if more else ''})."
-            " That is a result: they lie on no front, and no rule can choose them."
+            " That is a result: they lie on no front, and no rule can choose them. What helps: "
+            f"{what_helps(curve.method, curve.diverged[0].hyper)}."
+            + (f" {until[0].upper()}{until[1:]}." if (until := stable_until(curve)) else "")
         )
+
+
+def stable_until(curve: Curve) -> str:
+    """Up to which value of its primary knob nothing of a curve diverged; empty for none.
+
+    Args:
+        curve: one with configurations that diverged.
+    """
+    name = next(iter(curve.diverged[0].knobs), "")
+    if not name:
+        return ""
+    lowest = min(one.knobs.get(name, 0.0) for one in curve.diverged)
+    values = [p.candidate.knobs.get(name, 0.0) for p in curve.points]
+    stable = [value for value in values if value < lowest]
+    return f"none up to {key_text(name)}={number_text(max(stable))}" if stable else ""
 
 
 def _about_other_seeds(comparison: Comparison) -> Iterator[str]:
@@ -169,10 +188,14 @@ def _about_stopped(curves: Sequence[Curve]) -> Iterator[str]:
         )
 
 
-def _design_of(comparison: Comparison, searched: Collection[str]) -> fairness.Design:
+def design_of(comparison: Comparison, searched: Collection[str]) -> fairness.Design:
     """The comparison of the curves; how references were trained is said with all training.
 
     Lengths of training are left out: the steps of every trial were counted.
+
+    Args:
+        comparison: what the report says.
+        searched: keys of [training] that a search has chosen, for every curve from one range.
     """
     aside = {"epochs", "steps", *searched}
     curves = comparison.curves
@@ -234,15 +257,9 @@ def _about_fine_tuning(comparison: Comparison) -> Iterator[str]:
 
 def _about_unlearnt(comparison: Comparison) -> Iterator[str]:
     """Choices by average accuracy that hardly learn the last task."""
-    chance = comparison.reference_point[1]
-    tuned = [c for c in comparison.references if c.method == "finetune" and c.best is not None]
-    learnt = max((_target(curve) for curve in tuned), default=float("nan"))
-    named = [
-        f"{curve.label} {100 * _target(curve):.1f} %"
-        for curve in comparison.curves
-        if curve.best is not None and _target(curve) - chance < _HARDLY_LEARNT * (learnt - chance)
-    ]
+    named = [f"{c.label} {100 * _target(c):.1f} %" for c in hardly_learnt(comparison)]
     if named:
+        chance, learnt = comparison.reference_point[1], learnt_by_fine_tuning(comparison)
         n_tasks = comparison.validation.n_tasks
         # Nobody guesses right in 0 %: it stands where the number of classes is not known.
         guessing = f"guessing {100 * chance:.3g} %, " if chance else ""
@@ -254,18 +271,57 @@ def _about_unlearnt(comparison: Comparison) -> Iterator[str]:
         )
 
 
+def hardly_learnt(comparison: Comparison) -> list[Curve]:
+    """The curves whose best average learns less than a quarter of what fine-tuning learns.
+
+    Args:
+        comparison: what the report says.
+    """
+    chance, learnt = comparison.reference_point[1], learnt_by_fine_tuning(comparison)
+    return [
+        curve
+        for curve in comparison.curves
+        if curve.best is not None and _target(curve) - chance < _HARDLY_LEARNT * (learnt - chance)
+    ]
+
+
+def learnt_by_fine_tuning(comparison: Comparison) -> float:
+    """Fine-tuning's test accuracy on the last task; NaN where it has not finished.
+
+    Args:
+        comparison: what the report says.
+    """
+    tuned = [c for c in comparison.references if c.method == "finetune" and c.best is not None]
+    return max((_target(curve) for curve in tuned), default=float("nan"))
+
+
 def _target(curve: Curve) -> float:
     return float(curve.points[curve.best or 0].mean("test")[1])
 
 
 def _about_ends(curve: Curve, comparison: Comparison) -> Iterator[str]:
-    """Whether the front goes on beyond its grid, by validation.
+    two = comparison.validation.n_tasks == 2
+    last = "the source model" if two else "what it was before the last task"
+    for word, points in short_ends(curve, comparison).items():
+        name = "fine-tuning" if word == "target" else last
+        yield (
+            f"{curve.label}: the {word} end of its front is {points:.1f} points below {name} "
+            "(validation); a wider grid may go on."
+        )
 
-    It does where no configuration learns the last task like fine-tuning, or where the one that
-    keeps most of the source still forgets while it learns the last task.
+
+def short_ends(curve: Curve, comparison: Comparison) -> dict[str, float]:
+    """By how many points of validation accuracy a front's 'target' and 'source' end fall short.
+
+    It goes on beyond its grid where no configuration learns the last task like fine-tuning, or
+    where the one that keeps most of the source still forgets while it learns the last task.
+
+    Args:
+        curve: whose front.
+        comparison: what the report says.
     """
     if len(curve.points) < 2 or not any(point.candidate.knobs for point in curve.points):
-        return
+        return {}
     means = np.array([point.mean("validation") for point in curve.points])
     tuned = [
         c.points[c.best].mean("validation")[1]
@@ -273,27 +329,55 @@ def _about_ends(curve: Curve, comparison: Comparison) -> Iterator[str]:
         if c.method == "finetune" and c.best is not None
     ]
     most = curve.points[int(np.argmax(means[:, 0]))].candidate
-    two = comparison.validation.n_tasks == 2
-    last = "the source model" if two else "what it was before the last task"
-    for word, name, short in (
-        ("target", "fine-tuning", max(tuned, default=math.nan) - means[:, 1].max()),
-        ("source", last, float(np.mean(most.before_S - most.source_S))),
-    ):
-        # NaN, of a reference that is not there, is not more than a point.
-        if 100 * short > _END_POINTS:
-            yield (
-                f"{curve.label}: the {word} end of its front is {100 * short:.1f} points below "
-                f"{name} (validation); a wider grid may go on."
-            )
+    found = {
+        "target": 100 * float(max(tuned, default=math.nan) - means[:, 1].max()),
+        "source": 100 * float(np.mean(most.before_S - most.source_S)),
+    }
+    # NaN, of a reference that is not there, is not more than a point.
+    return {word: short for word, short in found.items() if short > _END_POINTS}
 
 
 def _about_edges(curve: Curve, comparison: Comparison) -> Iterator[str]:
-    picks = {"the best average": curve.best}
-    for requirement in comparison.requirements:
-        goal = f"the best source at {-100 * requirement.drop:+.3g} points of target"
-        picks[goal] = requirement.chosen[curve.label]
-    found: dict[str, list[str]] = {}
-    for goal, index in picks.items():
+    for edge in grid_edges(curve, comparison):
+        goals = [
+            "the best average"
+            if drop is None
+            else f"the best source at {-100 * drop:+.3g} points of target"
+            for drop in edge.drops
+        ]
+        yield (
+            f"{curve.label}: {' and '.join(goals)} is at {key_text(edge.name)} = "
+            f"{number_text(edge.value)}, the {edge.end} of its grid; a wider grid may do better."
+        )
+
+
+class GridEdge(NamedTuple):
+    """A value at an end of its grid that a choice has taken.
+
+    Attributes:
+        name: of the number.
+        value: what was chosen.
+        end: 'highest' or 'lowest'.
+        drops: the requirements that chose it, None for the best average.
+    """
+
+    name: str
+    value: float
+    end: str
+    drops: tuple[float | None, ...]
+
+
+def grid_edges(curve: Curve, comparison: Comparison) -> list[GridEdge]:
+    """The ends of its grid at which a curve's choices lie.
+
+    Args:
+        curve: whose choices.
+        comparison: what the report says.
+    """
+    picks: dict[float | None, int | None] = {None: curve.best}
+    picks |= {r.drop: r.chosen[curve.label] for r in comparison.requirements}
+    found: dict[tuple[str, float, str], list[float | None]] = {}
+    for drop, index in picks.items():
         if index is None:
             continue
         for name, value in curve.points[index].axes.items():
@@ -302,7 +386,5 @@ def _about_edges(curve: Curve, comparison: Comparison) -> Iterator[str]:
                 continue
             end = {max(numbers): "highest", min(numbers): "lowest"}.get(value)
             if end is not None:
-                at = f"{name} = {number_text(value)}, the {end} of its grid"
-                found.setdefault(at, []).append(goal)
-    for at, goals in found.items():
-        yield f"{curve.label}: {' and '.join(goals)} is at {at}; a wider grid may do better."
+                found.setdefault((name, value, end), []).append(drop)
+    return [GridEdge(*key, tuple(drops)) for key, drops in found.items()]

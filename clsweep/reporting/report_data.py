@@ -25,7 +25,7 @@ from clsweep.reporting.results_reader import (
     table_of,
 )
 from clsweep.reporting.sampling_error import ImageLuck, luck_notes, luck_of, shares_images
-from clsweep.reporting.training_text import seeds_vary_text, training_text
+from clsweep.reporting.training_text import seeds_vary_text, training_text, varied_by_seeds
 from clsweep.search.selection_protocols import Protocol, protocol_of, standard_protocols
 from clsweep.search.validation_table import read_validation
 from clsweep.storage.remote_path import Place
@@ -56,6 +56,11 @@ class ReportData:
         training: the settings beside the knobs, in one sentence.
         luck: what the choice of test images may change.
         seeds_vary: what differs between seeds, in one sentence.
+        varied: the same in a few words, one thing each.
+        searched: keys of [training] that a search has chosen, for every curve from one range.
+        urgent: those of the notes that put every number in doubt: of what is damaged, mixed, or
+            has not finished.
+        late_changes: those of what was changed after test numbers had been shown.
     """
 
     comparison: Comparison
@@ -75,6 +80,10 @@ class ReportData:
     training: str = ""
     luck: ImageLuck = field(default_factory=ImageLuck)
     seeds_vary: str = ""
+    varied: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
+    urgent: tuple[str, ...] = ()
+    late_changes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -181,6 +190,7 @@ def data_of(
     kinds = (table_of(one.study, "search").get("kind", "grid") for one in found)
     is_searched = any(kind != "grid" for kind in kinds)
     choices = about_choices(comparison, choose_on_of(study), is_searched)
+    changes = tuple(_changes(shown))
     return ReportData(
         comparison=comparison,
         name=results.name,
@@ -188,7 +198,7 @@ def data_of(
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: _uses(c.method) for c in comparison.all_curves},
-        notes=(*notes, *_changes(shown), *caveats(comparison, searched), *choices),
+        notes=(*notes, *changes, *caveats(comparison, searched), *choices),
         details=details_of(records, comparison, [one.directory for one in found]),
         scenario=str(benchmark.get("scenario", "")),
         protocols=(*standard, *asked),
@@ -199,6 +209,12 @@ def data_of(
         training=training_text(comparison.curves, comparison.references, searched),
         luck=luck,
         seeds_vary=seeds_vary_text(benchmark, len(comparison.seeds)),
+        varied=varied_by_seeds(benchmark),
+        searched=searched,
+        urgent=tuple(
+            n for n in results.notes if any(n.endswith(u) for f in found for u in f.urgent)
+        ),
+        late_changes=changes,
     )
 
 

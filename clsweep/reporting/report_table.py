@@ -95,12 +95,19 @@ class ReportTable:
         caption: below it; may be empty.
         columns: from left to right.
         sections: from top to bottom; none is empty.
+        key: what `--tables` calls it; empty for its slug.
     """
 
     title: str
     caption: str
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """What `--tables` calls it."""
+        return self.key or self.slug
 
     @property
     def slug(self) -> str:
@@ -115,6 +122,7 @@ def report_table(
     caption: str,
     sections: Iterable[Section],
     with_choice: bool = True,
+    key: str = "",
 ) -> ReportTable:
     """A table with the method, what was chosen, and columns of numbers.
 
@@ -124,6 +132,7 @@ def report_table(
         caption: below it.
         sections: from top to bottom; what has neither rows nor a heading is left out.
         with_choice: whether it has the column of what was chosen.
+        key: what `--tables` calls it; empty for its slug.
     """
     texts = ["method", "chosen"] if with_choice else ["method"]
     numbers = (
@@ -135,6 +144,7 @@ def report_table(
         caption=caption,
         columns=(*(Column(text, text, is_number=False) for text in texts), *numbers),
         sections=tuple(section for section in sections if section.rows or section.heading),
+        key=key,
     )
 
 

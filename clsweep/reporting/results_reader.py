@@ -45,6 +45,8 @@ class Results:
         looks: earlier looks at its test numbers.
         elsewhere: earlier looks at the same test set in other folders.
         data: `ledger.key_of_test_set` by what the data hold; empty where it is not known.
+        urgent: those of the notes that put every number in doubt: of what is damaged, mixed, or
+            has not finished.
     """
 
     directory: Place
@@ -54,6 +56,7 @@ class Results:
     looks: tuple[TestLook, ...]
     elsewhere: tuple[TestLook, ...] = ()
     data: str = ""
+    urgent: tuple[str, ...] = ()
 
     def shown(self, protocol: str = "") -> ShownFolder:
         """What a look at it adds to the ledger, and the looks before.
@@ -139,9 +142,9 @@ def read(directory: Place) -> Results:
             where=str(directory),
             next_step="; ".join(store.warnings) or "run the study first, or check the folder",
         )
-    records, notes = _asked_for(records, directory)
-    mixed = mixture_notes(records)
-    damage = (f"{w[0].upper()}{w[1:]}." for w in store.warnings)
+    records, unfinished, notes = _asked_for(records, directory)
+    damage = tuple(f"{w[0].upper()}{w[1:]}." for w in store.warnings)
+    urgent = (*damage, *mixture_notes(records), *unfinished)
     study, of_today = store.study_table(), study_hash(directory)
     before, benchmark = looks(directory), table_of(study, "benchmark")
     data, unread = "", ""
@@ -155,10 +158,11 @@ def read(directory: Place) -> Results:
         directory=directory,
         study=study,
         records=records,
-        notes=(*damage, *mixed, *notes, *filter(None, changes)),
+        notes=(*urgent, *notes, *filter(None, changes)),
         looks=before,
         elsewhere=elsewhere,
         data=data,
+        urgent=urgent,
     )
 
 
@@ -173,8 +177,10 @@ def _fingerprints(directory: Place) -> dict[str, str]:
     }
 
 
-def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], list[str]]:
-    """The records that the study asks for, under its labels, and what was left out."""
+def _asked_for(
+    records: list[Record], directory: Place
+) -> tuple[list[Record], list[str], list[str]]:
+    """The records that the study asks for, under its labels; what is missing; what is left out."""
     from clsweep.data.task_sizes import benchmark_sizes
     from clsweep.search.search import extent
     from clsweep.study.renamed_trials import names_of
@@ -183,7 +189,7 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
     try:
         study = stored_study(directory / "study.toml")
     except ClsweepError as error:
-        return records, [_all_are_shown("its study cannot be read", error)]
+        return records, [_all_are_shown("its study cannot be read", error)], []
     n_stored = len(records)
     records = names_of(study, (record["config"] for record in records)).records(records)
     done = {r["trial"]["trial_id"] for r in records}
@@ -197,21 +203,22 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
             benchmark_sizes(study.benchmark, None)
         except ClsweepError as error:
             if "unknown" in error.found:  # others are of data that are not on this machine
-                return records, [_all_are_shown("its study cannot be expanded", error)]
+                return records, [_all_are_shown("its study cannot be expanded", error)], []
         raise StoreError(
             "no trial that the study asks for has finished",
             expected=f"some of its {n_asked:,} trials",
             where=str(directory),
             next_step="run the study first",
         )
-    notes = []
+    unfinished: list[str] = []
+    notes: list[str] = []
     if len(records) < n_stored:
         notes.append(
             f"{n_stored - len(records):,} trials in the folder repeat others: they differ in "
             "numbers alone that other numbers switch off. They are counted once."
         )
     if len(kept) < n_asked:
-        notes.append(
+        unfinished.append(
             f"{len(kept):,} of the study's {n_asked:,} trials have finished; "
             "`clsweep run` continues."
         )
@@ -220,7 +227,7 @@ def _asked_for(records: list[Record], directory: Place) -> tuple[list[Record], l
             f"{len(records) - len(kept):,} trials in the folder belong to configurations or "
             "seeds that its study no longer asks for; they are left out."
         )
-    return kept, notes
+    return kept, unfinished, notes
 
 
 def _all_are_shown(what: str, error: ClsweepError) -> str:

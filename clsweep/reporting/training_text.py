@@ -88,6 +88,18 @@ def seeds_vary_text(benchmark: Mapping[str, Any], n_seeds: int) -> str:
     )
 
 
+def varied_by_seeds(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs between the seeds, in a few words; empty where the study is not known.
+
+    Args:
+        benchmark: what the study file says of it, every default written out.
+    """
+    if not benchmark:
+        return ()
+    drawn = own_draws(benchmark) if benchmark.get("draws") == "per_seed" else ()
+    return ("weights", "batches", *drawn)
+
+
 def _names(curves: Sequence[Curve]) -> list[str]:
     return list(dict.fromkeys(name for curve in curves for name in curve.training))
 

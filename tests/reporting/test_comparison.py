@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -289,7 +291,7 @@ class TestEdges:
 
     @pytest.mark.parametrize(
         ("averages", "end"),
-        [((0.9, 0.8, 0.7), "lam = 1, the lowest"), ((0.7, 0.8, 0.9), "lam = 100, the highest")],
+        [((0.9, 0.8, 0.7), "λ = 1, the lowest"), ((0.7, 0.8, 0.9), "λ = 100, the highest")],
     )
     def test_a_choice_at_an_end_is_said(self, averages, end):
         (note,) = self.notes(averages)
@@ -320,12 +322,29 @@ def test_unequal_grids_steps_and_training_are_said():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(10000.0, "1e+04"), (0.00464159, "0.004642"), (1000, "1000"), (True, "True"), ("a", "a")],
+    [
+        (10000.0, "10000"),
+        (1000.0, "1000"),
+        (177827.9, "177800"),
+        (999_999.0, "1e6"),
+        (1e6, "1e6"),
+        (2.5e-7, "2.5e-7"),
+        (1e-4, "0.0001"),
+        (0.00464159, "0.004642"),
+        (0.1 + 0.2, "0.3"),
+        (-2.154434, "-2.154"),
+        (0.0, "0"),
+        (math.inf, "inf"),
+        (1000, "1000"),
+        (123_456_789, "1.235e8"),
+        (True, "True"),
+        ("a", "a"),
+    ],
 )
 def test_numbers_of_a_setting(value, text):
     assert number_text(value) == text
 
 
 def test_axes_are_named():
-    assert axes_text({"lam": 10.0, "lr": 0.1}) == "lam=10, lr=0.1"
+    assert axes_text({"lam": 10.0, "lr": 0.1}) == "λ=10, lr=0.1"
     assert axes_text({}) == "–"

@@ -64,6 +64,7 @@ def protocol_table(data: ReportData, protocol: Protocol) -> ReportTable:
         + "regret: points of average accuracy below the label's best on TEST data, the only "
         f"number for which test data choose{_shared_text(data)}",
         [Section([row(score) for score in data.scores[protocol.name]])],
+        key="protocol",
     )
 
 
@@ -92,6 +93,7 @@ def regret_table(data: ReportData) -> ReportTable:
         f"{NOTHING}: chooses nothing; `--protocol NAME` shows the choices",
         [Section(rows)],
         with_choice=False,
+        key="regret",
     )
 
 
@@ -116,6 +118,7 @@ def front_table(data: ReportData) -> ReportTable:
         _front_caption(data),
         [Section([row(quality) for quality in judgement.fronts])],
         with_choice=False,
+        key="fronts",
     )
 
 
@@ -139,6 +142,7 @@ def crossfit_table(data: ReportData) -> ReportTable:
         f"({NOTHING}){rests}",
         [Section(list(_crossfit_rows(data, name)), text) for name, text in groups.items()],
         with_choice=False,
+        key="choices",
     )
 
 
@@ -187,6 +191,7 @@ def pair_table(data: ReportData) -> ReportTable:
         + _left_out(n_pairs),
         [Section([row(found) for found in judgement.average_pairs[:_MOST_PAIRS]])],
         with_choice=False,
+        key="pairs",
     )
 
 
@@ -218,6 +223,7 @@ def source_pair_table(data: ReportData) -> ReportTable:
         + _left_out(len(pairs)),
         [Section([row(key) for key in pairs[:_MOST_PAIRS]])],
         with_choice=False,
+        key="source-pairs",
     )
 
 

@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from clsweep.errors import StoreError, StudyError, closest_name
 from clsweep.records.tables import parquet_bytes
 from clsweep.reporting.ledger import count_looks
-from clsweep.reporting.render.table_formats import FORMULA_STARTS, csv_bytes, latex_bytes
+from clsweep.reporting.render.one_screen import OneScreen, print_more
+from clsweep.reporting.render.table_formats import (
+    FORMULA_STARTS,
+    csv_bytes,
+    latex_bytes,
+    rich_table,
+)
 from clsweep.reporting.render.tables import on_terminal, tables
 from clsweep.reporting.render.terminal_width import Fitted
 from clsweep.reporting.report_data import ReportData, build
@@ -24,7 +31,7 @@ from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.disk import write_atomically
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.remote_path import Place, place_of
-from clsweep.text import printable
+from clsweep.text import command, counted, printable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -38,6 +45,7 @@ DEFAULT_FORMATS = ("html", "png", "svg")
 _FIGURES = ("png", "svg", "pdf")
 _TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
 _TEXT_WIDTH = 110
+_MOST_NAMED = 5
 
 
 def report(
@@ -47,8 +55,10 @@ def report(
     formats: Sequence[str] = DEFAULT_FORMATS,
     protocol: str | None = None,
     tuned_on: Place | PathLike[str] | str | None = None,
+    full: bool = False,
+    only: Sequence[str] = (),
 ) -> ReportData:
-    """Print the tables of studies, and write page, figures, points, choices and the printed text.
+    """Print what studies found, and write page, figures, points, choices and the text in full.
 
     Args:
         directories: results folders of one benchmark, paths or URIs.
@@ -59,10 +69,12 @@ def report(
         formats: of `publish.FORMATS`.
         protocol: see `build`.
         tuned_on: see `build`.
+        full: whether all tables and caveats are printed instead of one screen.
+        only: the names of tables to print instead, such as 'pairs'.
 
     Raises:
         StoreError: see `build`; a folder does not exist, or the files cannot be written.
-        StudyError: see `build`; there is no such format, or `out` is not local.
+        StudyError: see `build`; there is no such format or table, or `out` is not local.
     """
     check_formats(formats)
     places = [place_of(directory) for directory in directories]
@@ -76,13 +88,19 @@ def report(
         )
     check_folders(places if elsewhere is None else [*places, elsewhere])
     data = build(*places, protocol=protocol, tuned_on=elsewhere)
-    return publish(data, folder or _folder(places, data.name), console or Console(), formats)
+    folder = folder or _folder(places, data.name)
+    return publish(data, folder, console or Console(), formats, full, only)
 
 
 def publish(
-    data: ReportData, folder: Path, console: Console, formats: Sequence[str]
+    data: ReportData,
+    folder: Path,
+    console: Console,
+    formats: Sequence[str],
+    full: bool = False,
+    only: Sequence[str] = (),
 ) -> ReportData:
-    """Print the tables, and write everything that a report consists of; returns what was shown.
+    """Print one screen or more, and write everything that a report consists of; returns the data.
 
     Every results folder whose test numbers are shown gets a look in its ledger, before they are.
 
@@ -91,16 +109,31 @@ def publish(
         folder: where files are written.
         console: where to print.
         formats: of `publish.FORMATS`.
+        full: whether all tables and caveats are printed instead of one screen.
+        only: the names of tables to print instead.
 
     Raises:
         StoreError: the files cannot be written.
+        StudyError: there is no such table.
     """
-    data = replace(data, notes=(*data.notes, *count_looks(data.shown, "report")))
     made = tables(data)
-    shown = on_terminal(data, made)
-    lost = _lost_while_printing(console, shown)
+    asked = _asked_tables(made, only)
+    uncounted = count_looks(data.shown, "report")
+    late = (*data.late_changes, *uncounted)
+    data = replace(data, notes=(*data.notes, *uncounted), late_changes=late)
+    everything = on_terminal(data, made)
+    more: list[tuple[str, str]] = []
+    if asked:
+        shown: list[RenderableType] = [*_apart(map(rich_table, asked))]
+    elif full:
+        shown = everything
+    else:
+        of_protocol = [table for table in made if table.name == "protocol"]
+        shown = [*_apart([OneScreen(data), *map(rich_table, of_protocol)])]
+        more = _more(data, made, folder, formats)
+    lost = _lost_while_printing(console, shown, more)
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
-    text.print(*shown, sep="\n")
+    text.print(OneScreen(data), "", *everything, sep="\n")
     lines = (line.rstrip() for line in text.export_text().splitlines())
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
     points = points_table(data.comparison, data.luck.is_shared)
@@ -111,14 +144,47 @@ def publish(
     written = write_outputs(data, made, points, folder, formats)
     if lost is not None:
         raise lost
-    for path in written:
-        console.print(
-            f"wrote {printable(str(path), one_line=True)}",
-            style="dim",
-            markup=False,
-            soft_wrap=True,
-        )
+    if written:
+        text = printable(_written_text(written), one_line=True)
+        console.print(f"wrote {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
     return data
+
+
+def _asked_tables(made: Sequence[ReportTable], names: Sequence[str]) -> list[ReportTable]:
+    by_name = {table.name: table for table in made}
+    for name in names:
+        if name not in by_name:
+            raise StudyError(
+                f"this report has no table '{name}'",
+                expected=f"{closest_name(name, by_name)}; several with commas between them",
+                where="--tables",
+            )
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def _apart(shown: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    """With an empty line between."""
+    for place, one in enumerate(shown):
+        if place:
+            yield Text("")
+        yield one
+
+
+def _more(
+    data: ReportData, made: Sequence[ReportTable], folder: Path, formats: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Commands and files that show more than the screen, each with what it shows."""
+    again = command("clsweep report", *(one.directory for one in data.shown))
+    names = [table.name for table in made]
+    first = "pairs" if "pairs" in names else names[0]
+    found = [
+        (f"{again} --full", f"all tables, all {counted(len(data.notes), 'caveat')}"),
+        (f"{again} --tables {first}", f"one of {len(names)} tables"),
+    ]
+    if "html" in formats:
+        page = printable(str(folder / "report.html"), one_line=True)
+        found.append((page, "figure and tables"))
+    return found
 
 
 def write_outputs(
@@ -221,11 +287,12 @@ def _folder(directories: Sequence[Place], name: str) -> Path:
 
 
 def _lost_while_printing(
-    console: Console, shown: Sequence[RenderableType]
+    console: Console, shown: Sequence[RenderableType], more: Sequence[tuple[str, str]]
 ) -> OSError | SystemExit | None:
     """Print; what hinders that has to wait until the files are written."""
     try:
         console.print(Fitted(*shown))
+        print_more(console, more)
     except (OSError, SystemExit) as error:  # rich's answer to a reader that has gone
         return error
     return None
@@ -233,6 +300,15 @@ def _lost_while_printing(
 
 def _is_no_cache_warning(record: logging.LogRecord) -> bool:
     return not re.search("temporary cache directory|mkdir -p failed", record.getMessage())
+
+
+def _written_text(written: Sequence[Path]) -> str:
+    """The page or another file by its path, and what lies beside it by name or number."""
+    first = next((path for path in written if path.suffix == ".html"), written[0])
+    others = [path.name for path in written if path != first]
+    if len(others) > _MOST_NAMED:
+        others = [f"{len(others)} more files"]
+    return ", ".join([str(first), *others])
 
 
 def _table_files(

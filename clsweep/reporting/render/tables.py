@@ -137,6 +137,7 @@ def _average_table(data: ReportData) -> ReportTable:
         + (", chance" if data.chance_is_known else "; chance is not known for this data")
         + _end_text(data.comparison),
         [curves, Section([*references.rows, *_end_rows(data)])],
+        key="average",
     )
 
 
@@ -176,6 +177,7 @@ def _requirement_table(data: ReportData) -> ReportTable:
             )
             for place, requirement in enumerate(comparison.requirements)
         ],
+        key="required",
     )
 
 
@@ -236,6 +238,7 @@ def _luck_table(data: ReportData) -> ReportTable:
         "methods a part cancels, since they share the images",
         _curves_and_references(data.comparison, row),
         with_choice=False,
+        key="luck",
     )
 
 
@@ -257,6 +260,7 @@ def _transfer_table(comparison: Comparison) -> ReportTable:
         "learning accuracy (%): on each task right after it was learned",
         _curves_and_references(comparison, row),
         with_choice=False,
+        key="transfer",
     )
 
 
@@ -292,6 +296,7 @@ def _trial_table(comparison: Comparison) -> ReportTable:
         + "steps, time: of all of them, shared stages apart",
         _curves_and_references(comparison, row),
         with_choice=False,
+        key="trials",
     )
 
 
@@ -315,6 +320,7 @@ def _cost_table(data: ReportData) -> ReportTable:
         f"{task_identity_text(data.scenario)}",
         _by_needs(data, row),
         with_choice=False,
+        key="costs",
     )
 
 
@@ -335,6 +341,7 @@ def _memory_table(data: ReportData) -> ReportTable:
         "parameters: of the network that is evaluated",
         _by_needs(data, row),
         with_choice=False,
+        key="memory",
     )
 
 

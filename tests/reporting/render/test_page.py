@@ -94,7 +94,7 @@ class TestValues:
         n_points = sum(len(curve.points) for curve in data.comparison.curves)
         ends = len(data.comparison.references) + (data.comparison.source_end is not None)
         assert len(texts) == len(set(texts)) == n_points + ends
-        (one,) = (text for text in texts if "EWC</b><br>lam=100<br>" in text)
+        (one,) = (text for text in texts if "EWC</b><br>λ=100<br>" in text)
         point = next(p for p in data.comparison.curves[0].points if p.axes["lam"] == 100.0)
         source, target = 100 * point.test_S2[1]
         assert f"seed 1: {source:.1f} · {target:.1f}" in one
@@ -160,7 +160,7 @@ class TestFile:
 
     def test_texts_of_the_terminal_are_in_it(self, data: Any) -> None:
         text = page_of(data).text
-        for words in (*data.notes, data.title, "Best average accuracy (ACC, %)", "lam=1e+04"):
+        for words in (*data.notes, data.title, "Best average accuracy (ACC, %)", "λ=10000"):
             assert words in text
         assert 'name = "synthetic"' in text
         assert "torch (trials)" in text

@@ -141,7 +141,7 @@ def test_hover_shows_configuration_and_seeds(browser: Any, data: ReportData) -> 
         time.sleep(0.5)
         shown = browser.execute_script(text)
     assert "EWC" in shown[0]
-    assert "lam=1e+04" in shown[0]
+    assert "λ=10000" in shown[0]
     assert "seed 2" in shown[0]
 
 

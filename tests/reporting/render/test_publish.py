@@ -143,7 +143,7 @@ def test_every_format_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert [row["method"] for row in rows][0] == "EWC"
     assert 0 < float(rows[0]["average error"]) < 5 < float(rows[0]["average"])
     printed = capsys.readouterr().out
-    assert str(out / "table_trials.tex") in printed
+    assert f"wrote {out / 'report.html'}, " in printed
 
 
 def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:

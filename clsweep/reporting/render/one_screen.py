@@ -1,0 +1,443 @@
+"""The report in one screen: the ranking, a small figure, what can be said, and what to beware of.
+
+At 78 columns and more the ranking has two parts, the second with the figure beside it; at fewer it
+has three, each with the ranks of its rows.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from clsweep.reporting.findings import findings
+from clsweep.reporting.inference import ends_text
+from clsweep.reporting.render.text_front import RANKS, front_lines, letter_of
+from clsweep.reporting.report_data import ReportData
+from clsweep.reporting.report_table import NOTHING, bytes_text
+from clsweep.reporting.summary import Kept, RankedMethod, ranking, what_can_be_said
+from clsweep.text import axes_text, counted, in_ascii, seeds_of
+
+_WIDE = 78
+_WIDEST = 100
+_LEAST = 34
+_MOST_METHODS = 10
+_MOST_FINDINGS = 3
+_MOST_REQUIREMENTS = 2
+_GAP = 2
+_HEIGHT = 9
+_NARROWEST_FIGURE = 24
+_LABEL = 9
+_BOLD, _DIM = "bold", "dim"
+
+
+class Line(NamedTuple):
+    """A line and the style of its beginning.
+
+    Attributes:
+        text: the line.
+        style: of rich's; empty for none.
+        n_styled: characters that have it; None for all.
+    """
+
+    text: str
+    style: str = ""
+    n_styled: int | None = None
+
+
+@dataclass(frozen=True)
+class OneScreen:
+    """What the terminal shows of a report.
+
+    Attributes:
+        data: what `report_data.build` computed.
+    """
+
+    data: ReportData
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines, as wide as the console, in characters that it has."""
+        for line in screen_lines(self.data, options.max_width, _is_plain(console)):
+            text = Text(line.text, no_wrap=True, overflow="ignore")
+            if line.style:
+                text.stylize(line.style, 0, line.n_styled)
+            yield text
+
+
+def print_more(console: Console, more: Sequence[tuple[str, str]]) -> None:
+    """Commands and files, on lines that can be copied whole, with what they show.
+
+    Args:
+        console: where to print.
+        more: each with what it shows.
+    """
+    is_wide = console.width >= _WIDE
+    indent = " " * (_LABEL if is_wide else 0)
+    longest = max((cell_len(how) for how, _ in more), default=0)
+    is_beside = all(
+        len(indent) + longest + _GAP + cell_len(what) <= console.width for _, what in more
+    )
+    before = Text(f"{'MORE':{len(indent)}}" + "\n" * (not is_wide), style=_BOLD)
+    for how, what in more:
+        blank = " " * (longest - cell_len(how) + _GAP) if is_beside else f"\n{indent}  "
+        # A line that was broken here could not be copied.
+        console.print(
+            before,
+            how,
+            Text(f"{blank}{what}", style=_DIM),
+            sep="",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        before = Text(indent)
+
+
+def _is_plain(console: Console) -> bool:
+    return not console.encoding.lower().startswith("utf")
+
+
+def screen_lines(data: ReportData, width: int, is_plain: bool = False) -> list[Line]:
+    """The lines of the screen.
+
+    Args:
+        data: what `report_data.build` computed.
+        width: columns of the terminal.
+        is_plain: whether it has no characters but those of ASCII.
+    """
+    return _Screen(data, max(_LEAST, min(width, _WIDEST)), is_plain).lines()
+
+
+class _Screen:
+    def __init__(self, data: ReportData, width: int, is_plain: bool) -> None:
+        self._data, self._width, self._is_plain = data, width, is_plain
+        self._all = ranking(data)
+        self._rows = self._all[:_MOST_METHODS]
+
+    def lines(self) -> list[Line]:
+        """All lines, from top to bottom."""
+        blocks = [self._head(), self._ranking(), self._words()]
+        found: list[Line] = []
+        for block in blocks:
+            if found and block:
+                found.append(Line(""))
+            found += block
+        return found
+
+    def _plain(self, text: str) -> str:
+        return in_ascii(text) if self._is_plain else text
+
+    def _wrapped(self, text: str, indent: str = "", first: str | None = None) -> list[str]:
+        start = indent if first is None else first
+        return textwrap.wrap(
+            self._plain(text),
+            self._width,
+            initial_indent=start,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        ) or [start]
+
+    # ----- what was run
+
+    def _head(self) -> list[Line]:
+        title = [Line(text, _BOLD) for text in self._wrapped(self._data.title)]
+        return [*title, *map(Line, self._wrapped(_what_was_run(self._data)))]
+
+    # ----- who won, by how much, at what cost
+
+    def _ranking(self) -> list[Line]:
+        if not self._rows:
+            return [Line(text) for text in self._references()]
+        is_wide = self._width >= _WIDE
+        first, second, third = _ranks(self._rows), _ranks(self._rows), _ranks(self._rows)
+        first += [_names(self._rows), *_averages(self._rows)]
+        if is_wide:
+            first += [_behind(self._rows), _chosen(self._rows)]
+        second += [_behind(self._rows), _chosen(self._rows)]
+        third += [*self._kept(), _needs(self._rows, is_wide)]
+        parts = [first, third] if is_wide else [first, second, third]
+        found: list[Line] = []
+        for part in parts:
+            if found:
+                found.append(Line(""))
+            is_last = part is third
+            width = self._width if not (is_last and is_wide) else self._width - _room(self._width)
+            made = self._table(part, width)
+            if is_last:
+                made = self._over_kept(width) + made
+            if is_last and is_wide:
+                made = self._beside(made, width)
+            found += made
+        if len(self._all) > len(self._rows):
+            left_out = len(self._all) - len(self._rows)
+            found.append(Line(f"… and {left_out} more: --tables average,required", _DIM))
+        return found + [Line(text) for text in self._references()]
+
+    def _kept(self) -> list[_Column]:
+        shown = self._data.comparison.requirements[:_MOST_REQUIREMENTS]
+        return [
+            _Column(
+                (f"{100 * requirement.drop:g} point{'s' * (requirement.drop != 0.01)}",),
+                [_kept_text(row.kept[place], row) for row in self._rows],
+            )
+            for place, requirement in enumerate(shown)
+        ]
+
+    def _over_kept(self, width: int) -> list[Line]:
+        """The heading over all columns of the source kept."""
+        shown = self._data.comparison.requirements
+        if not shown:
+            return []
+        learnt = f"{100 * (shown[0].target + shown[0].drop):.1f}"
+        words = (
+            "source % kept (target % got), if the target may fall short of fine-tuning's "
+            f"{learnt} % by"
+        )
+        indent = " " * (1 + _GAP)
+        texts = textwrap.wrap(words, width, initial_indent=indent, subsequent_indent=indent)
+        return [Line(self._plain(text), _DIM) for text in texts]
+
+    def _references(self) -> list[str]:
+        return self._wrapped(
+            _references_text(self._data, with_letters=self._width >= _WIDE), indent="  ", first=""
+        )
+
+    def _beside(self, made: list[Line], width: int) -> list[Line]:
+        """The second part with the figure to its right."""
+        room = self._width - width - _GAP
+        order = [row.label for row in self._all if not math.isnan(row.mean)]
+        figure = front_lines(self._data, order, room, max(_HEIGHT, len(made)))
+        rows = zip_longest(made, figure, fillvalue=None)
+        found = []
+        for left, right in rows:
+            text, style, n = left if isinstance(left, Line) else Line("")
+            drawn = self._plain(right) if isinstance(right, str) else ""
+            padded = text + " " * (width + _GAP - cell_len(text))
+            found.append(
+                Line(f"{padded}{drawn}".rstrip(), style, n if n is not None else len(text))
+            )
+        return found
+
+    def _table(self, columns: Sequence[_Column], width: int) -> list[Line]:
+        gap = _GAP if self._width >= _WIDE else 1
+        return [
+            Line(text, _DIM if is_head else "")
+            for text, is_head in _laid_out([c.spelt(self._plain) for c in columns], width, gap)
+        ]
+
+    # ----- is it certain, and what to beware of
+
+    def _words(self) -> list[Line]:
+        said = what_can_be_said(self._data)
+        worst = findings(self._data)[:_MOST_FINDINGS]
+        return [*self._labelled("CAN SAY", said), *self._labelled("BEWARE", worst)]
+
+    def _labelled(self, label: str, sentences: Sequence[str]) -> Iterator[Line]:
+        """A word, and beside it or below it sentences, each with a bullet."""
+        is_wide = self._width >= _WIDE
+        if sentences and not is_wide:
+            yield Line(label, _BOLD)
+        indent = " " * (_LABEL if is_wide else 0)
+        before = f"{label:{_LABEL}}" if is_wide else ""
+        for sentence in sentences:
+            for text in self._wrapped(
+                sentence, f"{indent}  ", self._plain(f"{before or indent}• ")
+            ):
+                yield Line(text, _BOLD, len(label)) if before else Line(text)
+                before = ""
+
+
+def _room(width: int) -> int:
+    """Columns that the figure takes from the second part of the ranking."""
+    return max(_NARROWEST_FIGURE, width - 51) + _GAP
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Cells under a heading of lines.
+
+    Attributes:
+        head: from top to bottom.
+        cells: one per row.
+        is_text: whether it is set to the left, and wrapped where there is no room.
+    """
+
+    head: tuple[str, ...]
+    cells: list[str]
+    is_text: bool = False
+
+    def spelt(self, plain: Callable[[str], str]) -> _Column:
+        """The same in characters that the terminal has."""
+        return _Column(tuple(map(plain, self.head)), list(map(plain, self.cells)), self.is_text)
+
+    @property
+    def longest(self) -> int:
+        """Width of the longest cell or line of the heading."""
+        return max(map(cell_len, (*self.head, *self.cells)))
+
+
+def _laid_out(columns: Sequence[_Column], room: int, gap: int) -> Iterator[tuple[str, bool]]:
+    """Lines of a table, and whether each is one of the heading."""
+    widths = [column.longest for column in columns]
+    texts = [i for i, column in enumerate(columns) if column.is_text]
+    too_wide = sum(widths) + gap * (len(columns) - 1) - room
+    while too_wide > 0 and texts:
+        widest = max(texts, key=lambda i: widths[i])
+        if widths[widest] <= 6:
+            break
+        widths[widest] -= 1
+        too_wide -= 1
+    height = max(len(column.head) for column in columns)
+    for line in range(height):
+        heads = [("",) * (height - len(c.head)) + c.head for c in columns]
+        yield _joined([head[line] for head in heads], columns, widths, gap), True
+    for row in range(len(columns[0].cells)):
+        folded = [
+            (textwrap.wrap(column.cells[row], width, break_on_hyphens=False) or [""])
+            if column.is_text
+            else [column.cells[row]]
+            for column, width in zip(columns, widths, strict=True)
+        ]
+        for parts in zip_longest(*folded, fillvalue=""):
+            yield _joined(parts, columns, widths, gap), False
+
+
+def _joined(
+    parts: Sequence[str], columns: Sequence[_Column], widths: Sequence[int], gap: int
+) -> str:
+    padded = []
+    for part, column, width in zip(parts, columns, widths, strict=True):
+        blank = " " * (width - cell_len(part))
+        padded.append(part + blank if column.is_text else blank + part)
+    return (" " * gap).join(padded).rstrip()
+
+
+def _ranks(rows: Sequence[RankedMethod]) -> list[_Column]:
+    return [
+        _Column(
+            ("",), [r if not row.absence else " " for r, row in zip(RANKS, rows, strict=False)]
+        )
+    ]
+
+
+def _names(rows: Sequence[RankedMethod]) -> _Column:
+    return _Column(("",), [row.label for row in rows], is_text=True)
+
+
+def _averages(rows: Sequence[RankedMethod]) -> list[_Column]:
+    means = [
+        row.absence or NOTHING if math.isnan(row.mean) else f"{100 * row.mean:.1f}" for row in rows
+    ]
+    spans = [
+        "" if math.isnan(row.mean) else f"{100 * row.lowest:.1f}–{100 * row.highest:.1f}"
+        for row in rows
+    ]
+    return [_Column(("average,", "test %"), means), _Column(("worst–best", "seed"), spans)]
+
+
+def _behind(rows: Sequence[RankedMethod]) -> _Column:
+    cells = [_behind_text(row, is_first=not place) for place, row in enumerate(rows)]
+    is_any = any(row.behind is not None and row.behind.is_claim for row in rows)
+    return _Column(("points behind 1", f"[95 %, all pairs]{'*' * is_any}"), cells)
+
+
+def _behind_text(row: RankedMethod, is_first: bool) -> str:
+    if row.behind is None:
+        return "first" if is_first and not row.absence else ""
+    found = row.behind.interval
+    mean = _signed(-100 * found.mean)
+    if found.absence or (found.low <= -1 and found.high >= 1):
+        return f"{mean} [{'seeds equal' if found.absence == 'seeds all equal' else 'no limit'}]"
+    low, high = ends_text(found, -100, 1)
+    return (
+        f"{mean} [{_signed_text(low)}, {_signed_text(high)}]{'*' if row.behind.is_claim else ''}"
+    )
+
+
+def _signed(value: float) -> str:
+    return _signed_text(f"{round(value, 1) + 0.0:.1f}")
+
+
+def _signed_text(number: str) -> str:
+    """With a sign of its own width, and none for what rounds to zero."""
+    if number.startswith("-"):
+        return f"−{number[1:]}"
+    return f"+{number}" if float(number) else number
+
+
+def _chosen(rows: Sequence[RankedMethod]) -> _Column:
+    return _Column(("", "chosen"), [axes_text(row.chosen) for row in rows], is_text=True)
+
+
+def _kept_text(kept: Kept | None, row: RankedMethod) -> str:
+    if kept is None:
+        return "" if row.absence else "not reached"
+    return f"{100 * kept.source:.1f} ({100 * kept.target:.1f}{'†' if kept.is_missed else ''})"
+
+
+def _needs(rows: Sequence[RankedMethod], with_bytes: bool) -> _Column:
+    cells = [
+        f"{row.needs}; {bytes_text(row.memory_bytes)}"
+        if with_bytes and not math.isnan(row.memory_bytes)
+        else row.needs
+        for row in rows
+    ]
+    head = ("needs of old", "tasks; keeps") if with_bytes else ("needs",)
+    return _Column(head, cells, is_text=True)
+
+
+def _what_was_run(data: ReportData) -> str:
+    """Trials, values, images and seeds, in sentences."""
+    comparison = data.comparison
+    counts = [curve.n_by_status for curve in comparison.all_curves]
+    n_failed = sum(n["failed"] + n["oom"] for n in counts)
+    n_diverged, n_stopped = (sum(n[s] for n in counts) for s in ("diverged", "stopped"))
+    trials = f"{sum(sum(n.values()) for n in counts):,} trials, {n_failed:,} failed"
+    trials += f", {n_diverged:,} diverged" + f", {n_stopped:,} stopped early" * bool(n_stopped)
+    tested = f"tested on {images}" if (images := _images_text(data)) else ""
+    if comparison.curves:
+        sizes = sorted({curve.n_configs for curve in comparison.curves})
+        n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+        noun = "configuration" if sizes == [1] else "configurations"
+        by = f" of {seeds_of(comparison.choose_on)}" if comparison.choose_on else ""
+        chosen = f"{n} {noun} per method, chosen on validation{by}"
+        tested = f"{chosen}, {tested or 'ranked on test data'}"
+    said = [trials, tested]
+    seeds = counted(len(comparison.seeds), "seed")
+    if len(comparison.seeds) > 1 and data.varied:
+        seeds += f" vary {' and '.join((', '.join(data.varied[:-1]), data.varied[-1]))}"
+    said.append(seeds)
+    return ". ".join(filter(None, said)) + "."
+
+
+def _images_text(data: ReportData) -> str:
+    sizes = data.luck.n_images
+    if not sizes:
+        return ""
+    if data.luck.is_shared:
+        return f"{sizes[-1][1]:,} images, the same in every task"
+    source, target = sum(high for _, high in sizes[:-1]), sizes[-1][1]
+    return f"{source:,} + {target:,} images"
+
+
+def _references_text(data: ReportData, with_letters: bool) -> str:
+    found = []
+    for curve in data.comparison.references:
+        letter = f"{letter_of(curve)} ".lstrip() if with_letters else ""
+        if curve.best is None:
+            found.append(f"{curve.label} {curve.absence}")
+            continue
+        point = curve.points[curve.best]
+        source, target = (100 * value for value in point.mean("test"))
+        average = 100 * float(point.measures["average_accuracy"].mean())
+        found.append(f"{letter}{curve.label} {average:.1f} ({source:.1f}, {target:.1f})")
+    if not found:
+        return ""
+    return f"References, average (source, target) %: {'; '.join(found)}."

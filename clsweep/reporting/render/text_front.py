@@ -1,0 +1,83 @@
+"""A small figure of the fronts in characters: a method is its rank, a reference its letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from clsweep.reporting.curves import Curve
+from clsweep.reporting.render.views import front_points, in_percent
+from clsweep.reporting.report_data import ReportData
+
+# Ranks beyond 9 go on with small letters; references have capital ones.
+RANKS = "123456789abcdefghijklmnopqrstuvwxyz"
+_LETTERS = {"finetune": "F", "joint": "J"}
+_AXIS = 4
+
+
+def front_lines(data: ReportData, order: Sequence[str], width: int, height: int) -> list[str]:
+    """The front of every method, target accuracy upwards and source accuracy to the right.
+
+    Where several points fall on one place, a chosen one is shown before others, and of those the
+    one of the better rank.
+
+    Args:
+        data: what `report_data.build` computed.
+        order: labels of the methods by rank.
+        width: characters of a line.
+        height: lines, at least 4.
+    """
+    marks = list(_marks(data, order))
+    if not marks:
+        return []
+    columns, rows = width - _AXIS - 1, height - 3
+    xy = np.array([place for _, place in marks])
+    low, high = np.floor(xy.min(axis=0)), np.ceil(xy.max(axis=0))
+    span = np.maximum(high - low, 1.0)
+    field = [[" "] * columns for _ in range(rows)]
+    for mark, place in marks:
+        x, y = (place - low) / span
+        column, row = round(float(x) * (columns - 1)), round((1 - float(y)) * (rows - 1))
+        if field[row][column] == " ":
+            field[row][column] = mark
+    ends = {0: f"{high[1]:.0f}", rows - 1: f"{low[1]:.0f}"}
+    last = RANKS[min(len(order), len(RANKS)) - 1]
+    lines = ["target %" + (f", fronts of 1–{last}" if len(order) > 1 else ", front of 1")]
+    for row, line in enumerate(field):
+        tick = "┤" if row in ends else "│"
+        lines.append(f"{ends.get(row, ''):>{_AXIS}}{tick}{''.join(line)}")
+    lines.append(f"{'':{_AXIS}}└{'─' * columns}")
+    left, right = f"{low[0]:.0f}", f"{high[0]:.0f}"
+    middle = "source %".center(columns - len(left) - len(right))
+    lines.append(f"{'':{_AXIS + 1}}{left}{middle}{right}")
+    return lines
+
+
+def letter_of(reference: Curve) -> str:
+    """The letter of a reference in the figure; empty where it is not drawn.
+
+    Args:
+        reference: one of the comparison's.
+    """
+    return _LETTERS.get(reference.method, "") if reference.best is not None else ""
+
+
+def _marks(data: ReportData, order: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Marks and places in percent; what comes first is not covered."""
+    curves = {curve.label: curve for curve in data.comparison.curves}
+    ranked = [(mark, curves[label]) for mark, label in zip(RANKS, order, strict=False)]
+    for mark, curve in ranked:
+        if curve.best is not None:
+            yield from _places(mark, curve, [curve.best])
+    for curve in data.comparison.references:
+        if curve.method in _LETTERS and curve.best is not None:
+            yield from _places(_LETTERS[curve.method], curve, [curve.best])
+    for mark, curve in ranked:
+        for place in in_percent(front_points(curve)):
+            yield mark, place
+
+
+def _places(mark: str, curve: Curve, indices: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+    for place in in_percent(curve.points[i] for i in indices):
+        yield mark, place
