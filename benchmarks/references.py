@@ -22,6 +22,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clsweep.cli.main import main as clsweep
@@ -40,6 +41,8 @@ STUDIES = {
     "rescl_cifar10": "configs/rescl_fronts/cifar10.toml",
     "rescl_ablation": "configs/rescl_fronts/ablation.toml",
 }
+# Figures of the documentation that show some methods of a study, for a first look.
+PICTURES = {"quickstart": ("EWC", "experience replay")}
 # All that a report reads, beside the ledger, which stays.
 TABLES = ("accuracy.parquet", "configs.parquet", "trials.parquet", "study.toml", "versions.json")
 
@@ -63,6 +66,22 @@ def parts(data: ReportData) -> dict[str, str]:
         data: what `report_data.build` computed.
     """
     return {"table": _table(data), "claims": _claims(data), "averages": _averages(data)}
+
+
+def draw_picture(data: ReportData, labels: Sequence[str], path: Path) -> None:
+    """Draw the figure with some of the methods alone.
+
+    Args:
+        data: what `report_data.build` computed.
+        labels: of the methods that are shown.
+        path: of the PNG file.
+    """
+    from clsweep.reporting.render import plots, views
+
+    curves = tuple(curve for curve in data.comparison.curves if curve.label in labels)
+    shown = replace(data, comparison=replace(data.comparison, curves=curves))
+    with plots.settings():
+        plots.figure(shown, views.views(shown)[0]).savefig(path, dpi=200)
 
 
 def with_parts(text: str, name: str, made: Mapping[str, str]) -> str:
@@ -164,7 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         if code := clsweep(["report", str(reference), "--format", "png"]):
             return code
-        made = parts(build(reference))
+        data = build(reference)
+        if name in PICTURES:
+            draw_picture(data, PICTURES[name], asked.page.with_name(f"{name}.png"))
+        made = parts(data)
         for path in (reference / "README.md", asked.page):
             if path.exists():
                 text = path.read_text(encoding="utf-8")

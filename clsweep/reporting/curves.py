@@ -39,8 +39,6 @@ from clsweep.text import seeds_of
 
 Array = NDArray[np.float64]
 
-BAND_QUANTILES = (0.1, 0.9)
-_BAND_LEVELS = 400
 # Fields of a trial, of which a point has the mean.
 _Measured = Literal["n_steps", "wall_seconds", "memory_bytes", "n_params"]
 _MEASURES = (
@@ -103,24 +101,6 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Band:
-    """Attainment: the source accuracy that a label keeps at each target accuracy, over seeds.
-
-    Quantiles are interpolated between seeds: with fewer than eleven, the 10 % quantile lies
-    between the lowest and the second.
-
-    Attributes:
-        target: required target accuracies.
-        low: the 10 % quantile over seeds, NaN where a seed that enters it does not reach them.
-        high: the 90 % quantile.
-    """
-
-    target: Array
-    low: Array
-    high: Array
-
-
-@dataclass(frozen=True)
 class Curve:
     """One label: its points, and what validation chose among them.
 
@@ -134,7 +114,6 @@ class Curve:
             target accuracy); None without points.
         hypervolumes: per seed, of the test points that the seed's own validation front picks;
             where other seeds choose, that of their means.
-        band: attainment over seeds of the same points; None below three seeds.
         n_configs: configurations with a record.
         n_by_status: trials of those by status.
         n_steps: optimiser steps of all its trials, whatever became of them.
@@ -157,7 +136,6 @@ class Curve:
     on_front: NDArray[np.bool_]
     best: int | None
     hypervolumes: Array
-    band: Band | None
     n_configs: int
     n_by_status: dict[str, int]
     n_steps: int
@@ -246,7 +224,6 @@ def curve_of(
         on_front=pareto.non_dominated(means),
         best=_best([p.candidate for p in points], target_only=method == "finetune"),
         hypervolumes=_hypervolumes(points, len(seeds), reference_point),
-        band=_band(points, len(seeds)),
         n_configs=len(configs),
         n_by_status={status: statuses[status] for status in STATUSES},
         n_steps=sum(record["trial"]["n_steps"] for record in records),
@@ -339,16 +316,3 @@ def _hypervolumes(
         return np.array([])
     picked = picked_per_seed(points, n_seeds)
     return np.array([pareto.hypervolume_2d(p, reference_point) for p in picked])
-
-
-def _band(points: Sequence[Point], n_seeds: int) -> Band | None:
-    if n_seeds < 3 or not points:
-        return None
-    picked = picked_per_seed(points, n_seeds)
-    targets = np.concatenate(picked)[:, 1]
-    if not len(targets):
-        # Every point lacks an accuracy.
-        return None
-    levels = np.linspace(targets.min(), targets.max(), _BAND_LEVELS)
-    low, high = pareto.attainment(picked, levels, BAND_QUANTILES)
-    return Band(levels, low, high)

@@ -6,8 +6,6 @@ both coordinates and better in one. A point with a NaN dominates nothing and is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -55,50 +53,6 @@ def hypervolume_2d(points: ArrayLike, reference: tuple[float, float]) -> float:
     # Along falling source the target rises; each point adds the strip above the one before.
     below = np.concatenate([[reference[1]], front[:-1, 1]])
     return float(np.sum((front[:, 0] - reference[0]) * (front[:, 1] - below)))
-
-
-def source_at_target(points: ArrayLike, tau: float) -> float:
-    """The best source accuracy among points with at least a target accuracy; NaN if none.
-
-    Args:
-        points: shape [N, 2]; nothing is interpolated between them.
-        tau: required target accuracy.
-    """
-    xy = _as_points(points)
-    reached = xy[xy[:, 1] >= tau, 0]
-    reached = reached[~np.isnan(reached)]
-    return float(reached.max()) if len(reached) else float("nan")
-
-
-def attainment(
-    points_per_seed: Sequence[ArrayLike], taus: ArrayLike, quantiles: Sequence[float]
-) -> NDArray[np.float64]:
-    """Quantiles over seeds of the source accuracy at each required target accuracy.
-
-    A seed that does not reach a target counts as worse than any that does; where such a seed
-    enters a quantile, the quantile is NaN ("not reached").
-
-    Args:
-        points_per_seed: one array of shape [N, 2] per seed; seeds are never pooled.
-        taus: required target accuracies, shape [K].
-        quantiles: in [0, 1], Q of them; linear between seeds.
-
-    Returns:
-        Source accuracies, shape [Q, K].
-    """
-    levels = np.atleast_1d(np.asarray(taus, dtype=np.float64))
-    if not points_per_seed:
-        return np.full((len(quantiles), len(levels)), np.nan)
-    reached = np.array(
-        [[source_at_target(points, tau) for tau in levels] for points in points_per_seed]
-    )
-    ranked = np.sort(np.where(np.isnan(reached), -np.inf, reached), axis=0)
-    place = np.asarray(quantiles, dtype=np.float64) * (len(ranked) - 1)
-    low, high = np.floor(place).astype(int), np.ceil(place).astype(int)
-    share = (place - low)[:, None]
-    with np.errstate(invalid="ignore"):
-        values = ranked[low] + share * np.where(share > 0, ranked[high] - ranked[low], 0.0)
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _as_points(points: ArrayLike) -> NDArray[np.float64]:

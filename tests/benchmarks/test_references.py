@@ -109,6 +109,15 @@ def test_claims_in_words() -> None:
     assert f": {above} above {below} by 5.0 points [2.0, 8.0]. The other {n} are" in words
 
 
+def test_a_picture_shows_the_methods_that_are_named(tmp_path: Path) -> None:
+    data = build(REFERENCE / "quickstart")
+    labels = references.PICTURES["quickstart"]
+    assert set(labels) < {curve.label for curve in data.comparison.curves}
+    path = tmp_path / "some.png"
+    references.draw_picture(data, labels, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
 def test_there_are_committed_counts() -> None:
     assert FOLDERS
     assert {folder.name for folder in FOLDERS} <= set(STUDIES)

@@ -1,4 +1,4 @@
-"""Points, fronts, choices and bands of one label, worked by hand."""
+"""Points, fronts, and choices of one label, worked by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ class TestChoice:
         made = curve([trial(1.0, status="failed")])
         assert made.points == ()
         assert made.best is None
-        assert made.band is None
         assert len(made.hypervolumes) == 0
 
     def test_a_configuration_without_every_seed_is_no_point(self):
@@ -108,18 +107,3 @@ class TestHypervolume:
             trial(2.0, 1, (0.9, 0.9), (0.9, 0.9)),
         ]
         np.testing.assert_allclose(curve(records, seeds=(0, 1)).hypervolumes, [0.25, 0.81])
-
-
-class TestBand:
-    def test_quantiles_over_three_seeds_by_hand(self):
-        # 0.1 of the way over two gaps: 0.5 + 0.2 × 0.1, and its mirror image.
-        records = [trial(1.0, s, (source, 0.5)) for s, source in enumerate((0.5, 0.6, 0.7))]
-        band = curve(records, seeds=(0, 1, 2)).band
-        np.testing.assert_allclose(band.target, 0.5)
-        np.testing.assert_allclose(band.low, 0.52)
-        np.testing.assert_allclose(band.high, 0.68)
-
-    @pytest.mark.parametrize("n_seeds", [1, 2])
-    def test_fewer_than_three_seeds_have_none(self, n_seeds):
-        records = [trial(1.0, s) for s in range(n_seeds)]
-        assert curve(records, seeds=tuple(range(n_seeds))).band is None

@@ -1,4 +1,4 @@
-"""Fronts in numbers by hand: normalised hypervolume, attainment, good region, intervals."""
+"""Fronts in numbers by hand: normalised hypervolume, good region, intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from rich.console import Console
 
 from clsweep.methods.information_needs import NOTHING_MORE, task_identity_text
 from clsweep.reporting.comparison import Comparison, compare
-from clsweep.reporting.curves import picked_per_seed
 from clsweep.reporting.inference import ACCURACY, differences
 from clsweep.reporting.judgement import _enclosing_pairs, judge
 from clsweep.reporting.protocol_scores import scores
@@ -192,27 +191,6 @@ def test_the_measures_are_of_the_choices_of_validation() -> None:
     assert made.source_at[0].mean == pytest.approx(0.6)
     assert made.best_average is not None
     assert made.best_average.mean == pytest.approx(0.7)
-
-
-def test_attainment_against_brute_force() -> None:
-    comparison = compare(make_study(("EWC", "SI"), n_values=7, n_seeds=5))
-    for curve in comparison.curves:
-        assert curve.band is not None
-        picked = picked_per_seed(curve.points, 5)
-        for i in range(0, len(curve.band.target), 37):
-            tau = curve.band.target[i]
-            kept = sorted(
-                max((s for s, t in points if t >= tau), default=-np.inf) for points in picked
-            )
-            # Quantiles of five: 10 % lies 0.4 of the way from the lowest to the second, 90 % lies
-            # 0.6 of the way from the fourth to the highest.
-            expected = [kept[0] + 0.4 * (kept[1] - kept[0]), kept[3] + 0.6 * (kept[4] - kept[3])]
-            found = [curve.band.low[i], curve.band.high[i]]
-            for value, own in zip(expected, found, strict=True):
-                if np.isfinite(value):
-                    assert own == pytest.approx(value)
-                else:
-                    assert np.isnan(own)
 
 
 class TestGoodRegion:

@@ -27,7 +27,6 @@ def curve(label: str, method: str = "ewc", grid: dict | None = None, **training:
         on_front=np.array([], dtype=bool),
         best=None,
         hypervolumes=np.array([]),
-        band=None,
         n_configs=0,
         n_by_status={},
         n_steps=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clsweep.search.pareto import attainment, hypervolume_2d, non_dominated, source_at_target
+from clsweep.search.pareto import hypervolume_2d, non_dominated
 
 NAN = float("nan")
 
@@ -94,60 +94,3 @@ class TestHypervolume:
     def test_points_behind_the_reference_add_nothing(self):
         assert hypervolume_2d([[0.9, 0.05], [0.05, 0.9], [NAN, 1]], (0.1, 0.1)) == 0.0
         assert hypervolume_2d([], (0, 0)) == 0.0
-
-
-class TestSourceAtTarget:
-    POINTS = ((0.9, 0.2), (0.6, 0.6), (0.5, 0.6), (0.1, 0.8))
-
-    @pytest.mark.parametrize(
-        ("tau", "expected"), [(0.0, 0.9), (0.2, 0.9), (0.21, 0.6), (0.6, 0.6), (0.8, 0.1)]
-    )
-    def test_the_best_of_those_that_reach_it(self, tau, expected):
-        assert source_at_target(self.POINTS, tau) == expected
-
-    def test_not_reached(self):
-        assert np.isnan(source_at_target(self.POINTS, 0.81))
-        assert np.isnan(source_at_target([], 0.0))
-
-    def test_equals_brute_force(self):
-        for points in clouds():
-            for tau in (0.0, 0.4, 0.5, 1.0):
-                reached = [s for s, t in points if t >= tau]
-                expected = max(reached) if reached else NAN
-                np.testing.assert_equal(source_at_target(points, tau), expected)
-
-
-class TestAttainment:
-    SEEDS = ([(0.9, 0.3), (0.5, 0.7)], [(0.8, 0.4), (0.6, 0.6)], [(0.7, 0.5), (0.4, 0.8)])
-
-    def test_median_extremes_and_linear_quantiles(self):
-        # At a target of 0.5 the seeds keep 0.5, 0.6 and 0.7.
-        got = attainment(self.SEEDS, [0.5], [0.0, 0.25, 0.5, 1.0])
-        np.testing.assert_allclose(got[:, 0], [0.5, 0.55, 0.6, 0.7])
-
-    def test_a_seed_that_does_not_reach_the_target_is_the_worst(self):
-        # At 0.7 the seeds keep 0.5, nothing and 0.4.
-        got = attainment(self.SEEDS, [0.7], [0.0, 0.25, 0.5, 0.75, 1.0])
-        np.testing.assert_allclose(got[:, 0], [NAN, NAN, 0.4, 0.45, 0.5])
-
-    def test_agrees_with_numpy_where_every_seed_reaches(self):
-        rng = np.random.default_rng(0)
-        seeds = [rng.random((9, 2)) for _ in range(5)]
-        reached = [[source_at_target(p, t) for t in (0.1, 0.3)] for p in seeds]
-        quantiles = [0.1, 0.5, 0.9]
-        np.testing.assert_allclose(
-            attainment(seeds, [0.1, 0.3], quantiles), np.quantile(reached, quantiles, axis=0)
-        )
-
-    def test_is_never_the_front_of_pooled_seeds(self):
-        # The pool would keep 0.9 at a target of 0.3, which only one of three seeds does.
-        assert attainment(self.SEEDS, [0.3], [0.5])[0, 0] == 0.8
-
-    def test_falls_as_the_target_rises(self):
-        rng = np.random.default_rng(1)
-        seeds = [rng.random((9, 2)) for _ in range(4)]
-        median = attainment(seeds, np.linspace(0, 0.6, 20), [0.5])[0]
-        assert (np.diff(median) <= 0).all()
-
-    def test_no_seeds(self):
-        assert np.isnan(attainment([], [0.5], [0.1, 0.9])).all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.curves import Curve, Point
 from clsweep.reporting.render.page_style import (
     GREY,
@@ -51,7 +52,7 @@ _MOST_SEEDS = 10
 
 
 def fronts_figure(data: ReportData) -> Figure:
-    """Source against target accuracy of every configuration, with fronts, bands and references.
+    """Source against target accuracy of every configuration, with fronts and references.
 
     Args:
         data: what `report_data.build` computed.
@@ -105,28 +106,12 @@ def _below(text: str) -> Figure:
 
 
 def _curve_traces(curve: Curve, look: Style, seeds: Sequence[int]) -> Iterator[Figure]:
-    """Band, front, and the configurations behind it; a click on the legend moves all three."""
+    """Front, and the configurations behind it; a click on the legend moves both."""
     group = {"legendgroup": safe(curve.label), "name": safe(curve.label)}
     pairs = list(zip(curve.points, curve.on_front, strict=True))
     front = [point for point, on_front in pairs if on_front]
     # In the order of validation data, as the points were chosen.
     front.sort(key=lambda point: tuple(point.mean("validation")))
-    band = curve.band
-    if band is not None:
-        sound = np.isfinite(band.low) & np.isfinite(band.high)
-        target, low, high = (100 * v[sound] for v in (band.target, band.low, band.high))
-        yield {
-            **group,
-            "type": "scatter",
-            "mode": "lines",
-            "x": rounded([*low, *high[::-1]]),
-            "y": rounded([*target, *target[::-1]]),
-            "fill": "toself",
-            "line": {"width": 0},
-            "fillcolor": _faint(look.colour),
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
     rest = [point for point, on_front in pairs if not on_front]
     marker = {"color": _ink(look.colour), "symbol": _SYMBOLS[look.marker]}
     yield {
@@ -142,7 +127,7 @@ def _curve_traces(curve: Curve, look: Style, seeds: Sequence[int]) -> Iterator[F
     yield {
         **group,
         **_xy(front),
-        **({} if band is not None else _bars(front)),
+        **_bars(front),
         "type": "scatter",
         "mode": "lines+markers",
         "line": {"color": _ink(look.colour), "width": 2, "dash": _dash(look.dashes)},
@@ -179,20 +164,13 @@ def _xy(points: Sequence[Point]) -> Figure:
 
 
 def _bars(points: Sequence[Point]) -> Figure:
-    """Least to greatest over seeds in both directions, as in the printed figure."""
+    """Mean ± standard error over seeds in both directions, as in the printed figure."""
     if not points or len(points[0].test_S2) < 2:
         return {}
     bars = {}
     for index, name in enumerate(("error_x", "error_y")):
-        values = [100 * point.test_S2[:, index] for point in points]
-        bars[name] = {
-            "type": "data",
-            "symmetric": False,
-            "array": rounded([v.max() - v.mean() for v in values]),
-            "arrayminus": rounded([v.mean() - v.min() for v in values]),
-            "thickness": 1,
-            "width": 0,
-        }
+        errors = [mean_and_error(100 * point.test_S2[:, index])[1] for point in points]
+        bars[name] = {"type": "data", "array": rounded(errors), "thickness": 1, "width": 0}
     return bars
 
 
@@ -212,11 +190,6 @@ def _hover(curve: Curve, point: Point, seeds: Sequence[int]) -> str:
 
 def _dash(dashes: Any) -> str:
     return dashes if isinstance(dashes, str) else ",".join(f"{2 * n:g}px" for n in dashes[1])
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.12)"
 
 
 def _ink(colour: str) -> str:

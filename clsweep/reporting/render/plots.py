@@ -7,17 +7,17 @@ import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from clsweep.reporting.curves import BAND_QUANTILES, Curve, Point
+from clsweep.records.accuracy import mean_and_error
+from clsweep.reporting.curves import Curve, Point
 from clsweep.reporting.render.styles import (
     GREY,
     RING,
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
 
 _LONGEST_NAME = 24
+_NAME_SIZE = 8
+# Between a marker and its name, and about what the axes measure, in points.
+_APART = 8
+_AXES_POINTS = np.array([290.0, 250.0])
+# In the order in which they are preferred.
+_SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -104,13 +110,14 @@ def figure(data: ReportData, view: View) -> Figure:
         if curve.best is not None:
             axes.plot(*in_percent([curve.points[curve.best]]).T, **RING, zorder=5)
     styles = reference_styles(comparison.references)
+    taken: list[_Box] = []
     for curve, style in zip(comparison.references, styles, strict=True):
         if curve.best is not None:
             for xy in in_percent([curve.points[curve.best]]):
-                _add_reference(axes, curve.label, xy, style, view)
+                _add_reference(axes, curve.label, xy, style, view, taken)
     if comparison.source_end is not None:
         xy = 100 * comparison.source_end.corner_S2.mean(axis=0)
-        _add_reference(axes, comparison.source_end.label, xy, SOURCE_END, view)
+        _add_reference(axes, comparison.source_end.label, xy, SOURCE_END, view, taken)
     if not any(curve.points for curve in comparison.all_curves):
         axes.text(
             0.5, 0.5, comparison.emptiness, transform=axes.transAxes, ha="center", color=GREY
@@ -164,33 +171,45 @@ def _requirement_style() -> dict[str, Any]:
 
 
 def _add_curve(axes: Axes, curve: Curve, look: Style) -> None:
-    faint: dict[str, Any] = {
-        "color": look.colour,
-        "marker": look.marker,
-        "ls": "none",
-        "alpha": 0.45,
-    }
-    axes.plot(*in_percent(curve.points).T, **faint, ms=3.5, mew=0, zorder=2)
-    if curve.band is not None:
-        target, low, high = (100 * v for v in (curve.band.target, curve.band.low, curve.band.high))
-        shown = np.isfinite(low) & np.isfinite(high)
-        shade: dict[str, Any] = {"color": look.colour, "alpha": 0.1, "lw": 0}
-        axes.fill_betweenx(target, low, high, where=shown, **shade, zorder=1)
-    elif curve.points and len(curve.points[0].test_S2) > 1:
-        _add_bars(axes, front_points(curve), look.colour)
-    axes.plot(*in_percent(front_points(curve)).T, **line_style(look), zorder=4, label=curve.label)
+    """Its front with bars over seeds, and behind it every seed and what is on no front."""
+    front = front_points(curve)
+    rest = [p for p, on_front in zip(curve.points, curve.on_front, strict=True) if not on_front]
+    hollow: dict[str, Any] = {"mfc": "white", "mec": look.colour, "mew": 0.8}
+    marks: dict[str, Any] = {"marker": look.marker, "ls": "none", "alpha": 0.6}
+    axes.plot(*in_percent(rest).T, **marks, **hollow, ms=4, zorder=2)
+    if curve.points and len(curve.points[0].test_S2) > 1:
+        each = 100 * np.concatenate([point.test_S2 for point in front])
+        faint: dict[str, Any] = {"marker": ".", "ls": "none", "color": look.colour, "alpha": 0.45}
+        axes.plot(*each.T, **faint, ms=3.5, mew=0, zorder=2.5)
+        _add_bars(axes, front, look.colour)
+    axes.plot(*in_percent(front).T, **line_style(look), zorder=4, label=curve.label)
 
 
 def _add_bars(axes: Axes, points: list[Point], colour: str) -> None:
-    """Least to greatest over seeds, in both directions."""
+    """Mean ± standard error over seeds, in both directions."""
     for point in points:
-        low, high = (100 * f(point.test_S2, axis=0) for f in (np.min, np.max))
-        x, y = 100 * point.mean("test")
-        for xs, ys in (((low[0], high[0]), (y, y)), ((x, x), (low[1], high[1]))):
-            axes.plot(xs, ys, color=colour, lw=1, alpha=0.7, zorder=3)
+        (x, wide), (y, high) = (mean_and_error(100 * values_S) for values_S in point.test_S2.T)
+        for xs, ys in (((x - wide, x + wide), (y, y)), ((x, x), (y - high, y + high))):
+            axes.plot(xs, ys, color=colour, lw=1.1, alpha=0.75, zorder=3)
 
 
-def _add_reference(axes: Axes, label: str, xy: Array, style: dict[str, Any], view: View) -> None:
+class _Box(NamedTuple):
+    """Where a name stands, in percent."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def meets(self, other: _Box) -> bool:
+        """Whether two names would run into each other."""
+        across = self.left <= other.right and other.left <= self.right
+        return across and self.bottom <= other.top and other.bottom <= self.top
+
+
+def _add_reference(
+    axes: Axes, label: str, xy: Array, style: dict[str, Any], view: View, taken: list[_Box]
+) -> None:
     """A black marker with its name; one outside of the view is noted at the border."""
     x, y = map(float, xy)
     shown_x = float(np.clip(x, view.left, view.right))
@@ -202,25 +221,72 @@ def _add_reference(axes: Axes, label: str, xy: Array, style: dict[str, Any], vie
     text += "…" if len(text) < len(label.strip()) else ""
     if any(beyond):
         text = f"{text} ({x:.1f}, {y:.1f}) {_ARROWS[beyond]}"
-    to_left = shown_x > (view.left + view.right) / 2
+    across, up = _freest(axes, (shown_x, shown_y), text, beyond, view, taken)
     note = axes.annotate(
         text,
         (shown_x, shown_y),
-        xytext=(-8 if to_left else 8, -8 if beyond[1] > 0 else 7),
+        xytext=(_APART * across, _APART * up),
         textcoords="offset points",
-        ha="right" if to_left else "left",
-        va="top" if beyond[1] > 0 else "bottom",
-        fontsize=8,
+        ha={-1: "right", 0: "center", 1: "left"}[across],
+        va={-1: "top", 0: "center", 1: "bottom"}[up],
+        fontsize=_NAME_SIZE,
         zorder=7,
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )
     note.set_parse_math(False)
 
 
-def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
+def _freest(
+    axes: Axes,
+    xy: tuple[float, float],
+    text: str,
+    beyond: tuple[int, int],
+    view: View,
+    taken: list[_Box],
+) -> tuple[int, int]:
+    """The side of a marker, to the right (1) or left (-1) and above or below, with most room.
+
+    What is drawn already counts by the marks and pieces of lines under the name; other names, and
+    leaving the axes, count for more. The place is added to those that are taken.
+    """
+    per_point = (np.array([view.right - view.left, view.top - view.bottom])) / _AXES_POINTS
+    wide, high = np.array([0.55 * _NAME_SIZE * len(text), 1.2 * _NAME_SIZE]) * per_point
+    drawn = _drawn_points(axes)
+    found: list[tuple[float, tuple[int, int], _Box]] = []
+    for across, up in _SIDES:
+        if beyond[0] * across > 0 or beyond[1] * up > 0:
+            continue
+        x, y = np.array(xy) + _APART * per_point * (across, up)
+        left, bottom = x - wide * (1 - across) / 2, y - high * (1 - up) / 2
+        box = _Box(left, bottom, left + wide, bottom + high)
+        inside = (drawn >= box[:2]) & (drawn <= box[2:])
+        cost = float(inside.all(axis=1).sum()) + 200 * sum(map(box.meets, taken))
+        cost += 200 * (box.left < view.left or box.right > view.right)
+        cost += 200 * (box.bottom < view.bottom or box.top > view.top + high)
+        found.append((cost, (across, up), box))
+    _, side, box = min(found, key=lambda one: one[0])
+    taken.append(box)
+    return side
+
+
+def _drawn_points(axes: Axes) -> Array:
+    """Places on the lines and at the marks that are drawn, shape [N, 2]."""
+    found = [np.empty((0, 2))]
+    for line in axes.lines:
+        xy = np.asarray(line.get_xydata(), dtype=np.float64)
+        if line.get_transform() != axes.transData or not len(xy):
+            continue
+        if line.get_linestyle() not in ("None", "none", "") and len(xy) > 1:
+            share = np.linspace(0, 1, 60)[:, None]
+            found += [a + share * (b - a) for a, b in zip(xy[:-1], xy[1:], strict=True)]
+        found.append(xy)
+    return np.concatenate(found)
+
+
+def _legend_entries(data: ReportData) -> list[tuple[Line2D, str]]:
     """Handles and their texts, from the curves down to what is explained once."""
     comparison = data.comparison
-    entries: list[tuple[Line2D | Patch, str]] = []
+    entries: list[tuple[Line2D, str]] = []
     for curve, look in zip(comparison.curves, curve_styles(comparison.curves), strict=True):
         if not curve.only_seeds:
             entries.append((Line2D([], [], **line_style(look)), curve.label))
@@ -230,28 +296,25 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D | Patch, str]]:
             entries.append((Line2D([], [], **style), curve.label))
     if comparison.source_end is not None:
         entries.append((Line2D([], [], **SOURCE_END), comparison.source_end.label))
-    dot: dict[str, Any] = {"marker": "o", "ls": "none", "color": GREY, "ms": 3.5, "mew": 0}
-    entries.append((Line2D([], [], **RING), "best average accuracy"))
-    entries.append((Line2D([], [], **dot), "each configuration"))
+    entries.append((Line2D([], [], **RING), "chosen: best average\non validation data"))
     n_seeds = len(comparison.seeds)
-    if any(curve.band is not None for curve in comparison.curves):
-        low, high = (round(100 * q) for q in BAND_QUANTILES)
-        spread = (
-            f"source kept at each target,\n{low}–{high} % range of {n_seeds} seeds,\n"
-            "interpolated between them"
-        )
-        entries.append((Patch(color="0.85"), spread))
-    elif n_seeds > 1:
-        entries.append((Line2D([], [], color=GREY, lw=1), f"range over {n_seeds} seeds"))
+    if n_seeds > 1:
+        bar: dict[str, Any] = {"color": GREY, "lw": 0.9, "marker": "|", "ms": 8, "mew": 0.9}
+        entries.append((Line2D([], [], **bar), f"mean ± standard error\nof {n_seeds} seeds"))
+        dot: dict[str, Any] = {"marker": ".", "ls": "none", "color": GREY, "ms": 4, "mew": 0}
+        entries.append((Line2D([], [], **dot), "one seed"))
+    if any(not curve.on_front.all() for curve in comparison.curves):
+        hollow: dict[str, Any] = {"marker": "o", "ls": "none", "mfc": "white", "mec": GREY}
+        entries.append((Line2D([], [], **hollow, ms=4, mew=0.8), "not on the front"))
     entries += [(Line2D([], [], ls="none"), text) for text in comparison.figure_notes]
     if comparison.requirements:
         entries.append(
-            (Line2D([], [], **_requirement_style()), "required target: points\nbelow fine-tuning")
+            (Line2D([], [], **_requirement_style()), "target so many points\nbelow fine-tuning")
         )
     return entries
 
 
-def _add_legend(made: Figure, entries: list[tuple[Line2D | Patch, str]]) -> None:
+def _add_legend(made: Figure, entries: list[tuple[Line2D, str]]) -> None:
     handles = [handle for handle, _ in entries]
     names = [str(i) for i in range(len(entries))]
     legend = made.legend(handles, names, loc="outside right upper", handlelength=3.4)

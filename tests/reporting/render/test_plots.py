@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -146,7 +145,9 @@ class TestFigure:
     def test_only_the_front_is_joined_and_every_point_is_shown(self) -> None:
         _, axes = drawn(data_of({"EWC": [(0.6, 0.9), (0.5, 0.5), (0.9, 0.7)]}))
         assert points(lines(axes, "EWC")[0]) == [[59, 89], [89, 69]]
-        assert any(len(points(line)) == 3 for line in axes.lines)
+        assert [[49, 49]] in [points(line) for line in axes.lines]
+        texts = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+        assert "not on the front" in texts
 
     def test_points_are_joined_in_the_order_of_validation_data(self) -> None:
         swapped = {(0.8, 0.8): (0.82, 0.8), (0.81, 0.7): (0.8, 0.7)}
@@ -211,27 +212,37 @@ class TestFigure:
         texts = [text.get_text() for text in made.legends[0].get_texts()]
         assert texts == [
             *("EWC", "replay", "fine-tuning", "joint"),
-            *("best average accuracy", "each configuration"),
-            "required target: points\nbelow fine-tuning",
+            "chosen: best average\non validation data",
+            "target so many points\nbelow fine-tuning",
         ]
 
-    def test_three_seeds_have_a_band(self) -> None:
-        made, axes = drawn(data_of(n_seeds=3))
-        (band, _) = (c for c in axes.collections if isinstance(c, PolyCollection))
-        # Along the flat top of EWC: source 59, 58 and 57 for the three seeds.
-        x = np.concatenate([path.vertices[:, 0] for path in band.get_paths()])
-        assert x.min() == pytest.approx(57.2)
-        texts = [text.get_text() for text in made.legends[0].get_texts()]
-        assert (
-            "source kept at each target,\n10–90 % range of 3 seeds,\ninterpolated between them"
-            in texts
-        )
-
-    def test_two_seeds_have_their_range(self) -> None:
-        made, axes = drawn(data_of(n_seeds=2))
+    @pytest.mark.parametrize("n_seeds", [2, 3])
+    def test_points_have_their_errors_in_both_directions_and_every_seed(
+        self, n_seeds: int
+    ) -> None:
+        made, axes = drawn(data_of(n_seeds=n_seeds))
         assert not axes.collections
-        assert [[58, 89], [59, 89]] in [points(line) for line in axes.lines]
-        assert "range over 2 seeds" in [t.get_text() for t in made.legends[0].get_texts()]
+        # The first point of EWC: source 59, 58 (and 57), a mean in the middle; target 89.
+        sources = [59.0 - seed for seed in range(n_seeds)]
+        mean = np.mean(sources)
+        error = np.std(sources, ddof=1) / np.sqrt(n_seeds)
+        shown = [points(line) for line in axes.lines]
+        ends = np.round([[mean - error, 89], [mean + error, 89]], 6).tolist()
+        assert ends in shown
+        assert [[mean, 89], [mean, 89]] in shown
+        (each,) = (s for s in shown if len(s) == 3 * n_seeds and [59.0, 89.0] in s)
+        assert {(x, 89.0) for x in sources} <= {(x, y) for x, y in each}
+        texts = [text.get_text() for text in made.legends[0].get_texts()]
+        assert f"mean ± standard error\nof {n_seeds} seeds" in texts
+        assert "one seed" in texts
+
+    def test_names_of_references_keep_off_what_is_drawn(self) -> None:
+        # The front passes to the upper right of the marker, where a name would stand first.
+        curve = [(0.47 + 0.01 * i, 0.93 - 0.004 * i) for i in range(10)]
+        data = data_of({"EWC": curve}, {"joint": ("joint", (0.5, 0.9))})
+        _, axes = drawn(data, views.View(40, 80, 80, 100))
+        (name,) = (text for text in axes.texts if text.get_text() == "joint")
+        assert (name.get_ha(), name.get_va()) == ("right", "bottom")
 
     def test_axes_say_what_they_are(self) -> None:
         _, axes = drawn(data_of())
