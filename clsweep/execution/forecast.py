@@ -318,14 +318,14 @@ def _job_steps(job: planning.Job, own: Configuration, sizes: Sequence[TaskSize])
     if job.kind == "statistics":
         return 0
     if job.kind == "source":
-        return own.training.n_steps(sizes[0].n_train)
+        return own.training.n_steps(sizes[0].n_train, 0)
     if job.kind == "finetuned":
         return own.training.n_steps(sizes[1].n_train)
     entry = own.entry
-    tasks = sizes[1:] if entry.starts_from_source else sizes
-    steps = [own.training.n_steps(size.n_train) for size in tasks]
+    steps = [own.training.n_steps(size.n_train, task) for task, size in enumerate(sizes)]
+    on_first = sum(own.hyper.first_steps(steps[0])) if entry.starts_from_source else 0
+    steps = steps[1:] if entry.starts_from_source else steps
     shared = steps[0] if entry.starts_from_finetuned else 0
-    on_first = sum(own.hyper.first_steps(own.training.n_steps(sizes[0].n_train)))
     return on_first + sum(sum(own.hyper.phase_steps(n)) for n in steps) - shared
 
 

@@ -82,7 +82,7 @@ def record_of(
             "label": configuration.label,
             "method": configuration.method,
             "hyper": configuration.hyper.model_dump(mode="json"),
-            "training": configuration.training.model_dump(mode="json"),
+            "training": configuration.training.recorded,
             "knobs": dict(configuration.knobs),
             "is_reference": configuration.reference,
         },

@@ -58,6 +58,7 @@ from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import Diverged
 from clsweep.training.imperative import learn_imperatively
 from clsweep.training.learner import FinetunedModel, SourceModel
+from clsweep.training.optimisers import check_optimiser
 from clsweep.training.sequences import (
     LearntSequence,
     average_accuracy,
@@ -166,6 +167,8 @@ def probe(context: Context) -> None:
         method = _method(configuration, net)
         sizes = [len(task.train) for task in sequence.tasks]
         check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
+    for training in {configuration.training for configuration in examples(context.study)}:
+        check_optimiser(training)
 
 
 def _release() -> None:
@@ -260,8 +263,8 @@ def _inputs(context: Context) -> Inputs:
         raise StudyError(
             f"the {nowhere[0]} is in no source file, so that nothing would tell when it changes",
             expected="a module with a file of its own",
-            where="[net] factory",
-            next_step="move the factory of a notebook into a module",
+            where="[net] factory, or [training] optimizer",
+            next_step="move what a notebook defines into a module",
         )
     _LOADED.update({(one.name, one.where): one.fingerprint for one in found})
     return found

@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import AgemHyper
 from clsweep.methods.parts import buffer
-from clsweep.methods.parts.losses import plain_phase
+from clsweep.methods.parts.losses import padded_label_loss, plain_phase
 from clsweep.nets.net import Net, own_head_logits
 from clsweep.nets.parameter_trees import Params, dot
 
@@ -88,7 +87,7 @@ def _reference(net: Net, full: Params, stored: buffer.Buffer, batch: Batch, task
     with torch.enable_grad():
         h = net.features(full, batch.scale(stored.raw[index]))
         logits = own_head_logits(net, full, h, stored.tasks[index], task)
-        loss = F.cross_entropy(logits, stored.labels[index])
+        loss = padded_label_loss(logits, stored.labels[index], batch.smoothing)
         found = torch.autograd.grad(
             loss, list(trained.values()), allow_unused=True, materialize_grads=True
         )

@@ -35,6 +35,7 @@ class Batch(NamedTuple):
         draw: this step's row of every tensor that the phase's `draw` returned.
         tasks: task of each example, int64 [B]; only when several tasks are trained at once.
         noted: what the phase's `note` made of these inputs.
+        smoothing: share of every label that is spread evenly over the classes of its head.
     """
 
     x: Tensor
@@ -44,6 +45,7 @@ class Batch(NamedTuple):
     draw: dict[str, Tensor]
     tasks: Tensor | None = None
     noted: dict[str, Tensor] = {}
+    smoothing: float = 0.0
 
 
 class Trace(NamedTuple):

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import DgrHyper
-from clsweep.methods.parts.losses import padded_distillation
+from clsweep.methods.parts.losses import padded_distillation, task_loss
 from clsweep.methods.parts.vae import Vae, pixels_of, uniform_layers, vae_loss
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, with_prefix, without_prefix
@@ -115,7 +115,7 @@ def _solver_phase(net: Net, vae: Vae, hyper: DgrHyper) -> Phase:
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         solver = _solver(full)
-        new = F.cross_entropy(net.apply(solver, batch.x, task), batch.y)
+        new = task_loss(net, solver, batch, task)
         raw = vae.generated(memory["decoder"], batch.draw["codes"])
         old = _replay_loss(net, solver, memory["solver"], batch.scale(raw), hyper, task)
         return _weighted(new, old, hyper, task)

@@ -69,7 +69,8 @@ def build(net: Net, hyper: GemHyper) -> Method:
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
         raw, labels, tasks, n_filled, _ = memory["slots"]
-        rows = task_gradients(net, full, inputs(raw, labels, tasks, n_filled, batch.scale), task)
+        stored = inputs(raw, labels, tasks, n_filled, batch.scale)
+        rows = task_gradients(net, full, stored, task, batch.smoothing)
         g = _flat(grads, full)
         along = (rows @ g).double().cpu().numpy()
         if (along >= 0).all():

@@ -33,6 +33,7 @@ from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
+from clsweep.methods.parts.losses import padded_label_loss
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, n_elements, with_prefix, without_prefix
 
@@ -142,7 +143,8 @@ def target_phase(target: Target, look_ahead: bool) -> Phase:
         return with_prefix(trained_on(without_prefix(params, MAIN), task), MAIN)
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
-        new = F.cross_entropy(target.network.apply(full, batch.x, task), batch.y)
+        logits = target.network.apply(full, batch.x, task)
+        new = padded_label_loss(logits, batch.y, batch.smoothing)
         return new if look_ahead else new + target.penalty(full, memory["weights"], task)
 
     def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:

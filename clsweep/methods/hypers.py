@@ -154,7 +154,7 @@ class SiHyper(Hyper):
         # but decides, in the gradient form, how a step is rounded.
         unless=(
             _WITHOUT_C,
-            {"form": "proximal", "training.clip_value": 0},
+            {"form": "proximal", "training.clip_value": 0, "training.clip_norm": 0},
             {"form": "proximal", **_TWO_TASKS},
         ),
     )

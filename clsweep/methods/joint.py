@@ -10,10 +10,10 @@ gradient steps in all. It is the usual upper reference, not a continual learner.
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, Memory, Method, Phase
 from clsweep.methods.hypers import NoHyper
+from clsweep.methods.parts.losses import padded_label_loss
 from clsweep.nets.net import Net, own_head_logits
 from clsweep.nets.parameter_trees import Params
 
@@ -24,6 +24,7 @@ def build(net: Net, hyper: NoHyper) -> Method:
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         assert batch.tasks is not None
         h = net.features(full, batch.x)
-        return F.cross_entropy(own_head_logits(net, full, h, batch.tasks, task), batch.y)
+        logits = own_head_logits(net, full, h, batch.tasks, task)
+        return padded_label_loss(logits, batch.y, batch.smoothing)
 
     return Method(net, hyper, (Phase("union", loss),), joint=True)

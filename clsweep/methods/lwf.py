@@ -22,12 +22,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import LwfHyper
 from clsweep.methods.parts.heads import old_heads
-from clsweep.methods.parts.losses import padded_distillation
+from clsweep.methods.parts.losses import label_loss, padded_distillation
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 
@@ -49,7 +48,7 @@ def build(net: Net, hyper: LwfHyper) -> Method:
             )
             for k, times in old_heads(net, task)
         ]
-        new = F.cross_entropy(net.head(full, h, task), batch.y)
+        new = label_loss(net.head(full, h, task), batch)
         return _weighted(net, new, torch.stack(kept).sum(), hyper, task)
 
     return Method(net, hyper, (Phase("train", loss),), begin=_begin, absorb=_absorb)

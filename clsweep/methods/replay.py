@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import ReplayHyper
 from clsweep.methods.parts import buffer
+from clsweep.methods.parts.losses import label_loss, padded_label_loss
 from clsweep.nets.net import Net, own_head_logits
 from clsweep.nets.parameter_trees import Params
 
@@ -37,9 +37,10 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
         index = batch.draw["slots"]
         n_new = len(batch.x)
         h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
-        new = F.cross_entropy(net.head(full, h[:n_new], task), batch.y)
+        new = label_loss(net.head(full, h[:n_new], task), batch)
         logits = own_head_logits(net, full, h[n_new:], stored.tasks[index], task)
-        total = new + hyper.weight * F.cross_entropy(logits, stored.labels[index])
+        old = padded_label_loss(logits, stored.labels[index], batch.smoothing)
+        total = new + hyper.weight * old
         return total / (1 + hyper.weight) if hyper.average else total
 
     def draw(

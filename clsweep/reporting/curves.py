@@ -36,6 +36,7 @@ from clsweep.search.validation_table import (
 )
 from clsweep.search.varied_settings import settings_of, varied_settings
 from clsweep.text import seeds_of
+from clsweep.training.config import in_full
 
 Array = NDArray[np.float64]
 
@@ -168,7 +169,7 @@ class Curve:
         Args:
             one: of `diverged`.
         """
-        numbers = {**one.knobs, **one.hyper, **one.training}
+        numbers = {**one.knobs, **one.hyper, **in_full(one.training)}
         return {name: numbers.get(name) for name in self.grid}
 
 
@@ -278,7 +279,7 @@ def _mean_counter(records: Sequence[Record], name: str) -> float:
 def _training(configs: Iterable[Config]) -> dict[str, frozenset[str]]:
     values: dict[str, set[str]] = {}
     for config in configs:
-        for name, value in config["training"].items():
+        for name, value in in_full(config["training"]).items():
             values.setdefault(name, set()).add(str(value))
     return {name: frozenset(found) for name, found in values.items()}
 

@@ -28,6 +28,7 @@ from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
 from clsweep.study.idle_numbers import idle_keys
 from clsweep.study.renamed_trials import of_its_study
+from clsweep.training.config import in_full
 
 if TYPE_CHECKING:
     import optuna
@@ -144,7 +145,7 @@ def _storage(file: Path) -> optuna.storages.BaseStorage:
 
 def _numbers(config: Config) -> dict[str, Any]:
     """Every number of a configuration that changes anything."""
-    training = {f"training.{key}": value for key, value in config["training"].items()}
+    training = {f"training.{key}": value for key, value in in_full(config["training"]).items()}
     return {k: v for k, v in {**config["hyper"], **training}.items() if k not in idle_keys(config)}
 
 

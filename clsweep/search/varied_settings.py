@@ -8,6 +8,7 @@ from typing import Any
 from clsweep.records.schema import Config
 from clsweep.search.validation_table import sortable
 from clsweep.study.idle_numbers import idle_keys
+from clsweep.training.config import in_full
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -17,7 +18,8 @@ def settings_of(config: Config) -> dict[str, Any]:
         config: the 'config' part of a record.
     """
     idle = idle_keys(config)
-    training = {k: v for k, v in config["training"].items() if f"training.{k}" not in idle}
+    recorded = in_full(config["training"])
+    training = {k: v for k, v in recorded.items() if f"training.{k}" not in idle}
     hyper = {k: v for k, v in config["hyper"].items() if k not in idle}
     return {**config["knobs"], **hyper, **training}
 

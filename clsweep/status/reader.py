@@ -28,7 +28,7 @@ from clsweep.storage.remote_path import Place, Stamp
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.renamed_trials import Names, names_of
 from clsweep.study.study import Study, stored_study
-from clsweep.training.config import TrainingConfig
+from clsweep.training.config import TrainingConfig, in_full
 
 _N_ERRORS = 5
 _N_RECENT = 100
@@ -222,8 +222,9 @@ def in_words(
         is_knob = isinstance(extra, dict) and extra.get("role") == "knob"
         if field is None or is_knob or value != field.default:
             parts.append(f"{key} = {_number(value)}")
-    idle = switched_off(TrainingConfig, training)
-    for key, value in training.items():
+    trained = in_full(training)
+    idle = switched_off(TrainingConfig, trained)
+    for key, value in trained.items():
         if key in usual and value != usual[key] and key not in idle:
             parts.append(f"training.{key} = {_number(value)}")
     return ", ".join(parts)

@@ -18,11 +18,14 @@ from clsweep.number_conditions import switched_off, with_rest
 from clsweep.study.grid import MethodRequest, around, have_common_values, product
 from clsweep.study.identity import canonical_json, digest, identity
 from clsweep.training.config import TrainingConfig
+from clsweep.training.optimiser_names import NUMBERS
 
 if TYPE_CHECKING:
     from clsweep.study.study_tables import StudyTables
 
 MAX_CONFIGURATIONS = 100_000
+
+_OF_OPTIMISERS = frozenset(f"training.{key}" for key in (*NUMBERS, "options"))
 
 MAX_TRIALS = 300_000  # a plan holds about 3 kB per trial
 
@@ -93,11 +96,11 @@ class Table:
             for other in study.methods
             if other.method_key == request.method_key and other.label != request.label
         ]
-        # Momentum means nothing to another optimiser, which refuses it.
+        # An optimiser's number means nothing to another one, which refuses it.
         self.own = {
             key: values
             for key, values in own.items()
-            if key != "training.momentum"
+            if key not in _OF_OPTIMISERS
             and not all(have_common_values(values, other[key]) for other in others)
         }
         # What a number counts as where it is switched off, if not as its default.

@@ -25,7 +25,8 @@ from clsweep.methods import METHODS, MethodEntry
 from clsweep.methods.own_methods import RESERVED
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import condition_text
-from clsweep.training.config import TrainingConfig
+from clsweep.training.config import TrainingConfig, both_lengths_of_the_first, with_pairs_split
+from clsweep.training.optimiser_names import NUMBERS, takes
 
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
@@ -85,9 +86,11 @@ def range_values(low: float, high: float, n: int, *, log: bool, whole: bool) -> 
 
 
 def _axis_of(
-    raw: Any, validated: ValidatorFunctionWrapHandler, *, kind: Any, log: bool
+    raw: Any, validated: ValidatorFunctionWrapHandler, *, kind: Any, log: bool, is_table: bool
 ) -> tuple[Any, ...]:
     """One axis as the file writes it: its values, or the range that a search fills."""
+    if is_table and isinstance(raw, Mapping):
+        raw = (raw,)
     values = _axis_values(raw, kind=kind, log=log)
     checked: tuple[Any, ...] = validated(tuple(values))
     return Range(checked[0], checked[1], values.log) if isinstance(values, Range) else checked
@@ -188,7 +191,9 @@ def _axis(field: FieldInfo) -> Any:
         forms.append(_range_schema(log))
     return Annotated[
         tuple[element, ...],
-        WrapValidator(partial(_axis_of, kind=field.annotation, log=log)),
+        WrapValidator(
+            partial(_axis_of, kind=field.annotation, log=log, is_table="table" in extra)
+        ),
         WithJsonSchema({"anyOf": forms, "description": text}),
         Field(description=text),
     ]
@@ -212,6 +217,11 @@ def _range_schema(log: bool) -> dict[str, Any]:
 class TrainingOverrides(Section):
     """Overrides of `[training]`, for one method or all; an axis without values inherits."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs(cls, raw: Any) -> Any:
+        return with_pairs_split(raw)
+
     @model_validator(mode="after")
     def _check(self) -> TrainingOverrides:
         if {"epochs", "steps"} <= self.model_fields_set:
@@ -220,6 +230,8 @@ class TrainingOverrides(Section):
                 expected="one of the two: passes over the data, or steps per task",
                 at=("steps",),
             )
+        if {"first_epochs", "first_steps"} <= self.model_fields_set:
+            raise both_lengths_of_the_first()
         return self
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
@@ -297,16 +309,18 @@ class MethodRequest(Section):
             point: key -> value.
         """
         given = base.model_dump(exclude_unset=True)
-        if point.get("steps"):
-            given.pop("epochs", None)
-        if "epochs" in point:
-            given.pop("steps", None)
+        for of in ("", "first_"):
+            if point.get(f"{of}steps"):
+                given.pop(f"{of}epochs", None)
+            if f"{of}epochs" in point:
+                given.pop(f"{of}steps", None)
         made = {**given, **point}
-        # Crossed with several optimisers, momentum acts where there is one; alone it is a mistake.
-        if made.get("optimizer", base.optimizer) != "sgd" and "sgd" in self.training.axes().get(
-            "optimizer", ()
-        ):
-            made.pop("momentum", None)
+        # Crossed with several optimisers, a number acts with those that take it; where none of
+        # them does, it is a mistake.
+        chosen, crossed = made.get("optimizer"), self.training.axes().get("optimizer", ())
+        for key in (*NUMBERS, "options", "weight_decay"):
+            if crossed and not takes(chosen, key) and any(takes(one, key) for one in crossed):
+                made.pop(key, None)
         return TrainingConfig(**made)
 
 

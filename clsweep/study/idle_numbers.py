@@ -7,7 +7,7 @@ from typing import Any
 
 from clsweep.methods import known_entry
 from clsweep.number_conditions import switched_off
-from clsweep.training.config import TrainingConfig
+from clsweep.training.config import TrainingConfig, in_full
 
 
 def idle_keys(
@@ -19,11 +19,11 @@ def idle_keys(
         config: the 'config' part of a record.
         context: see `grid.around`; without it, by the configuration's own numbers alone.
     """
-    training = switched_off(TrainingConfig, config["training"])
-    found = frozenset(f"training.{key}" for key in training)
+    training = in_full(config["training"])
+    found = frozenset(f"training.{key}" for key in switched_off(TrainingConfig, training))
     entry = known_entry(config["method"])
     if entry is None:
         return found
-    known = {f"training.{key}": value for key, value in config["training"].items()}
+    known = {f"training.{key}": value for key, value in training.items()}
     known |= context or {}
     return found | switched_off(entry.hyper, config["hyper"], known)

@@ -1,4 +1,4 @@
-"""Inputs of a study besides its file: data, weights, code of a network.
+"""Inputs of a study besides its file: data, weights, code of a network or an optimiser.
 
 Each has a fingerprint of what it holds. A results folder keeps those of its results, every record
 its own, and the key of a stage holds those of everything that is not published data: what was
@@ -25,12 +25,14 @@ from clsweep.errors import StudyError
 from clsweep.nets.checks import weights_file
 from clsweep.nets.code_files import code_files
 from clsweep.records.recorded_inputs import FIRST_DECODING, Input, Inputs
+from clsweep.study.own_optimisers import own_optimisers
 from clsweep.text import printable
 
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
     from clsweep.nets.config import NetConfig
     from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 # Raised when a fingerprint is computed in another way, so that none is remembered.
 _VERSION = 1
@@ -47,7 +49,8 @@ def inputs_of(study: Study, root: Path | None) -> Inputs:
         StudyError: images, arrays, or a file of weights, are not there or cannot be read.
     """
     data = data_inputs(study.benchmark, root, study.located_benchmark)
-    return data + net_inputs(study.net, root, study.located_net)
+    net = net_inputs(study.net, root, study.located_net)
+    return data + net + optimiser_inputs(study)
 
 
 def data_inputs(
@@ -83,6 +86,19 @@ def net_inputs(net: NetConfig, root: Path | None, located: NetConfig | None = No
     if net.name == "custom":
         found.append(_guarded(f"code {net.factory}", partial(_code, net.factory)))
     return tuple(found)
+
+
+def optimiser_inputs(study: StudyTables) -> Inputs:
+    """The code of the optimisers of the user's own; see `inputs_of`.
+
+    Args:
+        study: the study.
+    """
+    return tuple(
+        _guarded(f"code {path}", partial(_code, path))
+        for path in own_optimisers(study)
+        if path != study.net.factory
+    )
 
 
 def _guarded(name: str, make: Callable[[], Input]) -> Input:

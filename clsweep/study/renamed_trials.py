@@ -109,7 +109,7 @@ class Names:
                 **record["config"],
                 "config_id": own.id,
                 "hyper": own.hyper.model_dump(mode="json"),
-                "training": own.training.model_dump(mode="json"),
+                "training": own.training.recorded,
             },
         }
 

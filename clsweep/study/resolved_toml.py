@@ -47,7 +47,9 @@ def shared_blocks(study: StudyTables) -> list[str]:
     Args:
         study: the study.
     """
-    training = plain_values(study.training)
+    # Without keys that came later and are at their default, which stored files do not have.
+    given = plain_values(study.training)
+    training = {key: given[key] for key in study.training.recorded}
     training.pop("epochs" if study.training.steps else "steps")
     return [
         toml_table("", {"name": study.name, "seeds": study.seeds}),

@@ -11,6 +11,7 @@ from clsweep.number_conditions import idle
 from clsweep.study.configurations import Configuration, Table, configurations, searched_requests
 from clsweep.study.grid import MethodRequest, Range
 from clsweep.study.idle_numbers import idle_keys
+from clsweep.training.config import in_full
 
 if TYPE_CHECKING:
     from clsweep.records.schema import Config
@@ -115,7 +116,7 @@ class Space:
         """
         if config["method"] != self.table.request.method_key:
             return None
-        numbers = _numbers(config["hyper"], config["training"])
+        numbers = _numbers(config["hyper"], in_full(config["training"]))
         idle = idle_keys(config, self.table.context)
         point = {axis.key: numbers.get(axis.key) for axis in self.axes if axis.key not in idle}
         if not all(axis.holds(point[axis.key]) for axis in self.axes if axis.key in point):

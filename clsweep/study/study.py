@@ -30,6 +30,7 @@ from clsweep.study.errors import key_path, location, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, MethodRequest, around
 from clsweep.study.input_conditions import check_fit
 from clsweep.study.method_tables import AnyRequest
+from clsweep.study.own_optimisers import check_own_optimisers
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
@@ -61,6 +62,7 @@ class Study(StudyTables):
         check_spaces(self)
         check_configurations(self)
         _check_augment(self)
+        _check_precision(self)
         _check_choosing(self)
         return self
 
@@ -216,6 +218,19 @@ def _check_augment(study: Study) -> None:
             )
 
 
+def _check_precision(study: Study) -> None:
+    if study.resources.device == "cuda":
+        return
+    if any(one.training.precision != "float32" for one in examples(study)):
+        raise mistake(
+            f"precision = 'bf16' with [resources] device = '{study.resources.device}', under "
+            "which trials may run on a processor",
+            expected="bf16 on GPUs alone, so that all trials compute in one precision",
+            next_step="write [resources] device = 'cuda', or precision = 'float32'",
+            at=("training", "precision"),
+        )
+
+
 def _check_choosing(study: Study) -> None:
     choosing = study.report.choose_on
     unknown = [seed for seed in choosing if seed not in study.seeds]
@@ -244,6 +259,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         check_fit(study, data_root)
         weights_file(study.located_net, data_root)
         check_factory(study.net)
+        check_own_optimisers(study)
         class_notes(benchmark, data_root, study.seeds)
     except StudyError as error:
         raise _in_file(error, where) from None

@@ -16,6 +16,7 @@ from clsweep.errors import StudyError, closest_name
 from clsweep.methods import ALL_SCENARIOS, METHODS, entry_of
 from clsweep.methods.hyper_fields import knob_keys, search_range
 from clsweep.nets.config import NetConfig
+from clsweep.number_conditions import switched_off
 from clsweep.study.field_text import in_words
 from clsweep.study.method_tables import request_type
 from clsweep.study.search_section import SearchConfig
@@ -103,7 +104,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
             TrainingConfig,
             "How every task is trained, by every method; epochs or steps.",
             {"epochs": 10} if config.model_fields["dataset"].default == "digits" else {},
-            [key for key in TrainingConfig.model_fields if key != "steps"],
+            _used_in_training(),
         ),
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
         _section("report", ReportConfig, "What `clsweep report` computes.", {}) + _CHOOSING_HELP,
@@ -114,6 +115,14 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         *(_method_table(method) for method in methods),
     ]
     return "\n".join(blocks)
+
+
+def _used_in_training() -> list[str]:
+    """Keys of [training] that are written as they are; others stand there as comments."""
+    usual = TrainingConfig()
+    off = switched_off(TrainingConfig, usual.model_dump())
+    first = usual.recorded
+    return [k for k in type(usual).model_fields if k != "steps" and (k in first or k not in off)]
 
 
 def usual_methods(benchmark: str) -> list[str]:

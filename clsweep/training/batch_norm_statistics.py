@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -89,20 +89,23 @@ def with_data_statistics(net: Net, params: Params, data: Trainable, scale: Scale
     return found
 
 
-def check_batches(net: Net, n_examples: Iterable[int], training: TrainingConfig) -> None:
+def check_batches(net: Net, n_examples: Sequence[int], training: TrainingConfig) -> None:
     """Refuse batches of one example where a batch norm sees one value per channel of it.
 
     Args:
         net: the network.
-        n_examples: sizes of the training sets.
+        n_examples: sizes of the training sets, task by task; one for all tasks together.
         training: batch size and number of steps.
 
     Raises:
         StudyError: there is such a batch.
     """
     size = training.batch_size
+    first = 0 if len(n_examples) > 1 else 1  # all tasks in one are no first task
     alone = [
-        n for n in n_examples if size == 1 or (n % size == 1 and training.n_steps(n) > n // size)
+        n
+        for task, n in enumerate(n_examples, first)
+        if size == 1 or (n % size == 1 and training.n_steps(n, task) > n // size)
     ]
     if not alone or not net.statistics:
         return

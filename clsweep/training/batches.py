@@ -19,7 +19,7 @@ _CHUNK_ROWS = 1024
 
 
 class Order(NamedTuple):
-    """Which examples come when, and how they look.
+    """Which examples come when, how they look, and how their labels are smoothed.
 
     Attributes:
         seed: the trial's seed.
@@ -27,6 +27,7 @@ class Order(NamedTuple):
         batch_size: examples per step.
         n_steps: batches in all.
         augment: the study's `augment`.
+        smoothing: the study's `label_smoothing`.
     """
 
     seed: int
@@ -34,6 +35,7 @@ class Order(NamedTuple):
     batch_size: int
     n_steps: int
     augment: str
+    smoothing: float = 0.0
 
 
 def batches(
@@ -73,7 +75,8 @@ def batches(
                 draw = {name: value[here] for name, value in draws.items()}
                 own = None if tasks is None else tasks[a:b]
                 known = {name: value[a:b] for name, value in noted.items()}
-                chunk.append(Batch(x[a:b], y[a:b], raw[a:b], scale, draw, own, known))
+                shown = x[a:b], y[a:b], raw[a:b]
+                chunk.append(Batch(*shown, scale, draw, own, known, order.smoothing))
             yield step, chunk
             step += len(chunk)
 

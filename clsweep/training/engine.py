@@ -18,13 +18,22 @@ from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params, all_finite, zeros_like
 from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.batches import Order, batches
-from clsweep.training.optimisers import clipped, laid_out, made_optimiser
+from clsweep.training.optimisers import (
+    OptimiserState,
+    Snapshot,
+    clipped,
+    clipped_to_norm,
+    kept_state,
+    laid_out,
+    made_optimiser,
+    put_state,
+    set_rate,
+)
+from clsweep.training.schedules import rate_of
 
 if TYPE_CHECKING:
     from clsweep.nets.net import Net
     from clsweep.training.config import TrainingConfig
-
-OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
 
 
 class Diverged(MethodError):
@@ -141,8 +150,9 @@ def train_phase(
     note = phase.note(state.params, state.memory, task) if phase.note else None
     if renewed:
         state = state._replace(params=without_statistics(state.params))
-    engine = _Engine(phase, state, setting, task, trace)
-    order = Order(seed, task, training.batch_size, n_steps, training.augment)
+    engine = _Engine(phase, state, setting, task, n_steps, trace)
+    shown = training.augment, training.label_smoothing
+    order = Order(seed, task, training.batch_size, n_steps, *shown)
     with after_steps(state.n_steps):
         for first_step, chunk in batches(data, scale, order, engine.draws_of, note):
             losses = []
@@ -189,7 +199,13 @@ class _Engine:
     """The state of one running phase; the one place where tensors are changed in place."""
 
     def __init__(
-        self, phase: Phase, state: State, setting: Setting, task: int, trace: str
+        self,
+        phase: Phase,
+        state: State,
+        setting: Setting,
+        task: int,
+        n_steps: int,
+        trace: str,
     ) -> None:
         params, memory, training = state.params, state.memory, setting.training
         opened = phase.open(params, memory, task) if phase.open else params
@@ -206,18 +222,21 @@ class _Engine:
         self.training, self.trained, self.n_steps = training, trained, 0
         self.names, self.leaves = list(trained), list(trained.values())
         self.optimiser = made_optimiser(training, self.leaves)
-        self._restore(state.optimiser)
+        put_state(self.optimiser, self.names, self.leaves, state.optimiser)
+        self.lr, self.rate_at = training.lr, rate_of(training, n_steps)
         self.is_plain = training.optimizer == "sgd" and not (
             training.momentum or training.weight_decay
         )
+        self.loss = phase.loss if training.precision == "float32" else self._in_bf16
         self.pull = phase.pull(memory) if phase.pull else None
         # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
         # two thirds of the memory traffic of adding the penalty's gradient to g first, which
-        # nobody asks to see then.
+        # nobody asks to see then. Computed once, for a learning rate that stays.
         self.rates: Params = {}
-        unseen = phase.steer is None and trace != "total" and not training.clip_value
-        if self.pull and self.is_plain and unseen:
-            share = training.lr * self.pull.weight
+        clips = training.clip_value or training.clip_norm
+        unseen = phase.steer is None and trace != "total" and not clips
+        if self.pull and self.is_plain and unseen and self.rate_at is None:
+            share = self.lr * self.pull.weight
             self.rates = {n: share * omega for n, omega in self.pull.omega.items()}
         if trace:
             self.start = {name: value.detach().clone() for name, value in trained.items()}
@@ -235,7 +254,10 @@ class _Engine:
     def step(self, batch: Batch) -> Tensor:
         """One gradient step; returns the loss, detached, shape ()."""
         phase, memory, task = self.phase, self.memory, self.task
-        loss = phase.loss(self.full, memory, batch, task)
+        if self.rate_at is not None:
+            self.lr = self.rate_at(self.n_steps)
+            set_rate(self.optimiser, self.lr)
+        loss = self.loss(self.full, memory, batch, task)
         found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
         with torch.no_grad():
             asked = {
@@ -252,19 +274,32 @@ class _Engine:
                 grads, memory = phase.project(grads, self.full, memory, batch, task)
             if phase.foresee:
                 grads = phase.foresee(grads, self._ahead(grads), memory, batch, task)
+            if self.training.clip_norm:
+                grads = clipped_to_norm(grads, self.training.clip_norm)
             if self.training.clip_value:
                 grads = clipped(grads, self.training.clip_value)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
             self._descend(grads)
             if phase.settle:
-                settled = phase.settle(self.trained, memory, self.training.lr, task)
+                settled = phase.settle(self.trained, memory, self.lr, task)
                 torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
             if self.tracing:
                 self._extend_path(asked if self.tracing == "task" else grads)
             self.memory = phase.track(memory, batch, task) if phase.track else memory
         self.n_steps += 1
         return loss.detach()
+
+    def _in_bf16(self, full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        """The phase's loss under torch's autocast, which rounds products and no parameter."""
+        if batch.x.device.type != "cuda":
+            raise MethodError(
+                "precision = 'bf16' on a processor",
+                expected="a GPU, or precision = 'float32'",
+                where="[training] precision",
+            )
+        with torch.autocast("cuda", torch.bfloat16):
+            return self.phase.loss(full, memory, batch, task)
 
     def _descend(self, grads: Params) -> None:
         """The optimiser's step, for the parameters that have a gradient."""
@@ -279,7 +314,7 @@ class _Engine:
                 torch._foreach_add_(
                     [self.trained[name] for name in names],
                     [grads[name] for name in names],
-                    alpha=-self.training.lr,
+                    alpha=-self.lr,
                 )
             return
         for name, leaf in zip(self.names, self.leaves, strict=True):
@@ -290,15 +325,11 @@ class _Engine:
     def _ahead(self, grads: Params) -> Params:
         """Every parameter as a step would leave it; the step is taken back."""
         before = [leaf.detach().clone() for leaf in self.leaves]
-        state = [
-            {k: v.clone() if isinstance(v, Tensor) else v for k, v in entries.items()}
-            for entries in (self.optimiser.state[leaf] for leaf in self.leaves)
-        ]
+        snapshot = Snapshot(self.optimiser)
         self._descend(grads)
         moved = {name: leaf.detach().clone() for name, leaf in self.trained.items()}
         torch._foreach_copy_(self.leaves, before)
-        for leaf, entries in zip(self.leaves, state, strict=True):
-            self.optimiser.state[leaf] = entries
+        snapshot.put_back()
         return {**self.full, **moved}
 
     def _extend_path(self, grads: Params) -> None:
@@ -322,22 +353,13 @@ class _Engine:
         """What a study without reset continues from; nothing of the phase's own parameters."""
         if self.training.reset:
             return {}
-        return {
-            f"{name}/{entry}": value.detach()
+        kept = [
+            (name, leaf)
             for name, leaf in zip(self.names, self.leaves, strict=True)
-            for entry, value in self.optimiser.state[leaf].items()
-            if isinstance(value, Tensor) and name not in self.own
-        }
-
-    def _restore(self, state: OptimiserState) -> None:
-        for name, leaf in zip(self.names, self.leaves, strict=True):
-            entries = {
-                key.rpartition("/")[2]: value.clone()
-                for key, value in state.items()
-                if key.rpartition("/")[0] == name
-            }
-            if entries:
-                self.optimiser.state[leaf] = entries
+            if name not in self.own
+        ]
+        names, leaves = [name for name, _ in kept], [leaf for _, leaf in kept]
+        return kept_state(self.optimiser, names, leaves, self.training.optimizer)
 
 
 def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:

@@ -108,7 +108,8 @@ class Learner:
         memory = self._begun(self._completed(source.trace.start))
         params = self._completed(source.params)
         state = State(params, memory, source.trace, source.optimiser)
-        steps = self.method.hyper.first_steps(self.setting.training.n_steps(len(task.train)))
+        n_steps = self.setting.training.n_steps(len(task.train), task.index)
+        steps = self.method.hyper.first_steps(n_steps)
         state = self._trained(self.method.first_phases, steps, state, task)
         learnt = LearntTask(
             task,
@@ -121,7 +122,8 @@ class Learner:
 
     def task(self, state: State, task: Task) -> tuple[State, list[AccuracyRow]]:
         """The method after training on a task, not yet absorbed, and the accuracies."""
-        steps = self.method.hyper.phase_steps(self.setting.training.n_steps(len(task.train)))
+        n_steps = self.setting.training.n_steps(len(task.train), task.index)
+        steps = self.method.hyper.phase_steps(n_steps)
         after = self._trained(self.method.phases, steps, state._replace(trace=None), task)
         if self.method.phases:
             with after_steps(after.n_steps):
@@ -137,7 +139,7 @@ class Learner:
             return state
         _, scale, training, seed = self.setting
         statistics = task_statistics(self.method, state.params, task, scale, seed)
-        n_presented = training.n_steps(len(task.train)) * training.batch_size
+        n_presented = training.n_steps(len(task.train), task.index) * training.batch_size
         rng = generator(seed, "absorb", task.index)
         learnt = LearntTask(task, scale, state.trace, n_presented, rng)
         return self._absorbed(state, statistics, learnt)

@@ -1,32 +1,58 @@
-"""Torch's optimisers as a study names them, and the clipping before their step."""
+"""Optimisers as a study names them, what is kept of their state, and clipping of gradients."""
 
 from __future__ import annotations
 
+import copy
+import inspect
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from clsweep.errors import StudyError, closest_name
 from clsweep.nets.parameter_trees import Params
+from clsweep.training.optimiser_names import OPTIMISERS
+from clsweep.user_code import UserCode, user_code
 
 if TYPE_CHECKING:
     from clsweep.training.config import TrainingConfig
 
+OptimiserState = dict[str, Tensor]  # "<parameter>/<entry>" -> tensor
+
+_WHERE = "[training] optimizer"
+_NAMES = {bool: ":bool", int: ":int", float: ":float"}  # behind the name of an entry
+_KINDS: dict[str, type] = {"bool": bool, "int": int, "float": float}
+
 
 def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.optim.Optimizer:
-    """Torch's own optimiser, in its fused form (one kernel for all parameters).
+    """The optimiser of a study; torch's in the fused form (one kernel for all) where it has one.
 
     Args:
-        training: names it, with learning rate, momentum and decay.
+        training: names it, with learning rate, decay and its own numbers.
         leaves: what it is to step.
+
+    Raises:
+        StudyError: it is the user's own and cannot be made, or this torch does not have it.
     """
-    options: dict[str, Any] = {
-        "lr": training.lr,
-        "weight_decay": training.weight_decay,
-        "fused": True,
-    }
+    known = OPTIMISERS.get(training.optimizer)
+    if known is None:
+        return _users(training, leaves)
+    kind = getattr(torch.optim, known.kind, None)
+    if kind is None:
+        raise StudyError(
+            f"torch {torch.__version__} has no optimiser '{known.kind}'",
+            expected="a newer torch, or another optimizer",
+            where=_WHERE,
+        )
+    options = {"lr": training.lr, **known.options(training.model_dump())}
+    if known.takes_decay:
+        options["weight_decay"] = training.weight_decay
+    if training.optimizer == "sgd" and training.momentum and training.dampening:
+        # The first buffer is the whole gradient, which zeros to begin with would not give.
+        return torch.optim.SGD(leaves, **options)
     if training.optimizer == "sgd":
-        made = torch.optim.SGD(leaves, momentum=training.momentum, **options)
+        made = torch.optim.SGD(leaves, **_with_nesterov_checked(options), fused=True)
         if training.momentum:
             # Torch sets the buffer at a parameter's first gradient to that gradient, which zero
             # times the momentum, plus the gradient, is as well; its fused form fails where only
@@ -34,11 +60,187 @@ def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.opti
             for leaf in leaves:
                 made.state[leaf]["momentum_buffer"] = torch.zeros_like(leaf, requires_grad=False)
         return made
-    if training.optimizer == "adam":
-        return torch.optim.Adam(leaves, **options)
-    if leaves and leaves[0].is_cuda:
-        options["fused"] = False  # torch has no fused Adagrad on CUDA
-    return torch.optim.Adagrad(leaves, **options)
+    # Torch has no fused Adagrad on CUDA.
+    on_cpu = not (leaves and leaves[0].is_cuda)
+    if training.optimizer in ("adam", "adamw") or (training.optimizer == "adagrad" and on_cpu):
+        options["fused"] = True
+    optimiser: torch.optim.Optimizer = kind(leaves, **options)
+    return optimiser
+
+
+def _with_nesterov_checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Without what acts with a momentum alone, which torch refuses."""
+    return options if options["momentum"] else {**options, "nesterov": False, "dampening": 0.0}
+
+
+def _users(training: TrainingConfig, leaves: list[Tensor]) -> torch.optim.Optimizer:
+    """An optimiser of the user's own."""
+    code = user_code(
+        training.optimizer,
+        where=_WHERE,
+        expected="Optimizer(params, lr=..., **options), as torch's optimisers are",
+    )
+    given = json.loads(training.options) if training.options else {}
+    options = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    made = code.called(leaves, **_accepted(code, training, options))
+    for attribute in ("step", "param_groups", "state"):
+        if not hasattr(made, attribute):
+            raise code.mistake(
+                f"'{code.name}' made a {type(made).__name__}, which has no '{attribute}'"
+            )
+    if any("lr" not in group for group in made.param_groups):
+        raise code.mistake(f"'{code.name}' has no learning rate 'lr' in its param_groups")
+    optimiser: torch.optim.Optimizer = made
+    return optimiser
+
+
+def _accepted(code: UserCode, training: TrainingConfig, options: dict[str, Any]) -> dict[str, Any]:
+    """What an optimiser of the user's is called with, checked against its signature."""
+    try:
+        parameters = inspect.signature(code.found).parameters
+    except (TypeError, ValueError) as error:
+        raise code.mistake(f"'{code.name}' has no signature that can be read", error) from error
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    names = [name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD][1:]
+    for key in options:
+        if key in ("lr", "weight_decay"):
+            raise code.mistake(
+                f"options holds '{key}', which is a key of [training] beside optimizer"
+            )
+        if key not in names and not takes_all:
+            raise code.mistake(f"'{code.name}' takes no '{key}': {closest_name(key, names)}")
+    if "lr" not in names and not takes_all:
+        raise code.mistake(f"'{code.name}' takes no learning rate 'lr'")
+    found = {"lr": training.lr, **options}
+    if "weight_decay" in names:
+        found["weight_decay"] = training.weight_decay
+    elif training.weight_decay:
+        raise code.mistake(
+            f"'{code.name}' takes no 'weight_decay', and weight_decay = {training.weight_decay}"
+        )
+    return found
+
+
+def check_optimiser(training: TrainingConfig) -> None:
+    """Make the optimiser of a study and have it make a step, before any work is handed out.
+
+    Args:
+        training: names it.
+
+    Raises:
+        StudyError: it cannot be made, or raises.
+    """
+    leaf = torch.ones(2, requires_grad=True)
+    made = made_optimiser(training, [leaf])
+    leaf.grad = torch.ones(2)
+    if training.optimizer in OPTIMISERS:
+        made.step()
+        return
+    step = user_code(training.optimizer, where=_WHERE, expected="step() without arguments")
+    step._replace(found=made.step).called()
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Have the next step made with a learning rate.
+
+    Args:
+        optimiser: whose.
+        rate: η.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+class Snapshot:
+    """All that a step of an optimiser changes beside the parameters, to be put back."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        """Copy state and groups.
+
+        Args:
+            optimiser: as it is now.
+        """
+        self.optimiser = optimiser
+        self.state = {key: _copied(entries) for key, entries in optimiser.state.items()}
+        self.groups = [
+            {key: _copied(value) for key, value in group.items() if key != "params"}
+            for group in optimiser.param_groups
+        ]
+
+    def put_back(self) -> None:
+        """Undo what steps have changed since."""
+        self.optimiser.state.clear()
+        self.optimiser.state.update(self.state)
+        for group, before in zip(self.optimiser.param_groups, self.groups, strict=True):
+            group.update(before)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return copy.deepcopy(value)
+
+
+def kept_state(
+    optimiser: torch.optim.Optimizer, names: list[str], leaves: list[Tensor], origin: str
+) -> OptimiserState:
+    """The state of an optimiser as tensors by '<parameter>/<entry>'.
+
+    A number of Python's is kept as a tensor whose name ends in its kind.
+
+    Args:
+        optimiser: whose.
+        names: of the parameters.
+        leaves: the parameters.
+        origin: its name in the study file, for messages.
+
+    Raises:
+        StudyError: it keeps something that is no tensor and no number.
+    """
+    found = {}
+    for name, leaf in zip(names, leaves, strict=True):
+        for entry, value in optimiser.state[leaf].items():
+            if isinstance(value, Tensor):
+                found[f"{name}/{entry}"] = value.detach()
+            elif type(value) in _NAMES:
+                found[f"{name}/{entry}{_NAMES[type(value)]}"] = torch.tensor(
+                    value, dtype=torch.float64 if isinstance(value, float) else None
+                )
+            elif value is not None:
+                raise StudyError(
+                    f"'{origin}' keeps '{entry}' as a {type(value).__name__}, which cannot be "
+                    "carried from task to task",
+                    expected="tensors and numbers in its state",
+                    where="[training] reset",
+                    next_step="reset = true starts every task with a fresh state",
+                )
+    return found
+
+
+def put_state(
+    optimiser: torch.optim.Optimizer, names: list[str], leaves: list[Tensor], kept: OptimiserState
+) -> None:
+    """Have an optimiser continue from a state.
+
+    Args:
+        optimiser: whose.
+        names: of the parameters.
+        leaves: the parameters; those of which nothing is kept start anew.
+        kept: of `kept_state`.
+    """
+    by_parameter: dict[str, dict[str, Any]] = {}
+    for key, value in kept.items():
+        name, _, entry = key.rpartition("/")
+        entry, _, kind = entry.partition(":")
+        read = _KINDS[kind](value.item()) if kind else value.clone()
+        by_parameter.setdefault(name, {})[entry] = read
+    for name, leaf in zip(names, leaves, strict=True):
+        if name in by_parameter:
+            optimiser.state[leaf] = by_parameter[name]
 
 
 def laid_out(grad: Tensor, leaf: Tensor) -> Tensor:
@@ -68,4 +270,21 @@ def clipped(grads: Params, bound: float) -> Params:
         return grads
     values = torch._foreach_clamp_min(list(grads.values()), -bound)
     torch._foreach_clamp_max_(values, bound)
+    return dict(zip(grads, values, strict=True))
+
+
+def clipped_to_norm(grads: Params, bound: float) -> Params:
+    """Gradients times min(1, bound / (‖g‖₂ + 10⁻⁶)), ‖g‖₂ over all of them together.
+
+    As torch's `clip_grad_norm_`. A norm that is no number makes every gradient none.
+
+    Args:
+        grads: by name.
+        bound: more than 0.
+    """
+    if not grads:
+        return grads
+    norms = torch._foreach_norm(list(grads.values()))
+    share = (bound / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp(max=1.0)
+    values = torch._foreach_mul(list(grads.values()), share)
     return dict(zip(grads, values, strict=True))

@@ -75,7 +75,7 @@ def learn_source(
         data,
         Setting(net, sequence.scale, training, seed),
         task=0,
-        n_steps=training.n_steps(len(data)),
+        n_steps=training.n_steps(len(data), 0),
         trace="task",
     )
     assert run.trace is not None
@@ -114,7 +114,7 @@ def finetune_source(
         task.train,
         Setting(net, sequence.scale, training, seed),
         task=task.index,
-        n_steps=training.n_steps(len(task.train)),
+        n_steps=training.n_steps(len(task.train), task.index),
     )
     return FinetunedModel(run.params, run.optimiser, run.n_steps)
 
@@ -171,7 +171,7 @@ def learn_joint(
     union = joined(sequence)
     start = initial_params(method.net, seed, union.labels.device)
     last = len(sequence.tasks) - 1
-    n_steps = sum(training.n_steps(len(task.train)) for task in sequence.tasks)
+    n_steps = sum(training.n_steps(len(task.train), task.index) for task in sequence.tasks)
     setting = Setting(method.net, sequence.scale, training, seed)
     state = State(start, method.begin(start) if method.begin else {})
     for phase in method.phases:

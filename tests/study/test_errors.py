@@ -57,7 +57,7 @@ UNKNOWN_KEYS = {
     "training": (
         _with_training("learning_rate = 0.1\n"),
         "'learning_rate'",
-        "one of 'augment', 'batch_size', 'clip_value'",
+        "one of 'alpha', 'amsgrad', 'augment', 'batch_size'",
         "training.learning_rate",
     ),
     "resources": (
@@ -256,8 +256,63 @@ WRONG_VALUES = {
     "momentum": (
         _with_training('optimizer = "adam"\nmomentum = 0.9\n'),
         "means nothing for 'adam'",
-        "'sgd' only",
+        "'sgd' or 'rmsprop' only",
         "training.momentum",
+    ),
+    "no step without a closure": (
+        _with_training('optimizer = "LBFGS"\n'),
+        "'LBFGS' cannot be used: it evaluates the loss several times",
+        "training.optimizer",
+    ),
+    "torch's own by its path": (
+        _with_training('optimizer = "torch.optim:AdamW"\n'),
+        "its name here, 'adamw'",
+    ),
+    "number of another optimiser": (
+        _with_training('optimizer = "adagrad"\nrho = 0.5\n'),
+        "rho = 0.5 means nothing for 'adagrad'",
+        "rho with optimizer = 'adadelta' only",
+    ),
+    "number of an own optimiser": (
+        _with_training('optimizer = "my_optim:Lion"\nbeta1 = 0.5\n'),
+        "written options = { beta1 = ... }",
+    ),
+    "options of torch's": (
+        _with_training('optimizer = "adam"\noptions = { eps = 1e-6 }\n'),
+        "options with an optimiser of your own",
+        "training.options",
+    ),
+    "decay of rprop": (
+        _with_training('optimizer = "rprop"\nweight_decay = 0.1\n'),
+        "no weight_decay with 'rprop'",
+    ),
+    "several pairs": (
+        TOP + FINETUNE + "training = { optimizer = 'adam', betas = [[0.9, 0.99], [0.9, 0.9]] }\n",
+        "beta1 = [...] and beta2 = [...]",
+        "methods[0].training.betas",
+    ),
+    "a pair and a half": (
+        _with_training("optimizer = 'adam'\nbetas = [0.9, 0.99]\nbeta1 = 0.9\n"),
+        "both 'betas' and 'beta1'",
+    ),
+    "nesterov with dampening": (
+        _with_training("momentum = 0.9\nnesterov = true\ndampening = 0.1\n"),
+        "Nesterov's momentum without dampening",
+    ),
+    "milestones": (
+        _with_training("schedule = 'step'\nmilestones = [10, 20]\n"),
+        "shares of a task's steps",
+        "training.milestones",
+    ),
+    "milestones that fall": (
+        _with_training("schedule = 'step'\nmilestones = [0.5, 0.2]\n"),
+        "shares that grow",
+    ),
+    "schedule": (_with_training("schedule = 'cosin'\n"), "'cosine'?", "training.schedule"),
+    "options that are no table": (
+        _with_training('optimizer = "my_optim:Lion"\noptions = [1, 2]\n'),
+        "options are no table",
+        "training.options",
     ),
     "epochs and steps": (
         _with_training("epochs = 1\nsteps = 1\n"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +22,9 @@ from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.optimiser_names import OPTIMISERS as OF_TORCH
+from clsweep.training.optimiser_names import OWN_DEFAULT, REFUSED
+from clsweep.training.schedules import rate_of
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_common import learnt, same
 
@@ -232,3 +237,102 @@ def stepped_alone(name: str) -> Tensor:
         leaf.square().sum().backward()
         optimiser.step()
     return leaf.detach()
+
+
+# ------------------------------------------------------ every optimiser and every schedule
+
+# Numbers of their own, none at its default.
+MORE: dict[str, dict[str, Any]] = {
+    "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    "dampening": {"optimizer": "sgd", "momentum": 0.9, "dampening": 0.4},
+    "adam": {"optimizer": "adam", "betas": (0.8, 0.95), "eps": 1e-3, "amsgrad": True},
+    "adamw": {"optimizer": "adamw", "betas": (0.8, 0.95), "weight_decay": 0.1},
+    "adamax": {"optimizer": "adamax", "betas": (0.8, 0.95), "weight_decay": 0.1},
+    "nadam": {
+        "optimizer": "nadam",
+        "momentum_decay": 0.02,
+        "weight_decay": 0.1,
+        "decoupled_weight_decay": True,
+    },
+    "radam": {"optimizer": "radam", "betas": (0.5, 0.6), "weight_decay": 0.1},
+    "rmsprop": {"optimizer": "rmsprop", "alpha": 0.8, "momentum": 0.5, "centered": True},
+    "adagrad": {"optimizer": "adagrad", "lr_decay": 0.1, "initial_accumulator_value": 0.2},
+    "adadelta": {"optimizer": "adadelta", "rho": 0.7, "eps": 1e-4},
+    "adafactor": {"optimizer": "adafactor", "beta2_decay": -0.5, "d": 2.0, "weight_decay": 0.1},
+    "asgd": {"optimizer": "asgd", "lambd": 0.1, "alpha": 0.6, "t0": 2.0},
+    "rprop": {"optimizer": "rprop", "etas": (0.4, 1.3), "step_sizes": (1e-3, 0.05)},
+}
+# Torch writes these steps in a second way, which rounds otherwise, and whoever asks for the one
+# gets it here as there.
+FUSED = ("sgd", "adam", "adamw", "adagrad")
+TO_TORCH: dict[str, Callable[[Any, int], Any]] = {
+    "constant": lambda o, n: torch.optim.lr_scheduler.LambdaLR(o, lambda s: 1.0),
+    "cosine": lambda o, n: torch.optim.lr_scheduler.CosineAnnealingLR(o, n),
+    "step": lambda o, n: torch.optim.lr_scheduler.MultiStepLR(o, [n // 2, round(0.75 * n)]),
+    "linear": lambda o, n: torch.optim.lr_scheduler.LinearLR(o, 1.0, 0.0, total_iters=n),
+    "onecycle": lambda o, n: torch.optim.lr_scheduler.OneCycleLR(
+        o, 0.05, total_steps=n, cycle_momentum=False
+    ),
+}
+
+
+def test_every_optimiser_of_torch_is_known_or_refused() -> None:
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
+    theirs = {kind.__name__.lower() for kind in kinds if issubclass(kind, torch.optim.Optimizer)}
+    assert theirs - {"optimizer"} == OF_TORCH.keys() | REFUSED.keys()
+    assert {one["optimizer"] for one in MORE.values()} == OF_TORCH.keys()
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_the_table_has_torchs_numbers_and_defaults(name: str) -> None:
+    entry = OF_TORCH[name]
+    parameters = inspect.signature(getattr(torch.optim, entry.kind)).parameters
+    # Forms of the same arithmetic, and what would climb instead of descend.
+    form = {"params", "foreach", "maximize", "differentiable", "capturable", "fused"}
+    theirs = parameters.keys() - form - {"lr"}
+    if name in ("adam", "adafactor"):  # adamw by another name; no number, but a pair with None
+        theirs -= {"decoupled_weight_decay", "eps"} - ({"eps"} if name == "adam" else set())
+    at_default = entry.options(TrainingConfig(optimizer=name).model_dump())
+    own = at_default.keys() | ({"weight_decay"} if entry.takes_decay else set())
+    own |= OWN_DEFAULT & {*entry.numbers}
+    assert own == theirs
+    for key, value in at_default.items():
+        assert value == parameters[key].default
+
+
+@pytest.mark.parametrize("schedule", TO_TORCH)
+@pytest.mark.parametrize("name", MORE)
+def test_step_for_step_as_torchs_own_loop(name: str, schedule: str) -> None:
+    """Bit for bit: the same kernels on the same numbers."""
+    n_steps, given = 12, {"lr": 0.05, "batch_size": 4, **MORE[name]}
+    training = TrainingConfig(schedule=schedule, **given)
+    setting = Setting(NET, SCALE, training, 0)
+    start = NET.init(generator(0, "init"))
+    found = train_phase(
+        plain_phase(NET), State(start, {}), DATA, setting, task=0, n_steps=n_steps
+    ).params
+
+    options = {k: v for k, v in given.items() if k not in ("optimizer", "batch_size")}
+    kind = getattr(torch.optim, OF_TORCH[training.optimizer].kind)
+    if OF_TORCH[training.optimizer].takes_decay:
+        options.setdefault("weight_decay", 0.0)
+    if training.optimizer in FUSED and not training.dampening:
+        options["fused"] = True
+    leaves = {n: v.clone().requires_grad_() for n, v in start.items()}
+    optimiser = kind(leaves.values(), **options)
+    follow = TO_TORCH[schedule](optimiser, n_steps)
+    rate = rate_of(training, n_steps)
+    for step, rows in enumerate(
+        rows for order in batch_indices(0, 0, 8, 4, n_steps) for rows in order.split(4)
+    ):
+        if rate is not None:  # torch's recursion and the closed form differ in the last bits
+            assert optimiser.param_groups[0]["lr"] == pytest.approx(rate(step), rel=1e-12)
+            optimiser.param_groups[0]["lr"] = rate(step)
+        optimiser.zero_grad()
+        logits = NET.apply(leaves, SCALE(DATA.raw(rows)), 0)
+        torch.nn.functional.cross_entropy(logits, DATA.labels[rows]).backward()
+        optimiser.step()
+        follow.step()
+    assert not same(found, start)
+    for n, leaf in leaves.items():
+        assert torch.equal(found[n], leaf.detach()), n

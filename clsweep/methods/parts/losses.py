@@ -14,7 +14,37 @@ from clsweep.nets.parameter_trees import Params
 
 def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:
     """Mean cross-entropy of the batch under the head of `task`, shape ()."""
-    return F.cross_entropy(net.apply(params, batch.x, task), batch.y)
+    return label_loss(net.apply(params, batch.x, task), batch)
+
+
+def label_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross-entropy −Σ_c q_c log p_c with the batch's labels, smoothed, shape ().
+
+    q = (1 − ε) [c = y] + ε / K over the K classes of the head (Szegedy et al. 2016, CVPR).
+
+    Args:
+        logits: of the head, [B, K].
+        batch: holds labels and ε.
+    """
+    return F.cross_entropy(logits, batch.y, label_smoothing=batch.smoothing)
+
+
+def padded_label_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """The loss of `label_loss` where outputs of −∞ stand for classes that a head lacks, shape ().
+
+    K counts the others, example by example.
+
+    Args:
+        logits: [B, K'].
+        labels: int64 [B].
+        smoothing: ε.
+    """
+    if not smoothing:
+        return F.cross_entropy(logits, labels)
+    log_p, is_there = logits.log_softmax(1), logits > float("-inf")
+    spread = -log_p.where(is_there, 0.0).sum(1) / is_there.sum(1)
+    hard = F.nll_loss(log_p, labels, reduction="none")
+    return ((1 - smoothing) * hard + smoothing * spread).mean()
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

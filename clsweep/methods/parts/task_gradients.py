@@ -54,7 +54,9 @@ class _Tap(NamedTuple):
     spans: list[tuple[int, int, int]]
 
 
-def task_gradients(net: Net, full: Params, stored: TaskExamples, newest: int) -> Tensor:
+def task_gradients(
+    net: Net, full: Params, stored: TaskExamples, newest: int, smoothing: float = 0.0
+) -> Tensor:
     """Gradients of the mean cross-entropy of every task's stored examples, [T, P].
 
     Columns are the trained parameters, flattened, in their order in `full`; a head that a task
@@ -65,6 +67,7 @@ def task_gradients(net: Net, full: Params, stored: TaskExamples, newest: int) ->
         full: its parameters; those that require a gradient are trained.
         stored: at least one example.
         newest: the task being learnt, whose columns of a shared head are used.
+        smoothing: share of every label that is spread evenly over the classes of its head.
     """
     leaves = {name: v.detach().requires_grad_(v.requires_grad) for name, v in full.items()}
     trained = {name: value for name, value in leaves.items() if value.requires_grad}
@@ -74,12 +77,12 @@ def task_gradients(net: Net, full: Params, stored: TaskExamples, newest: int) ->
         places = [(place, a, b) for place, (a, b) in enumerate(stored.spans())]
         taps = [_Tap(use, places) for use in trunk.uses]
         if not _separable(trunk, trained, taps, len(stored.x)):
-            return _one_by_one(net, leaves, stored, newest)
-        loss, heads = _losses(net, leaves, h, stored, newest)
+            return _one_by_one(net, leaves, stored, newest, smoothing)
+        loss, heads = _losses(net, leaves, h, stored, newest, smoothing)
     taps = [tap for tap in taps + heads if tap.use.output.requires_grad]
     tapped = {name for tap in taps for name in (tap.use.weight, tap.use.bias)}
     if shared(trained).keys() - tapped:
-        return _one_by_one(net, leaves, stored, newest)
+        return _one_by_one(net, leaves, stored, newest, smoothing)
     deltas = torch.autograd.grad(loss, [tap.use.output for tap in taps], allow_unused=True)
     return _rows(trained, taps, deltas, len(stored.counts))
 
@@ -91,21 +94,22 @@ def _separable(recorder: Recorder, trained: Params, taps: list[_Tap], n_examples
 
 
 def _losses(
-    net: Net, leaves: Params, h: Tensor, stored: TaskExamples, newest: int
+    net: Net, leaves: Params, h: Tensor, stored: TaskExamples, newest: int, smoothing: float
 ) -> tuple[Tensor, list[_Tap]]:
     """Σ_k L_k, and what the heads did."""
     if net.heads.scenario != "task":
         with Recorder(leaves) as recorder:
             logits = net.head(leaves, h, newest)
         share = torch.cat([h.new_full((n,), 1 / n) for _, n in stored.counts])
-        loss = (F.cross_entropy(logits, stored.y, reduction="none") * share).sum()
+        each = F.cross_entropy(logits, stored.y, reduction="none", label_smoothing=smoothing)
+        loss = (each * share).sum()
         places = [(place, a, b) for place, (a, b) in enumerate(stored.spans())]
         return loss, [_Tap(use, places) for use in recorder.uses]
     losses, taps = [], []
     for place, ((task, n), (a, b)) in enumerate(zip(stored.counts, stored.spans(), strict=True)):
         with Recorder(leaves) as recorder:
             logits = net.head(leaves, h[a:b], task)
-        losses.append(F.cross_entropy(logits, stored.y[a:b]))
+        losses.append(F.cross_entropy(logits, stored.y[a:b], label_smoothing=smoothing))
         taps += [_Tap(use, [(place, 0, n)]) for use in recorder.uses]
     return torch.stack(losses).sum(), taps
 
@@ -176,14 +180,17 @@ def _add_bias_gradients(
     biases.copy_(found + biases if kept else found)
 
 
-def _one_by_one(net: Net, leaves: Params, stored: TaskExamples, newest: int) -> Tensor:
+def _one_by_one(
+    net: Net, leaves: Params, stored: TaskExamples, newest: int, smoothing: float
+) -> Tensor:
     """One backward pass per task, which any network allows."""
     trained = [value for value in leaves.values() if value.requires_grad]
     rows = []
     for (task, _), (a, b) in zip(stored.counts, stored.spans(), strict=True):
         head = task if net.heads.scenario == "task" else newest
         with torch.enable_grad():
-            loss = F.cross_entropy(net.apply(leaves, stored.x[a:b], head), stored.y[a:b])
+            logits = net.apply(leaves, stored.x[a:b], head)
+            loss = F.cross_entropy(logits, stored.y[a:b], label_smoothing=smoothing)
             found = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
         rows.append(torch.cat([g.flatten() for g in found]))
     return torch.stack(rows)

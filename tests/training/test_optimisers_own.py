@@ -1,0 +1,227 @@
+"""Optimisers of the user's own: steps of a plain loop, and mistakes with file and line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clsweep.errors import StudyError
+from clsweep.methods.base import Batch, Memory, Phase
+from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.parameter_trees import Params
+from clsweep.study.configurations import configurations
+from clsweep.study.input_fingerprints import inputs_of
+from clsweep.study.study import parse_study
+from clsweep.training.config import TrainingConfig
+from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.optimisers import check_optimiser, made_optimiser
+from tests.training.test_engine_with_methods import DATA, NET, SCALE, SIZE, START, rows_of, same
+
+LION = '''\
+import torch
+
+
+class Lion(torch.optim.Optimizer):
+    """Chen et al. 2023; counts its steps by a number of Python's."""
+
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["mean"], state["n"] = torch.zeros_like(p), 0
+                state["n"] += 1
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                move = (b1 * state["mean"] + (1 - b1) * p.grad).sign()
+                p.add_(move, alpha=-group["lr"] / state["n"] ** 0.5)
+                state["mean"].lerp_(p.grad, 1 - b2)
+
+
+class Listing(Lion):
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            self.state[p]["seen"] = ["a list"]
+
+
+class Raising(Lion):
+    def step(self):
+        raise ValueError("no step today")
+
+
+class Wants(Lion):
+    def step(self, closure):
+        closure()
+
+
+def Rateless(params, betas=(0.9, 0.99)):
+    return Lion(params, betas=betas)
+
+
+def Nothing(params, lr):
+    return None
+
+
+class Undecayed(Lion):
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+
+
+not_callable = 3
+'''
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = "user_optim_" + tmp_path.name.replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(LION, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def config(path: str, **changes: Any) -> TrainingConfig:
+    given = {"lr": 0.02, "batch_size": SIZE, "schedule": "cosine", "optimizer": path}
+    return TrainingConfig(**{**given, **changes})
+
+
+def trained(training: TrainingConfig, phase: Phase, state: State, task: int = 1) -> State:
+    setting = Setting(NET, SCALE, training, 0)
+    return train_phase(phase, state, DATA, setting, task=task, n_steps=8)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_it_steps_as_in_a_plain_loop(module: str, reset: bool) -> None:
+    options = {"betas": [0.8, 0.95]}
+    training = config(f"{module}:Lion", options=options, weight_decay=0.1, reset=reset)
+    state = State(START, {})
+    for task in (0, 1):
+        state = trained(training, plain_phase(NET), state, task)
+    assert (not state.optimiser) == reset
+
+    kind = sys.modules[module].Lion
+    leaves = {n: v.detach().clone().requires_grad_() for n, v in START.items()}
+    optimiser = kind(list(leaves.values()), lr=0.02, betas=(0.8, 0.95), weight_decay=0.1)
+    for task in (0, 1):
+        if reset:
+            optimiser.state.clear()
+        optimiser.param_groups[0]["lr"] = 0.02
+        optimiser.param_groups[0].pop("initial_lr", None)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 8)
+        for rows in rows_of(task):
+            optimiser.zero_grad()
+            logits = NET.apply(leaves, SCALE(DATA.raw(rows)), task)
+            F.cross_entropy(logits, DATA.labels[rows]).backward()
+            optimiser.step()
+            schedule.step()
+    for n, leaf in leaves.items():
+        torch.testing.assert_close(state.params[n], leaf.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_a_trial_step_takes_back_numbers_of_pythons_too(module: str) -> None:
+    def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:
+        return grads
+
+    training, state = config(f"{module}:Lion"), State(START, {})
+    looking = Phase("train", plain_phase(NET).loss, foresee=foresee)
+    plain = trained(training, plain_phase(NET), state).params
+    assert same(trained(training, looking, state).params, plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        (
+            "Lion",
+            {"options": {"beta": [0.9, 0.9]}},
+            ["takes no 'beta'", "mean 'betas'?", "line 4"],
+        ),
+        ("Lion", {"options": {"lr": 0.1}}, ["'lr', which is a key of [training]"]),
+        ("Lion", {"options": {"betas": 0.9}}, ["cannot unpack", "line 13"]),
+        ("Raising", {}, ["ValueError: no step today", "line 35"]),
+        ("Wants", {}, ["closure", "without arguments"]),
+        ("Rateless", {}, ["takes no learning rate 'lr'", "line 43"]),
+        ("Nothing", {}, ["made a NoneType", "has no 'step'"]),
+        ("Undecayed", {"weight_decay": 0.1}, ["takes no 'weight_decay'", "line 51"]),
+        ("not_callable", {}, ["is a int, which cannot be called"]),
+        ("Lyon", {}, ["cannot be imported", "Lyon"]),
+    ],
+)
+def test_mistakes_name_what_is_wrong_and_where(
+    module: str, name: str, changes: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(StudyError) as caught:
+        check_optimiser(config(f"{module}:{name}", **changes))
+    for word in [*words, "[training] optimizer"]:
+        assert word in str(caught.value)
+
+
+def test_a_sound_one_passes_and_takes_its_numbers(module: str) -> None:
+    training = config(f"{module}:Lion", options={"betas": [0.5, 0.6]}, weight_decay=0.3)
+    check_optimiser(training)
+    made = made_optimiser(training, [torch.zeros(2, requires_grad=True)])
+    group = made.param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.02, (0.5, 0.6), 0.3)
+
+
+def test_state_that_cannot_be_carried_is_refused(module: str) -> None:
+    training = config(f"{module}:Listing", reset=False)
+    with pytest.raises(StudyError, match="keeps 'seen' as a list"):
+        trained(training, plain_phase(NET), State(START, {}))
+
+
+STUDY = """\
+name = "s"
+seeds = [0]
+[benchmark]
+name = "split"
+n_tasks = 2
+[[methods]]
+name = "finetune"
+training = {{ optimizer = ["sgd", "{path}"], momentum = [0.0, 0.9], options = [{options}] }}
+"""
+
+
+def test_options_are_an_axis_where_the_optimiser_is_ones_own(module: str) -> None:
+    options = "{ betas = [0.9, 0.99] }, { betas = [0.5, 0.6] }"
+    of = parse_study(STUDY.format(path=f"{module}:Lion", options=options))
+    found = [
+        (c.training.optimizer, c.training.momentum, c.training.options) for c in configurations(of)
+    ]
+    assert found == [
+        ("sgd", 0.0, ""),
+        ("sgd", 0.9, ""),
+        (f"{module}:Lion", 0.0, '{"betas": [0.9, 0.99]}'),
+        (f"{module}:Lion", 0.0, '{"betas": [0.5, 0.6]}'),
+    ]
+
+
+def test_its_code_is_an_input_of_the_study(module: str, tmp_path: Path) -> None:
+    of = parse_study(STUDY.format(path=f"{module}:Lion", options="{}"))
+    name = f"code {module}:Lion"
+    before = {one.name: one.fingerprint for one in inputs_of(of, None)}
+    assert before[name]
+    file = tmp_path / f"{module}.py"
+    file.write_text("# a comment is no change\n" + LION, encoding="utf-8")
+    assert {one.name: one.fingerprint for one in inputs_of(of, None)} == before
+    file.write_text(LION.replace("0.5", "0.25"), encoding="utf-8")
+    after = {one.name: one.fingerprint for one in inputs_of(of, None)}
+    assert after[name] != before[name]
+
+
+def test_plan_misses_it_without_importing_anything(module: str) -> None:
+    for path, words in (("user_nowhere:Lion", "No module named"), (f"{module}:Lyon", "'Lyon'")):
+        with pytest.raises(StudyError, match=words) as caught:
+            parse_study(STUDY.format(path=path, options="{}"))
+        assert "[training] optimizer" in str(caught.value)
+    assert module not in sys.modules
