@@ -22,6 +22,19 @@ _FIXED = {
 # What every reader asks for; other keys are named where somebody changed them.
 _ALWAYS = ("optimizer", "lr", "batch_size", "epochs")
 
+# Settings whose key and value alone would not tell a reader what was done.
+_WORDS = {
+    "schedule": "{} schedule of the learning rate",
+    "warmup_steps": "{} steps of warm-up",
+    "clip_norm": "gradients clipped to norm {}",
+    "clip_value": "gradient elements clipped to {}",
+    "label_smoothing": "labels smoothed by {}",
+    "first_epochs": "{} epochs on the first task",
+    "first_steps": "{} steps on the first task",
+    "precision": "{} autocast in training",
+    "options": "its options {}",
+}
+
 
 def training_text(
     curves: Sequence[Curve], references: Sequence[Curve], searched: Collection[str] = ()
@@ -41,10 +54,10 @@ def training_text(
         return ""
     others = [curve for curve in references if curves]
     fixed = dict(_fixed(own))
-    same = (f"{n} {value}" for n, value in fixed.items() if not _otherwise(n, own, others))
+    same = (_said(n, value) for n, value in fixed.items() if not _otherwise(n, own, others))
     parts = [f"Training, the same for all methods: {', '.join(same)}"]
     apart = [
-        f"{n} {value}{found}"
+        f"{_said(n, value)}{found}"
         for n, value in fixed.items()
         if (found := _otherwise(n, own, others))
     ]
@@ -98,6 +111,10 @@ def varied_by_seeds(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     drawn = own_draws(benchmark) if benchmark.get("draws") == "per_seed" else ()
     return ("weights", "batches", *drawn)
+
+
+def _said(name: str, value: str) -> str:
+    return _WORDS.get(name, f"{name} {{}}").format(value)
 
 
 def _names(curves: Sequence[Curve]) -> list[str]:

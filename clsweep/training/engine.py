@@ -292,13 +292,8 @@ class _Engine:
 
     def _in_bf16(self, full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         """The phase's loss under torch's autocast, which rounds products and no parameter."""
-        if batch.x.device.type != "cuda":
-            raise MethodError(
-                "precision = 'bf16' on a processor",
-                expected="a GPU, or precision = 'float32'",
-                where="[training] precision",
-            )
-        with torch.autocast("cuda", torch.bfloat16):
+        _check_has_autocast(batch.x.device)
+        with torch.autocast(batch.x.device.type, torch.bfloat16):
             return self.phase.loss(full, memory, batch, task)
 
     def _descend(self, grads: Params) -> None:
@@ -360,6 +355,15 @@ class _Engine:
         ]
         names, leaves = [name for name, _ in kept], [leaf for _, leaf in kept]
         return kept_state(self.optimiser, names, leaves, self.training.optimizer)
+
+
+def _check_has_autocast(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise MethodError(
+            "precision = 'bf16' on a processor",
+            expected="a GPU, or precision = 'float32'",
+            where="[training] precision",
+        )
 
 
 def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:

@@ -60,7 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Image.new("L", size, 40 * i + number).save(images / f"{i}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(TrainingConfig, "n_steps", lambda self, n_examples: 2)
+        patch.setattr(TrainingConfig, "n_steps", lambda self, n_examples, task=1: 2)
         for path in ("configs/quickstart.toml", "mine.toml"):
             study = clsweep.load_study(path)
             directory = Path("results") / study.name
@@ -78,7 +78,7 @@ def test_every_block_runs(
     if all(block.reason or block.language in ("text", "bibtex") for block in there):
         return
     shutil.copytree(finished, folder)
-    monkeypatch.setattr(TrainingConfig, "n_steps", lambda self, n_examples: 2)
+    monkeypatch.setattr(TrainingConfig, "n_steps", lambda self, n_examples, task=1: 2)
     monkeypatch.syspath_prepend(folder)
     if any(block.title == "mine.toml" for block in there):
         shutil.rmtree(folder / "results/mine")

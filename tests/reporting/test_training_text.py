@@ -51,6 +51,33 @@ def test_a_changed_default_is_named() -> None:
     assert "clip_value" not in text
 
 
+def test_what_a_key_would_not_tell_is_said_in_words() -> None:
+    settings = {
+        "optimizer": "adamw",
+        "beta2": 0.95,
+        "schedule": "cosine",
+        "warmup_steps": 100,
+        "clip_norm": 1.0,
+        "label_smoothing": 0.1,
+        "first_epochs": 20,
+        "precision": "bf16",
+        "options": '{"a": 1}',
+    }
+    text = training_text([curve("A", **settings), curve("B", "mas", **settings)], [])
+    for words in (
+        "optimizer adamw",
+        "beta2 0.95",
+        "cosine schedule of the learning rate",
+        "100 steps of warm-up",
+        "gradients clipped to norm 1.0",
+        "labels smoothed by 0.1",
+        "20 epochs on the first task",
+        "bf16 autocast in training",
+        'its options {"a": 1}',
+    ):
+        assert words in text
+
+
 def test_steps_take_the_place_of_epochs() -> None:
     text = training_text([curve("A", steps=500)], [])
     assert "steps 500" in text

@@ -78,7 +78,8 @@ def with_penalty_gradient(grads: Params, params: Params, pull: Pull) -> Params:
 def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) -> Params:
     """argmin_z ½‖z − θ‖² + η ½ w Σ ω (z − θ*)² = (θ + η w ω θ*) / (1 + η w ω).
 
-    Stable for every η w ω, where the gradient form diverges beyond η w ω = 2. Written as
+    Stable for every η w ω, where the gradient form diverges beyond η w ω = 2. The metric is the
+    plain one whatever the optimiser, also where that rescales the gradient. Written as
     θ − (θ − θ*) η w ω / (1 + η w ω), so that it changes no bit where the weight is zero or the
     parameter stands at its anchor.
 
@@ -86,7 +87,7 @@ def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) ->
         params: θ, after the optimiser's step.
         anchor: ω and θ*.
         weight: w ≥ 0.
-        step_size: η, the learning rate.
+        step_size: η, the learning rate of the step that was made.
     """
     names = list(anchor.omega)
     if not names:  # a network that shares nothing between its tasks
