@@ -86,6 +86,13 @@ class TestAxes:
         ]
         assert curve(records).grid == {"lam": (1.0, 2.0), "form": ("gradient", "proximal")}
 
+    def test_a_setting_that_is_stored_only_where_it_says_something_is_one(self):
+        usual, clipped = trial(1.0), trial(2.0)
+        clipped["config"]["training"] |= {"clip_norm": 0.5}
+        made = curve([usual, clipped])
+        assert made.grid == {"lam": (1.0, 2.0), "clip_norm": (0.0, 0.5)}
+        assert made.training["clip_norm"] == {"0.0", "0.5"}
+
     def test_one_configuration_has_none(self):
         assert curve([trial(1.0)]).grid == {}
 
