@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    ConfigDict,
     Field,
     TypeAdapter,
     ValidatorFunctionWrapHandler,
@@ -25,7 +26,12 @@ from clsweep.methods import METHODS, MethodEntry
 from clsweep.methods.own_methods import RESERVED
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import condition_text
-from clsweep.training.config import TrainingConfig, both_lengths_of_the_first, with_pairs_split
+from clsweep.training.config import (
+    TrainingConfig,
+    both_lengths_of_the_first,
+    pairs_in_schema,
+    with_pairs_split,
+)
 from clsweep.training.optimiser_names import NUMBERS, takes
 
 if TYPE_CHECKING:
@@ -216,6 +222,8 @@ def _range_schema(log: bool) -> dict[str, Any]:
 
 class TrainingOverrides(Section):
     """Overrides of `[training]`, for one method or all; an axis without values inherits."""
+
+    model_config = ConfigDict(json_schema_extra=pairs_in_schema)
 
     @model_validator(mode="before")
     @classmethod

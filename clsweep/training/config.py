@@ -6,7 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from clsweep.config_section import Section, as_toml, mistake
@@ -89,12 +96,30 @@ def _of_schedule(default: Any, doc: str, *schedules: str, **bounds: Any) -> Any:
     return Field(default, description=doc, json_schema_extra=acts, **bounds)
 
 
+def pairs_in_schema(schema: dict[str, Any]) -> None:
+    """Add torch's pairs, which `with_pairs_split` takes, to a JSON schema.
+
+    Args:
+        schema: of `[training]`, or of overrides of it; changed.
+    """
+    for pair, keys in PAIRS.items():
+        schema["properties"][pair] = {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": f"{keys[0]} and {keys[1]}",
+        }
+
+
 _WITHOUT_MOMENTUM = {"momentum": 0}
 _WITHOUT_DECAY = {"weight_decay": 0}
 
 
 class TrainingConfig(Section):
     """How every task is trained, `[training]`."""
+
+    model_config = ConfigDict(json_schema_extra=pairs_in_schema)
 
     optimizer: Annotated[
         str,

@@ -19,13 +19,13 @@ from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import (
     Checkpoints,
     Diverged,
-    OptimiserState,
     Setting,
     State,
     after_steps,
     train_phase,
 )
 from clsweep.training.evaluation import check_learnt, evaluate
+from clsweep.training.optimisers import OptimiserState
 
 
 class SourceModel(NamedTuple):

@@ -238,9 +238,16 @@ def put_state(
         entry, _, kind = entry.partition(":")
         read = _KINDS[kind](value.item()) if kind else value.clone()
         by_parameter.setdefault(name, {})[entry] = read
+    (group, *_) = optimiser.param_groups
+    is_torchs = "fused" in group or "capturable" in group
+    counts_on_device = group.get("fused") or group.get("capturable")
     for name, leaf in zip(names, leaves, strict=True):
-        if name in by_parameter:
-            optimiser.state[leaf] = by_parameter[name]
+        if name not in by_parameter:
+            continue
+        entries = by_parameter[name]
+        if is_torchs and "step" in entries:  # a tensor, which torch wants in one of two places
+            entries["step"] = entries["step"].to(leaf.device if counts_on_device else "cpu")
+        optimiser.state[leaf] = entries
 
 
 def laid_out(grad: Tensor, leaf: Tensor) -> Tensor:

@@ -225,3 +225,12 @@ def test_a_forecast_counts_the_steps_of_the_first_task() -> None:
     n_steps = forecast(of, sizes, [], lambda key: False).n_steps_all
     # The source, and DGR's generator on the first task; two phases on each of four more.
     assert n_steps == 3 + 3 + 2 * (4 * 10)
+
+
+def test_editors_know_torchs_pairs() -> None:
+    parts = Study.model_json_schema()["$defs"]
+    for name in ("TrainingConfig", "TrainingAxes"):
+        known = parts[name]["properties"]
+        assert known["betas"]["maxItems"] == 2
+        assert {"beta1", "milestones", "options", "optimizer"} <= known.keys()
+        assert parts[name]["additionalProperties"] is False

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from clsweep.errors import StudyError
+from clsweep.execution import stage_cache, stage_files
 from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.parameter_trees import Params
@@ -20,6 +21,8 @@ from clsweep.study.study import parse_study
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
 from clsweep.training.optimisers import check_optimiser, made_optimiser
+from clsweep.training.sequences import finetune_source, learn_source
+from tests.methods.test_common import net_for
 from tests.training.test_engine_with_methods import DATA, NET, SCALE, SIZE, START, rows_of, same
 
 LION = '''\
@@ -225,3 +228,22 @@ def test_plan_misses_it_without_importing_anything(module: str) -> None:
             parse_study(STUDY.format(path=path, options="{}"))
         assert "[training] optimizer" in str(caught.value)
     assert module not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["Lion", "nadam", "asgd", "adamw"])
+def test_its_state_goes_through_the_stages(
+    name: str, module: str, tmp_path: Path, short_sequences: dict[str, Any]
+) -> None:
+    sequence = short_sequences["task"]
+    net = net_for(sequence)
+    path = f"{module}:{name}" if name == "Lion" else name
+    training = config(path, batch_size=16, steps=4, reset=False)
+    source = learn_source(net, sequence, training, 0)
+    stage_cache.commit(tmp_path / "stages", "key", *stage_files.source_entry(source))
+    entry = stage_cache.load(tmp_path / "stages", "key")
+    read = stage_files.source_model(entry, torch.device("cpu"))
+    assert source.optimiser.keys() == read.optimiser.keys() != set()
+    found, expected = (finetune_source(net, sequence, training, 0, s) for s in (read, source))
+    assert same(found.params, expected.params)
+    fresh = finetune_source(net, sequence, training, 0, source._replace(optimiser={}))
+    assert not same(found.params, fresh.params)
