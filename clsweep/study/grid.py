@@ -325,7 +325,10 @@ class MethodRequest(Section):
         made = {**given, **point}
         # Crossed with several optimisers, a number acts with those that take it; where none of
         # them does, it is a mistake.
-        chosen, crossed = made.get("optimizer"), self.training.axes().get("optimizer", ())
+        chosen, crossed = (
+            made.get("optimizer", base.optimizer),
+            self.training.axes().get("optimizer", ()),
+        )
         for key in (*NUMBERS, "options", "weight_decay"):
             if crossed and not takes(chosen, key) and any(takes(one, key) for one in crossed):
                 made.pop(key, None)
