@@ -238,7 +238,7 @@ class TrainingOverrides(Section):
                 expected="one of the two: passes over the data, or steps per task",
                 at=("steps",),
             )
-        if {"first_epochs", "first_steps"} <= self.model_fields_set:
+        if all(any(getattr(self, key)) for key in ("first_epochs", "first_steps")):
             raise both_lengths_of_the_first()
         return self
 

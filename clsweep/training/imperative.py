@@ -151,7 +151,8 @@ class ImperativeRun:
     def _learn(self, task: Task) -> None:
         net, scale = self.method.net, self.sequence.scale
         before = {name: value.clone() for name, value in self.module.params().items()}
-        steps = self.method.hyper.phase_steps(self.training.n_steps(len(task.train)))
+        n_steps = self.training.n_steps(len(task.train), task.index)
+        steps = self.method.hyper.phase_steps(n_steps)
         examples = TrainingExamples(task.train, scale, task.index)
         batches = Batches(examples, self.training, self.seed, steps, self.states, self.code.alive)
         self.module.train()
