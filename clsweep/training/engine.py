@@ -44,8 +44,16 @@ class Diverged(MethodError):
             `after_steps` has added them, of those before it.
     """
 
-    def __init__(self, found: str, n_steps: int = 0, *, next_step: str = "") -> None:
-        super().__init__(found, next_step=next_step)
+    def __init__(
+        self,
+        found: str,
+        n_steps: int = 0,
+        *,
+        expected: str = "",
+        where: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(found, expected=expected, where=where, next_step=next_step)
         self.n_steps = n_steps
 
     def __reduce__(self) -> tuple[object, ...]:

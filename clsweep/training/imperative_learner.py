@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clsweep.methods.hyper_fields import Hyper
     from clsweep.nets.net_module import NetModule
     from clsweep.training.config import TrainingConfig
-    from clsweep.training.engine import OptimiserState
+    from clsweep.training.optimisers import OptimiserState
 
 
 class ImperativeLearner:
