@@ -7,6 +7,7 @@
     DIR/records/ID.attempts  one line per start of a trial since its last compacted record
     DIR/accuracy.parquet, configs.parquet, trials.parquet
     DIR/damaged/             records that could not be read; never deleted
+    DIR/forgotten/           records that somebody has taken out; never deleted
 
 A record is durable once `commit_record` returns. `compact` replaces the tables one by one, each by
 a rename, and only then removes the records that are in all of them; wherever it is cut short,
@@ -18,7 +19,7 @@ object store records are never removed: see `storage/compaction.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from clsweep.storage import study_binding
 from clsweep.storage.compaction import Contents, compact, contents_of, refuse_orphans, trials_of
 from clsweep.storage.folder_base import Lock
 from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.forgetting import forget_trials, refuse_object_store
 from clsweep.storage.pending_records import unreadable
 from clsweep.storage.remote_path import Place
 
@@ -292,6 +294,25 @@ class Store:
         self._lock = self._folder.lock()
         try:
             return self._compact(self._lock)
+        finally:
+            self.close()
+
+    def forget(self, trial_ids: Set[str]) -> int:
+        """Take trials out of the tables, and move their records to `forgotten/`; returns how many.
+
+        Args:
+            trial_ids: the trials.
+
+        Raises:
+            StoreError: the folder lies in an object store, another driver is at work, a table is
+                damaged, or the disk refuses.
+        """
+        refuse_object_store(self._folder)
+        self._lock = self._folder.lock()
+        try:
+            self._folder.clean("records")
+            self._compact(self._lock)
+            return forget_trials(self._folder, trial_ids, self._lock.check)
         finally:
             self.close()
 
