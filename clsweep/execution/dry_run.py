@@ -10,6 +10,7 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.execution import stage_cache
 from clsweep.execution.forecast import FinishedTrial, Forecast, forecast
+from clsweep.records.own_code import older_code_notes
 from clsweep.records.recorded_inputs import stage_inputs
 from clsweep.search.search import expected
 from clsweep.search.stopping_rules import counts_as_done
@@ -18,6 +19,7 @@ from clsweep.storage.store import Store
 from clsweep.storage.study_binding import check_binding
 from clsweep.study.configurations import study_identity
 from clsweep.study.data_warnings import data_notes, download_notes
+from clsweep.study.declarations import code_of_methods
 from clsweep.study.input_fingerprints import inputs_of
 from clsweep.study.renamed_trials import names_in
 from clsweep.study.resolved_toml import resolved_toml
@@ -68,9 +70,21 @@ def plan(
         partial(stage_cache.exists, place_of(stages) if stages else folder / "stages"),
         expected(study, records, {trial.trial_id for trial in finished}),
         stage_inputs(inputs),
-        [*download_notes(study, root), *data_notes(study, root)],
+        [*download_notes(study, root), *data_notes(study, root), *_code_notes(study, store)],
     )
     return planned._replace(warnings=tuple(store.warnings))
+
+
+def _code_notes(study: Study, store: Store) -> list[str]:
+    """What of the folder's results is of other code of the user's own than there is now."""
+    now = code_of_methods(study)
+    if not now:
+        return []
+    trials = store.trials("trial_id", "method", "versions")
+    return [
+        f"the folder holds {text}; they are kept, and the code of now is computed beside them"
+        for text in older_code_notes(trials, now)
+    ]
 
 
 def _stored(study: Study, store: Store) -> tuple[list[Record], list[FinishedTrial]]:

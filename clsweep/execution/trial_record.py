@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
+from clsweep.records.own_code import own_versions
 from clsweep.records.schema import SCHEMA_VERSION, Record, Trial, trial_id_of
 from clsweep.redaction import without_secrets
 from clsweep.versions import versions
@@ -70,7 +71,7 @@ def record_of(
         "stages": list(stages),
         "attempts": 1,
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-        "versions": {**versions(), **(inputs or {})},
+        "versions": {**versions(), **own_versions(configuration.code), **(inputs or {})},
         "counters": {},
         **measured,
     }

@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from clsweep.execution.outcomes import Context, Outcome
 from clsweep.execution.saved_networks import save_network
 from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
+from clsweep.methods.own_build import check_planned
 from clsweep.nets.build import build_net
 from clsweep.nets.net import Net
 from clsweep.nets.norms import without_statistics
@@ -56,6 +56,7 @@ from clsweep.study.planning import Job, finetuned_key, source_key, statistics_ke
 from clsweep.training.batch_norm_statistics import check_batches
 from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import Diverged
+from clsweep.training.guarded_code import GuardedCode
 from clsweep.training.imperative import learn_imperatively
 from clsweep.training.learner import FinetunedModel, SourceModel
 from clsweep.training.optimisers import check_optimiser
@@ -69,6 +70,7 @@ from clsweep.training.sequences import (
     measure_source,
     on_device,
 )
+from clsweep.user_code import raising_place
 
 
 def execute(context: Context, job: Job) -> Outcome:
@@ -136,9 +138,10 @@ def _cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> O
 
 
 def _with_place(error: BaseException) -> str:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    at = f"{Path(place.filename).name}, line {place.lineno}"
-    return f"{type(error).__name__}: {error} ({at})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    # The user's own line, where torch or clsweep complains of what it was given there.
+    at = raising_place(error) or f"{last.filename}, line {last.lineno}"
+    return f"{type(error).__name__}: {error} ({at.rpartition('/')[2]})"
 
 
 def _reason(context: Context, error: ClsweepError) -> str:
@@ -220,7 +223,10 @@ def _net(context: Context, sequence: TaskSequence) -> Net:
 
 
 def _method(configuration: Configuration, net: Net) -> Method:
-    return methods.build(configuration.method, net, configuration.hyper, configuration.own_entry)
+    if configuration.code:
+        check_planned(configuration.code)
+    own = configuration.own_entry
+    return methods.build(configuration.method, net, configuration.hyper, own)
 
 
 # What this process has loaded: an input's name and place, and its fingerprint. A process of a
@@ -385,7 +391,9 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     method = _method(configuration, _net(context, sequence))
     began, began_cpu = time.perf_counter(), time.process_time()
     watch = _watch(context, job, len(sequence.tasks))
-    learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
+    prints = GuardedCode(configuration.label, 0)
+    with prints.noting_prints() if configuration.code else contextlib.nullcontext():
+        learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
     seconds = time.perf_counter() - began
     cpu_seconds = time.process_time() - began_cpu
     counters = {CPU_SECONDS: cpu_seconds}
@@ -398,7 +406,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         configuration,
         job.seed,
         status,
-        message=learnt.stopped or learnt.note,
+        message=learnt.stopped or learnt.note or prints.printed,
         accuracy=learnt.rows,
         stages=job.needs,
         n_steps=learnt.n_steps,
@@ -430,7 +438,7 @@ def _learnt(
     if method.joint:
         return learn_joint(method, sequence, training, seed)
     learn = learn_imperatively if method.learner else learn_sequence
-    if not methods.entry_of(configuration.method).starts_from_source:
+    if not configuration.entry.starts_from_source:
         return learn(method, sequence, training, seed, None, {}, watch=watch)
     values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))

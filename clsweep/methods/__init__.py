@@ -98,7 +98,7 @@ METHODS: dict[str, MethodEntry] = {
         "Aljundi et al. 2018, ECCV",
         uses=("source statistics",),
         statistics="mas_omega",
-        statistics_read=("omega_examples",),
+        statistics_read=("omega", "omega_examples"),
     ),
     "si": MethodEntry(
         "SI", hypers.SiHyper, "Zenke, Poole and Ganguli 2017, ICML", uses=("source trajectory",)
@@ -231,7 +231,6 @@ def build(name: str, net: Net, hyper: Hyper, own: MethodEntry | None = None) -> 
     Raises:
         MethodError: the method does not fit the network.
         StudyError: it is a user's own and cannot be imported.
-        StoreError: its code is not the one that the run is planned with.
     """
     if own is None and name in METHODS:
         method: Method = importlib.import_module(f"{__name__}.{name}").build(net, hyper)

@@ -189,13 +189,14 @@ def _field(key: str, plain: Any) -> tuple[Any, Any]:
 
 
 def _check_extra(key: str, extra: Any) -> None:
-    known = {"role", "low", "high", "log", "stable", "where", "unless"}
+    known = {"role", "low", "high", "log", "stable", "where", "unless", "names"}
     _require(isinstance(extra, dict) and set(extra) <= known, key, extra)
     _require(extra["role"] in _ROLES and extra.get("stable", "low") in ("low", "high"), key, extra)
     if "low" in extra or extra["role"] != "fixed":
         low, high, log = extra["low"], extra["high"], extra["log"]
         _require(_is_of(low, float) and _is_of(high, float) and type(log) is bool, key, extra)
         _require(low < high and (low > 0 or not log), key, extra)
+    _require(all(map(_is_text, extra.get("names", []))), key, extra)
     situations = [extra.get("where", {}), *extra.get("unless", [])]
     for situation in situations:
         for name, values in situation.items():

@@ -17,8 +17,9 @@ of λ, by up to five decades: see `clsweep.methods.parts.importance`.
 from __future__ import annotations
 
 from clsweep.methods.base import LearntTask, Memory, Method
-from clsweep.methods.hypers import EwcHyper
+from clsweep.methods.hypers import FISHERS, EwcHyper
 from clsweep.methods.parts import importance
+from clsweep.methods.parts.own_estimators import own_importance
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map
@@ -32,6 +33,9 @@ def build(net: Net, hyper: EwcHyper) -> Method:
         return {"anchor": no_anchor(params)}
 
     def measure(params: Params, learnt: LearntTask) -> Params:
+        if hyper.fisher not in FISHERS:
+            n_examples = hyper.fisher_examples
+            return own_importance(hyper.fisher, "fisher", net, params, learnt, n_examples)
         return importance.fisher_diag(
             net,
             params,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticKnownError
 
 from clsweep.number_conditions import Situation, conditions
+from clsweep.user_code import is_import_path
 
 Situations = Situation | Sequence[Situation]
 
@@ -113,6 +115,40 @@ def fixed(
     """A value that is a stated caveat of the study, not searched; see `nuisance` for arguments."""
     role: JsonDict = {"role": "fixed", **conditions(where, unless)}
     return Field(default, description=doc, ge=at_least, json_schema_extra=role)
+
+
+def among_or_own(names: Sequence[str]) -> AfterValidator:
+    """The check of a choice among names of ours that a user's import path extends.
+
+    Args:
+        names: ours.
+    """
+
+    def known(value: str) -> str:
+        if value in names or is_import_path(value):
+            return value
+        options = [*names, "package.module:function"]
+        raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, options))})
+
+    return AfterValidator(known)
+
+
+def estimator(default: str, names: Sequence[str], *, doc: str, unless: Situations = ()) -> Any:
+    """A choice among names of ours that a user's import path extends; see `among_or_own`.
+
+    Args:
+        default: one of the names.
+        names: ours.
+        doc: see `fixed`.
+        unless: see `nuisance`.
+    """
+    role: JsonDict = {"role": "fixed", "names": [*names], **conditions(None, unless)}
+    return Field(default, description=doc, json_schema_extra=role)
+
+
+def names_of(field: FieldInfo) -> tuple[str, ...]:
+    """Names of ours in a number that may also be an import path; empty for other numbers."""
+    return tuple(_extra(field).get("names", ()))
 
 
 def widths(default: str, *, doc: str) -> Any:

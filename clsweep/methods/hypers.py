@@ -6,12 +6,21 @@ This module imports neither torch nor ray, so that `clsweep methods`, `clsweep p
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance, widths
+from clsweep.methods.hyper_fields import (
+    Hyper,
+    among_or_own,
+    estimator,
+    fixed,
+    knob,
+    nuisance,
+    widths,
+)
 
 Form = Literal["gradient", "proximal"]
-Fisher = Literal["exact", "sampled", "empirical", "predicted", "label_weighted", "batched"]
+FISHERS = ("exact", "sampled", "empirical", "predicted", "label_weighted", "batched")
+OMEGAS = ("squared_norm",)
 _FORM_DOC = (
     "how the quadratic penalty acts: 'gradient' adds its gradient before the optimiser's step, "
     "'proximal' solves for it after the step and never diverges"
@@ -107,7 +116,9 @@ class EwcHyper(Hyper):
         where={"anchor": "online"},
         unless=_WITHOUT_LAM,
     )
-    fisher: Fisher = fixed("exact", doc="estimator of the Fisher diagonal", unless=_WITHOUT_LAM)
+    fisher: Annotated[str, among_or_own(FISHERS)] = estimator(
+        "exact", FISHERS, doc="estimator of the Fisher diagonal", unless=_WITHOUT_LAM
+    )
     fisher_examples: int = fixed(
         0,
         doc="training examples the Fisher is estimated on; 0 for all",
@@ -128,6 +139,12 @@ class MasHyper(Hyper):
     """Numbers of `mas`."""
 
     lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ Ω (θ−θ*)²")
+    omega: Annotated[str, among_or_own(OMEGAS)] = estimator(
+        "squared_norm",
+        OMEGAS,
+        doc="estimator of Ω: 'squared_norm' as published",
+        unless=_WITHOUT_LAM,
+    )
     omega_examples: int = fixed(
         0,
         doc="training examples that Ω is estimated on; 0 for all",

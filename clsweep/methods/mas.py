@@ -16,8 +16,9 @@ the batch size. The new task's head is not penalised.
 from __future__ import annotations
 
 from clsweep.methods.base import LearntTask, Memory, Method
-from clsweep.methods.hypers import MasHyper
+from clsweep.methods.hypers import OMEGAS, MasHyper
 from clsweep.methods.parts import importance
+from clsweep.methods.parts.own_estimators import own_importance
 from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map
@@ -30,6 +31,9 @@ def build(net: Net, hyper: MasHyper) -> Method:
         return {"anchor": no_anchor(params)}
 
     def measure(params: Params, learnt: LearntTask) -> Params:
+        if hyper.omega not in OMEGAS:
+            n_examples = hyper.omega_examples
+            return own_importance(hyper.omega, "omega", net, params, learnt, n_examples)
         return importance.mas_omega(net, params, learnt, n_examples=hyper.omega_examples)
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from clsweep.errors import ClsweepError, MethodError
 from clsweep.methods.base import Method
 from clsweep.methods.entry import MethodEntry
+from clsweep.methods.guarded_hooks import guarded
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import FORMS, code_fingerprint, imported, own_entry
 from clsweep.nets.net import Net
 from clsweep.records.recorded_inputs import short_fingerprint, unlike_nodes_error
 from clsweep.signals import contained
-from clsweep.user_code import UserCode, definition_place, described, raising_place
+from clsweep.user_code import definition_place, described, raising_place
 
 
-def own_object(entry: MethodEntry) -> tuple[UserCode, type[Hyper]]:
-    """(what the import path leads to, the class of its numbers); imports the user's code.
+def check_planned(code: Iterable[tuple[str, str]]) -> None:
+    """Refuse to train with another code than a run is planned with.
 
     Args:
-        entry: what the driver knows about it.
+        code: import path and fingerprint of all that a configuration needs of the user's own.
 
     Raises:
-        StudyError: it cannot be imported here.
-        StoreError: its code is not the one that the run is planned with.
+        StudyError: it is not here.
+        StoreError: it is another one here.
     """
-    code = imported(entry.path, entry.kind, FORMS[entry.kind])
-    here = code_fingerprint(entry.path)
-    if entry.code and here != entry.code:
-        mine, planned = short_fingerprint(here), short_fingerprint(entry.code)
-        text = f"{socket.gethostname()}: code '{entry.path}': {mine}, for the driver {planned}"
-        raise unlike_nodes_error([text])
-    return code, own_entry(entry.path, entry.kind).hyper
+    for path, planned in code:
+        here = code_fingerprint(path)
+        if here != planned:
+            mine, theirs = short_fingerprint(here), short_fingerprint(planned)
+            text = f"{socket.gethostname()}: code '{path}': {mine}, for the driver {theirs}"
+            raise unlike_nodes_error([text])
 
 
 def own_numbers(entry: MethodEntry, kind: type[Hyper], hyper: Hyper) -> Hyper:
@@ -70,10 +71,11 @@ def built(entry: MethodEntry, net: Net, hyper: Hyper) -> Method:
     Raises:
         MethodError: its `build` fails, or returns something else.
         StudyError: it cannot be imported here.
-        StoreError: its code is not the one that the run is planned with.
     """
-    code, kind = own_object(entry)
-    numbers = own_numbers(entry, kind, hyper)
+    code = imported(entry.path, entry.kind, FORMS[entry.kind])
+    numbers = own_numbers(entry, own_entry(entry.path, entry.kind).hyper, hyper)
+    if entry.kind == "learner":
+        return Method(net, numbers, (), learner=code.found)
     try:
         with contained():
             method = code.found(net, numbers)
@@ -90,4 +92,4 @@ def built(entry: MethodEntry, net: Net, hyper: Hyper) -> Method:
             expected="a clsweep.methods.base.Method",
             where=code.place,
         )
-    return method
+    return guarded(method, entry.title)

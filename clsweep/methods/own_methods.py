@@ -10,6 +10,7 @@ Importing runs the user's code: `load_study` does it, the reading side never doe
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,6 +38,7 @@ FORMS = {
     "method": "package.module:build, with build(net, hyper) -> clsweep.methods.base.Method",
     "learner": "package.module:Learner, a class",
 }
+ESTIMATOR_FORM = "estimate(net, params, learnt, n_examples) -> importances by parameter name"
 _USUAL_NAMES = ("build", "Learner", "learner", "Method")
 # What a module's files said when it was imported: Python imports it once.
 _IMPORTED: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
@@ -90,7 +92,9 @@ def imported(path: str, where: str, expected: str) -> UserCode:
             "with PYTHONPATH=.)",
         )
     code = code_fingerprint(path)
-    found = user_code(path, where=where, expected=expected)
+    # What it prints is no part of what a command says.
+    with contextlib.redirect_stdout(sys.stderr):
+        found = user_code(path, where=where, expected=expected)
     module = sys.modules[path.partition(":")[0]]
     if _IMPORTED.setdefault(module, code) != code:
         raise StudyError(

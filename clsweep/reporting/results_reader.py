@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
+from clsweep.records.own_code import older_code_notes
 from clsweep.records.recorded_inputs import mixture_notes
 from clsweep.records.schema import Record, trial_id_of
 from clsweep.reporting.analysis_version import analysis_of
@@ -183,6 +184,7 @@ def _asked_for(
     """The records that the study asks for, under its labels; what is missing; what is left out."""
     from clsweep.data.task_sizes import benchmark_sizes
     from clsweep.search.search import extent
+    from clsweep.study.declarations import code_of_methods
     from clsweep.study.renamed_trials import names_of
     from clsweep.study.study import stored_study
 
@@ -222,6 +224,12 @@ def _asked_for(
             f"{len(kept):,} of the study's {n_asked:,} trials have finished; "
             "`clsweep run` continues."
         )
+    older = [r["trial"] for r in records if r["trial"]["trial_id"] not in asked]
+    notes += [
+        f"The folder holds {text}; they are left out, and what is shown is of the code that its "
+        "last run had."
+        for text in older_code_notes(older, code_of_methods(study))
+    ]
     if len(kept) < len(records):
         notes.append(
             f"{len(records) - len(kept):,} trials in the folder belong to configurations or "

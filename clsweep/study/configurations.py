@@ -46,6 +46,7 @@ class Configuration:
         reference: whether the method marks an end of the plot.
         asked: curve and numbers as JSON where a search has chosen them; '' in a grid.
         own_entry: what is known about a user's own method; None for ours.
+        code: import path and fingerprint of all code of the user's own that it needs.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Configuration:
     reference: bool
     asked: str = ""
     own_entry: MethodEntry | None = None
+    code: tuple[tuple[str, str], ...] = ()
 
     @property
     def entry(self) -> MethodEntry:
@@ -136,6 +138,7 @@ class Table:
             knobs=_knobs(hyper),
             reference=entry.is_reference,
             own_entry=self.request.own_entry,
+            code=self.request.code_of(hyper),
         )
 
     def searched(self, point: Mapping[str, Any]) -> Configuration:
@@ -230,10 +233,10 @@ def _id_of(
         "version": entry.version,
         "hyper": identity(hyper),
     }
-    if request.own_entry is None:
+    if request.own_entry is None:  # the source of others says all that a revision could
         work["version"] += hyper.revision
-    else:  # its source says all that a revision could
-        work["code"] = entry.code
+    if code := request.code_of(hyper):
+        work["code"] = dict(code)
     return digest(work)
 
 

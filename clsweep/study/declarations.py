@@ -21,7 +21,8 @@ def declared_of(study: StudyTables) -> Declared:
         study: the study.
     """
     own = {r.method_key: r.own_entry for r in study.methods if r.own_entry is not None}
-    return Declared(own, {})
+    estimators = {p: c for request in study.methods for p, c in request.estimators.items()}
+    return Declared(own, estimators)
 
 
 def declared_beside(path: Place) -> Declared:
@@ -52,3 +53,17 @@ def kept_text(study: StudyTables, folder: Place) -> str:
     own, before = declared_of(study), declared_beside(folder / "study.toml")
     kept = Declared({**before.methods, **own.methods}, {**before.estimators, **own.estimators})
     return declared_text(kept) if any(kept) else ""
+
+
+def code_of_methods(study: StudyTables) -> dict[str, dict[str, str]]:
+    """Method -> import path -> fingerprint of the code of the user's own that it needs.
+
+    Args:
+        study: the study.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for request in study.methods:
+        own = {} if request.own_entry is None else {request.own_entry.path: request.own_entry.code}
+        if own | request.estimators:
+            found.setdefault(request.method_key, {}).update(own | request.estimators)
+    return found

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from clsweep.methods.hyper_fields import role_of, search_range
+from clsweep.methods.hyper_fields import names_of, role_of, search_range
 from clsweep.number_conditions import condition_text
 from clsweep.toml_text import toml_value
 
@@ -25,6 +25,8 @@ def allowed(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         options = get_args(field.annotation)
         return " or ".join(map(toml_value, options)) if len(options) > 1 else ""
+    if names := names_of(field):
+        return " or ".join(map(toml_value, names)) + ", or an import path of your own"
     words = _TYPES.get(field.annotation, "") if isinstance(field.annotation, type) else ""
     if get_origin(field.annotation) is tuple:
         words = "a list"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import (
     ConfigDict,
     Field,
+    PrivateAttr,
     TypeAdapter,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -23,6 +24,7 @@ from pydantic.fields import FieldInfo
 from clsweep.config_section import Section, as_toml, mistake
 from clsweep.errors import closest_name
 from clsweep.methods import METHODS, MethodEntry
+from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import RESERVED
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import condition_text
@@ -269,6 +271,9 @@ class MethodRequest(Section):
     # Of a method of the user's own; None for ours, which are looked up in the table of methods.
     own_entry: ClassVar[MethodEntry | None] = None
 
+    # Import path -> fingerprint of estimators of the user's own that the table names.
+    _estimators: dict[str, str] = PrivateAttr(default_factory=dict)
+
     name: Annotated[str, Field(description=NAME_DOC)]
     label: Annotated[
         str,
@@ -296,6 +301,24 @@ class MethodRequest(Section):
     def named(self) -> dict[str, str]:
         """The keys of the table that say which method it is."""
         return {"name": self.name}
+
+    @property
+    def estimators(self) -> dict[str, str]:
+        """Import path -> fingerprint of the user's own estimators that the table names."""
+        return self._estimators
+
+    def code_of(self, hyper: Hyper) -> tuple[tuple[str, str], ...]:
+        """(import path, fingerprint) of all code of the user's own that some numbers need.
+
+        Args:
+            hyper: numbers of the method.
+        """
+        entry = self.own_entry
+        own = {} if entry is None else {entry.path: entry.code}
+        if self._estimators:
+            named = {value for _, value in hyper if isinstance(value, str)}
+            own |= {path: code for path, code in self._estimators.items() if path in named}
+        return tuple(sorted(own.items()))
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """Every number of the method and its values, in declared order; defaults included."""

@@ -17,12 +17,18 @@ from pydantic import (
     WrapValidator,
 )
 
-from clsweep.config_section import as_toml, mistake
+from clsweep.config_section import Loc, as_toml, mistake
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import METHODS, MethodEntry, entry_of, register
 from clsweep.methods.declared_methods import Declared, declaration, entry_from
 from clsweep.methods.entry import Kind
-from clsweep.methods.own_methods import installed_names
+from clsweep.methods.hyper_fields import names_of
+from clsweep.methods.own_methods import (
+    ESTIMATOR_FORM,
+    code_fingerprint,
+    imported,
+    installed_names,
+)
 from clsweep.study.grid import LABEL_DOC, NAME_DOC, MethodRequest, TrainingAxes, table_type
 from clsweep.user_code import is_import_path
 
@@ -50,12 +56,16 @@ class OwnRequest(MethodRequest):
     def __reduce__(self) -> tuple[object, ...]:
         # By its declaration: a process that unpickles it need not have the code, and runs none.
         declared = json.dumps(declaration(self.entry))
-        return _unpickled, (declared, dict(self.__dict__), set(self.model_fields_set))
+        values = dict(self.__dict__)
+        return _unpickled, (declared, values, set(self.model_fields_set), self.estimators)
 
 
-def _unpickled(declared: str, values: dict[str, Any], given: set[str]) -> OwnRequest:
-    kind = _own_type(values["name"], entry_from(declared))
-    return kind.model_construct(given, **values)
+def _unpickled(
+    declared: str, values: dict[str, Any], given: set[str], estimators: dict[str, str]
+) -> OwnRequest:
+    made = _own_type(values["name"], entry_from(declared)).model_construct(given, **values)
+    made._estimators = estimators
+    return made
 
 
 class CustomTable(OwnRequest):
@@ -101,10 +111,10 @@ def _table(raw: Any, validated: ValidatorFunctionWrapHandler, info: ValidationIn
     """A table as the file writes it; one of the user's own as the type that its numbers make."""
     if isinstance(raw, OwnRequest) and raw.own_entry is not None:
         return raw
+    declared: Declared | None = (info.context or {}).get("declared")
     name = raw.get("name") if isinstance(raw, Mapping) else None
     if not isinstance(name, str) or name in REQUESTS:
-        return validated(raw)
-    declared: Declared | None = (info.context or {}).get("declared")
+        return _with_estimators(validated(raw), declared)
     known = installed_names() if declared is None else declared.methods
     if name != "custom" and name not in known:
         return validated(raw)
@@ -116,7 +126,34 @@ def _table(raw: Any, validated: ValidatorFunctionWrapHandler, info: ValidationIn
     except ValidationError as error:
         raise _unknown_key(error, made, key) or error from None
     register(key, entry)
+    return _with_estimators(request, declared)
+
+
+def _with_estimators(request: MethodRequest, declared: Declared | None) -> MethodRequest:
+    """The table with the code of the estimators that it names."""
+    for key, field in request.entry.hyper.model_fields.items():
+        for path in getattr(request, key) if names_of(field) else ():
+            if path in names_of(field):
+                continue
+            try:
+                if declared is None:
+                    imported(path, key, ESTIMATOR_FORM)
+                    request.estimators[path] = code_fingerprint(path)
+                else:
+                    request.estimators[path] = declared.estimators[path]
+            except StudyError as error:
+                raise _as_mistake(error, (key,)) from None
+            except KeyError:
+                raise mistake(
+                    f"the folder does not declare the estimator '{path}'", at=(key,)
+                ) from None
     return request
+
+
+def _as_mistake(error: StudyError, at: Loc) -> Exception:
+    place = error.where.partition(": ")[2]
+    found = f"{error.found} ({place})" if place else error.found
+    return mistake(found, expected=error.expected, next_step=error.next_step, at=at)
 
 
 def _named_by(raw: Mapping[str, Any]) -> tuple[str, Kind]:
@@ -146,11 +183,7 @@ def _entry_at(key: str, kind: Kind, declared: Declared | None) -> MethodEntry:
         try:
             return entry_of(key, kind)
         except StudyError as error:
-            place = error.where.partition(": ")[2]
-            found = f"{error.found} ({place})" if place else error.found
-            raise mistake(
-                found, expected=error.expected, next_step=error.next_step, at=at
-            ) from None
+            raise _as_mistake(error, at) from None
     entry = declared.methods.get(key)
     if entry is None or (is_path and entry.kind != kind):
         raise mistake(f"the folder does not declare the method '{key}'", at=at)

@@ -90,8 +90,10 @@ def statistics_key(
     alike = with_rest(entry.hyper, read)
     inputs = {name: value for name, value in alike.items() if value != fields[name].default}
     inputs["source"] = source_key(study, configuration, seed, values)
-    if entry.code:
-        inputs["code"] = entry.code
+    named = {value for value in alike.values() if isinstance(value, str)}
+    code = {p: c for p, c in configuration.code if p in named or p == entry.path}
+    if code:
+        inputs["code"] = code
     return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
 
 

@@ -75,6 +75,12 @@ class GuardedCode:
                 raise
             raise self._mistake(what, error) from error
 
+    @contextmanager
+    def noting_prints(self) -> Iterator[None]:
+        """Within the block what the code prints goes to the standard error, and is noted."""
+        with contextlib.redirect_stdout(_Printed(self)):
+            yield
+
     def alive(self) -> None:
         """Start to wait anew."""
         if _has_timer() and signal.getitimer(signal.ITIMER_REAL)[0] > 0:

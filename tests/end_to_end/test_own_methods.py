@@ -16,11 +16,12 @@ from clsweep.errors import StudyError
 from clsweep.execution.dry_run import plan
 from clsweep.execution.runner import run
 from clsweep.methods import METHODS
+from clsweep.reporting.results_reader import read
 from clsweep.study.configurations import configurations
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, load_study, parse_study, stored_study
 from tests.end_to_end.studies import ROOT
-from tests.support.own_code import forget, package
+from tests.support.own_code import CLIPPED, forget, package
 
 KEY = "my_pkg.clipped:build"
 STUDY = """\
@@ -179,3 +180,111 @@ def test_the_schema_has_the_table() -> None:
         "properties"
     ].keys()
     assert len(schema["properties"]["methods"]["items"]["oneOf"]) == len(METHODS) + 1
+
+
+BAD = {
+    "in_place": ("grads = {n: g.mul_(2) for n, g in grads.items()}", "changes what it is given"),
+    "missing": ("import nothing_of_the_kind", "No module named 'nothing_of_the_kind' (clipped.py"),
+    "raises": ("pull = 1 / 0", "division by zero (clipped.py, line 30)"),
+    "torch": ('grads["none"]', "KeyError: 'none' (clipped.py, line 30)"),
+    "prints": ('print("here I am")', "clipped.py, line 30, printed: here I am"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_in_a_hook_stands_in_the_record(tmp_path: Path, name: str) -> None:
+    line, said = BAD[name]
+    head = "    def steer(grads, full, memory, batch, task):\n"
+    source = CLIPPED.replace(head, f"{head}        {line}\n")
+    with package(tmp_path, clipped=source):
+        summary = run(parse_study(STUDY + OWN), out=tmp_path / "out", inline=True)
+    rows = pq.read_table(tmp_path / "out/trials.parquet").to_pylist()
+    own = [row for row in rows if row["method"] == KEY]
+    assert all(said in row["message"] for row in own), own[0]["message"]
+    assert summary.n_failed == (0 if name == "prints" else 2)
+    assert {row["status"] for row in rows if row["method"] == "finetune"} == {"ok"}
+
+
+def test_a_report_shows_the_rows_of_one_code_and_says_so(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(parse_study(STUDY + OWN), out=out, inline=True)
+    (home / "bounds.py").write_text("def bounded(pull, bound): return pull\n")
+    forget()
+    edited = parse_study(STUDY + OWN)
+    (note,) = [note for note in plan(edited, out).notes if "other code" in note]
+    assert f"2 trials of other code of '{KEY}'" in note
+    run(edited, out=out, inline=True)
+    found = read(out)
+    assert len(found.records) == 4
+    ids = {record["config"]["config_id"] for record in found.records}
+    assert ids == {c.id for c in configurations(edited)}
+    assert any(f"2 trials of other code of '{KEY}'" in note for note in found.notes)
+    assert len(pq.read_table(out / "trials.parquet")) == 6
+
+
+ESTIMATE = """\
+from clsweep.methods.parts.importance import fisher_diag
+
+def estimate(net, params, learnt, n_examples):
+    return fisher_diag(net, params, learnt, estimator="empirical", n_examples=n_examples)
+
+def omega(net, params, learnt, n_examples):
+    return {n: v + 1 for n, v in estimate(net, params, learnt, n_examples).items()}
+
+def negative(net, params, learnt, n_examples):
+    return {n: -v - 1 for n, v in estimate(net, params, learnt, n_examples).items()}
+"""
+
+
+def test_an_estimator_of_ones_own_is_cached_and_part_of_the_identity(tmp_path: Path) -> None:
+    tables = '[[methods]]\nname = "ewc"\nlam = [1e2, 1e3]\n'
+    tables += 'fisher = ["empirical", "my_pkg.m:estimate"]\n'
+    tables += '[[methods]]\nname = "mas"\nlam = 1.0\nomega = ["squared_norm", "my_pkg.m:omega"]\n'
+    with package(tmp_path, m=ESTIMATE):
+        study = parse_study(STUDY + tables)
+        planned = plan(study, tmp_path / "out")
+        assert planned.n_statistics == 2 * 4  # one per seed and estimator, whatever λ is
+        summary = run(study, out=tmp_path / "out", inline=True)
+        assert summary.n_failed == 0
+        ids = {c.id for c in configurations(study)}
+    counts: dict[tuple[str, float, int], list[str]] = {}
+    configs = {
+        c["config_id"]: c for c in pq.read_table(tmp_path / "out/configs.parquet").to_pylist()
+    }
+    for row in pq.read_table(tmp_path / "out/accuracy.parquet").to_pylist():
+        config = configs[row.pop("config_id")]
+        if config["method"] == "ewc":
+            key = (config["fisher"], config["lam"], row["seed"])
+            counts.setdefault(key, []).append(str(row))
+    for (fisher, lam, seed), rows in counts.items():
+        assert rows == counts["empirical", lam, seed], fisher
+    stored = stored_study(tmp_path / "out/study.toml")  # the code is gone
+    assert {c.id for c in configurations(stored)} == ids
+    with package(tmp_path, m=ESTIMATE.replace("v + 1", "v + 2")):
+        other = {c.id for c in configurations(parse_study(STUDY + tables))}
+    assert len(ids - other) == 3  # both of EWC, and MAS's: they are of one module
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("my_pkg.gone:estimate", "No module named 'my_pkg.gone'"),
+        ("emprical", "fisher = \"emprical\"\n.*did you mean 'empirical'"),
+        ("my_pkg.m:nothing", "has no attribute 'nothing'"),
+    ],
+)
+def test_an_estimator_that_is_none_is_refused(tmp_path: Path, value: str, said: str) -> None:
+    table = f'[[methods]]\nname = "ewc"\nfisher = "{value}"\n'
+    with package(tmp_path, m=ESTIMATE), pytest.raises(StudyError, match=said) as caught:
+        parse_study(STUDY + table, "study.toml")
+    assert "study.toml: methods[1].fisher" in str(caught.value)
+
+
+def test_importances_that_are_none_are_told(tmp_path: Path) -> None:
+    table = '[[methods]]\nname = "ewc"\nfisher = "my_pkg.m:negative"\n'
+    with package(tmp_path, m=ESTIMATE):
+        run(parse_study(STUDY + table), out=tmp_path / "out", inline=True)
+    rows = pq.read_table(tmp_path / "out/trials.parquet").to_pylist()
+    message = next(row["message"] for row in rows if row["method"] == "ewc")
+    assert "negative, infinite or NaN" in message
+    assert "m.py, line 9" in message

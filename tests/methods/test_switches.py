@@ -19,6 +19,7 @@ from clsweep.data import benchmarks
 from clsweep.data.benchmark_specs import PermutedBenchmark
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods import METHODS
+from clsweep.methods.hyper_fields import names_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
@@ -108,6 +109,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "fisher_examples": (9, 0),
     "fisher_batch": (3,),
     "omega_examples": (9, 0),
+    "omega": ("tests.support.own_estimators:fisher",),
     "memory_size": (1, 30),
     "reference_batch": (1, 3),
     "replay_batch": (3, 0),
@@ -137,6 +139,8 @@ def values_of(name: str, key: str) -> list[Any]:
     usual = BASES[name].get(key, field.default)
     if field.annotation is bool:
         others: tuple[Any, ...] = (False, True)
+    elif names_of(field):
+        others = (*names_of(field), *OTHERS.get(key, ()))
     elif get_origin(field.annotation) is Literal:
         others = get_args(field.annotation)
     else:
