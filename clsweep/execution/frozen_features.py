@@ -256,7 +256,8 @@ def _preprocessing(request: FeatureRequest) -> Preprocessing:
 
 def _inputs(request: FeatureRequest, root: Path | None) -> dict[str, Any]:
     """Everything that features depend on, by what it holds and not by where it lies."""
-    (data,) = data_inputs(SplitBenchmark(name="split", dataset=request.dataset), root)
+    benchmark = SplitBenchmark.model_validate({"name": "split", "dataset": request.dataset})
+    (data,) = data_inputs(benchmark, root)
     asked = {k: v for k, v in asdict(request).items() if k not in ("dataset", "weights", "seed")}
     weights = request.weights
     return {

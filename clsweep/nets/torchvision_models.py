@@ -9,7 +9,7 @@ Running statistics are not read from the file: they are set from the first task'
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def state_dict(path: Path, where: str) -> Params:
 
 
 def fill(
-    own: Params,
+    own: Mapping[str, Tensor],
     loaded: Params,
     source: str,
     where: str,
