@@ -16,8 +16,9 @@ def features(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="DATASET",
-            help="A data set that `clsweep benchmarks` lists, folder:PATH or arrays:PATH.",
+            metavar="DATASET|STUDY.toml",
+            help="A data set that `clsweep benchmarks` lists, folder:PATH or arrays:PATH; or the "
+            "study file that names it, and how its images come to one size.",
         ),
     ],
     out: Annotated[
@@ -68,6 +69,12 @@ def features(
     from clsweep.execution.frozen_features import FeatureRequest, compute_features
     from clsweep.user_code import is_import_path
 
+    root = root_of(data_root)
+    if dataset.endswith(".toml"):
+        dataset, *framing = _of_study(Path(dataset), root)
+        resize, crop = (
+            given or framed for given, framed in zip((resize, crop), framing, strict=True)
+        )
     usual = "unit" if is_import_path(backbone) else "imagenet"
     kind = _one_of("--pixels", pixels or usual, ("unit", "imagenet"))
     request = FeatureRequest(dataset, backbone, weights, seed, resize, crop, kind)
@@ -76,18 +83,38 @@ def features(
         left = f", about {duration(seconds)} left" if n_done < n_images else ""
         print(f"clsweep: {n_done:,}/{n_images:,} images{left}", file=sys.stderr)
 
-    found = compute_features(
-        request,
-        out,
-        root_of(data_root),
-        batch_size=batch_size,
-        device=_device(device),
-        told=None if quiet else told,
-    )
+    try:
+        found = compute_features(
+            request,
+            out,
+            root,
+            batch_size=batch_size,
+            device=_device(device),
+            told=None if quiet else told,
+        )
+    except KeyboardInterrupt:
+        print("clsweep: stopped; the same command goes on from here", file=sys.stderr)
+        raise
     sizes = ", ".join(f"{n:,} {part}" for part, n in found.n_examples.items())
     what = f"{found.n_computed:,} computed" if found.n_computed else "all there, none computed"
     print(f"features of {dataset}: {sizes}, {found.width} numbers each; {what}")
     print(f'dataset = "arrays:{out}"')
+
+
+def _of_study(path: Path, root: Path | None) -> tuple[str, int, int]:
+    """Data set, resize and crop of a study."""
+    from clsweep.study.study import load_study
+
+    benchmark = load_study(path, root).located_benchmark
+    names = [*dict.fromkeys(benchmark.datasets)]
+    if len(names) > 1:
+        raise StudyError(
+            f"the study names several data sets: {', '.join(names)}",
+            expected="one of them instead of the study",
+            where=str(path),
+            next_step="give the command once for each",
+        )
+    return names[0], benchmark.resize, benchmark.crop
 
 
 def _device(name: str | None) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from clsweep.data.benchmark_specs import SplitBenchmark
+from clsweep.data.dataset_specs import dataset_spec
 from clsweep.data.datasets import Dataset, load
 from clsweep.data.fingerprints import combined, file_hash
 from clsweep.data.image_folders import Framing
@@ -256,6 +257,8 @@ def _preprocessing(request: FeatureRequest) -> Preprocessing:
 
 def _inputs(request: FeatureRequest, root: Path | None) -> dict[str, Any]:
     """Everything that features depend on, by what it holds and not by where it lies."""
+    if not request.dataset.startswith(("folder:", "arrays:")):
+        dataset_spec(request.dataset, root)  # refuses a name that is none
     benchmark = SplitBenchmark.model_validate({"name": "split", "dataset": request.dataset})
     (data,) = data_inputs(benchmark, root)
     asked = {k: v for k, v in asdict(request).items() if k not in ("dataset", "weights", "seed")}
