@@ -52,8 +52,16 @@ def report(
         typer.Option(
             "--tables",
             help="Print these alone, of average, required, luck, fronts, choices, pairs, "
-            "source-pairs, regret, transfer, trials, costs, memory.",
+            "source-pairs, regret, transfer, trials, per-class, measures, costs, memory.",
             metavar="A,B,...",
+        ),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Import a measure of your own, package.module:function, and compute it from "
+            "accuracies. Can be given several times.",
+            metavar="NAME",
         ),
     ] = None,
 ) -> None:
@@ -73,6 +81,7 @@ def report(
         tuned_on=tuned_on,
         full=full,
         only=[name.strip() for name in (only or "").split(",") if name.strip()],
+        measures=measure or (),
     )
     print(after_report(data, place_of(directories[0])))
 

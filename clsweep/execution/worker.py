@@ -27,6 +27,7 @@ from clsweep.execution.error_kinds import (
 )
 from clsweep.execution.outcomes import Context, Outcome
 from clsweep.execution.saved_networks import save_network
+from clsweep.execution.trial_extras import check_extras, extras_of
 from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
 from clsweep.methods.own_build import check_planned
@@ -45,6 +46,7 @@ from clsweep.records.recorded_inputs import (
 from clsweep.records.schema import CPU_SECONDS, GPU_SECONDS, MEMORY_BYTES
 from clsweep.redaction import without_secrets
 from clsweep.storage import attempts, store, study_binding
+from clsweep.storage.extra_files import commit_extras
 from clsweep.study.configurations import (
     Configuration,
     configuration_asked,
@@ -166,6 +168,7 @@ def probe(context: Context) -> None:
     """
     sequence = _sequence(context, context.study.seeds[0])
     net = _net(context, sequence)
+    check_extras(context.study, sequence)
     for configuration in examples(context.study):
         method = _method(configuration, net)
         sizes = [len(task.train) for task in sequence.tasks]
@@ -419,9 +422,12 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         counters={**learnt.counters, **counters},
         inputs=fingerprints_of(_inputs(context)),
     )
+    extras = extras_of(context.study, context.data_root, record, sequence, learnt)
     study_binding.check_there(context.out)
     if status == "ok" and context.study.save.models != "none":
         save_network(context.out, job.key, learnt.params, sequence)
+    if extras is not None:
+        commit_extras(context.out, extras)
     store.commit_record(context.out, record)
     return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
 

@@ -34,9 +34,43 @@ def record_bytes(plain: Record) -> bytes:
     Args:
         plain: what `schema.normalized` returns.
     """
+    return sealed_json(plain)
+
+
+def sealed_json(plain: Mapping[str, Any]) -> bytes:
+    """A JSON object with its checksum as the last key.
+
+    Args:
+        plain: what JSON can hold, with a key at least.
+    """
     body = json.dumps(plain).encode()
     digest = hashlib.sha256(body).hexdigest().encode()
     return body[:-1] + _BEGIN + digest + _END
+
+
+def json_of_sealed(data: bytes, where: str) -> dict[str, Any]:
+    """The object in what `sealed_json` has made.
+
+    Args:
+        data: the whole file.
+        where: the file, for messages.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    seal = data[-_SEAL_LENGTH:]
+    if not (seal.startswith(_BEGIN) and seal.endswith(_END)):
+        raise bad_record("it has no checksum", where)
+    body = data[:-_SEAL_LENGTH] + b"}"
+    if hashlib.sha256(body).hexdigest().encode() != seal[len(_BEGIN) : -len(_END)]:
+        raise bad_record("its checksum differs from the one written with it", where)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise bad_record(f"no sound JSON: {error}", where) from error
+    if not isinstance(found, dict):
+        raise bad_record("it is no object", where)
+    return found
 
 
 def record_from_bytes(data: bytes, trial_id: str, where: str) -> Record:

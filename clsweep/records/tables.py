@@ -125,12 +125,30 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
         StoreError: the file is damaged, is not the table of that name, or comes from a newer
             clsweep.
     """
+    table = sound_parquet(data, where)
+    columns = _columns(name)
+    fault = fault_in(table, name, columns)
+    if fault:
+        raise damaged_table(fault, where)
+    return table if name == "configs" else table.select(list(columns))
+
+
+def sound_parquet(data: bytes, where: str) -> pa.Table:
+    """The table in a Parquet file's bytes, whatever its columns.
+
+    Args:
+        data: the bytes of the whole file.
+        where: the file, for messages.
+
+    Raises:
+        StoreError: the file is damaged, or comes from a newer clsweep.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fault = broken_seal(data)
     if fault:
-        raise _damaged_table(fault, where)
+        raise damaged_table(fault, where)
     try:
         file = pq.ParquetFile(_own_buffer(data), page_checksum_verification=True)
         version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0")
@@ -138,12 +156,8 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
         table = file.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged_table(str(error), where) from error
-    columns = _columns(name)
-    fault = fault_in(table, name, columns)
-    if fault:
-        raise _damaged_table(fault, where)
-    return table if name == "configs" else table.select(list(columns))
+        raise damaged_table(str(error), where) from error
+    return table
 
 
 def _own_buffer(data: bytes) -> pa.BufferReader:
@@ -171,10 +185,16 @@ def check_same_trials(tables: Mapping[str, pa.Table], replaced: Set[str], where:
     """
     fault = fault_between(tables, replaced)
     if fault:
-        raise _damaged_table(fault, where)
+        raise damaged_table(fault, where)
 
 
-def _damaged_table(found: str, where: str) -> StoreError:
+def damaged_table(found: str, where: str) -> StoreError:
+    """What is raised for a table that cannot be used.
+
+    Args:
+        found: what is wrong with it.
+        where: its file.
+    """
     first_line = found.strip().splitlines()[0] if found.strip() else "unreadable"
     return StoreError(
         f"a result table is damaged: {first_line}",
@@ -260,14 +280,14 @@ def _object(text: str, name: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged_table(f"no sound JSON: {error}", where) from error
+        raise damaged_table(f"no sound JSON: {error}", where) from error
     check_values(found, name, where)
     return dict(found)
 
 
 def _names(knobs: list[Any]) -> list[str]:
     if not all(isinstance(name, str) for name in knobs):
-        raise _damaged_table("a knob has no name", "column knobs of a result table")
+        raise damaged_table("a knob has no name", "column knobs of a result table")
     check_names(knobs, "knobs", "column knobs of a result table")
     return knobs
 

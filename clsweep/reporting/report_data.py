@@ -11,6 +11,7 @@ from clsweep.reporting.analysis_version import analysis_changes
 from clsweep.reporting.appendix import Details, details_of
 from clsweep.reporting.caveats import about_choices, caveats
 from clsweep.reporting.comparison import Comparison, compare
+from clsweep.reporting.extra_results import ExtraResults, extra_results
 from clsweep.reporting.joined_studies import JoinedResults, joined_results, refuse_repeated
 from clsweep.reporting.judgement import Judgement, judge
 from clsweep.reporting.ledger import ShownFolder, study_hash
@@ -61,6 +62,7 @@ class ReportData:
         urgent: those of the notes that put every number in doubt: of what is damaged, mixed, or
             has not finished.
         late_changes: those of what was changed after test numbers had been shown.
+        extras: accuracies per class, and measures of the user's.
     """
 
     comparison: Comparison
@@ -84,6 +86,7 @@ class ReportData:
     searched: tuple[str, ...] = ()
     urgent: tuple[str, ...] = ()
     late_changes: tuple[str, ...] = ()
+    extras: ExtraResults = field(default_factory=ExtraResults)
 
     @property
     def title(self) -> str:
@@ -103,7 +106,10 @@ class ReportData:
 
 
 def build(
-    *directories: Place, protocol: str | None = None, tuned_on: Place | None = None
+    *directories: Place,
+    protocol: str | None = None,
+    tuned_on: Place | None = None,
+    measures: Sequence[str] = (),
 ) -> ReportData:
     """Everything a report says about a results folder, or about several of one benchmark.
 
@@ -114,6 +120,7 @@ def build(
         protocol: the name of the rule to show the choices of; None for none in particular.
         tuned_on: the results folder of another benchmark, for the protocol 'transfer'; only its
             validation data are read.
+        measures: of the user's own, computed from accuracy tables: import paths, or entry points.
 
     Raises:
         StoreError: no folder is named, or one twice; one has no results, cannot be read, or
@@ -126,7 +133,8 @@ def build(
             "no results folder is named", expected="one of `clsweep run`, such as results/NAME"
         )
     refuse_repeated(directories)
-    return data_of(joined_results([read(directory) for directory in directories]), rule, tuned_on)
+    results = joined_results([read(directory) for directory in directories])
+    return data_of(results, rule, tuned_on, measures)
 
 
 def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
@@ -150,7 +158,10 @@ def rule_of(protocol: str | None, tuned_on: Place | None) -> Protocol | None:
 
 
 def data_of(
-    results: JoinedResults, rule: Protocol | None = None, tuned_on: Place | None = None
+    results: JoinedResults,
+    rule: Protocol | None = None,
+    tuned_on: Place | None = None,
+    measures: Sequence[str] = (),
 ) -> ReportData:
     """Everything a report says about results folders of one benchmark.
 
@@ -158,6 +169,7 @@ def data_of(
         results: the folders as one.
         rule: the protocol to show the choices of; None for none in particular.
         tuned_on: see `build`.
+        measures: see `build`.
 
     Raises:
         StoreError: the results in `tuned_on` cannot be read.
@@ -191,6 +203,8 @@ def data_of(
     is_searched = any(kind != "grid" for kind in kinds)
     choices = about_choices(comparison, choose_on_of(study), is_searched)
     changes = tuple(_changes(shown))
+    scenario = str(benchmark.get("scenario", ""))
+    extras = extra_results(found, records, comparison, scenario, measures)
     return ReportData(
         comparison=comparison,
         name=results.name,
@@ -198,9 +212,10 @@ def data_of(
         n_tasks=n_tasks,
         chance_is_known=chance is not None,
         uses={c.label: _uses(c.method) for c in comparison.all_curves},
-        notes=(*notes, *changes, *caveats(comparison, searched), *choices),
+        notes=(*notes, *changes, *caveats(comparison, searched), *choices, *extras.notes),
         details=details_of(records, comparison, [one.directory for one in found]),
-        scenario=str(benchmark.get("scenario", "")),
+        scenario=scenario,
+        extras=extras,
         protocols=(*standard, *asked),
         scores=scored,
         protocol=rule,

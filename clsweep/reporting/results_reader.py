@@ -292,6 +292,10 @@ def benchmark_text(benchmark: Mapping[str, Any]) -> str:
     if not benchmark:
         return "unknown benchmark"
     data = str(benchmark.get("dataset", "digits"))
+    listed = benchmark.get("datasets")
+    if isinstance(listed, list) and listed:
+        data, *rest = map(str, listed)
+        benchmark = {**benchmark, "target": rest}
     target = benchmark.get("target", [])
     more = map(str, target if isinstance(target, list) else [target])
     name = " → ".join([data, *more])

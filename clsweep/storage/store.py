@@ -6,6 +6,7 @@
     DIR/records/ID.json      one finished trial that is not compacted yet
     DIR/records/ID.attempts  one line per start of a trial since its last compacted record
     DIR/accuracy.parquet, configs.parquet, trials.parquet
+    DIR/extras/              see `storage/extra_files.py`
     DIR/damaged/             records that could not be read; never deleted
     DIR/forgotten/           records that somebody has taken out; never deleted
 
@@ -35,6 +36,7 @@ from clsweep.records.recorded_inputs import (
 from clsweep.records.schema import Record, normalized
 from clsweep.storage import study_binding
 from clsweep.storage.compaction import Contents, compact, contents_of, refuse_orphans, trials_of
+from clsweep.storage.extra_files import compact_extras
 from clsweep.storage.folder_base import Lock
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.forgetting import forget_trials, refuse_object_store
@@ -320,4 +322,6 @@ class Store:
         return contents_of(self._folder, self.warnings, self.read_only)
 
     def _compact(self, lock: Lock) -> int:
-        return compact(self._folder, lock.check, self.warnings, self.read_only)
+        n = compact(self._folder, lock.check, self.warnings, self.read_only)
+        compact_extras(self._folder, self.warnings)
+        return n

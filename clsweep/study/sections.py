@@ -57,7 +57,7 @@ class Resources(Section):
 
 
 class ReportConfig(Section):
-    """What `clsweep report` computes, `[report]`. No trial depends on it."""
+    """What `clsweep report` computes, `[report]`. No accuracy of a trial depends on it."""
 
     drops: Annotated[
         tuple[Annotated[float, Field(ge=0, le=100)], ...],
@@ -83,10 +83,26 @@ class ReportConfig(Section):
             "are shown; empty: all choose and all are shown, with cross-fitting",
         ),
     ] = ()
+    per_class: Annotated[
+        bool,
+        Field(
+            description="trials store what their final network takes every class for, and the "
+            "report shows accuracies per class; a trial that has finished stores nothing more"
+        ),
+    ] = False
+    measures: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$", max_length=300)], ...],
+        Field(
+            strict=False,
+            description="measures of your own that trials compute and store, never used for "
+            "choosing: 'package.module:function', or names of installed entry points",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _check(self) -> ReportConfig:
-        for key, what in (("drops", "drop"), ("choose_on", "seed")):
+        repeatable = (("drops", "drop"), ("choose_on", "seed"), ("measures", "measure"))
+        for key, what in repeatable:
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise mistake(f"a {what} is listed twice", expected="each once", at=(key,))

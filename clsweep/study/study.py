@@ -23,6 +23,7 @@ from clsweep.errors import StudyError
 from clsweep.methods.declared_methods import Declared
 from clsweep.nets.checks import check_factory, weights_file
 from clsweep.nets.config import NetConfig
+from clsweep.records.trial_extras import MEASURE_GROUP
 from clsweep.storage.remote_path import Place
 from clsweep.study.configurations import check_configurations, examples
 from clsweep.study.declarations import declared_beside
@@ -35,6 +36,7 @@ from clsweep.study.search_checks import check_sampler, check_spaces, opened_meth
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import is_printable
+from clsweep.user_code import code_path
 
 # Of all ranges together: each is expanded before anything is known of how they combine.
 MAX_VALUES = 1_000_000
@@ -253,6 +255,8 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
     benchmark = study.located_benchmark
     try:
         check_sampler(study.search)
+        for measure in study.report.measures:
+            code_path(measure, where="report.measures", group=MEASURE_GROUP)
         for name in benchmark.datasets:
             is_there(name, data_root)
         sizes = benchmark_sizes(benchmark, data_root)

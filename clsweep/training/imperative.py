@@ -144,9 +144,12 @@ class ImperativeRun:
             stopped = str(stop)
         kept = self._checked_bytes()
         note = self.code.printed
-        return LearntSequence(
-            self.module.params(), rows, self.n_steps, kept, {}, stopped, note=note
-        )
+
+        def predict(params: Params, x: Tensor, head: int) -> Tensor:
+            return self._predict(x, head)
+
+        params = self.module.params()
+        return LearntSequence(params, rows, self.n_steps, kept, {}, stopped, note, predict)
 
     def _learn(self, task: Task) -> None:
         net, scale = self.method.net, self.sequence.scale

@@ -15,7 +15,7 @@ from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Stopped, Watch
 from clsweep.training.engine import Setting, State, after_steps, train_phase
-from clsweep.training.evaluation import check_learnt, evaluate
+from clsweep.training.evaluation import Predict, check_learnt, evaluate
 from clsweep.training.learner import (
     FinetunedModel,
     Learner,
@@ -40,6 +40,7 @@ class LearntSequence(NamedTuple):
         counters: what the method counted, for the record.
         stopped: why it ended before the last task was learnt; '' if it did not.
         note: what else is worth a sentence in the record.
+        predict: (params, x, task) -> logits; None where `params` alone do not say.
     """
 
     params: Params
@@ -49,6 +50,7 @@ class LearntSequence(NamedTuple):
     counters: dict[str, float]
     stopped: str = ""
     note: str = ""
+    predict: Predict | None = None
 
 
 def learn_source(
@@ -161,7 +163,8 @@ def learn_sequence(
         stopped, n_lost = str(stop), stop.n_steps
     counters = method.counters(state.params, state.memory) if method.counters else {}
     kept, n_steps = memory_bytes(state.memory), state.n_steps + n_lost
-    return LearntSequence(state.params, rows, n_steps, kept, counters, stopped)
+    predict = method.predict or method.net.apply
+    return LearntSequence(state.params, rows, n_steps, kept, counters, stopped, predict=predict)
 
 
 def learn_joint(
@@ -181,7 +184,8 @@ def learn_joint(
         check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)
     counters = method.counters(params, memory) if method.counters else {}
-    return LearntSequence(params, rows, n_steps, memory_bytes(memory), counters)
+    kept = memory_bytes(memory)
+    return LearntSequence(params, rows, n_steps, kept, counters, predict=method.net.apply)
 
 
 def on_device(params: Params, device: torch.device) -> Params:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve, Point
+from clsweep.reporting.render.confusion_matrices import confusions_html
 from clsweep.reporting.render.page_fronts import fronts_figure
 from clsweep.reporting.render.page_panels import matrices_figure, responses_figure
 from clsweep.reporting.render.table_formats import html_text
@@ -61,7 +62,10 @@ def page_bytes(data: ReportData, tables: Sequence[ReportTable]) -> bytes:
         "luck": html.escape(f"{data.seeds_vary} {sizes_text(data.luck)}".strip()),
         "findings": "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
         or "<li>Nothing was found to be unequal, missing or at the end of its grid.</li>",
-        "tables": "".join(html_text(table, i) for i, table in enumerate(tables)),
+        "tables": "".join(
+            html_text(table, i) for i, table in enumerate((*tables, *data.extras.page_tables))
+        )
+        + confusions_html(data.extras.classes),
         "failures": _failures(data),
         "studies": "".join(_study(name, text) for name, text in data.details.study_files),
         "versions": "".join(_version_rows(data)),

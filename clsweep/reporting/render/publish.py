@@ -44,6 +44,8 @@ FORMATS = ("html", "png", "svg", "pdf", "latex", "csv")
 DEFAULT_FORMATS = ("html", "png", "svg")
 _FIGURES = ("png", "svg", "pdf")
 _TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
+# Tables that are there because somebody has asked for them.
+_ASKED_FOR = ("protocol", "per-class", "measures")
 _TEXT_WIDTH = 110
 _MOST_NAMED = 5
 
@@ -57,6 +59,7 @@ def report(
     tuned_on: Place | PathLike[str] | str | None = None,
     full: bool = False,
     only: Sequence[str] = (),
+    measures: Sequence[str] = (),
 ) -> ReportData:
     """Print what studies found, and write page, figures, points, choices and the text in full.
 
@@ -71,6 +74,7 @@ def report(
         tuned_on: see `build`.
         full: whether all tables and caveats are printed instead of one screen.
         only: the names of tables to print instead, such as 'pairs'.
+        measures: see `build`.
 
     Raises:
         StoreError: see `build`; a folder does not exist, or the files cannot be written.
@@ -87,7 +91,7 @@ def report(
             where="--out",
         )
     check_folders(places if elsewhere is None else [*places, elsewhere])
-    data = build(*places, protocol=protocol, tuned_on=elsewhere)
+    data = build(*places, protocol=protocol, tuned_on=elsewhere, measures=measures)
     folder = folder or _folder(places, data.name)
     return publish(data, folder, console or Console(), formats, full, only)
 
@@ -128,8 +132,9 @@ def publish(
     elif full:
         shown = everything
     else:
-        of_protocol = [table for table in made if table.name == "protocol"]
-        shown = [*_apart([OneScreen(data), *map(rich_table, of_protocol)])]
+        asked_for = [table for table in made if table.name in _ASKED_FOR]
+        notes = map(Text, data.extras.notes)
+        shown = [*_apart([OneScreen(data), *map(rich_table, asked_for), *notes])]
         more = _more(data, made, folder, formats)
     lost = _lost_while_printing(console, shown, more)
     text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)

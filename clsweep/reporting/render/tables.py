@@ -85,7 +85,7 @@ def tables(data: ReportData) -> tuple[ReportTable, ...]:
     if comparison.curves:
         made.append(regret_table(data))
     made += [_transfer_table(comparison), _trial_table(comparison)]
-    return (*made, _cost_table(data), _memory_table(data))
+    return (*made, *data.extras.tables, _cost_table(data), _memory_table(data))
 
 
 def on_terminal(data: ReportData, made: Iterable[ReportTable]) -> list[RenderableType]:
