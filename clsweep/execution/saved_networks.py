@@ -170,9 +170,11 @@ def load_network(
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     net = build_net(study.located_net, read.input_shape, read.heads, data_root, read.stored)
     config = record["config"]
-    method = methods.build(
-        config["method"], net, methods.entry_of(config["method"]).hyper(**config["hyper"])
-    )
+    key = config["method"]
+    declared = {request.method_key: request.entry for request in study.methods}
+    entry = declared[key] if key in declared else methods.entry_of(key)
+    own = entry if entry.path else None  # whose code is imported here
+    method = methods.build(key, net, entry.hyper(**config["hyper"]), own)
     try:
         module = SavedNetwork(method, read.params, read.scale)
         with torch.no_grad():  # a file of another network would only be noticed when it is used

@@ -105,7 +105,7 @@ def test_results_are_read_where_the_code_is_absent(home: Path, tmp_path: Path) -
         import sys
         from clsweep.cli.main import main
         assert main(["status", {str(out)!r}]) == 0
-        assert main(["report", {str(out)!r}, "--format", "csv"]) == 0
+        assert main(["report", {str(out)!r}, "--full", "--format", "csv"]) == 0
         import clsweep
         clsweep.load({str(out)!r})
         assert "torch" not in sys.modules
