@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EMFILE, ENFILE
 from pathlib import Path
@@ -84,6 +84,7 @@ def connected(
     workers: int | None,
     *,
     imports_from_folder: bool = False,
+    environment: Mapping[str, Any] | None = None,
 ) -> Iterator[None]:
     """A Ray cluster for the length of the block; only what is started here is stopped here.
 
@@ -93,6 +94,7 @@ def connected(
         workers: jobs at the same time; None for as many as there are cores for.
         imports_from_folder: whether workers of an existing cluster look for modules in the
             driver's current folder, as Ray has it, where a study has a network of its own.
+        environment: what is sent to the workers of an existing cluster, see `shipped_code`.
 
     Raises:
         RunnerError: there is no cluster at the address, or none can be started.
@@ -116,6 +118,8 @@ def connected(
         }
     else:
         quiet["address"] = address
+        if environment:
+            quiet["runtime_env"] = dict(environment)
         _check_reachable(address)
     is_wanted = address is None or not imports_from_folder
     if is_wanted and not differences(WORKER_PATH):

@@ -47,6 +47,7 @@ from clsweep.execution.error_kinds import BrokenProcess
 from clsweep.execution.ray.connection import connected
 from clsweep.execution.ray.internals import START_ORDER, differences
 from clsweep.execution.ray.node_probes import probe_data, probe_inputs, probe_nodes
+from clsweep.execution.ray.shipped_code import runtime_environment
 from clsweep.execution.ray.slots import Slot, check_room, node_selector, slots_of
 from clsweep.execution.ray.tune_patches import NewestFirst, in_one_line, memory_kills
 from clsweep.execution.retries import Committed, LostJobs
@@ -100,8 +101,15 @@ def run_on_ray(
     if address is None:
         worker.probe(context)
     is_custom = context.study.net.name == "custom"
+    environment = runtime_environment(context.study)
     with (
-        connected(address, resources, workers, imports_from_folder=is_custom),
+        connected(
+            address,
+            resources,
+            workers,
+            imports_from_folder=is_custom,
+            environment=environment,
+        ),
         inside or nullcontext(),
     ):
         check_room(resources, ray.nodes())
