@@ -36,6 +36,7 @@ class Batch(NamedTuple):
         tasks: task of each example, int64 [B]; only when several tasks are trained at once.
         noted: what the phase's `note` made of these inputs.
         smoothing: share of every label that is spread evenly over the classes of its head.
+        weights: how much the loss of each example counts, float32 [B]; None where all count 1.
     """
 
     x: Tensor
@@ -46,6 +47,7 @@ class Batch(NamedTuple):
     tasks: Tensor | None = None
     noted: dict[str, Tensor] = {}
     smoothing: float = 0.0
+    weights: Tensor | None = None
 
 
 class Trace(NamedTuple):

@@ -144,7 +144,7 @@ def target_phase(target: Target, look_ahead: bool) -> Phase:
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         logits = target.network.apply(full, batch.x, task)
-        new = padded_label_loss(logits, batch.y, batch.smoothing)
+        new = padded_label_loss(logits, batch.y, batch.smoothing, batch.weights)
         return new if look_ahead else new + target.penalty(full, memory["weights"], task)
 
     def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:

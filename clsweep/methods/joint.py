@@ -25,6 +25,6 @@ def build(net: Net, hyper: NoHyper) -> Method:
         assert batch.tasks is not None
         h = net.features(full, batch.x)
         logits = own_head_logits(net, full, h, batch.tasks, task)
-        return padded_label_loss(logits, batch.y, batch.smoothing)
+        return padded_label_loss(logits, batch.y, batch.smoothing, batch.weights)
 
     return Method(net, hyper, (Phase("union", loss),), joint=True)

@@ -29,6 +29,7 @@ _WORDS = {
     "clip_norm": "gradients clipped to norm {}",
     "clip_value": "gradient elements clipped to {}",
     "label_smoothing": "labels smoothed by {}",
+    "class_balance": "class balance by {}",
     "first_epochs": "{} epochs on the first task",
     "first_steps": "{} steps on the first task",
     "precision": "{} autocast in training",

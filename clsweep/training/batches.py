@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.data.rng import batch_indices, generator
+from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Trainable
 from clsweep.methods.base import Batch, Note
+from clsweep.training.class_balance import class_weights, epoch_orders
 
 # Rows turned into floating point together: large enough that preparing a batch of 10 costs next
 # to nothing, small enough to stay in the processor's cache.
@@ -28,6 +29,7 @@ class Order(NamedTuple):
         n_steps: batches in all.
         augment: the study's `augment`.
         smoothing: the study's `label_smoothing`.
+        balance: the study's `class_balance`.
     """
 
     seed: int
@@ -36,6 +38,7 @@ class Order(NamedTuple):
     n_steps: int
     augment: str
     smoothing: float = 0.0
+    balance: str = "none"
 
 
 def batches(
@@ -56,8 +59,10 @@ def batches(
     """
     device, size = data.labels.device, order.batch_size
     rows_per_chunk = max(1, _CHUNK_ROWS // size) * size
-    step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none")
-    epochs = batch_indices(order.seed, order.task, len(data), size, order.n_steps)
+    shows_all = order.balance != "resample"
+    step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none" and shows_all)
+    weights = class_weights(data) if order.balance == "weights" else None
+    epochs = epoch_orders(data, order.balance, order.seed, order.task, size, order.n_steps)
     for epoch, positions in enumerate(epochs):
         found = draws_of(epoch, -(-len(positions) // size))
         draws = {name: value.to(device) for name, value in found.items()}
@@ -67,6 +72,7 @@ def batches(
             raw = data.raw(rows)
             x, y = scale(view(raw, start)), data.labels[rows]
             tasks = None if data.task_of is None else data.task_of[rows]
+            counts = None if weights is None else weights[rows]
             noted = notes.of(epoch, rows, x)
             chunk = []
             for a in range(0, len(rows), size):
@@ -76,7 +82,8 @@ def batches(
                 own = None if tasks is None else tasks[a:b]
                 known = {name: value[a:b] for name, value in noted.items()}
                 shown = x[a:b], y[a:b], raw[a:b]
-                chunk.append(Batch(*shown, scale, draw, own, known, order.smoothing))
+                weight = None if counts is None else counts[a:b]
+                chunk.append(Batch(*shown, scale, draw, own, known, order.smoothing, weight))
             yield step, chunk
             step += len(chunk)
 

@@ -280,6 +280,14 @@ class TrainingConfig(Section):
             "the loss of training",
         ),
     ] = 0.0
+    class_balance: Annotated[
+        Literal["none", "weights", "resample"],
+        Field(
+            description="classes of unequal size: 'weights' lets every class of a task count "
+            "alike in the loss, 'resample' shows every class alike often; losses on examples that "
+            "a method stores stay as they are"
+        ),
+    ] = "none"
     precision: Annotated[
         Literal["float32", "bf16"],
         Field(

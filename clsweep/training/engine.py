@@ -159,7 +159,7 @@ def train_phase(
     if renewed:
         state = state._replace(params=without_statistics(state.params))
     engine = _Engine(phase, state, setting, task, n_steps, trace)
-    shown = training.augment, training.label_smoothing
+    shown = training.augment, training.label_smoothing, training.class_balance
     order = Order(seed, task, training.batch_size, n_steps, *shown)
     with after_steps(state.n_steps):
         for first_step, chunk in batches(data, scale, order, engine.draws_of, note):

@@ -201,7 +201,14 @@ class Batches:
             for _, chunk in batches(
                 examples,
                 examples.scale,
-                Order(seed, examples.task, training.batch_size, n, training.augment),
+                Order(
+                    seed,
+                    examples.task,
+                    training.batch_size,
+                    n,
+                    training.augment,
+                    balance=training.class_balance,
+                ),
                 lambda epoch, n_batches: {},
             )
         )

@@ -21,15 +21,21 @@ def label_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross-entropy −Σ_c q_c log p_c with the batch's labels, smoothed, shape ().
 
     q = (1 − ε) [c = y] + ε / K over the K classes of the head (Szegedy et al. 2016, CVPR).
+    Examples count as the study's class balance has it, see `training/class_balance.py`.
 
     Args:
         logits: of the head, [B, K].
-        batch: holds labels and ε.
+        batch: holds labels, ε and weights.
     """
-    return F.cross_entropy(logits, batch.y, label_smoothing=batch.smoothing)
+    if batch.weights is None:
+        return F.cross_entropy(logits, batch.y, label_smoothing=batch.smoothing)
+    each = F.cross_entropy(logits, batch.y, label_smoothing=batch.smoothing, reduction="none")
+    return (batch.weights * each).mean()
 
 
-def padded_label_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+def padded_label_loss(
+    logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None = None
+) -> Tensor:
     """The loss of `label_loss` where outputs of −∞ stand for classes that a head lacks, shape ().
 
     K counts the others, example by example.
@@ -38,13 +44,15 @@ def padded_label_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tenso
         logits: [B, K'].
         labels: int64 [B].
         smoothing: ε.
+        weights: how much each example counts, [B]; None where all count 1.
     """
-    if not smoothing:
+    if not smoothing and weights is None:
         return F.cross_entropy(logits, labels)
     log_p, is_there = logits.log_softmax(1), logits > float("-inf")
     spread = -log_p.where(is_there, 0.0).sum(1) / is_there.sum(1)
     hard = F.nll_loss(log_p, labels, reduction="none")
-    return ((1 - smoothing) * hard + smoothing * spread).mean()
+    each = (1 - smoothing) * hard + smoothing * spread
+    return each.mean() if weights is None else (weights * each).mean()
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
