@@ -230,7 +230,9 @@ def test_every_list_of_keys_says_the_condition(
     flat = " ".join
     condition = 'only where fisher = "batched"'
     assert condition in flat(cli("methods", "ewc").out.split())
-    assert condition in flat(cli("init", "--methods", "ewc").out.replace("#", " ").split())
+    assert condition in flat(
+        cli("init", "--methods", "ewc", "--full").out.replace("#", " ").split()
+    )
     schema = json.loads(cli("schema").out)
     (asked,) = (d for key, d in schema["$defs"].items() if key == "ewc_request")
     assert condition in json.dumps(asked, ensure_ascii=False).replace('\\"', '"')

@@ -12,7 +12,7 @@ from clsweep.data.dataset_specs import DATASETS
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import knob_keys
 from clsweep.storage.remote_path import Place
-from clsweep.text import counted, duration, printable
+from clsweep.text import counted, duration, number_text, printable
 
 if TYPE_CHECKING:
     from clsweep.execution.forecast import Forecast
@@ -57,7 +57,10 @@ def plan_table(plan: Forecast) -> Table:
     """
     table = _table("label", "method", "knobs", "configurations", "trials", "done")
     for curve in plan.curves:
-        knobs = ", ".join(f"{key} {low:g}…{high:g}" for key, (low, high) in curve.knobs.items())
+        knobs = ", ".join(
+            f"{key} {number_text(low)}…{number_text(high)}"
+            for key, (low, high) in curve.knobs.items()
+        )
         counts = (curve.n_configurations, curve.n_trials, curve.n_done)
         table.add_row(Text(curve.label), Text(curve.method), Text(knobs), *map(str, counts))
     return table

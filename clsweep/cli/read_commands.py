@@ -8,16 +8,19 @@ from typing import Annotated
 import typer
 
 from clsweep.cli.console import show
+from clsweep.cli.results_folders import results_place
 from clsweep.cli.streams import as_json_text
 from clsweep.errors import StudyError
-from clsweep.storage.remote_path import place_of
 from clsweep.text import command, printable
 
 
 def report(
     directories: Annotated[
         list[str],
-        typer.Argument(metavar="DIR...", help="Results folders of one benchmark, or URIs."),
+        typer.Argument(
+            metavar="DIR...",
+            help="Results folders of one benchmark, their URIs, or study files.",
+        ),
     ],
     out: Annotated[
         str | None,
@@ -73,8 +76,9 @@ def report(
     from clsweep.reporting.render.publish import formats_of
     from clsweep.reporting.render.publish import report as write_report
 
+    places = [results_place(directory) for directory in directories]
     data = write_report(
-        *directories,
+        *places,
         out=out,
         formats=formats_of(formats),
         protocol=protocol,
@@ -83,7 +87,7 @@ def report(
         only=[name.strip() for name in (only or "").split(",") if name.strip()],
         measures=measure or (),
     )
-    print(after_report(data, place_of(directories[0])))
+    print(after_report(data, places[0]))
 
 
 def export(
@@ -124,13 +128,15 @@ def export(
     if optuna is not None:
         from clsweep.search.optuna_export import export_optuna
 
-        for name, n_trials in export_optuna(place_of(directory), optuna).items():
+        for name, n_trials in export_optuna(results_place(directory), optuna).items():
             print(f"{name}: {n_trials} trials")
         return
     assert study is not None
     from clsweep.search.study_export import export_study
 
-    made = export_study(place_of(directory), study, protocol=protocol or "average", other=other)
+    made = export_study(
+        results_place(directory), study, protocol=protocol or "average", other=other
+    )
     for label, config_id in made.labels.items():
         print(printable(f"{label}: configuration {config_id}", one_line=True))
     for label, why in made.left_out.items():
@@ -190,13 +196,16 @@ def init(
     out: Annotated[
         Path | None, typer.Option(help="The new file [default: print it].", metavar="FILE")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="With every key explained.")] = False,
 ) -> None:
-    """Write a study file with every key explained."""
-    from clsweep.study.templates import study_template, usual_methods, write_new
+    """Write a study file to start from, short or with every key explained."""
+    from clsweep.study.templates import short_template, study_template, usual_methods, write_new
 
     usual = usual_methods(benchmark)
     names = usual if methods is None else [n.strip() for n in methods.split(",")]
-    text = study_template(benchmark, names, out.stem if out else "study")
+    text = (study_template if full else short_template)(
+        benchmark, names, out.stem if out else "study"
+    )
     if out is None:
         print(text, end="")
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli.console import show
+from clsweep.cli.results_folders import results_place
 from clsweep.cli.streams import as_json_text
 from clsweep.storage.remote_path import place_of
 
@@ -39,7 +40,7 @@ def status(
     """
     from clsweep.status.reader import StatusReader
 
-    reader = StatusReader(place_of(directory))
+    reader = StatusReader(results_place(directory))
     seen = reader.read(time.time())
     can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
     if watch is not None and not as_json and can_redraw:

@@ -30,6 +30,7 @@ from clsweep.execution.saved_networks import save_network
 from clsweep.execution.trial_extras import check_extras, extras_of
 from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
+from clsweep.methods.divergence import what_helps
 from clsweep.methods.own_build import check_planned
 from clsweep.nets.build import build_net
 from clsweep.nets.net import Net
@@ -110,7 +111,7 @@ def _hindrance(context: Context) -> str:
 def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
     """(status, message) of a job that raised."""
     if isinstance(error, Diverged):
-        return "diverged", without_secrets(str(error))
+        return "diverged", without_secrets(f"{error}{_what_helps(context, job)}")
     if is_out_of_memory(error):
         may_get_more = context.memory_fraction < 1 and context.study.resources.oom_retry
         status = "crowded" if context.device == "cuda" and may_get_more else "oom"
@@ -120,6 +121,14 @@ def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
     if breaks_process(error):
         return "broken", message
     return "failed" if job.kind == "trial" or is_expected else "doubtful", message
+
+
+def _what_helps(context: Context, job: Job) -> str:
+    """What to change in the study file where a trial has diverged; nothing for a stage."""
+    if job.kind != "trial":
+        return ""
+    configuration = _configuration(context, job)
+    return f"; what helps: {what_helps(configuration.method, configuration.hyper.model_dump())}"
 
 
 def _cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> Outcome:

@@ -342,7 +342,7 @@ def _about_edges(curve: Curve, comparison: Comparison) -> Iterator[str]:
         goals = [
             "the best average"
             if drop is None
-            else f"the best source at {-100 * drop:+.3g} points of target"
+            else f"the best source at {-100 * drop:+.3g} point{'s' * (drop != 0.01)} of target"
             for drop in edge.drops
         ]
         yield (

@@ -9,6 +9,7 @@ from clsweep.data.benchmark_specs import own_draws
 from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import role_of
 from clsweep.reporting.curves import Curve
+from clsweep.text import number_text
 from clsweep.training.config import TrainingConfig
 
 # What is the same for all seeds where a benchmark draws nothing.
@@ -158,7 +159,8 @@ def _span(values: Iterable[str]) -> str:
         numbers = sorted(map(float, distinct))
     except ValueError:
         return "/".join(sorted(distinct))
-    return f"{numbers[0]:g}…{numbers[-1]:g}" if len(numbers) > 1 else f"{numbers[0]:g}"
+    ends = number_text(numbers[0]), number_text(numbers[-1])
+    return "…".join(ends) if len(numbers) > 1 else ends[0]
 
 
 def _nuisances(curve: Curve) -> list[str]:

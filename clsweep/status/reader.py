@@ -28,6 +28,7 @@ from clsweep.storage.remote_path import Place, Stamp
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.renamed_trials import Names, names_of
 from clsweep.study.study import Study, stored_study
+from clsweep.text import number_text
 from clsweep.training.config import TrainingConfig, in_full
 
 _N_ERRORS = 5
@@ -231,7 +232,7 @@ def in_words(
 
 
 def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def _is_of(mark: StartedTrial, lock: LockState) -> bool:

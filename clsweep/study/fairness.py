@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import MIN_DECADES, knob_keys, search_range
+from clsweep.text import number_text
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def ranges(design: Design) -> Iterator[Remark]:
             if decades < min(MIN_DECADES, math.log10(high / low)) - 1e-9:
                 yield Remark(
                     f"{key} covers {decades:.1f} decades; its best value may lie outside "
-                    f"({low:g} to {high:g} is worth searching)",
+                    f"({number_text(low)} to {number_text(high)} is worth searching)",
                     label,
                 )
 

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from clsweep.methods.hyper_fields import names_of, role_of, search_range
 from clsweep.number_conditions import condition_text
+from clsweep.text import number_text
 from clsweep.toml_text import toml_value
 
 _BOUNDS = (("gt", "more than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most"))
@@ -50,7 +51,8 @@ def in_words(field: FieldInfo) -> str:
     if worth:
         low, high, log = worth
         scale = "logarithmic" if log else "linear"
-        details.append(f"{role_of(field)}, worth searching from {low:g} to {high:g} ({scale})")
+        span = f"{number_text(low)} to {number_text(high)} ({scale})"
+        details.append(f"{role_of(field)}, worth searching from {span}")
         details.append(f"default {toml_value(field.default)}")
     listed = "; ".join(filter(None, details))
     return (field.description or "") + (f" ({listed})" if listed else "")

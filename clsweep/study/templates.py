@@ -1,4 +1,7 @@
-"""The study file that `clsweep init` writes: every key with its meaning, default and range."""
+"""The study files that `clsweep init` writes: a short one, and one with every key and its meaning.
+
+Both are the same study: the short one leaves out what is at its default.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from clsweep.study.method_tables import request_type
 from clsweep.study.search_section import SearchConfig
 from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources, SaveConfig
 from clsweep.study.study import Study
+from clsweep.text import number_text
 from clsweep.toml_text import toml_value
 from clsweep.training.config import TrainingConfig
 
@@ -30,6 +34,22 @@ _HEADER = """\
 # A study of clsweep. Every key stands here, with its default unless the line says another one:
 # delete what you do not change. Knobs have the range that is worth searching.
 # `clsweep plan FILE` checks the file and says what it costs; `clsweep run FILE` runs it.
+"""
+_SHORT_HEADER = """\
+# A study of clsweep. `clsweep init --full` writes every other key, with its meaning and default.
+# `clsweep plan FILE` checks the file and says what it costs; `clsweep run FILE` runs it.
+"""
+# What a short file says of its keys, where the name does not say it.
+_SHORT_HELP = {
+    "seeds": "three show how a study goes; a claim takes six",
+    "scenario": "what is known of the task at test time: task, domain or class",
+    "split": "the same share of every class validates",
+    "epochs": "of every task",
+    "form": "the form that does not diverge",
+}
+_RANGE_HELP = """\
+# One [[methods]] table per curve. A range is tried at n values from low to high; a list, such as
+# lam = [1, 10, 100], at each of its values.
 """
 _AXIS_HELP = """\
 # One [[methods]] table per curve. Every number of a method, and of its `training`, may be one
@@ -78,11 +98,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         StudyError: a benchmark or method of that name does not exist, or is listed twice, or no
             scenario is one of all methods.
     """
-    config = benchmark_type(benchmark)
-    for method in methods:
-        entry_of(method)
-        if methods.count(method) > 1:
-            raise StudyError(f"method '{method}' is listed twice", expected="each once")
+    config = _checked(benchmark, methods)
     blocks = [
         _HEADER,
         _top(name),
@@ -91,19 +107,14 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
             "benchmark",
             config,
             config.__doc__ or "",
-            {
-                "name": benchmark,
-                "scenario": _scenario(benchmark, methods),
-                "split": "stratified",  # leaves no class without a validation example
-                **_SHAPES.get(benchmark, {}),
-            },
+            _benchmark_values(benchmark, methods),
         ),
         _section("net", NetConfig, "The network.", {}, NetConfig().used_keys),
         _section(
             "training",
             TrainingConfig,
             "How every task is trained, by every method; epochs or steps.",
-            {"epochs": 10} if config.model_fields["dataset"].default == "digits" else {},
+            _training_values(config),
             _used_in_training(),
         ),
         _section("resources", Resources, "What a trial may use; no result depends on it.", {}),
@@ -123,6 +134,84 @@ def _used_in_training() -> list[str]:
     off = switched_off(TrainingConfig, usual.model_dump())
     first = usual.recorded
     return [k for k in type(usual).model_fields if k != "steps" and (k in first or k not in off)]
+
+
+def _checked(benchmark: str, methods: Sequence[str]) -> type[BenchmarkConfig]:
+    for method in methods:
+        entry_of(method)
+        if methods.count(method) > 1:
+            raise StudyError(f"method '{method}' is listed twice", expected="each once")
+    return benchmark_type(benchmark)
+
+
+def _benchmark_values(benchmark: str, methods: Sequence[str]) -> dict[str, Any]:
+    """What a file says of the benchmark beside its defaults."""
+    return {
+        "name": benchmark,
+        "scenario": _scenario(benchmark, methods),
+        "split": "stratified",  # leaves no class without a validation example
+        **_SHAPES.get(benchmark, {}),
+    }
+
+
+def _training_values(config: type[BenchmarkConfig]) -> dict[str, Any]:
+    return {"epochs": 10} if config.model_fields["dataset"].default == "digits" else {}
+
+
+def short_template(benchmark: str, methods: Sequence[str], name: str) -> str:
+    """The same study as `study_template` writes, without the keys that are at their default.
+
+    Args:
+        benchmark: a key of `BENCHMARKS`.
+        methods: keys of `METHODS`, each once.
+        name: the study's name; replaced by 'study' where it cannot be one.
+
+    Raises:
+        StudyError: see `study_template`.
+    """
+    config = _checked(benchmark, methods)
+    written = _benchmark_values(benchmark, methods)
+    shown = {key: field.default for key, field in config.model_fields.items()}
+    shown |= {key: _REQUIRED.get(key) for key, f in config.model_fields.items() if f.is_required()}
+    keys = ["name", *_REQUIRED, "dataset", "n_tasks", *written]
+    shown = {key: (shown | written)[key] for key in dict.fromkeys(keys) if key in shown}
+    epochs = _training_values(config).get("epochs", TrainingConfig().epochs)
+    blocks = [
+        _SHORT_HEADER + _short_lines("", {"name": _usable(name), "seeds": 3}),
+        _short_lines("[benchmark]", shown),
+        _short_lines("[training]", {"lr": TrainingConfig().lr, "epochs": epochs}),
+        *(_short_lines("[[methods]]", _short_method(method)) for method in methods),
+    ]
+    if any(search_range(f) for m in methods for f in METHODS[m].hyper.model_fields.values()):
+        blocks.insert(-len(methods), _RANGE_HELP)
+    return "\n".join(blocks)
+
+
+def _short_method(method: str) -> dict[str, Any]:
+    numbers = METHODS[method].hyper.model_fields
+    found: dict[str, Any] = {"name": method}
+    for key, field in numbers.items():
+        worth = search_range(field)
+        if worth and key in knob_keys(numbers)[:1]:
+            found[key] = {"low": worth[0], "high": worth[1], "n": N_GRID_VALUES}
+        elif (method, key) in _WRITTEN:
+            found[key] = _WRITTEN[method, key]
+    return found
+
+
+def _short_lines(heading: str, values: Mapping[str, Any]) -> str:
+    lines = [heading] if heading else []
+    for key, value in values.items():
+        text = _range_text(value) if isinstance(value, dict) else toml_value(value)
+        note = _SHORT_HELP.get(key)
+        line = f"{key} = {text}"
+        lines.append(f"{line:<24}  # {note}" if note else line)
+    return "\n".join(lines) + "\n"
+
+
+def _range_text(values: Mapping[str, float]) -> str:
+    low, high, n = (values[key] for key in ("low", "high", "n"))
+    return f"{{ low = {number_text(low)}, high = {number_text(high)}, n = {n} }}"
 
 
 def usual_methods(benchmark: str) -> list[str]:
@@ -196,10 +285,13 @@ def benchmark_type(name: str) -> type[BenchmarkConfig]:
 
 def _top(name: str) -> str:
     fields = Study.model_fields
-    usable = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name)
-    lines = _key_lines("name", fields["name"], toml_value(name if usable else "study"))
+    lines = _key_lines("name", fields["name"], toml_value(_usable(name)))
     seeds = "\n".join(_key_lines("seeds", fields["seeds"], "3"))
     return "\n".join(lines) + f"\n{_SEEDS_HELP}{seeds}\n"
+
+
+def _usable(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name) else "study"
 
 
 def _section(
@@ -231,7 +323,7 @@ def _method_table(method: str) -> str:
         value = toml_value(written) + _default_note(field, written)
         worth = search_range(field)
         if worth and key in knobs[:1]:
-            value = f"{{ low = {worth[0]:g}, high = {worth[1]:g}, n = {N_GRID_VALUES} }}"
+            value = _range_text({"low": worth[0], "high": worth[1], "n": N_GRID_VALUES})
         lines += _key_lines(key, field, value)
     lines += _key_lines("training", fields["training"], "{ lr = [0.03, 0.1] }", commented=True)
     return "\n".join(lines) + "\n"

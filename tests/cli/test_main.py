@@ -182,7 +182,7 @@ def test_a_closed_pipe_is_no_crash(tmp_path: Path) -> None:
 def test_init_writes_a_file_with_every_key_that_loads_and_plans(
     cli: CommandLine, benchmark: str
 ) -> None:
-    ran = cli("init", "--benchmark", benchmark, "--out", "new.toml")
+    ran = cli("init", "--benchmark", benchmark, "--full", "--out", "new.toml")
     assert ran.code == 0
     assert "clsweep plan new.toml" in ran.out
     text = Path("new.toml").read_text(encoding="utf-8")
@@ -219,8 +219,10 @@ def test_init_chooses_a_scenario_that_the_methods_have(
 
 
 def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None:
-    ran = cli("init", "--methods", " si , joint ")
-    written = parse_study(ran.out)
+    short, full = (cli("init", "--methods", " si , joint ", *how).out for how in ([], ["--full"]))
+    written = parse_study(short)
+    assert written == parse_study(full)
+    assert len(short.splitlines()) < 30 < len(full.splitlines())
     minimal = parse_study(
         'name = "study"\n[benchmark]\nname = "split"\nsplit = "stratified"\n'
         '[[methods]]\nname = "si"\n'
@@ -231,7 +233,7 @@ def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None
 
 
 def test_commented_keys_of_init_are_examples_that_work(cli: CommandLine) -> None:
-    written = cli("init", "--methods", "ewc").out
+    written = cli("init", "--methods", "ewc", "--full").out
     text = written.replace("# training = { lr = [", "training = { lr = [")
     assert [t.lr for t in parse_study(text).methods[0].trainings(TrainingConfig())] == [
         0.03,
@@ -249,7 +251,7 @@ def test_commented_keys_of_init_are_examples_that_work(cli: CommandLine) -> None
 def test_init_recommends_an_order_per_seed_where_claims_are_wanted(
     cli: CommandLine, benchmark: str
 ) -> None:
-    written = cli("init", "--benchmark", benchmark, "--methods", "joint").out
+    written = cli("init", "--benchmark", benchmark, "--methods", "joint", "--full").out
     advice = written[: written.index("[benchmark]")]
     keys = re.findall(r'(\w+) = ("\w+")', advice[advice.index("For a claim") :])
     assert ("draws", '"per_seed"') in keys
@@ -264,7 +266,7 @@ def test_init_recommends_an_order_per_seed_where_claims_are_wanted(
 
 def test_init_names_the_default_beside_what_it_recommends_instead(cli: CommandLine) -> None:
     """A recommended line that is deleted makes another study, and so says of itself."""
-    text = cli("init", "--methods", "ewc").out
+    text = cli("init", "--methods", "ewc", "--full").out
     for line, default in (
         ('split = "stratified"', '"random"'),
         ('form = "proximal"', '"gradient"'),
@@ -272,6 +274,14 @@ def test_init_names_the_default_beside_what_it_recommends_instead(cli: CommandLi
     ):
         assert f"{line}  # recommended; the default is {default}\n" in text
     assert text.count("# recommended; the default is") == 3
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_a_short_file_is_the_same_study_as_the_full_one(cli: CommandLine, benchmark: str) -> None:
+    short, full = (cli("init", "--benchmark", benchmark, *how).out for how in ([], ["--full"]))
+    assert parse_study(short) == parse_study(full)
+    assert len(short.splitlines()) < len(full.splitlines()) / 3
+    assert max(map(len, short.splitlines())) <= 99
 
 
 def test_init_overwrites_nothing(cli: CommandLine) -> None:
@@ -317,7 +327,8 @@ def test_the_schema_is_valid_and_covers_every_key(schema: dict) -> None:
 def test_the_schema_accepts_what_loads(cli: CommandLine, schema: dict) -> None:
     validator = jsonschema.Draft202012Validator(schema)
     for benchmark in BENCHMARKS:
-        validator.validate(tomllib.loads(cli("init", "--benchmark", benchmark).out))
+        for how in ([], ["--full"]):
+            validator.validate(tomllib.loads(cli("init", "--benchmark", benchmark, *how).out))
 
 
 @pytest.mark.parametrize(

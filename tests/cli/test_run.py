@@ -194,7 +194,10 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
     (row,) = [r for r in _rows(Path("results/tiny")).values() if r["status"] != "ok"]
     assert (row["method"], row["status"]) == ("ewc", "diverged")
     # Of one task after the source model's: the step that the message names is the trial's.
-    assert row["message"].endswith(f"in task 2, phase 'train', step {row['n_steps']}")
+    what, _, helps = row["message"].partition("; what helps: ")
+    assert what.endswith(f"in task 2, phase 'train', step {row['n_steps']}")
+    assert helps.startswith('form = "proximal", which is stable for every λ; else a lower lr')
+    assert 'what helps: form = "proximal"' in " ".join(cli("status", "results/tiny").out.split())
     assert 1 <= row["n_steps"] <= 20
     assert "the loss became" in row["message"]
     assert "2 done in results/tiny (1 not ok), 0 to do" in cli("plan", path).out

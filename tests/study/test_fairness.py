@@ -71,7 +71,7 @@ CASES = {
     "few decades": (
         FAIR.replace("[1.0, 1e2, 1e4]", "[1.0, 10.0, 100.0]"),
         {},
-        [short("EWC", 2.0, "1 to 1e+10")],
+        [short("EWC", 2.0, "1 to 1e10")],
     ),
     "zero, which no logarithm holds": (
         FAIR.replace("[1.0, 1e2, 1e4]", "[0.0, 1.0, 10.0]").replace(
@@ -79,7 +79,7 @@ CASES = {
         ),
         {},
         [
-            short("EWC", 1.0, "1 to 1e+10"),
+            short("EWC", 1.0, "1 to 1e10"),
             short("MAS", 0.0, "0.001 to 100000"),
             unequal("EWC 3, MAS 2"),
         ],
