@@ -591,7 +591,7 @@ def test_looking_changes_no_bit(
     watch = Watch("", n_tasks, margin=0.05, n_checks=1)
     plain, looked = (watched(case, sequence, net, kind, w) for w in (None, watch))
     assert same(plain.params, looked.params)
-    assert plain[1:] == looked[1:]
+    assert plain[1:-1] == looked[1:-1]  # the last is a function
     # The last phase of an interpolation has no steps, between which one could look.
     has_steps = case.trains and case.name != "interpolate"
     n_looks = len(watch.shares) if has_steps else 0
