@@ -28,6 +28,7 @@ from clsweep.search import stopping_rules
 from clsweep.search.search import Search
 from clsweep.signals import Terminated, terminable
 from clsweep.storage import attempts
+from clsweep.storage.loss_files import collect_losses
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study import planning
@@ -114,6 +115,8 @@ def run(
             if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
                 store.bind_inputs(inputs_of(study, root))
             store.warnings += settle_models(study, store)
+            if study.save.losses:
+                collect_losses(folder)
             audience.collect()
             summary = driver.summary(began)
     except ClsweepError as error:

@@ -26,6 +26,7 @@ from clsweep.execution.error_kinds import (
     reraise_signal,
 )
 from clsweep.execution.outcomes import Context, Outcome
+from clsweep.execution.saved_losses import saved_losses
 from clsweep.execution.saved_networks import save_network
 from clsweep.execution.trial_extras import check_extras, extras_of
 from clsweep.execution.trial_record import record_of
@@ -323,7 +324,8 @@ def _commit_stage(
 ) -> None:
     """Compute a stage, and put its tensors and facts into the cache with the time it took."""
     began = time.perf_counter()
-    tensors, facts = compute()
+    with saved_losses(context, job):
+        tensors, facts = compute()
     seconds = time.perf_counter() - began
     stage_cache.commit(context.stages, job.key, tensors, {**facts, "wall_seconds": seconds})
 
@@ -404,7 +406,8 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     began, began_cpu = time.perf_counter(), time.process_time()
     watch = _watch(context, job, len(sequence.tasks))
     prints = GuardedCode(configuration.label, 0)
-    with prints.noting_prints() if configuration.code else contextlib.nullcontext():
+    heard = prints.noting_prints() if configuration.code else contextlib.nullcontext()
+    with heard, saved_losses(context, job):
         learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
     seconds = time.perf_counter() - began
     cpu_seconds = time.process_time() - began_cpu

@@ -16,6 +16,7 @@ from clsweep.methods.base import Batch, Memory, Phase, Trace
 from clsweep.methods.parts.penalty import with_penalty_gradient
 from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params, all_finite, zeros_like
+from clsweep.training import loss_curves
 from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import (
@@ -161,14 +162,16 @@ def train_phase(
     engine = _Engine(phase, state, setting, task, n_steps, trace)
     shown = training.augment, training.label_smoothing, training.class_balance
     order = Order(seed, task, training.batch_size, n_steps, *shown)
+    curve = loss_curves.begun(task, phase.name)
     with after_steps(state.n_steps):
         for first_step, chunk in batches(data, scale, order, engine.draws_of, note):
-            losses = []
-            for step, batch in enumerate(chunk, first_step + 1):
-                losses.append(engine.step(batch))
-                if checkpoints is not None and step in checkpoints.at:
-                    _check_losses(torch.stack(losses), first_step, phase.name, task)
-                    checkpoints.evaluate(step, _closed(engine, data, renewed)[0])
+            losses: list[Tensor] = []
+            with loss_curves.kept(curve, losses):
+                for step, batch in enumerate(chunk, first_step + 1):
+                    losses.append(engine.step(batch))
+                    if checkpoints is not None and step in checkpoints.at:
+                        _check_losses(torch.stack(losses), first_step, phase.name, task)
+                        checkpoints.evaluate(step, _closed(engine, data, renewed)[0])
             _check_losses(torch.stack(losses), first_step, phase.name, task)
         closed, memory = _closed(engine, data, renewed)
     optimiser = {**state.optimiser, **engine.optimiser_state()}
