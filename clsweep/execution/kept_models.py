@@ -34,25 +34,31 @@ def settle_models(study: Study, store: Store) -> list[str]:
     folder = folder_of(store.directory)
     folder.clean(MODELS)
     kept = saved_models(store.directory)
-    finished = {row["trial_id"] for row in _finished(store)}
+    own = {r.method_key for r in study.methods if r.entry.kind == "learner"}
+    finished = {row["trial_id"] for row in _finished(store) if row["method"] not in own}
+    notes = [
+        f"[save] models: '{name}' leaves no network; what a learner of your own has learnt is its "
+        "own object, which only its own code could write and read"
+        for name in sorted(own)
+    ]
     if study.save.models == "all":
-        return _missing(store, sorted(finished - kept), of_chosen=False)
+        return notes + _missing(store, sorted(finished - kept), of_chosen=False)
     if not finished:
-        return []
+        return notes
     found = choices(study, store.load("validation"))
     if not found.is_whole:
-        return []
+        return notes
     asked, chosen = set(found.configurations), found.ids
     for trial_id in sorted(kept):
         config_id = trial_id.rpartition("-")[0]
         if config_id in asked and config_id not in chosen:
             folder.delete(model_name(trial_id))
     wanted = {trial_id for trial_id in finished if trial_id.rpartition("-")[0] in chosen}
-    return _missing(store, sorted(wanted - kept), of_chosen=True)
+    return notes + _missing(store, sorted(wanted - kept), of_chosen=True)
 
 
 def _finished(store: Store) -> Iterator[dict[str, str]]:
-    rows = store.trials("trial_id", "status")
+    rows = store.trials("trial_id", "status", "method")
     return (row for row in rows if row["status"] == "ok")
 
 

@@ -152,6 +152,7 @@ def load_network(
 
     Raises:
         StoreError: it is not there, or damaged.
+        MethodError: the code of a user's own method does not build.
     """
     trial_id = record["trial"]["trial_id"]
     path = directory / model_name(trial_id)

@@ -436,7 +436,8 @@ def _run_trial(context: Context, job: Job) -> Outcome:
     )
     extras = extras_of(context.study, context.data_root, record, sequence, learnt)
     study_binding.check_there(context.out)
-    if status == "ok" and context.study.save.models != "none":
+    is_saved = context.study.save.models != "none" and configuration.entry.kind == "method"
+    if status == "ok" and is_saved:
         save_network(context.out, job.key, learnt.params, sequence)
     if extras is not None:
         commit_extras(context.out, extras)

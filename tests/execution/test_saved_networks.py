@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import clsweep
-from clsweep.errors import StoreError
+from clsweep.errors import StoreError, StudyError
 from clsweep.execution import runner
 from clsweep.methods import METHODS
 from clsweep.storage.saved_files import model_name, saved_models
@@ -23,6 +23,7 @@ from clsweep.study.study import Study, parse_study
 from clsweep.toml_text import toml_table
 from tests.methods.cases import CASES
 from tests.support.command_line import tiny_study
+from tests.support.own_code import package
 
 HEAD = """\
 name = "saved"
@@ -239,3 +240,21 @@ def test_a_trial_that_diverged_leaves_no_network(tmp_path: Path) -> None:
     assert summary.n_diverged == 1
     assert saved_models(tmp_path / "o") == ids_of(tmp_path / "o", "fine-tuning")
     assert summary.warnings == ()
+
+
+def test_a_method_of_the_users_own_is_saved_and_loaded_by_its_code(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    head = HEAD.format(benchmark="split", n_tasks=2, scenario="task", net="hidden = [5]")
+    with package(tmp_path / "code"):
+        own = '[[methods]]\nname = "custom"\nmethod = "my_pkg.clipped:build"\nlam = 0.5\n'
+        out = tmp_path / "o"
+        assert runner.run(parse_study(head + own), out=out, inline=True).n_failed == 0
+        results = clsweep.load(out)
+        (trial,) = results.trials.to_pylist()
+        model = results.model(trial["config_id"], 3)
+        for task in (0, 1):
+            x, y = results.examples(3, task)
+            n = int((model(x, task).argmax(1) == y).sum())
+            assert [n, len(y)] == final_counts(out)[f"{trial['trial_id']} {task}"]
+    with pytest.raises(StudyError, match="my_pkg"):
+        clsweep.load(out).model(trial["config_id"], 3)
