@@ -42,7 +42,7 @@ from clsweep.errors import StudyError
 # ITU-R BT.601, what Pillow uses for colour to grey.
 _LUMA = (0.299, 0.587, 0.114)
 _CHUNK = 4096
-_CHUNK_BYTES = 1 << 25
+_CHUNK_BYTES = 1 << 24
 
 
 def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence:

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from clsweep.data.numpy_files import drop_pages
 
-# The kernel maps up to so much around a row that is read.
-_AROUND_BYTES = 1 << 16
+# The kernel maps pages in windows of this size where it reads one.
+_WINDOW_BYTES = 1 << 16
 # What may be mapped before it is given back: of a process's memory, not of its files.
-_MAPPED_BYTES = 1 << 28
+_MAPPED_BYTES = 1 << 27
 # Up to this size a data set is copied to a GPU whole.
 _WHOLE_BYTES = 1 << 31
 
@@ -74,6 +74,8 @@ class StoredRows:
         inner = (*first.shape[1:-2], *sides) if first.ndim > 2 else tuple(first.shape[1:])
         self.shape: tuple[int, ...] = (n, *inner)
         self.dtype = first.dtype
+        n_mapped = sum(len(piece.values) for piece in pieces if piece.mapping is not None)
+        self._is_small = n_mapped * self.row_bytes <= _MAPPED_BYTES
 
     @property
     def ndim(self) -> int:
@@ -117,9 +119,10 @@ class StoredRows:
 
     def _read(self, piece: Piece, rows: Tensor) -> Tensor:
         found = piece.values.index_select(0, rows.to(piece.values.device))
-        if piece.mapping is not None and len(rows):
-            n_bytes = found.numel() * found.element_size()
-            self._n_mapped += max(n_bytes, len(rows) * _AROUND_BYTES)
+        if piece.mapping is not None and not self._is_small:
+            # A row begins and ends in the middle of a window.
+            n_windows = self.row_bytes // _WINDOW_BYTES + 2
+            self._n_mapped += len(rows) * n_windows * _WINDOW_BYTES
             if self._n_mapped > _MAPPED_BYTES:
                 for one in self.pieces:
                     drop_pages(one.mapping)

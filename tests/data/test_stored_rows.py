@@ -59,11 +59,15 @@ def test_pages_of_a_mapped_file_are_given_back(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.arange(40, dtype=np.float32).reshape(10, 4))
     array = npy_file("x", tmp_path / "x.npy")
     assert isinstance(array.mapping, mmap.mmap)
-    rows = StoredRows([Piece(rows_tensor(array.pieces()[0], (4,)), array.mapping)])
     given_back = []
     monkeypatch.setattr(stored_rows, "drop_pages", given_back.append)
-    monkeypatch.setattr(stored_rows, "_MAPPED_BYTES", 3 << 16)
-    for _ in range(4):
+    pieces = [Piece(rows_tensor(array.pieces()[0], (4,)), array.mapping)]
+    StoredRows(pieces).index_select(0, torch.arange(10))
+    assert not given_back  # it may stay mapped as a whole
+    monkeypatch.setattr(stored_rows, "_MAPPED_BYTES", 100)
+    monkeypatch.setattr(stored_rows, "_WINDOW_BYTES", 15)
+    rows = StoredRows(pieces)
+    for _ in range(3):
         found = rows.index_select(0, torch.tensor([2]))
     assert given_back == [array.mapping]
     assert found.tolist() == [[8, 9, 10, 11]]
