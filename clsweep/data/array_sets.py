@@ -185,8 +185,8 @@ def _stored(path: Path) -> tuple[tuple[Path, ...], dict[str, StoredArray], list[
     ending = path.suffix.lower()
     if path.is_dir():
         files = sorted(file for file in path.glob("*.npy") if file.name[0] != ".")
-        kept = [file for file in files if _is_known(file.stem)]
-        other = [file.name for file in files if not _is_known(file.stem)]
+        kept = [file for file in files if is_array_name(file.stem)]
+        other = [file.name for file in files if not is_array_name(file.stem)]
         return tuple(kept), {file.stem: npy_file(file.stem, file) for file in kept}, other
     if not path.exists():
         raise StudyError(
@@ -198,8 +198,8 @@ def _stored(path: Path) -> tuple[tuple[Path, ...], dict[str, StoredArray], list[
         )
     if ending == ".npz":
         found = npz_members(path)
-        kept_names = [name for name in found if _is_known(name)]
-        rest = [name for name in found if not _is_known(name)]
+        kept_names = [name for name in found if is_array_name(name)]
+        rest = [name for name in found if not is_array_name(name)]
         return (path,), {name: found[name] for name in kept_names}, rest
     if ending in (PARQUET_ENDING, *ARROW_ENDINGS):
         by_name, rest = columns(path, ("x", "y", "split"))
@@ -213,7 +213,12 @@ def _canonical(name: str) -> str:
     return f"{second}_{first}" if first in ("x", "y") and second in PARTS else name
 
 
-def _is_known(name: str) -> bool:
+def is_array_name(name: str) -> bool:
+    """Whether an array of that name is read: 'train_x', 'x_train', 'split', ...
+
+    Args:
+        name: of an array.
+    """
     name = _canonical(name)
     return name in ("x", "y", "split") or name in {f"{p}_{w}" for p in PARTS for w in "xy"}
 

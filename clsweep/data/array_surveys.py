@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Raised when a survey says something else, so that none is remembered.
 _VERSION = 1
-_GIGABYTE = 1 << 30
+_MIB, _GIB = 1 << 20, 1 << 30
 
 
 class ArraySurvey(NamedTuple):
@@ -192,7 +192,8 @@ def _shape_notes(arrays: ArraySet) -> Iterator[str]:
 
 
 def _memory_note(arrays: ArraySet) -> str:
-    size = f"{arrays.n_bytes / _GIGABYTE:.2f} GiB"
+    n = arrays.n_bytes
+    size = f"{n / _MIB:.1f} MiB" if n < _GIB else f"{n / _GIB:.2f} GiB"
     if arrays.is_mapped:
         return (
             f"{arrays.path.name} stays on the disk ({size} of inputs) and is read batch by batch; "

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from clsweep.data.array_sets import ARRAYS
 from clsweep.data.dataset_specs import FOLDER
+from clsweep.data.factory_calls import FACTORY, factory_call
 from clsweep.data.image_folders import Framing
 from clsweep.number_conditions import conditions
 from clsweep.records.schema import MAX_TASKS
@@ -61,7 +62,8 @@ class BenchmarkConfig(BaseModel):
     name: str
     dataset: str = Field(
         "digits",
-        description="data set: a name that `clsweep benchmarks` lists, folder:PATH or arrays:PATH",
+        description="data set: a name that `clsweep benchmarks` lists, folder:PATH, arrays:PATH, "
+        "or factory:package.module:function for a function that returns arrays",
     )
     n_tasks: int = Field(2, ge=2, le=MAX_TASKS, description="number of tasks")
     scenario: Literal["task", "domain", "class"] = Field(
@@ -112,7 +114,7 @@ class BenchmarkConfig(BaseModel):
 
     features: Literal["stored", "standardized"] = Field(
         "stored",
-        description="arrays:PATH of floating point only: 'stored': inputs are as they are; "
+        description="arrays of floating point only: 'stored': inputs are as they are; "
         "'standardized': minus the mean, over the standard deviation of the training rows, per "
         "feature, or per channel of images",
     )
@@ -140,9 +142,13 @@ class BenchmarkConfig(BaseModel):
                 "resize and crop are for the images of folder:PATH; those of "
                 f"{' and '.join(self.datasets)} have one size"
             )
-        if self.features != "stored" and not any(n.startswith(ARRAYS) for n in self.datasets):
+        for name in self.datasets:
+            if name.startswith(FACTORY):
+                factory_call(name)
+        kinds = (ARRAYS, FACTORY)
+        if self.features != "stored" and not any(n.startswith(kinds) for n in self.datasets):
             raise ValueError(
-                "features = 'standardized' is for arrays:PATH; pixels = 'standardized' is for "
+                "features = 'standardized' is for arrays; pixels = 'standardized' is for "
                 f"{' and '.join(self.datasets)}"
             )
         if 0 < self.resize < self.crop:

@@ -56,6 +56,7 @@ from clsweep.study.configurations import (
     examples,
 )
 from clsweep.study.input_fingerprints import inputs_of, net_inputs
+from clsweep.study.made_arrays import make_arrays
 from clsweep.study.planning import Job, finetuned_key, source_key, statistics_key
 from clsweep.training.batch_norm_statistics import check_batches
 from clsweep.training.early_stopping import Watch
@@ -221,6 +222,7 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
         context: names the benchmark, the data root and the device.
         seed: only matters for benchmarks drawn per seed.
     """
+    make_arrays(context.study.benchmark)  # of a function's; on the driver's node they are there
     _forget_changed(context)
     sequence = benchmarks.build(context.study.located_benchmark, context.data_root, seed)
     return sequence.to(torch.device(context.device))
@@ -282,7 +284,7 @@ def _inputs(context: Context) -> Inputs:
         raise StudyError(
             f"the {nowhere[0]} is in no source file, so that nothing would tell when it changes",
             expected="a module with a file of its own",
-            where="[net] factory, or [training] optimizer",
+            where="[net] factory, [training] optimizer or [benchmark] dataset",
             next_step="move what a notebook defines into a module",
         )
     _LOADED.update({(one.name, one.where): one.fingerprint for one in found})

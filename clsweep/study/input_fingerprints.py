@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from clsweep.data.array_sets import ARRAYS
 from clsweep.data.array_surveys import survey
 from clsweep.data.dataset_specs import FOLDER, folder_path
+from clsweep.data.factory_calls import FACTORY, factory_call
 from clsweep.data.fingerprints import combined, file_hash, remembered
 from clsweep.data.idx_files import idx_file
 from clsweep.data.image_decoding import DECODING, decoding_of
@@ -50,7 +51,8 @@ def inputs_of(study: Study, root: Path | None) -> Inputs:
     """
     data = data_inputs(study.benchmark, root, study.located_benchmark)
     net = net_inputs(study.net, root, study.located_net)
-    return data + net + optimiser_inputs(study)
+    found = (*data, *net, *optimiser_inputs(study))
+    return tuple({one.name: one for one in found}.values())
 
 
 def data_inputs(
@@ -65,9 +67,14 @@ def data_inputs(
     """
     places = (located or benchmark).datasets
     named = dict(zip(benchmark.datasets, places, strict=True))
-    return tuple(
-        _guarded(f"data {name}", partial(_data, name, place, root, benchmark.validation == "own"))
+    uses_own = benchmark.validation == "own"
+    data = tuple(
+        _guarded(f"data {name}", partial(_data, name, place, root, uses_own))
         for name, place in named.items()
+    )
+    paths = [factory_call(name).path for name in named if name.startswith(FACTORY)]
+    return data + tuple(
+        _guarded(f"code {path}", partial(_code, path)) for path in dict.fromkeys(paths)
     )
 
 
@@ -115,7 +122,7 @@ def _guarded(name: str, make: Callable[[], Input]) -> Input:
 def _data(name: str, place: str, root: Path | None, uses_own: bool) -> Input:
     if name.startswith(FOLDER):
         return _image_folder(name, folder_path(place, root), uses_own)
-    if name.startswith(ARRAYS):
+    if place.startswith(ARRAYS):
         path = folder_path(place, root)
         return _input(f"data {name}", survey(path).fingerprints, path)
     label, folder, files = f"data {name}", *published_files(name, root)

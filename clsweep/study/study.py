@@ -30,6 +30,7 @@ from clsweep.study.declarations import declared_beside
 from clsweep.study.errors import key_path, location, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, MethodRequest, around
 from clsweep.study.input_conditions import check_fit
+from clsweep.study.made_arrays import make_arrays
 from clsweep.study.method_tables import AnyRequest
 from clsweep.study.own_optimisers import check_own_optimisers
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
@@ -252,8 +253,9 @@ def _check_choosing(study: Study) -> None:
 
 
 def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
-    benchmark = study.located_benchmark
     try:
+        make_arrays(study.benchmark)
+        benchmark = study.located_benchmark
         check_sampler(study.search)
         for measure in study.report.measures:
             code_path(measure, where="report.measures", group=MEASURE_GROUP)

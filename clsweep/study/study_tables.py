@@ -16,7 +16,9 @@ from clsweep.config_section import Section, as_toml, mistake
 from clsweep.data.array_sets import ARRAYS
 from clsweep.data.benchmark_specs import AnyBenchmark, BenchmarkConfig
 from clsweep.data.dataset_specs import FOLDER
+from clsweep.data.factory_calls import FACTORY
 from clsweep.nets.config import NetConfig
+from clsweep.study.made_arrays import located_arrays
 from clsweep.study.method_tables import AnyRequest
 from clsweep.study.search_section import SearchConfig
 from clsweep.study.sections import CallbacksConfig, ReportConfig, Resources, SaveConfig
@@ -106,10 +108,15 @@ class StudyTables(Section):
     def located_benchmark(self) -> BenchmarkConfig:
         """The benchmark, with full paths of the data that lie beside the study file.
 
+        Arrays that a function makes have a place of their own, see `made_arrays`.
+
         For finding data only: names and hashes are those of `benchmark`.
         """
         names = []
         for name in self.benchmark.datasets:
+            if name.startswith(FACTORY):
+                names.append(located_arrays(name))
+                continue
             kind = next((kind for kind in (FOLDER, ARRAYS) if name.startswith(kind)), "")
             names.append(kind + self._beside(name.removeprefix(kind)) if kind else name)
         found: dict[str, Any] = {"dataset": names[0]}
