@@ -97,7 +97,7 @@ def _hashed(array: StoredArray) -> str:
         # Text as numpy and Arrow hold it differs in width.
         values = block.astype("U16") if block.dtype.kind == "U" else block
         state.update(np.ascontiguousarray(values).data)
-    return state.hexdigest()
+    return str(state.hexdigest())
 
 
 def _started(array: StoredArray) -> Any:

@@ -250,8 +250,9 @@ def _labels(name: str, root: Path | None) -> NDArray[int64] | None:
     import numpy as np
 
     if name.startswith(ARRAYS):
-        labels = array_labels(array_set(folder_path(name, root)))
-        return labels.classes[labels.parts == PARTS.index("train")]
+        found = array_labels(array_set(folder_path(name, root)))
+        trains: NDArray[int64] = found.classes[found.parts == PARTS.index("train")]
+        return trains
     if name.startswith(FOLDER):
         counts = [len(files) for files in folder_listing(folder_path(name, root)).train]
         return np.repeat(np.arange(len(counts)), counts)

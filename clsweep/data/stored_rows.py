@@ -73,7 +73,7 @@ class StoredRows:
         sides = [side + 2 * pad if pad else side for side in first.shape[-2:]]
         inner = (*first.shape[1:-2], *sides) if first.ndim > 2 else tuple(first.shape[1:])
         self.shape: tuple[int, ...] = (n, *inner)
-        self.dtype = first.dtype
+        self.dtype: torch.dtype = first.dtype
         n_mapped = sum(len(piece.values) for piece in pieces if piece.mapping is not None)
         self._is_small = n_mapped * self.row_bytes <= _MAPPED_BYTES
 

@@ -46,8 +46,8 @@ class NetModule(nn.Module):
         return self._net.heads
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Of an input, (C, H, W) for images."""
         return self._net.input_shape
 
     def n_outputs(self, task: int) -> int:
