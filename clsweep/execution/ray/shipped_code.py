@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clsweep.data.factory_calls import FACTORY, factory_call
 from clsweep.nets.code_files import CodeFile, code_files
 from clsweep.study.declarations import code_of_methods
 
@@ -29,6 +30,7 @@ def runtime_environment(study: Study) -> dict[str, Any]:
     paths = {path for found in code_of_methods(study).values() for path in found}
     if study.net.name == "custom":
         paths.add(study.net.factory)
+    paths |= {factory_call(n).path for n in study.benchmark.datasets if n.startswith(FACTORY)}
     modules = sorted({path.partition(":")[0] for path in paths})
     places = shipped(file for module in modules for file in code_files(module))
     return {"py_modules": places, "excludes": _EXCLUDED} if places else {}

@@ -38,6 +38,25 @@ def test_a_study_without_code_of_its_own_sends_nothing(tmp_path: Path) -> None:
     assert sent["py_modules"] == [str(tmp_path / "my_pkg")]
 
 
+def test_a_function_that_makes_data_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "sent_data.py").write_text(
+        "import numpy as np\n"
+        "def load():\n"
+        "    return {'x': np.arange(40.0).reshape(20, 2), 'y': np.arange(20) % 4}\n",
+        encoding="utf-8",
+    )
+    text = (
+        'name = "sent"\n[benchmark]\nname = "split"\ndataset = "factory:sent_data:load"\n'
+        '[[methods]]\nname = "finetune"\n'
+    )
+    sent = runtime_environment(parse_study(text))
+    assert sent["py_modules"] == [str(tmp_path / "sent_data.py")]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_nodes_that_lack_the_code_are_sent_it(tmp_path: Path) -> None:
