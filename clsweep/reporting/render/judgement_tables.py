@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
     from clsweep.search.selection_protocols import Protocol
 
-_CROSSFIT = Column("crossfitted", "cross-\nfitted")
+_CROSSFIT = Column("cross-fitted", "cross-\nfitted")
 _MOST_PAIRS = 28
 _TOO_FEW = "too few seeds"
 _NO_STEP = "< 1 step"

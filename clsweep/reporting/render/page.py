@@ -199,7 +199,7 @@ def _failures(data: ReportData) -> str:
         columns=tuple(Column(name, name, is_number=name == "trials") for name in names),
         sections=(Section(rows),),
     )
-    return html_text(table, len("failures"))
+    return html_text(table, "failures")
 
 
 def _study(name: str, text: str) -> str:

@@ -69,12 +69,12 @@ def rich_table(table: ReportTable) -> Table:
     return made
 
 
-def html_text(table: ReportTable, index: int) -> str:
+def html_text(table: ReportTable, index: int | str) -> str:
     """The table as a figure of HTML; one with headings inside cannot be sorted.
 
     Args:
         table: what is written; every text of it is escaped.
-        index: part of the figure's id.
+        index: part of the figure's id, unlike that of any other table of the page.
     """
     sides = [' class="number"' if column.is_number else "" for column in table.columns]
     head = "".join(

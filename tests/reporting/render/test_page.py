@@ -219,6 +219,16 @@ class TestOddStudies:
             assert note["text"].startswith("no c")
         assert "did not finish with every seed" in page.text
 
+    def test_with_failed_trials_every_table_has_an_id_of_its_own(self, tmp_path: Path) -> None:
+        records = make_study(("EWC", "MAS", "SI"), n_values=5)
+        records.append(broken(make_study(("LwF",), n_values=3, references=())[0]))
+        found = build(write_study(tmp_path / "results", records))
+        ids = re.findall(rb'<figure class="table" id="([^"]+)"', page_bytes(found, tables(found)))
+        assert b"table-failures" in ids
+        assert len(ids) == len({*ids}) > 8, "nine tables beside it"
+        names = {column.name for table in tables(found) for column in table.columns}
+        assert "cross-fitted" in names
+
     def test_what_diverged_is_named_in_tables_figure_and_slider(self, tmp_path: Path) -> None:
         records = make_study(("EWC", "MAS"), n_values=3)
         for record in records:

@@ -126,18 +126,23 @@ def test_hover_shows_configuration_and_seeds(browser: Any, data: ReportData) -> 
     curve = next(curve for curve in data.comparison.curves if curve.label == "EWC")
     assert curve.best is not None
     x, y = (float(v) for v in 100 * curve.points[curve.best].mean("test"))
-    place = """const plot = arguments[0], l = plot._fullLayout, box = plot.getBoundingClientRect();
-        return [l.xaxis.d2p(arguments[1]) + l._size.l, l.yaxis.d2p(arguments[2]) + l._size.t,
-                box.width, box.height]"""
-    left, top, width, height = browser.execute_script(place, plot, x, y)
-    right, down = round(left - width / 2), round(top - height / 2)
+    # In the window's own coordinates: an offset from an element counts from the middle of what is
+    # in view of it, and the figure may reach beyond the window's lower edge.
+    place = """const plot = arguments[0], l = plot._fullLayout;
+        plot.scrollIntoView({block: 'center', behavior: 'instant'});
+        const box = plot.getBoundingClientRect();
+        return [box.x + l.xaxis.d2p(arguments[1]) + l._size.l,
+                box.y + l.yaxis.d2p(arguments[2]) + l._size.t]"""
+    right, down = map(round, browser.execute_script(place, plot, x, y))
     text = "return [...document.querySelectorAll('#fronts .hovertext')].map(e => e.textContent)"
     end = time.monotonic() + PATIENCE_SECONDS
     shown: list[str] = []
     while not shown and time.monotonic() < end:
         # A pointer that stands still says nothing.
         for step in (1, 0):
-            ActionChains(browser).move_to_element_with_offset(plot, right + step, down).perform()
+            actions = ActionChains(browser)
+            actions.w3c_actions.pointer_action.move_to_location(right + step, down)
+            actions.perform()
         time.sleep(0.5)
         shown = browser.execute_script(text)
     assert "EWC" in shown[0]
@@ -171,6 +176,10 @@ def test_tables_sort_up_down_and_back(browser: Any) -> None:
     shown = [[float(t.split(" ± ")[0]) for t in order if t != "–"] for order in orders]
     assert shown == [sorted(means), sorted(means, reverse=True), means]
     assert sorted(means) != means
+    n_without = first.count("–")
+    assert n_without, "a row has no number"
+    for order in orders[:2]:
+        assert order[-n_without:] == ["–"] * n_without, "such rows come last, up and down"
 
 
 def test_hostile_label_is_shown_letter_by_letter(browser: Any) -> None:

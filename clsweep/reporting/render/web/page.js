@@ -161,12 +161,14 @@
     return Number(found[1].replace("−", "-")) * (UNITS[found[2]] || 1);
   }
 
-  function compareCells(a, b) {
+  /* `sign` is 1 for rising order, −1 for falling. */
+  function compareCells(a, b, sign) {
     const [x, y] = [numberOf(a), numberOf(b)];
-    if (x !== null && y !== null) return x - y;
-    // Cells without a number come last in rising order.
+    if (x !== null && y !== null) return sign * (x - y);
+    // What has no number, or nothing at all, comes last in either order.
     if (x !== null || y !== null) return x === null ? 1 : -1;
-    return a.localeCompare(b);
+    if ((a === NOTHING) !== (b === NOTHING)) return a === NOTHING ? 1 : -1;
+    return sign * a.localeCompare(b);
   }
 
   function resort(table) {
@@ -178,7 +180,7 @@
     const sign = column >= 0 && headings[column].ariaSort === "descending" ? -1 : 1;
     const text = (row) => row.cells[column].textContent;
     const rows = [...body.rows].sort((a, b) => {
-      const order = column < 0 ? 0 : sign * compareCells(text(a), text(b));
+      const order = column < 0 ? 0 : compareCells(text(a), text(b), sign);
       return order || place(a) - place(b);
     });
     body.replaceChildren(...rows);
