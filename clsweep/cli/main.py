@@ -15,6 +15,7 @@ import typer
 from clsweep.cli.console import show
 from clsweep.cli.feature_commands import features
 from clsweep.cli.forget_command import forget
+from clsweep.cli.method_commands import OWN
 from clsweep.cli.read_commands import COMMANDS
 from clsweep.cli.streams import excuse_lost_output, guarded_streams, lost_output, output_refused
 from clsweep.cli.watch_commands import WATCHING
@@ -290,7 +291,7 @@ def _exit_code(summary: Summary) -> int:
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 
 
-for _command in (features, *COMMANDS, forget, *WATCHING):
+for _command in (features, *COMMANDS, forget, *WATCHING, *OWN):
     app.command()(_command)
 
 

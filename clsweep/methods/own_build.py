@@ -61,7 +61,7 @@ def own_numbers(entry: MethodEntry, kind: type[Hyper], hyper: Hyper) -> Hyper:
 
 
 def built(entry: MethodEntry, net: Net, hyper: Hyper) -> Method:
-    """The hooks of a user's own method.
+    """The hooks of a user's own method; of a learner, its class.
 
     Args:
         entry: what the driver knows about it.

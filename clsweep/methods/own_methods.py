@@ -128,9 +128,18 @@ def own_entry(path: str, kind: Kind) -> MethodEntry:
         )
     hyper = declared.hyper if declared else getattr(module, "Hyper", None)
     _check_hyper(hyper, path, where)
-    entry = declared or MethodEntry(_title(path), hyper, starts_from_source=kind == "method")
+    entry = declared or _usual_entry(found, path, kind, hyper)
     _check_entry(entry, path, where)
     return replace(entry, kind=kind, path=path, code=code_fingerprint(path))
+
+
+def _usual_entry(found: Any, path: str, kind: Kind, hyper: Any) -> MethodEntry:
+    """What is known where nothing is declared; a learner's class may say where it starts."""
+    if kind == "method":
+        return MethodEntry(_title(path), hyper)
+    starts = bool(getattr(found, "starts_from_source", False))
+    uses = tuple(getattr(found, "uses", ()))
+    return MethodEntry(_title(path), hyper, uses=uses, starts_from_source=starts)
 
 
 def _title(path: str) -> str:

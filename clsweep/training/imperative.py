@@ -119,6 +119,14 @@ class ImperativeRun:
                 f"{self.name} has no {' and no '.join(missing)}",
                 expected="learn(task, batches), predict(x, task) and bytes()",
             )
+        if training.precision != "float32":
+            raise MethodError(
+                f"precision = '{training.precision}' is the training loop's of other methods; a "
+                "learner has its own",
+                expected="precision = 'float32'",
+                where="[training] precision",
+                next_step="use torch.autocast within `learn`",
+            )
         with self.code.call("__init__"):
             rng = generator(seed, "learner")
             self.learner: Any = kind(self.module, method.hyper, device, rng)
@@ -156,8 +164,8 @@ class ImperativeRun:
         before = {name: value.clone() for name, value in self.module.params().items()}
         n_steps = self.training.n_steps(len(task.train), task.index)
         steps = self.method.hyper.phase_steps(n_steps)
-        examples = TrainingExamples(task.train, scale, task.index)
-        batches = Batches(examples, self.training, self.seed, steps, self.states, self.code.alive)
+        examples = self._examples(task)
+        batches = Batches(examples, self.seed, steps, self.states, self.code.alive)
         self.module.train()
         try:
             with self.code.call("learn"):
@@ -240,7 +248,7 @@ class ImperativeRun:
     def _absorb(self, task: Task) -> None:
         absorb: Callable[..., None] | None = getattr(self.learner, "absorb", None)
         if absorb is not None:
-            examples = TrainingExamples(task.train, self.sequence.scale, task.index)
+            examples = self._examples(task)
             self.module.eval()
             try:
                 with self.code.call("absorb"):
@@ -248,6 +256,9 @@ class ImperativeRun:
             finally:
                 examples.close()
         self._checked_bytes()
+
+    def _examples(self, task: Task) -> TrainingExamples:
+        return TrainingExamples(task.train, self.sequence.scale, task.index, self.training)
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         found = reachable(self.learner)

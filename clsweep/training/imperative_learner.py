@@ -22,8 +22,15 @@ from torch import Tensor
 
 from clsweep.methods.base import Batch
 from clsweep.training.batches import Order, batches
-from clsweep.training.optimisers import made_optimiser
+from clsweep.training.optimisers import (
+    clipped,
+    clipped_to_norm,
+    made_optimiser,
+    put_state,
+    set_rate,
+)
 from clsweep.training.reachable_tensors import reachable
+from clsweep.training.schedules import rate_of
 
 if TYPE_CHECKING:
     from clsweep.data.tasks import Scale, Trainable
@@ -96,18 +103,25 @@ class ImperativeLearner:
 
 
 class TrainingExamples:
-    """The training examples of one task, while it is the task's turn."""
+    """The training examples of one task, while it is the task's turn.
 
-    def __init__(self, data: Trainable, scale: Scale, task: int) -> None:
+    Attributes:
+        scale: from what is stored to inputs.
+        task: its index.
+        training: the study's `[training]`, with this configuration's numbers.
+    """
+
+    def __init__(self, data: Trainable, scale: Scale, task: int, training: TrainingConfig) -> None:
         """Open.
 
         Args:
             data: the examples.
             scale: from uint8 to inputs.
             task: its index.
+            training: the study's settings.
         """
         self._data: Trainable | None = data
-        self.scale, self.task = scale, task
+        self.scale, self.task, self.training = scale, task, training
 
     def __len__(self) -> int:
         return len(self._open())
@@ -175,7 +189,6 @@ class Batches:
     def __init__(
         self,
         examples: TrainingExamples,
-        training: TrainingConfig,
         seed: int,
         n_steps: Iterable[int],
         states: OptimiserStates,
@@ -184,14 +197,14 @@ class Batches:
         """Open; nothing is prepared before it is drawn.
 
         Args:
-            examples: those of the task.
-            training: batch size, views, optimiser.
+            examples: those of the task, with the settings of batches and optimiser.
             seed: the trial's seed.
             n_steps: batches of each phase; every phase starts its epochs anew.
             states: of optimisers, between tasks.
             on_draw: called with every batch.
         """
-        phases = tuple(n_steps)
+        phases, training = tuple(n_steps), examples.training
+        shown = training.augment, training.label_smoothing, training.class_balance
         self.task, self.training, self.examples = examples.task, training, examples
         self.n_steps, self.n_drawn = sum(phases), 0
         self._states, self._on_draw = states, on_draw
@@ -201,14 +214,7 @@ class Batches:
             for _, chunk in batches(
                 examples,
                 examples.scale,
-                Order(
-                    seed,
-                    examples.task,
-                    training.batch_size,
-                    n,
-                    training.augment,
-                    balance=training.class_balance,
-                ),
+                Order(seed, examples.task, training.batch_size, n, *shown),
                 lambda epoch, n_batches: {},
             )
         )
@@ -227,17 +233,19 @@ class Batches:
         return self.n_steps - self.n_drawn
 
     def optimiser(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Torch's optimiser as the study has it: its numbers, its clipping.
+        """The optimiser as the study has it: its numbers, schedule and clipping.
 
-        Without `reset` it goes on from the state that the same parameters had before.
+        Its schedule goes over `n_steps` steps of its own. Without `reset` it goes on from the
+        state that the same parameters had before.
 
         Args:
             parameters: to be stepped; leaves that require a gradient.
         """
         leaves = list(parameters)
         made = made_optimiser(self.training, leaves)
-        if bound := self.training.clip_value:
-            made.register_step_pre_hook(lambda *_: _clip(leaves, bound))
+        before_step = _BeforeStep(leaves, self.training, self.n_steps)
+        if before_step.acts:
+            made.register_step_pre_hook(lambda optimiser, *_: before_step(optimiser))
         if not self.training.reset:
             self._states.go_on(made, leaves)
         return made
@@ -258,12 +266,8 @@ class OptimiserStates:
             net: the module whose parameters it belongs to.
             state: '<parameter>/<entry>' -> tensor; empty for none.
         """
-        named = dict(net.named_parameters())
+        self._source, self._names = state, {v: name for name, v in net.named_parameters()}
         self._of: dict[Tensor, dict[str, Any]] = {}
-        for key, value in state.items():
-            name, _, entry = key.rpartition("/")
-            if name in named:
-                self._of.setdefault(named[name], {})[entry] = value
 
     def go_on(self, made: torch.optim.Optimizer, leaves: list[Tensor]) -> None:
         """Give a new optimiser the states of its parameters, and watch them from now on.
@@ -273,12 +277,33 @@ class OptimiserStates:
             leaves: its parameters.
         """
         for leaf in leaves:
-            for entry, value in self._of.get(leaf, {}).items():
-                made.state[leaf][entry] = value.clone() if isinstance(value, Tensor) else value
+            if leaf in self._of:
+                for entry, value in self._of[leaf].items():
+                    is_tensor = isinstance(value, Tensor)
+                    made.state[leaf][entry] = value.clone() if is_tensor else value
+            elif leaf in self._names:
+                put_state(made, [self._names[leaf]], [leaf], self._source)
             self._of[leaf] = made.state[leaf]
 
 
-def _clip(leaves: list[Tensor], bound: float) -> None:
-    for leaf in leaves:
-        if leaf.grad is not None:
-            leaf.grad.clamp_(-bound, bound)
+class _BeforeStep:
+    """What the engine does to rate and gradients before a step."""
+
+    def __init__(self, leaves: list[Tensor], training: TrainingConfig, n_steps: int) -> None:
+        self.leaves, self.training, self.n_made = leaves, training, 0
+        self.rate_at = rate_of(training, n_steps)
+        clips = training.clip_norm or training.clip_value
+        self.acts = bool(clips) or self.rate_at is not None
+
+    def __call__(self, optimiser: torch.optim.Optimizer) -> None:
+        if self.rate_at is not None:
+            set_rate(optimiser, self.rate_at(self.n_made))
+        self.n_made += 1
+        training = self.training
+        grads = {str(n): v.grad for n, v in enumerate(self.leaves) if v.grad is not None}
+        if training.clip_norm:
+            grads = clipped_to_norm(grads, training.clip_norm)
+        if training.clip_value:
+            grads = clipped(grads, training.clip_value)
+        for n, grad in grads.items():
+            self.leaves[int(n)].grad = grad

@@ -14,6 +14,7 @@ from clsweep.methods.base import Method
 from clsweep.methods.hyper_fields import Hyper, knob
 from clsweep.methods.hypers import NoHyper, ReplayHyper
 from clsweep.methods.parts import buffer
+from clsweep.methods.parts.losses import label_loss
 from clsweep.nets.net import Net
 from clsweep.training.config import TrainingConfig
 from clsweep.training.imperative import learn_imperatively
@@ -29,7 +30,7 @@ class Finetuning(ImperativeLearner):
         optimiser = batches.optimiser(self.net.parameters())
         for batch in batches:
             optimiser.zero_grad()
-            F.cross_entropy(self.net(batch.x, task), batch.y).backward()
+            label_loss(self.net(batch.x, task), batch).backward()
             optimiser.step()
 
 

@@ -90,6 +90,9 @@ def test_fine_tuning_as_a_learner_is_ours_bit_for_bit(
         {"optimizer": "sgd", "momentum": 0.9, "reset": False, "lr": 0.05},
         {"optimizer": "sgd", "clip_value": 0.01},
         {"optimizer": "sgd", "weight_decay": 0.01},
+        {"optimizer": "adamw", "lr": 0.01, "schedule": "cosine", "warmup_steps": 2},
+        {"optimizer": "sgd", "clip_norm": 0.1, "label_smoothing": 0.2},
+        {"optimizer": "rmsprop", "lr": 0.01, "reset": False},
     ],
     ids=lambda given: "-".join(map(str, given.values())),
 )
