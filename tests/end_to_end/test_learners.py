@@ -112,4 +112,4 @@ def test_a_learner_is_a_method_and_its_faults_are_rows(tmp_path: Path) -> None:
     assert "Hangs.learn drew no batch for 0.2 s" in trials["Hangs"]["message"]
     assert line("time.sleep") in trials["Hangs"]["message"]
     assert trials["Explodes"]["status"] == "diverged"
-    assert trials["Explodes"]["message"] == "what is predicted after task 2 is NaN"
+    assert trials["Explodes"]["message"].startswith("what is predicted after task 2 is NaN")
