@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import socket
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -25,6 +27,24 @@ def peak_memory_bytes(device: str) -> int:
 def device_name(device: str) -> str:
     """'cpu', or the GPU's own name."""
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+
+@cache
+def gpu_versions(device: str) -> dict[str, str]:
+    """Model and driver of the GPU that a trial runs on; empty on the CPU.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+    """
+    if device != "cuda":
+        return {}
+    found = {"gpu": torch.cuda.get_device_name()}
+    try:
+        said = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another maker's, or a container that does not show it
+        return found
+    version = re.search(r"Kernel Module\D*(\d+(?:\.\d+)+)", said)
+    return {**found, "gpu_driver": version[1]} if version else found
 
 
 def no_gpu() -> RunnerError:

@@ -76,6 +76,7 @@ class Context:
         memory_fraction: share of the GPU's memory that this process may use.
         token: what the driver has put into both folders, see `shared_storage`; '' for nothing.
         inputs: what the driver plans with; None where nothing is to be compared.
+        repository: commit and state of the repository of the study's own code.
     """
 
     run: str
@@ -88,6 +89,7 @@ class Context:
     memory_fraction: float = 1.0
     token: str = ""
     inputs: Inputs | None = field(default=None, compare=False)
+    repository: tuple[tuple[str, str], ...] = ()
 
 
 class Outcome(NamedTuple):

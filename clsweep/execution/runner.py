@@ -15,6 +15,7 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
+from clsweep.execution.code_repository import repository_versions
 from clsweep.execution.kept_models import settle_models
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
@@ -140,6 +141,7 @@ def _context(
         n_threads=max(1, int(study.resources.cpus)),
         token=run,
         inputs=inputs,
+        repository=tuple(repository_versions(study).items()),
     )
 
 

@@ -18,7 +18,7 @@ from clsweep.data import benchmarks
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
 from clsweep.execution import shared_storage, stage_cache, stage_files
-from clsweep.execution.devices import device_name, no_gpu, peak_memory_bytes, prepare
+from clsweep.execution.devices import device_name, gpu_versions, no_gpu, peak_memory_bytes, prepare
 from clsweep.execution.error_kinds import (
     breaks_process,
     device_fails,
@@ -434,7 +434,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
-        inputs=fingerprints_of(_inputs(context)),
+        inputs=fingerprints_of(_inputs(context)) | _surroundings(context),
     )
     extras = extras_of(context.study, context.data_root, record, sequence, learnt)
     study_binding.check_there(context.out)
@@ -471,6 +471,11 @@ def _learnt(
     return learn(method, sequence, training, seed, *start, watch)
 
 
+def _surroundings(context: Context) -> dict[str, str]:
+    """What stands beside the inputs: the commit of the user's code, the GPU and its driver."""
+    return {**dict(context.repository), **gpu_versions(context.device)}
+
+
 def _commit_failure(
     context: Context, job: Job, status: str, message: str, seconds: float, n_steps: int
 ) -> None:
@@ -484,7 +489,7 @@ def _commit_failure(
         status,
         message=message,
         stages=job.needs,
-        inputs=fingerprints_of(context.inputs or ()),
+        inputs=fingerprints_of(context.inputs or ()) | _surroundings(context),
         n_steps=n_steps,
         wall_seconds=seconds,
         device=device_name(context.device),

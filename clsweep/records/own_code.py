@@ -1,4 +1,4 @@
-"""Code of the user's own in records: which of it a trial was computed with."""
+"""Code of the user's own in records: which of it a trial was computed with, and what commit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from clsweep.records.recorded_inputs import short_fingerprint
 
+# Among a trial's versions, and columns of `trials.parquet`.
+CODE_COMMIT, CODE_DIRTY = "code_commit", "code_dirty"
 _PREFIX = "own "
 
 

@@ -104,6 +104,9 @@ class Record(TypedDict):
 
 
 SCHEMA_VERSION = 1
+# Of `trials.parquet` alone; 2 has the columns of `ADDED_TRIAL_COLUMNS`, each of which may be null.
+TRIALS_VERSION = 2
+ADDED_TRIAL_COLUMNS = ("code_commit", "code_dirty", "gpu", "gpu_driver")
 # The accuracies of a trial are a table of tasks × tasks: more tasks than can be trained, and a
 # table that any memory holds.
 MAX_TASKS = 1000
@@ -273,8 +276,13 @@ def check_date(text: str, where: str) -> None:
         raise bad_record(f"finished_at is {text!r}, not a date", where)
 
 
-def check_version(found: Any, where: str) -> None:
+def check_version(found: Any, where: str, newest: int = SCHEMA_VERSION) -> None:
     """Refuse a schema version that this clsweep does not know.
+
+    Args:
+        found: what a file says.
+        where: the file.
+        newest: the latest that is known.
 
     Raises:
         StoreError: the version is no number, or a newer one than this clsweep writes.
@@ -282,13 +290,13 @@ def check_version(found: Any, where: str) -> None:
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
         raise StoreError(
             f"the schema version is {found!r}",
-            expected=f"a whole number from 1 to {SCHEMA_VERSION}",
+            expected=f"a whole number from 1 to {newest}",
             where=where,
         )
-    if found > SCHEMA_VERSION:
+    if found > newest:
         raise NewerSchemaError(
             f"results of schema {found} were written by a newer clsweep",
-            expected=f"schema {SCHEMA_VERSION} or older",
+            expected=f"schema {newest} or older",
             where=where,
             next_step="update clsweep, or write to another results folder",
         )

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
-from clsweep.records.schema import COUNTS, MAX_TASKS, SPLITS, STATUSES, trial_id_of
+from clsweep.records.schema import (
+    ADDED_TRIAL_COLUMNS,
+    COUNTS,
+    MAX_TASKS,
+    SPLITS,
+    STATUSES,
+    trial_id_of,
+)
 from clsweep.text import UNFIT_NAME
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ def fault_in(table: pa.Table, name: str, columns: Mapping[str, pa.DataType]) -> 
         return f"it has no column {missing}"
     if len(set(found)) < len(found):
         return "two of its columns have the same name"
-    more = sorted(set(found) - set(columns))
+    more = sorted(set(found) - set(columns) - set(ADDED_TRIAL_COLUMNS if name == "trials" else ()))
     if more and name != "configs":
         return f"it has unknown columns {more}"
     for column, kind in columns.items():
@@ -45,6 +52,12 @@ def fault_in(table: pa.Table, name: str, columns: Mapping[str, pa.DataType]) -> 
         if table[column].null_count:
             return f"column {column} has rows without a value"
         if column in _NAMES and _is_unfit(table[column]):
+            return f"column {column} holds control characters"
+    for column in set(found) & set(ADDED_TRIAL_COLUMNS if name == "trials" else ()):
+        kind = "bool" if column == "code_dirty" else "string"
+        if str(table.schema.field(column).type) != kind:
+            return f"column {column} is of type {table.schema.field(column).type}, not {kind}"
+        if kind == "string" and _is_unfit(table[column]):
             return f"column {column} holds control characters"
     return _CHECKS[name](table)
 

@@ -15,8 +15,10 @@ from clsweep.errors import StoreError
 from clsweep.records.accuracy import rows_by_trial
 from clsweep.records.checksums import TABLE_SEAL, broken_seal, sealed_table
 from clsweep.records.schema import (
+    ADDED_TRIAL_COLUMNS,
     SCHEMA_VERSION,
     TRIAL_TYPES,
+    TRIALS_VERSION,
     Config,
     Record,
     Trial,
@@ -103,7 +105,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    version = {_VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    is_trials = set(ADDED_TRIAL_COLUMNS) <= set(table.column_names)
+    number = TRIALS_VERSION if is_trials else SCHEMA_VERSION
+    version = {_VERSION_KEY: str(number).encode()}
     pq.write_table(
         table.replace_schema_metadata({**version, **TABLE_SEAL}),
         sink,
@@ -125,20 +129,24 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
         StoreError: the file is damaged, is not the table of that name, or comes from a newer
             clsweep.
     """
-    table = sound_parquet(data, where)
+    table = sound_parquet(data, where, TRIALS_VERSION if name == "trials" else SCHEMA_VERSION)
     columns = _columns(name)
     fault = fault_in(table, name, columns)
     if fault:
         raise damaged_table(fault, where)
-    return table if name == "configs" else table.select(list(columns))
+    if name == "configs":
+        return table
+    there = [column for column in ADDED_TRIAL_COLUMNS if column in table.column_names]
+    return table.select([*columns, *(there if name == "trials" else ())])
 
 
-def sound_parquet(data: bytes, where: str) -> pa.Table:
+def sound_parquet(data: bytes, where: str, newest: int = SCHEMA_VERSION) -> pa.Table:
     """The table in a Parquet file's bytes, whatever its columns.
 
     Args:
         data: the bytes of the whole file.
         where: the file, for messages.
+        newest: the latest schema version that is known of such a table.
 
     Raises:
         StoreError: the file is damaged, or comes from a newer clsweep.
@@ -152,7 +160,7 @@ def sound_parquet(data: bytes, where: str) -> pa.Table:
     try:
         file = pq.ParquetFile(_own_buffer(data), page_checksum_verification=True)
         version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, b"0")
-        check_version(int(version), where)
+        check_version(int(version), where, newest)
         table = file.read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -261,11 +269,20 @@ def _trial_table(trials: list[Trial]) -> pa.Table:
         dict(trial) | {name: json.dumps(trial[name]) for name in _JSON_TRIAL_FIELDS}
         for trial in trials
     ]
-    return pa.Table.from_pylist(rows, schema=schema)
+    # Plain columns of what stands among the versions, for whoever queries the table.
+    made = pa.Table.from_pylist(rows, schema=schema)
+    for name in ADDED_TRIAL_COLUMNS:
+        values = [trial["versions"].get(name) for trial in trials]
+        if name == "code_dirty":
+            flags = [None if value is None else value == "true" for value in values]
+            made = made.append_column(name, pa.array(flags, pa.bool_()))
+        else:
+            made = made.append_column(name, pa.array(values, pa.string()))
+    return made
 
 
 def _trials_of(table: pa.Table) -> list[Trial]:
-    rows = table.to_pylist()
+    rows = table.select(list(_columns("trials"))).to_pylist()
     for row in rows:
         row.update({name: _object(row[name], name) for name in _JSON_TRIAL_FIELDS})
         check_date(row["finished_at"], "trials.parquet")

@@ -288,3 +288,29 @@ def test_importances_that_are_none_are_told(tmp_path: Path) -> None:
     message = next(row["message"] for row in rows if row["method"] == "ewc")
     assert "negative, infinite or NaN" in message
     assert "m.py, line 9" in message
+
+
+def test_the_commit_of_the_code_stands_in_its_rows(home: Path, tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        name = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+        command = ["git", *name, *words]
+        ran = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
+        return ran.stdout.strip()
+
+    git("init", "-q")
+    git("add", "clipped.py", "bounds.py")
+    git("commit", "-qm", "the code")
+    run(parse_study(STUDY + OWN), out=tmp_path / "out", inline=True)
+    (home / "clipped.py").write_text(CLIPPED + "\n# a comment\n")
+    forget()
+    run(parse_study(STUDY + OWN + "lam = [1, 3]\n"), out=tmp_path / "out", inline=True)
+    rows = pq.read_table(tmp_path / "out/trials.parquet").to_pylist()
+    assert {row["code_commit"] for row in rows} == {git("rev-parse", "HEAD")}
+    assert sorted(row["code_dirty"] for row in rows) == [False] * 4 + [True] * 2
+    assert {(row["gpu"], row["gpu_driver"]) for row in rows} == {(None, None)}
+
+
+def test_without_a_repository_nothing_is_said_of_one(home: Path, tmp_path: Path) -> None:
+    run(parse_study(STUDY + OWN), out=tmp_path / "out", inline=True)
+    rows = pq.read_table(tmp_path / "out/trials.parquet").to_pylist()
+    assert {(row["code_commit"], row["code_dirty"]) for row in rows} == {(None, None)}

@@ -56,6 +56,8 @@ ALLOWED = {
     ("doctor/doctor.py", "subprocess"),
     # Python itself, on a module of clsweep, to compute the same numbers in another process.
     ("conformance/elsewhere.py", "subprocess"),
+    # git, asked for the commit of the code that the user runs.
+    ("execution/code_repository.py", "subprocess"),
     # Names out of tables of the package itself.
     ("__init__.py", "importlib.import_module"),
     ("methods/__init__.py", "importlib.import_module"),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from clsweep.errors import StoreError
-from clsweep.records.schema import check_record, normalized
+from clsweep.records.schema import ADDED_TRIAL_COLUMNS, check_record, normalized
 from clsweep.records.tables import (
     TABLES,
     merged_tables,
@@ -193,15 +193,53 @@ class TestParquet:
         import pyarrow.parquet as pq
 
         metadata = pq.read_schema(pa.BufferReader(self.data())).metadata
-        assert metadata[b"clsweep_schema"] == b"1"
+        assert metadata[b"clsweep_schema"] == b"2"  # of trials; other tables say 1
 
     def test_a_newer_schema_is_refused(self):
         import pyarrow.parquet as pq
 
         sink = pa.BufferOutputStream()
-        table = pa.table({"trial_id": ["a-0"]}).replace_schema_metadata({"clsweep_schema": "2"})
+        table = pa.table({"trial_id": ["a-0"]}).replace_schema_metadata({"clsweep_schema": "3"})
         pq.write_table(table, sink)
         with pytest.raises(StoreError, match="newer clsweep"):
+            table_from_parquet(bytes(sink.getvalue()), "trials", "f")
+
+    def test_other_tables_state_the_first_version(self):
+        import pyarrow.parquet as pq
+
+        for name in ("accuracy", "configs"):
+            data = parquet_bytes(merged_tables(None, [normalized(make_record())])[name])
+            assert pq.read_schema(pa.BufferReader(data)).metadata[b"clsweep_schema"] == b"1"
+
+    def test_one_of_a_release_without_the_added_columns_is_read_and_gets_them(self):
+        import pyarrow.parquet as pq
+
+        tables = merged_tables(None, [normalized(make_record())])
+        old = tables["trials"].drop_columns(list(ADDED_TRIAL_COLUMNS))
+        sink = pa.BufferOutputStream()
+        pq.write_table(old.replace_schema_metadata({"clsweep_schema": "1"}), sink)
+        read = table_from_parquet(bytes(sink.getvalue()), "trials", "f")
+        assert read.column_names == old.column_names
+        more = normalized(make_record(seed=1))
+        more["trial"]["versions"] |= {"code_commit": "ab12", "code_dirty": "false", "gpu": "H200"}
+        merged = merged_tables({**tables, "trials": read}, [more])
+        rows = merged["trials"].select(list(ADDED_TRIAL_COLUMNS)).to_pylist()
+        assert [tuple(row.values()) for row in rows] == [
+            (None, None, None, None),
+            ("ab12", False, "H200", None),
+        ]
+        back = [record["trial"] for record in records_of(merged)]
+        assert [one["versions"].get("gpu") for one in back] == [None, "H200"]
+        assert all("gpu" not in one for one in back)
+
+    def test_an_added_column_of_another_type_is_damage(self):
+        import pyarrow.parquet as pq
+
+        table = merged_tables(None, [normalized(make_record())])["trials"]
+        table = table.drop_columns(["gpu"]).append_column("gpu", pa.array([1]))
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.replace_schema_metadata({"clsweep_schema": "2"}), sink)
+        with pytest.raises(StoreError, match="column gpu is of type int64"):
             table_from_parquet(bytes(sink.getvalue()), "trials", "f")
 
     @pytest.mark.parametrize("cut", [0, 3, 10, 1000])
