@@ -23,6 +23,8 @@ from clsweep.data.numpy_files import drop_pages
 _WINDOW_BYTES = 1 << 16
 # What may be mapped before it is given back: of a process's memory, not of its files.
 _MAPPED_BYTES = 1 << 27
+# What rows that are prepared together may hold.
+_PREPARED_BYTES = 1 << 26
 # Up to this size a data set is copied to a GPU whole.
 _WHOLE_BYTES = 1 << 31
 
@@ -148,6 +150,19 @@ class StoredRows:
         if len(self) * self.row_bytes <= _WHOLE_BYTES:
             return self.index_select(0, torch.arange(len(self))).to(device)
         return StoredRows(self.pieces, self.order, self.pad, device)
+
+
+def rows_at_once(inputs: Tensor | StoredRows, most: int) -> int:
+    """How many rows are prepared together: `most`, or fewer where rows of arrays are large.
+
+    Args:
+        inputs: of a data set.
+        most: where rows are small, or lie in one tensor.
+    """
+    if isinstance(inputs, Tensor):
+        return most
+    # As the network gets them, in float32.
+    return min(most, max(1, _PREPARED_BYTES // (4 * math.prod(inputs.shape[1:]))))
 
 
 def rows_tensor(array: NDArray[Any], row_shape: tuple[int, ...]) -> Tensor:

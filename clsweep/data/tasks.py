@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from clsweep.data.benchmark_specs import Heads
-from clsweep.data.stored_rows import StoredRows, joined_rows
+from clsweep.data.stored_rows import StoredRows, joined_rows, rows_at_once
 
 Device = torch.device | str
 # Inputs of a data set: bytes or floating point.
@@ -103,6 +103,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def rows_at_once(self, most: int) -> int:
+        """How many are prepared together; see `stored_rows.rows_at_once`."""
+        return rows_at_once(self.images, most)
 
     def raw(self, index: Tensor) -> Tensor:
         """Inputs after the pixel map as they are stored, [B, C, H, W] for images.
@@ -208,6 +212,10 @@ class JoinedTask:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def rows_at_once(self, most: int) -> int:
+        """How many are prepared together; see `stored_rows.rows_at_once`."""
+        return rows_at_once(self.images, most)
 
     def raw(self, index: Tensor) -> Tensor:
         """Inputs as stored, each after the pixel map of its own task, [B, C, H, W] for images.
@@ -343,6 +351,10 @@ class Trainable(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def rows_at_once(self, most: int) -> int:
+        """How many of them are prepared together, at most `most`."""
+        ...
 
     def raw(self, index: Tensor) -> Tensor:
         """Inputs at positions as they are stored, [B, C, H, W] for images."""

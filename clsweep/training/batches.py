@@ -58,7 +58,7 @@ def batches(
         note: (inputs) -> what the phase notes of them.
     """
     device, size = data.labels.device, order.batch_size
-    rows_per_chunk = max(1, _CHUNK_ROWS // size) * size
+    rows_per_chunk = max(1, data.rows_at_once(_CHUNK_ROWS) // size) * size
     shows_all = order.balance != "resample"
     step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none" and shows_all)
     weights = class_weights(data) if order.balance == "weights" else None

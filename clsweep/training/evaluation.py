@@ -111,7 +111,7 @@ def evaluate(
             n_correct = torch.zeros((), dtype=torch.int64, device=examples.labels.device)
             index = torch.arange(len(examples), device=examples.labels.device)
             with torch.inference_mode():
-                for part in index.split(CHUNK_ROWS):
+                for part in index.split(examples.rows_at_once(CHUNK_ROWS)):
                     logits = predict(params, sequence.scale(examples.raw(part)), head)
                     n_correct += (logits.argmax(1) == examples.labels[part]).sum()
             rows.append((after_task, on_task, split, int(n_correct), len(examples)))

@@ -72,6 +72,6 @@ class FinalOutputs:
         with torch.inference_mode():
             parts = [
                 self.predict(self.params, sequence.scale(examples.raw(part)), head).float().cpu()
-                for part in index.split(CHUNK_ROWS)
+                for part in index.split(examples.rows_at_once(CHUNK_ROWS))
             ]
         return torch.cat(parts).numpy(), examples.labels.cpu().numpy()

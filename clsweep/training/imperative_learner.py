@@ -136,6 +136,10 @@ class TrainingExamples:
         """Nothing: all are of one task."""
         return
 
+    def rows_at_once(self, most: int) -> int:
+        """How many are prepared together, at most `most`; fewer where inputs are large."""
+        return self._open().rows_at_once(most)
+
     def raw(self, index: Tensor) -> Tensor:
         """Images as uint8 [B, C, H, W], which is how to store them; `scale` makes inputs of them.
 

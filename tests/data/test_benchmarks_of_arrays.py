@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsweep.data import benchmarks
+from clsweep.data import benchmarks, stored_rows
 from clsweep.data.benchmark_specs import (
     PairBenchmark,
     PermutedBenchmark,
@@ -15,6 +15,7 @@ from clsweep.data.class_counts import class_notes
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.data.tasks import joined
 from clsweep.errors import StudyError
+from clsweep.training.batches import Order, batches
 from tests.support.array_files import split_of, vectors, write
 
 
@@ -136,6 +137,21 @@ def test_the_union_of_two_files_reads_both(tmp_path):
     found = union.raw(torch.arange(len(union))).numpy()
     train = split_of(y) == "train"
     assert np.array_equal(found, np.concatenate([x[train], other[train]]))
+
+
+def test_batches_do_not_depend_on_how_many_are_prepared_together(tmp_path, monkeypatch):
+    x, y = vectors(n=60, n_classes=4)
+    config = SplitBenchmark(dataset=arrays(tmp_path, x, y), features="standardized")
+    sequence = benchmarks.build(config, None, 0)
+    order = Order(seed=0, task=0, batch_size=4, n_steps=9, augment="none")
+    data, scale = sequence.tasks[0].train, sequence.scale
+    found = []
+    for prepared in (1 << 20, 1):
+        monkeypatch.setattr(stored_rows, "_PREPARED_BYTES", prepared)
+        chunks = [chunk for _, chunk in batches(data, scale, order, lambda *_: {})]
+        found.append([batch.x for chunk in chunks for batch in chunk])
+    assert len(chunks) == 9
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_a_validation_part_is_used_unless_it_is_to_be_drawn(tmp_path):

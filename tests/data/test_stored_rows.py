@@ -55,6 +55,31 @@ def test_stores_are_joined_without_being_read():
     assert torch.equal(joined_rows([other, other]), torch.cat([other, other]))
 
 
+def test_large_rows_are_prepared_a_few_at_a_time(monkeypatch):
+    values, parts = pieces(7)
+    monkeypatch.setattr(stored_rows, "_PREPARED_BYTES", 3 * 24 + 5)
+    assert stored_rows.rows_at_once(StoredRows(parts), 1024) == 3
+    assert stored_rows.rows_at_once(StoredRows(parts), 2) == 2
+    assert stored_rows.rows_at_once(values, 1024) == 1024
+    monkeypatch.setattr(stored_rows, "_PREPARED_BYTES", 5)
+    assert stored_rows.rows_at_once(StoredRows(parts), 1024) == 1
+
+
+def test_many_rows_go_to_a_device_batch_by_batch(monkeypatch):
+    values, parts = pieces(3, 4)
+    rows = StoredRows(parts)
+    assert rows.to("cpu") is rows
+    whole = rows.to("meta")  # stands for a GPU
+    assert isinstance(whole, torch.Tensor)
+    assert whole.device.type == "meta"
+    monkeypatch.setattr(stored_rows, "_WHOLE_BYTES", 7 * 24 - 1)
+    kept = rows.to("meta")
+    assert isinstance(kept, StoredRows)
+    found = kept.index_select(0, torch.tensor([4, 1]))
+    assert found.device.type == "meta"
+    assert found.shape == (2, 1, 2, 3)
+
+
 def test_pages_of_a_mapped_file_are_given_back(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.arange(40, dtype=np.float32).reshape(10, 4))
     array = npy_file("x", tmp_path / "x.npy")
