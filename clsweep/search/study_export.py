@@ -124,7 +124,7 @@ def _study_for(study: Study, other: str) -> Study:
                 expected="a study file that says them",
                 next_step=f"`clsweep init --benchmark {other} --out FILE`, then `--for FILE`",
             )
-        return study.model_copy(update={"benchmark": config(name=other)})
+        return study.model_copy(update={"benchmark": config.model_validate({"name": other})})
     place = place_of(other)
     if place.is_dir():
         return stored_study(place / "study.toml")

@@ -29,6 +29,7 @@ from tests.end_to_end.studies import (
     trials,
     write_study,
 )
+from tests.support.command_line import tiny_study
 from tests.support.object_stores import Denying, ObjectStore, object_store
 
 SLOW = {"seeds": 2, "lam": "1.0, 100.0", "steps": 60}
@@ -338,3 +339,32 @@ def test_on_another_mount(local, tmp_path, as_uri: Callable[[Path], object]):
         assert "wrote" in clsweep("report", out, "--format", "csv")
     finally:
         shutil.rmtree(folder)
+
+
+def test_what_a_run_leaves_lies_in_the_bucket_and_nothing_is_forgotten_there(
+    server: ObjectStore, tmp_path: Path
+) -> None:
+    save = '[save]\nmodels = "chosen"\nlosses = true\n'
+    study = tiny_study(tmp_path, lam="[1.0, 3.0, 1e5]", more=save)
+    where = server.uri("saved")
+    printed = clsweep("run", study, "--inline", "--out", where)
+    assert "warning" not in printed
+    results = package.load(where)
+    kept = {key.split(".")[0] for key in server.keys("saved/models")}
+    by_label: dict[str, set[str]] = {}
+    for row in results.trials.to_pylist():
+        by_label.setdefault(row["label"], set()).add(row["trial_id"])
+    assert by_label["fine-tuning"] < kept < by_label["fine-tuning"] | by_label["EWC"]
+    counts = results.accuracy.to_pandas().query("after_task == 1 and split == 'test'")
+    for trial_id in kept:
+        config_id = trial_id.rpartition("-")[0]
+        model = results.model(config_id, 0)
+        for task in (0, 1):
+            x, y = results.examples(0, task)
+            (n,) = counts.query("config_id == @config_id and on_task == @task")["n_correct"]
+            assert int((model(x, task).argmax(1) == y).sum()) == n
+    assert "losses.parquet" in server.keys("saved")
+    assert clsweep("run", study, "--inline", "--out", where).count("0 by this run") == 1
+    refused = clsweep("forget", where, "--where", "seed = 0", "--yes", expect=2)
+    assert "in an object store no record is deleted" in refused
+    assert len(records(server, "saved")) == 4

@@ -1,0 +1,31 @@
+"""The last line of a command is the one command that makes sense next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clsweep.cli.next_commands import after_report, run_command
+from clsweep.reporting.report_data import build
+from tests.support.records import make_study, write_study
+
+
+def test_a_report_leads_to_the_chosen_study_or_to_what_is_missing(tmp_path: Path) -> None:
+    records = make_study(("EWC",), n_values=3)
+    whole = write_study(tmp_path / "whole", records)
+    assert after_report(build(whole), whole) == (
+        f"next: clsweep export {whole} --study synthetic-chosen.toml"
+    )
+    # With seed 2 one trial alone has ended, and a report shows the two others.
+    part = [r for r in records if r["trial"]["seed"] < 2 or r["trial"]["method"] == "joint"]
+    short = write_study(tmp_path / "short", part)
+    assert after_report(build(short), short) == f"next: clsweep status {short}"
+
+
+def test_the_run_is_named_with_what_says_what_is_run_and_where() -> None:
+    plain = run_command(Path("a b.toml"), None, None, None)
+    assert plain == "clsweep run 'a b.toml'"
+    full = run_command(Path("s.toml"), "o", "st", "d d", address="auto", workers=3, inline=True)
+    assert full == (
+        "clsweep run s.toml --out o --stages st --data-root 'd d' --address auto --workers 3 "
+        "--inline"
+    )
