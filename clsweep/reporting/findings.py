@@ -128,8 +128,8 @@ def _edges(data: ReportData, of_average: bool) -> Iterator[str]:
         if (None in edge.drops) == of_average
     ]
     if found:
-        what = "best average" if of_average else "source kept"
-        yield f"Chosen for the {what} at the end of the values tried, try more: {_named(found)}."
+        what = "best average" if of_average else "most source kept"
+        yield f"The {what} lies at the end of the values tried, try further: {_named(found)}."
 
 
 def _about_diverged(data: ReportData) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _about_diverged(data: ReportData) -> Iterator[str]:
         if curve.diverged and (curve.points or curve.is_reference):
             n = f"{len(curve.diverged):,} of {counted(curve.n_configs, 'configuration')}"
             until = stable_until(curve)
-            yield f"{curve.label}: {n} diverged{f' ({until})' if until else ''}: {_help(curve)}."
+            yield f"{curve.label}: {n} diverged{f', {until}' if until else ''}; {_help(curve)}."
 
 
 def _help(curve: Curve) -> str:

@@ -76,8 +76,8 @@ def test_kinds_of_trouble_have_an_order_and_labels_of_one_trouble_are_together(
         "stable for every λ; else a lower lr or a lower λ."
     )
     assert found[1].startswith("Unequal numbers of configurations")
-    (edges,) = (one for one in found if "best average at the end" in one)
-    assert edges.endswith("try more: A λ=10 (highest), B λ=10 (highest).")
+    (edges,) = (one for one in found if "best average lies at the end" in one)
+    assert edges.endswith("try further: A λ=10 (highest), B λ=10 (highest).")
     worse = replace(data, urgent=("The record of trial x is damaged. Run again.",))
     assert findings(worse) == ("The record of trial x is damaged.", *found)
 
@@ -86,7 +86,7 @@ def test_what_diverged_says_where_the_stable_values_end(tmp_path: Path) -> None:
     sources = {1.0: 0.6, 10.0: 0.8, 100.0: 0.7, 1000.0: 0.5}
     data = study(tmp_path / "r", trials("A", "ewc", sources, diverged=(1000.0,)), tuned())
     (found,) = (one for one in findings(data) if "diverged" in one)
-    assert found.startswith("A: 1 of 4 configurations diverged (none up to λ=100): try form = ")
+    assert found.startswith("A: 1 of 4 configurations diverged, none up to λ=100; try form = ")
     (note,) = (one for one in data.notes if "diverged" in one)
     assert note.endswith(" None up to λ=100.")
     lowest = study(tmp_path / "l", trials("A", "ewc", sources, diverged=(1.0,)), tuned())

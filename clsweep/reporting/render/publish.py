@@ -137,9 +137,9 @@ def publish(
         shown = [*_apart([OneScreen(data), *map(rich_table, asked_for), *notes])]
         more = _more(data, made, folder, formats)
     lost = _lost_while_printing(console, shown, more)
-    text = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
-    text.print(OneScreen(data), "", *everything, sep="\n")
-    lines = (line.rstrip() for line in text.export_text().splitlines())
+    recorded = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
+    recorded.print(OneScreen(data), "", *everything, sep="\n")
+    lines = (line.rstrip() for line in recorded.export_text().splitlines())
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
     points = points_table(data.comparison, data.luck.is_shared)
     write_atomically(folder / "fronts.parquet", parquet_bytes(points))
