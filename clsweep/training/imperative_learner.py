@@ -270,7 +270,8 @@ class OptimiserStates:
             net: the module whose parameters it belongs to.
             state: '<parameter>/<entry>' -> tensor; empty for none.
         """
-        self._source, self._names = state, {v: name for name, v in net.named_parameters()}
+        self._source = state
+        self._names: dict[Tensor, str] = {v: name for name, v in net.named_parameters()}
         self._of: dict[Tensor, dict[str, Any]] = {}
 
     def go_on(self, made: torch.optim.Optimizer, leaves: list[Tensor]) -> None:
