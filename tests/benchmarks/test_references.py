@@ -176,3 +176,11 @@ def test_one_command_runs_a_study_and_keeps_what_its_report_reads(
     assert asked == [["report", str(kept), "--format", "png"]]
     with pytest.raises(SystemExit, match="2"):
         references.main(["no_such_study"])
+
+
+@pytest.mark.parametrize(
+    "name", ["search_mnist", "rescl_split_mnist", "rescl_permuted_mnist", "rescl_cifar10"]
+)
+def test_the_figures_of_the_documents_are_those_of_the_reports(name: str) -> None:
+    drawn, shown = REFERENCE / name / "front.png", ROOT / "docs" / f"{name}.png"
+    assert shown.read_bytes() == drawn.read_bytes(), f"copy {drawn} to {shown}"
