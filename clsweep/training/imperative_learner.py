@@ -25,6 +25,7 @@ from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import (
     clipped,
     clipped_to_norm,
+    laid_out,
     made_optimiser,
     put_state,
     set_rate,
@@ -248,7 +249,7 @@ class Batches:
         leaves = list(parameters)
         made = made_optimiser(self.training, leaves)
         before_step = _BeforeStep(leaves, self.training, self.n_steps)
-        if before_step.acts:
+        if before_step.acts or isinstance(made, torch.optim.Optimizer):
             made.register_step_pre_hook(lambda optimiser, *_: before_step(optimiser))
         if not self.training.reset:
             self._states.go_on(made, leaves)
@@ -311,4 +312,6 @@ class _BeforeStep:
         if training.clip_value:
             grads = clipped(grads, training.clip_value)
         for n, grad in grads.items():
-            self.leaves[int(n)].grad = grad
+            leaf = self.leaves[int(n)]
+            # `backward` lays gradients out as parameters are; what a learner assigns may not be.
+            leaf.grad = laid_out(grad, leaf)

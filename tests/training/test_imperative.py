@@ -105,6 +105,38 @@ def test_the_offered_optimiser_is_the_studys(
     assert _same(found, _ours("finetune", sequence, training))
 
 
+def _turned(grad: torch.Tensor) -> torch.Tensor:
+    return grad.T.contiguous().T if grad.ndim == 2 else grad
+
+
+class _Relaid(Finetuning):
+    """Assigns its gradients, as learners that project them do, in another layout."""
+
+    def learn(self, task: int, batches: Any) -> None:
+        weights = list(self.net.parameters())
+        optimiser = batches.optimiser(weights)
+        for batch in batches:
+            loss = F.cross_entropy(self.net(batch.x, task), batch.y)
+            grads = torch.autograd.grad(loss, weights, allow_unused=True)
+            for weight, grad in zip(weights, grads, strict=True):
+                weight.grad = None if grad is None else _turned(grad)
+            optimiser.step()
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+def test_a_step_does_not_depend_on_the_layout_of_what_a_learner_assigns(
+    name: str, sequence: TaskSequence
+) -> None:
+    numbers: dict[str, Any] = {"optimizer": name, "momentum": 0.9 if name == "sgd" else 0.0}
+    training = TrainingConfig(batch_size=16, steps=4, lr=0.01, **numbers)
+    source = _source(sequence, training)
+    found, plain = (
+        learnt_by(kind, _net(sequence), sequence, training, source)
+        for kind in (_Relaid, Finetuning)
+    )
+    assert _same(found, plain)
+
+
 def test_without_the_source_the_first_task_is_learnt_as_the_source_is(
     sequence: TaskSequence,
 ) -> None:
