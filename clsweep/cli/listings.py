@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -9,8 +10,11 @@ from rich.text import Text
 
 from clsweep.data.benchmark_specs import BENCHMARKS
 from clsweep.data.dataset_specs import DATASETS
-from clsweep.methods import METHODS
+from clsweep.errors import StudyError
+from clsweep.methods import METHODS, MethodEntry, entry_of
 from clsweep.methods.hyper_fields import knob_keys
+from clsweep.methods.hypers import NoHyper
+from clsweep.methods.own_methods import installed_names
 from clsweep.storage.remote_path import Place
 from clsweep.text import counted, duration, number_text, printable
 
@@ -22,12 +26,22 @@ if TYPE_CHECKING:
 def methods_table() -> Table:
     """All methods, one line each."""
     table = _table("name", "method", "knobs", "uses besides the network", "scenarios", "reference")
-    for name, entry in METHODS.items():
+    for name, entry in _known():
         knobs = ", ".join(knob_keys(entry.hyper.model_fields))
         scenarios = ", ".join(entry.scenarios)
         row = (name, entry.title, knobs, ", ".join(entry.uses), scenarios, entry.citation)
         table.add_row(*map(Text, row))
     return table
+
+
+def _known() -> Iterator[tuple[str, MethodEntry]]:
+    """Our methods, and those that installed packages bring."""
+    yield from METHODS.items()
+    for name in installed_names():
+        try:
+            yield name, entry_of(name)
+        except StudyError as error:  # one broken package hides no other method
+            yield name, MethodEntry(f"cannot be used: {error.found}", NoHyper)
 
 
 def benchmarks_table() -> Table:

@@ -215,9 +215,9 @@ def init(
 
 def schema() -> None:
     """Print the JSON schema of study files, for editors."""
-    from clsweep.study.study import Study
+    from clsweep.study.file_schema import file_schema
 
-    print(as_json_text(Study.model_json_schema(), indent=2))
+    print(as_json_text(file_schema(), indent=2))
 
 
 # In the order in which the help lists them.

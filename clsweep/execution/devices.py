@@ -43,7 +43,7 @@ def gpu_versions(device: str) -> dict[str, str]:
         said = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
     except OSError:  # another maker's, or a container that does not show it
         return found
-    version = re.search(r"Kernel Module\D*(\d+(?:\.\d+)+)", said)
+    version = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", said)
     return {**found, "gpu_driver": version[1]} if version else found
 
 

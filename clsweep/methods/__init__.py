@@ -193,12 +193,12 @@ def known_entry(key: str) -> MethodEntry | None:
     return METHODS.get(key) or _OWN.get(key)
 
 
-def entry_of(name: str, kind: Kind = "method") -> MethodEntry:
+def entry_of(name: str, kind: Kind | None = None) -> MethodEntry:
     """What is known about a method; imports the user's code of one that is none of ours.
 
     Args:
         name: a name of `METHODS` or of an installed entry point, or an import path.
-        kind: what an import path leads to.
+        kind: what an import path leads to; None for what is found there.
 
     Raises:
         StudyError: no method has that name, or its code cannot be imported.

@@ -39,7 +39,9 @@ def guarded(method: Method, name: str) -> Method:
         method: a user's own.
         name: what messages call it.
     """
-    hooks = {key: _watched(getattr(method, key), key, name) for key in _METHOD_HOOKS}
+    hooks: dict[str, Any] = {
+        key: _watched(getattr(method, key), key, name) for key in _METHOD_HOOKS
+    }
     return replace(
         method,
         phases=tuple(_guarded_phase(phase, name) for phase in method.phases),
@@ -49,7 +51,7 @@ def guarded(method: Method, name: str) -> Method:
 
 
 def _guarded_phase(phase: Phase, name: str) -> Phase:
-    hooks = {key: _watched(getattr(phase, key), key, name) for key in _PHASE_HOOKS}
+    hooks: dict[str, Any] = {key: _watched(getattr(phase, key), key, name) for key in _PHASE_HOOKS}
     return replace(phase, **hooks)
 
 

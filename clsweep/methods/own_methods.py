@@ -106,17 +106,29 @@ def imported(path: str, where: str, expected: str) -> UserCode:
     return found
 
 
-def own_entry(path: str, kind: Kind) -> MethodEntry:
+def own_entry(path: str, kind: Kind | None) -> MethodEntry:
     """What is known about a user's own method; imports its module.
 
     Args:
         path: 'package.module:attribute'.
-        kind: which key of the study file names it.
+        kind: which key of the study file names it; None for what it is.
 
     Raises:
         StudyError: it cannot be imported, declares no numbers, or declares them wrongly.
     """
-    found = imported(path, kind, FORMS[kind]).found
+    code = imported(path, kind or "method", FORMS[kind or "method"])
+    found = code.found
+    is_kind: Kind = "learner" if isinstance(found, type) else "method"
+    if kind is None:
+        kind = is_kind
+    if kind != is_kind:
+        what = "a class, which trains by itself" if is_kind == "learner" else "no class"
+        raise StudyError(
+            f"'{path}' is {what}",
+            expected=FORMS[kind],
+            where=f"{kind}: {code.place}",
+            next_step=f'{is_kind} = "{path}" in the place of {kind} = "{path}"',
+        )
     module = sys.modules[path.partition(":")[0]]
     where = f"{kind}: {module.__file__}"
     declared = getattr(found, "entry", None) or getattr(module, "ENTRY", None)
@@ -248,5 +260,8 @@ def installed_path(name: str) -> tuple[str, Kind]:
     Args:
         name: of the entry point.
     """
-    point, kind = _installed().get(name, (None, "method"))
-    return (point.value.replace(" ", "") if point else ""), kind
+    found = _installed().get(name)
+    if found is None:
+        return "", "method"
+    point, kind = found
+    return point.value.replace(" ", ""), kind

@@ -158,7 +158,7 @@ def _as_mistake(error: StudyError, at: Loc) -> Exception:
 
 def _named_by(raw: Mapping[str, Any]) -> tuple[str, Kind]:
     """(import path, kind) of a table with `name = "custom"`."""
-    given: list[Kind] = [key for key in ("method", "learner") if key in raw]  # type: ignore[misc]
+    given: list[Kind] = [key for key in ("method", "learner") if key in raw]
     if len(given) != 1:
         raise mistake(
             "both 'method' and 'learner' are given" if given else "it names no method",

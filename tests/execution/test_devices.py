@@ -11,7 +11,7 @@ import torch
 
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import RunnerError
-from clsweep.execution import inline, outcomes, worker
+from clsweep.execution import devices, inline, outcomes, worker
 from clsweep.execution.devices import prepare
 from clsweep.execution.schedule import Schedule
 from clsweep.storage import attempts
@@ -198,3 +198,14 @@ def test_the_cap_on_memory_holds(tmp_path: Path) -> None:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
+
+
+def test_model_and_driver_of_a_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr(devices.Path, "read_text", lambda self, **options: said)
+    devices.gpu_versions.cache_clear()
+    assert devices.gpu_versions("cpu") == {}
+    found = devices.gpu_versions("cuda")
+    devices.gpu_versions.cache_clear()
+    assert found == {"gpu": "NVIDIA H200", "gpu_driver": "580.65.06"}

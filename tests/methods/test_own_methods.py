@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from clsweep.cli.main import main
 from clsweep.errors import StudyError
 from clsweep.methods import METHODS, entry_of, known_entry, method_doc, own_methods
 from clsweep.methods.hypers import NoHyper
+from clsweep.study.file_schema import file_schema
+from clsweep.study.study import parse_study
 from tests.support.own_code import CLIPPED, package
 
 NUMBERS = """\
@@ -43,9 +46,7 @@ def test_what_is_declared_beside_the_code_is_known(home: Path) -> None:
 
 def test_a_module_that_declares_its_numbers_alone_gets_a_readable_title(tmp_path: Path) -> None:
     bare = CLIPPED.replace("ENTRY = ", "other = ")
-    with package(
-        tmp_path, bare=bare, mine="class Hyper_: ...\n" + bare + "\nLearner = Bent = build"
-    ):
+    with package(tmp_path, bare=bare, mine=bare + "\nclass Learner: ...\nBent = build"):
         entry = entry_of("my_pkg.bare:build")
         assert (entry.title, entry.citation, entry.starts_from_source) == ("bare", "", True)
         learner = entry_of("my_pkg.mine:Learner", "learner")
@@ -55,6 +56,16 @@ def test_a_module_that_declares_its_numbers_alone_gets_a_readable_title(tmp_path
             False,
         )
         assert entry_of("my_pkg.mine:Bent").title == "Bent"
+
+
+def test_a_class_is_a_learner_and_a_function_a_method(tmp_path: Path) -> None:
+    with package(tmp_path, mine=CLIPPED + "\nclass Learner: ...\n"):
+        assert entry_of("my_pkg.mine:Learner").kind == "learner"
+        with pytest.raises(StudyError, match="is a class") as caught:
+            entry_of("my_pkg.mine:Learner", "method")
+        assert 'learner = "my_pkg.mine:Learner"' in str(caught.value)
+        with pytest.raises(StudyError, match="is no class"):
+            entry_of("my_pkg.clipped:build", "learner")
 
 
 def test_several_methods_of_one_module_have_an_entry_each(tmp_path: Path) -> None:
@@ -74,22 +85,34 @@ def test_its_code_is_that_of_its_local_imports_too(tmp_path: Path) -> None:
 
 
 def test_an_installed_entry_point_is_used_by_its_plain_name(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = {
         "clsweep.methods": [EntryPoint("clipped", "my_pkg.clipped:build", "clsweep.methods")],
-        "clsweep.learners": [EntryPoint("mine", "my_pkg.clipped:build", "clsweep.learners")],
+        "clsweep.learners": [EntryPoint("mine", "my_pkg.mine:Learner", "clsweep.learners")],
     }
     monkeypatch.setattr(own_methods, "entry_points", lambda group: points[group])
     own_methods._installed.cache_clear()
-    try:
+    mine = CLIPPED.replace("ENTRY =", "other =") + "\nclass Learner: ...\n"
+    with package(tmp_path, mine=mine):
         assert own_methods.installed_names() == ("clipped", "mine")
         assert entry_of("clipped").path == "my_pkg.clipped:build"
         assert entry_of("mine").kind == "learner"
         with pytest.raises(StudyError, match="did you mean 'clipped'"):
             entry_of("cliped")
-    finally:
-        own_methods._installed.cache_clear()
+        schema = file_schema()
+        table = schema["$defs"]["clipped_request"]["properties"]
+        assert {"lam", "bound", "label"} <= table.keys()
+        assert table["name"]["const"] == "clipped"
+        study = parse_study(
+            'name = "s"\n[benchmark]\nname = "split"\n[[methods]]\nname = "clipped"\nlam = 3\n'
+        )
+        assert study.methods[0].axes()["lam"] == (3.0,)
+        assert study.methods[0].named == {"name": "clipped"}
+        capsys.readouterr()
+        assert main(["methods"]) == 0
+        assert "clipped L2" in capsys.readouterr().out
+    own_methods._installed.cache_clear()
 
 
 @pytest.mark.parametrize(
