@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -136,6 +137,22 @@ def test_several_shapes_are_refused_where_none_is_declared(stored):
     stored["mnist"] = fake(30, 10, (1, 28, 28))
     with pytest.raises(StudyError, match=said):
         build(config, None, seed=0)
+
+
+def test_arrays_come_in_turn_and_are_never_resized(tmp_path):
+    for name, width in (("a", 6), ("b", 6), ("c", 7)):
+        x = np.arange(12 * width, dtype=np.float32).reshape(12, width)
+        y = np.arange(12) % 3
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    fitting = SequenceBenchmark(datasets=("arrays:a.npz", "arrays:b.npz"))
+    sequence = build(fitting, tmp_path, seed=0)
+    assert (sequence.input_shape, sequence.heads.sizes) == ((6,), (3, 3))
+    unlike = SequenceBenchmark(datasets=("arrays:a.npz", "arrays:c.npz"))
+    with pytest.raises(
+        StudyError, match="(?s)vectors of 6 numbers.*arrays are not resized"
+    ) as caught:
+        build(unlike, tmp_path, seed=0)
+    assert "write dataset" not in str(caught.value)
 
 
 def test_folders_of_images_come_among_others(tmp_path):
