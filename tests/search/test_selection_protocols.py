@@ -394,14 +394,14 @@ class TestReport:
         other = write_study(tmp_path / "o", make_study(("EWC",), n_values=4, n_seeds=2))
         ran = cli("report", folder, "--protocol", "transfer", "--tuned-on", other)
         assert ran.code == 0, ran.err
-        assert re.search(r"EWC +lam=\S+ +\d", ran.out.split("Chosen by 'transfer'")[1])
+        assert re.search(r"EWC +λ=\S+ +\d", ran.out.split("Chosen by 'transfer'")[1])
         # Only its validation data were read, so that it was no look at its test numbers.
         assert not (other / LEDGER).exists()
 
     def test_seeds_that_choose(self, cli: CommandLine, tmp_path: Path) -> None:
         toml = STUDY_TOML.replace("drops", "choose_on = [0, 2]\ndrops")
         folder = write_study(tmp_path / "r", make_study(("EWC", "SI"), n_values=4), toml)
-        ran = cli("report", folder, "--protocol", "required-2.5")
+        ran = cli("report", folder, "--full", "--protocol", "required-2.5")
         assert ran.code == 0, ran.err
         said = " ".join(ran.out.split())
         assert "Chosen on validation data of seeds 0, 2, printed on test data" in said
@@ -425,10 +425,10 @@ class TestReport:
     ) -> None:
         toml = STUDY_TOML.replace("drops", "choose_on = [0, 2]\ndrops")
         records = make_study(("EWC",), n_values=4, n_seeds=2)
-        some = cli("report", write_study(tmp_path / "some", records, toml))
+        some = cli("report", "--full", write_study(tmp_path / "some", records, toml))
         assert "seed 2 of choose_on cannot be used" in " ".join(some.out.split())
         none = [record for record in records if record["trial"]["seed"] == 1]
-        without = cli("report", write_study(tmp_path / "none", none, toml))
+        without = cli("report", "--full", write_study(tmp_path / "none", none, toml))
         assert "all finished seeds choose and are shown" in " ".join(without.out.split())
 
     def test_mistakes(self, cli: CommandLine, folder: Path) -> None:
