@@ -73,7 +73,7 @@ def inline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "36 of 36 trials done, 16 by this run" in printed
     after = trials(out)
     assert {name: after[name] for name in before} == before
-    assert "left out" not in clsweep("report", out)  # what was searched for is shown
+    assert "left out" not in clsweep("report", out, "--full")  # what was searched for is shown
     return out
 
 

@@ -142,7 +142,7 @@ def test_report_counts_what_was_stopped_and_promises_nothing(inline: tuple[Path,
     n = {"EWC": 0, "LwF": 0}
     for row in stopped(out).values():
         n[str(row["label"])] += 1
-    printed = clsweep("report", out)
+    printed = clsweep("report", out, "--full")
     flat = " ".join(printed.split())
     said = ", ".join(f"{label} {count}" for label, count in n.items() if count)
     assert f"Trials stopped early, which count as spent: {said}." in flat

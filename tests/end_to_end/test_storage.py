@@ -126,10 +126,10 @@ class TestObjectStore:
     ):
         monkeypatch.chdir(tmp_path)
         uri = server.uri(path, user=USER)
-        first = clsweep("report", uri)
+        first = clsweep("report", uri, "--full")
         assert "had not been shown before" in " ".join(first.split())
         assert "wrote results/small/report.html" in first
-        second = clsweep("report", uri, "--out", "elsewhere")
+        second = clsweep("report", uri, "--full", "--out", "elsewhere")
         assert "had been shown once before" in " ".join(second.split())
         assert "wrote elsewhere/report.html" in second
         assert len(server.keys(f"{path}/test_looks")) == 2
@@ -301,7 +301,7 @@ def test_whoever_may_only_read_can_report(server, path, tmp_path, monkeypatch):
         raise StoreError("the object store does not let this be written: ACCESS_DENIED")
 
     monkeypatch.setattr(RemotePath, "write_bytes", refuse)
-    printed = " ".join(clsweep("report", server.uri(path), "--out", tmp_path).split())
+    printed = " ".join(clsweep("report", server.uri(path), "--full", "--out", tmp_path).split())
     assert "This look is not counted: the object store" in printed
     assert f"wrote {tmp_path}/report.html" in printed
 

@@ -193,7 +193,7 @@ def test_other_labels_are_shown_letter_by_letter(
             record["trial"]["label"] = record["config"]["label"] = label
     folder = write_study(tmp_path / "results", records)
     run = CommandLine(capsys)
-    assert label in run("report", folder, "--format", "svg,latex,csv").out
+    assert label in run("report", folder, "--full", "--format", "svg,latex,csv").out
     with (folder / "table_best_average_accuracy.csv").open(encoding="utf-8") as file:
         assert label in [row[0] for row in csv.reader(file)]
     root = xml.parse(folder / "front.svg").getroot()
@@ -209,7 +209,7 @@ def test_a_message_that_drives_a_terminal_is_spelt_out(
     message = "\x1b]0;owned\x07\x1b[2J[red]boom[/red] \u202eevil"
     records.append(make_record(hyper={"lam": 7.0}, status="failed", message=message))
     folder = write_study(tmp_path / "results", records)
-    ran = CommandLine(capsys)("report", folder, "--format", "html")
+    ran = CommandLine(capsys)("report", folder, "--full", "--format", "html")
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert r"\x1b]0;owned\x07\x1b[2J[red]boom[/red] \u202eevil" in page
     for text in (ran.out, ran.err, page, (folder / "report.txt").read_text(encoding="utf-8")):
@@ -401,7 +401,7 @@ def test_no_secret_reaches_a_table_a_log_or_a_page(
     ran = run("run", study, "--inline", "--out", out)
     assert ran.code == 1
     assert "s3://[removed]@bucket and plain [removed]" in ran.err
-    report = run("report", out, "--format", "html,csv,latex,svg")
+    report = run("report", out, "--full", "--format", "html,csv,latex,svg")
     assert "s3://[removed]@bucket" in (out / "report.html").read_text(encoding="utf-8")
     assert CANARY not in ran.out + ran.err + report.out + report.err
     for path in out.rglob("*"):
