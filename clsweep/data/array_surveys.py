@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Raised when a survey says something else, so that none is remembered.
-_VERSION = 1
+_VERSION = 2
 _MIB, _GIB = 1 << 20, 1 << 30
 
 
@@ -35,6 +35,7 @@ class ArraySurvey(NamedTuple):
         names: the labels as they are stored; a class is a position in this tuple.
         notes: what a reader has to know, a sentence each.
         fingerprints: of what every array holds, by its name.
+        residence: what of it is in memory, a sentence.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +44,7 @@ class ArraySurvey(NamedTuple):
     names: tuple[int, ...]
     notes: tuple[str, ...]
     fingerprints: dict[str, str]
+    residence: str
 
 
 def survey(path: Path) -> ArraySurvey:
@@ -66,7 +68,7 @@ def survey(path: Path) -> ArraySurvey:
         hashes |= {array.name: _hashed(array) for array in rest}
         counts = [labels.counts(part) for part in range(len(PARTS))]
         notes = [*labels.notes, *_shape_notes(arrays), *inputs.notes(path)]
-        return [counts, labels.names, [*notes, _memory_note(arrays)], hashes]
+        return [counts, labels.names, notes, hashes]
 
     found = remembered(f"arrays {path.resolve()}", arrays.files, compute, _VERSION)
     counts, names, notes, hashes = found
@@ -77,6 +79,7 @@ def survey(path: Path) -> ArraySurvey:
         tuple(names),
         tuple(notes),
         dict(hashes),
+        _residence(arrays),
     )
 
 
@@ -191,9 +194,10 @@ def _shape_notes(arrays: ArraySet) -> Iterator[str]:
         )
 
 
-def _memory_note(arrays: ArraySet) -> str:
+def _residence(arrays: ArraySet) -> str:
     n = arrays.n_bytes
-    size = f"{n / _MIB:.1f} MiB" if n < _GIB else f"{n / _GIB:.2f} GiB"
+    size = f"{n / _MIB:.2g} MiB" if n < _MIB else f"{n / _MIB:,.0f} MiB"
+    size = size if n < _GIB else f"{n / _GIB:.2f} GiB"
     if arrays.is_mapped:
         return (
             f"{arrays.path.name} stays on the disk ({size} of inputs) and is read batch by batch; "

@@ -34,6 +34,7 @@ class DatasetSpec(NamedTuple):
             training images.
         dtype: of stored values.
         class_names: of the classes; empty for their numbers.
+        residence: what of arrays is in memory, a sentence; '' for other data, which are.
     """
 
     name: str
@@ -44,6 +45,7 @@ class DatasetSpec(NamedTuple):
     validation_counts: tuple[int, ...] = ()
     dtype: str = "uint8"
     class_names: tuple[str, ...] = ()
+    residence: str = ""
 
     @property
     def n_train(self) -> int:
@@ -156,6 +158,7 @@ def _arrays_spec(name: str, root: Path | None) -> DatasetSpec:
         validation if any(validation) else (),
         found.dtype,
         tuple(map(str, found.names)),
+        found.residence,
     )
 
 

@@ -18,7 +18,7 @@ from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.storage.study_binding import check_binding
 from clsweep.study.configurations import study_identity
-from clsweep.study.data_warnings import data_notes, download_notes
+from clsweep.study.data_warnings import data_facts, data_notes, download_notes
 from clsweep.study.declarations import code_of_methods
 from clsweep.study.input_fingerprints import inputs_of
 from clsweep.study.renamed_trials import names_in
@@ -70,7 +70,12 @@ def plan(
         partial(stage_cache.exists, place_of(stages) if stages else folder / "stages"),
         expected(study, records, {trial.trial_id for trial in finished}),
         stage_inputs(inputs),
-        [*download_notes(study, root), *data_notes(study, root), *_code_notes(study, store)],
+        [
+            *download_notes(study, root),
+            *data_facts(study, root),
+            *data_notes(study, root),
+            *_code_notes(study, store),
+        ],
     )
     return planned._replace(warnings=tuple(store.warnings))
 

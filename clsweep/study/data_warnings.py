@@ -30,12 +30,28 @@ def data_notes(study: Study, root: Path | None) -> list[str]:
     benchmark = study.located_benchmark
     names = dict.fromkeys(benchmark.datasets)
     specs = [dataset_spec(name, root, benchmark.framing) for name in names]
-    notes = [note for spec in specs for note in (*spec.notes, *_own_notes(benchmark, spec))]
+    notes = [note for spec in specs for note in spec.notes]
     notes += class_notes(benchmark, root, study.seeds)
     sizes = benchmark_sizes(benchmark, root)
     for request in study.methods:
         notes += _memory_notes(request, sizes)
     return notes
+
+
+def data_facts(study: Study, root: Path | None) -> list[str]:
+    """What `plan` says of the data besides: what is in memory, which examples validate.
+
+    Args:
+        study: the study.
+        root: the data root.
+    """
+    benchmark = study.located_benchmark
+    found: list[str] = []
+    for name in dict.fromkeys(benchmark.datasets):
+        spec = dataset_spec(name, root, benchmark.framing)
+        found += [spec.residence] if spec.residence else []
+        found += _own_notes(benchmark, spec)
+    return found
 
 
 def _own_notes(benchmark: BenchmarkConfig, spec: DatasetSpec) -> Iterator[str]:

@@ -3,6 +3,7 @@ import pytest
 
 from clsweep.errors import StudyError
 from clsweep.execution.dry_run import plan
+from clsweep.study.data_warnings import data_notes
 from clsweep.study.study import load_study
 from tests.support.array_files import split_of, study_file, vectors, write
 
@@ -54,3 +55,11 @@ def test_a_plan_says_what_is_resident_and_which_validation_is_used(tmp_path):
     notes = " ".join(plan(study, tmp_path / "out").notes)
     assert "data.npz is read into memory" in notes
     assert "validation examples of its own, which are used" in notes
+    drawn = load_study(study_of(tmp_path, x, y, benchmark='validation = "drawn"'))
+    notes = " ".join(plan(drawn, tmp_path / "out").notes)
+    assert "validation examples of its own, which are not used" in notes
+
+
+def test_facts_are_no_doubts(tmp_path):
+    x, y = vectors(n=40, n_classes=4)
+    assert data_notes(load_study(study_of(tmp_path, x, y)), None) == []
