@@ -9,10 +9,11 @@ import pytest
 
 from clsweep.errors import StoreError
 from clsweep.records.trial_extras import ClassCount, MeasureValue, TrialExtras
-from clsweep.storage import extra_files
 from clsweep.storage.extra_files import commit_extras, compact_extras, load_extras
 from clsweep.storage.folder_kinds import folder_of
+from clsweep.storage.remote_path import place_of
 from clsweep.storage.store import Store
+from tests.support.object_stores import object_store
 
 AT = "2026-01-02T03:04:05.678+00:00"
 
@@ -105,11 +106,18 @@ def test_a_damaged_table_is_an_error_and_stays(tmp_path: Path) -> None:
     assert (tmp_path / "extras" / "abc-1.json").exists()
 
 
-def test_an_object_store_keeps_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit_extras(tmp_path, _extras(0))
-    folder = folder_of(tmp_path)
-    monkeypatch.setattr(type(folder), "keeps_records", True)
-    compact_extras(folder, [])
-    assert (tmp_path / "extras" / "abc-0.json").exists()
-    assert not (tmp_path / "class_counts.parquet").exists()
-    assert extra_files.load_extras(tmp_path, [])["class_counts"]["n"].to_pylist() == [1]
+def test_an_object_store_keeps_the_files() -> None:
+    with object_store() as server:
+        place = place_of(server.uri("extras"))
+        assert len(load_extras(place, [])["measures"]) == 0
+        with Store(place).open_for_run("identity", 'name = "s"\n', "s") as store:
+            for seed in range(2):
+                commit_extras(place, _extras(seed, 4 + seed))
+            store.compact()
+        warnings: list[str] = []
+        found = load_extras(place, warnings)
+        assert found["class_counts"]["n"].to_pylist() == [4, 5]
+        assert warnings == []
+        names = [key.rpartition("extras/")[2] for key in server.keys("extras")]
+        assert {"abc-0.json", "abc-1.json"} <= set(names)
+        assert not any(name.endswith("class_counts.parquet") for name in names)
