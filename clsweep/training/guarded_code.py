@@ -2,13 +2,15 @@
 
 An exception is a `MethodError` with the user's file and line; out of memory and a failure of the
 accelerator are told by its cause, as elsewhere. What it prints goes to the standard error, and the
-place of the first print into the trial's message. What is silent for too long is interrupted, in
-the main thread of a process, where the system's timer can be had.
+place of the first print into the trial's message. What is silent for too long is interrupted: in
+the main thread of a process by the system's timer, whatever it does; in another thread, as that of
+a worker of Ray, at its next step in Python: a call that waits is interrupted as it returns.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import random
 import signal
@@ -46,6 +48,7 @@ class GuardedCode:
         """
         self.name, self.printed = name, ""
         self._patience = patience_seconds
+        self._deadline = 0.0
 
     @contextmanager
     def call(self, what: str) -> Iterator[None]:
@@ -83,6 +86,7 @@ class GuardedCode:
 
     def alive(self) -> None:
         """Start to wait anew."""
+        self._deadline = time.monotonic() + self._patience
         if _has_timer() and signal.getitimer(signal.ITIMER_REAL)[0] > 0:
             signal.setitimer(signal.ITIMER_REAL, self._patience)
 
@@ -92,7 +96,8 @@ class GuardedCode:
     @contextmanager
     def _timed(self) -> Iterator[None]:
         if not _has_timer():
-            yield
+            with self._watched_thread():
+                yield
             return
         began = time.monotonic()
         before = signal.signal(signal.SIGALRM, _end_silence)
@@ -105,6 +110,27 @@ class GuardedCode:
             if left:  # somebody else's, which goes on
                 rest = max(left - (time.monotonic() - began), 1e-3)
                 signal.setitimer(signal.ITIMER_REAL, rest, every)
+
+    @contextmanager
+    def _watched_thread(self) -> Iterator[None]:
+        """Within the block, another thread raises `_Silence` in this one when it is time."""
+        self._deadline = time.monotonic() + self._patience
+        has_ended, runner = threading.Event(), threading.get_ident()
+
+        def watch() -> None:
+            while not has_ended.wait(max(self._deadline - time.monotonic(), 0.01)):
+                if time.monotonic() >= self._deadline:
+                    _raise_in(runner, _Silence)
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            has_ended.set()
+            watcher.join()
+            _raise_in(runner, None)  # what has not been raised yet has come too late
 
 
 @contextmanager
@@ -147,6 +173,12 @@ class _Printed(io.TextIOBase):
 
 def _end_silence(number: int, frame: FrameType | None) -> None:
     raise _Silence
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    """Have a thread raise at its next step in Python; None takes back what it has not raised."""
+    raised = ctypes.py_object(kind) if kind is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
 
 def _has_timer() -> bool:

@@ -6,6 +6,7 @@ import copy
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -429,6 +430,27 @@ def test_a_timer_of_somebody_else_goes_on(sequence: TaskSequence) -> None:
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *old)
     assert rung == [signal.SIGALRM]
+
+
+class Spins(Finetuning):
+    patience_seconds = 0.2
+
+    def learn(self, task: int, batches: Any) -> None:
+        list(batches)
+        while True:
+            try:
+                sum(range(100))
+            except Exception:
+                pass
+
+
+def test_a_hang_in_another_thread_is_ended_too(sequence: TaskSequence) -> None:
+    """A worker of Ray does not train in its main thread."""
+    with ThreadPoolExecutor(1) as pool:
+        for kind in (Spins, Spins):
+            with pytest.raises(MethodError, match="Spins.learn drew no batch for 0.2 s"):
+                pool.submit(_learnt, kind, sequence).result(30)
+        assert _same(pool.submit(_learnt, Finetuning, sequence).result(), _learnt(Duck, sequence))
 
 
 class Duck:
