@@ -43,7 +43,7 @@ def plan(
     """What a run of a study would do and cost: what `clsweep plan` prints, as a value.
 
     Nothing is trained or downloaded, no folder is written to, and neither torch nor Ray is
-    imported.
+    imported, unless by a method of the user's own.
 
     Args:
         study: what is asked for.

@@ -40,11 +40,12 @@ def shipped(files: Iterable[CodeFile]) -> list[str]:
     """The packages, as folders, and the single modules, as files, that hold some source files.
 
     Args:
-        files: of modules; those of installed packages are left out.
+        files: of modules; those of installed packages, and clsweep's, are left out.
     """
     found: set[Path] = set()
     for file in files:
-        if any(part in _INSTALLED for part in file.path.parts):
+        is_ours = file.module.partition(".")[0] == "clsweep"
+        if is_ours or any(part in _INSTALLED for part in file.path.parts):
             continue
         depth = file.module.count(".") + (file.path.name == "__init__.py")
         found.add(file.path.parents[depth - 1] if depth else file.path)

@@ -25,6 +25,7 @@ def test_packages_go_as_folders_and_modules_as_files() -> None:
         CodeFile("a", Path("/x/a/__init__.py"), ""),
         CodeFile("a.b.c", Path("/x/a/b/c.py"), ""),
         CodeFile("names.only", Path("/y/names/only.py"), ""),
+        CodeFile("clsweep.bridges", Path("/x/clsweep/bridges/__init__.py"), ""),
         CodeFile("single", Path("/x/single.py"), ""),
         CodeFile("bought", Path("/usr/lib/python3/site-packages/bought/__init__.py"), ""),
     ]
