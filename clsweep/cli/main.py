@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -291,7 +291,8 @@ def _exit_code(summary: Summary) -> int:
     return int(summary.n_failed + summary.n_diverged + summary.n_oom > 0)
 
 
-for _command in (features, *COMMANDS, forget, *WATCHING, *OWN):
+_ALL: tuple[Callable[..., None], ...] = (features, *COMMANDS, forget, *WATCHING, *OWN)
+for _command in _ALL:
     app.command()(_command)
 
 
