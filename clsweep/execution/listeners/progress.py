@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 _FAILURES_SHOWN = 4
+# Trials after the first, before a pace is told.
+_FEWEST_ENDED = 2
 # Columns of a terminal that has room for the numbers beside the bar.
 _WIDE = 80
 
@@ -42,7 +44,7 @@ class Tally:
         running: (label, kind) -> how many.
         best: label -> best average validation accuracy of a trial of this run, in [0, 1].
         failures: the latest failures, one sentence each.
-        began_at: clock at the beginning, seconds.
+        first_at: clock when the first trial of this run had ended, seconds; None before.
     """
 
     n_total: int = 0
@@ -53,7 +55,7 @@ class Tally:
     running: Counter[tuple[str, str]] = field(default_factory=Counter)
     best: dict[str, float] = field(default_factory=dict)
     failures: deque[str] = field(default_factory=lambda: deque(maxlen=_FAILURES_SHOWN))
-    began_at: float = 0.0
+    first_at: float | None = None
 
     @property
     def n_done(self) -> int:
@@ -66,14 +68,19 @@ class Tally:
         return self.n_done < self.n_total and not (self.n_finished or self.running)
 
     def seconds_left(self, now: float) -> float | None:
-        """Time to the end at this run's pace; None before the first trial has finished.
+        """Time to the end at the pace since the first trial had ended; None while that is unknown.
+
+        Start-up, first stages and the first trial are slower than what follows, and no part of
+        the pace. It is known when more trials have ended than run at a time: before, it would be
+        that of trials that began together.
 
         Args:
             now: the clock, seconds.
         """
-        if not self.n_finished:
+        n_since = self.n_finished - 1
+        if self.first_at is None or n_since < max(_FEWEST_ENDED, self.running.total()):
             return None
-        return (self.n_total - self.n_done) * (now - self.began_at) / self.n_finished
+        return (self.n_total - self.n_done) * (now - self.first_at) / n_since
 
 
 class Progress(Listener):
@@ -92,7 +99,7 @@ class Progress(Listener):
 
     def begin(self, start: RunStart) -> None:
         """Count from here; a run without work shows nothing."""
-        self.tally = Tally(n_total=start.n_trials, n_before=start.n_done, began_at=self.clock())
+        self.tally = Tally(n_total=start.n_trials, n_before=start.n_done)
         if start.has_work:
             self._on_begin()
 
@@ -115,6 +122,7 @@ class Progress(Listener):
             del tally.running[job.label, job.kind]
         if job.kind == "trial":
             tally.n_finished += 1
+            tally.first_at = self.clock() if tally.first_at is None else tally.first_at
             tally.n_failed += status not in ("ok", "stopped")
             tally.n_stopped += status == "stopped"
         if math.isfinite(average):

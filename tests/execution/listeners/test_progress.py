@@ -135,18 +135,56 @@ def test_the_best_per_label_is_kept(clock: Clock) -> None:
     assert progress.tally.best == {"EWC": 0.8, "SI": 0.0}
 
 
-def test_time_left_is_that_of_the_missing_trials_at_this_runs_pace(clock: Clock) -> None:
+def test_time_left_is_that_of_the_missing_trials_at_the_pace_after_the_first(
+    clock: Clock,
+) -> None:
     progress = Progress(clock)
     _begin(progress, 14, 4)
     assert progress.tally.seconds_left(clock()) is None
-    clock.now += 30
+    clock.now += 1000  # the start, stages, and the first trial of a process
     _trial(progress, "EWC")
+    clock.now += 15
     _trial(progress, "EWC", "failed")
-    # Two of ten in 30 s: eight more take 120 s; the four from before say nothing about the pace.
-    assert progress.tally.seconds_left(clock()) == 120
-    for _ in range(8):
+    assert progress.tally.seconds_left(clock()) is None
+    clock.now += 15
+    _trial(progress, "EWC")
+    # Two in 30 s: seven more take 105 s; the four from before say nothing about the pace.
+    assert progress.tally.seconds_left(clock()) == 105
+    for _ in range(7):
         _trial(progress, "EWC")
     assert progress.tally.seconds_left(clock()) == 0
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 4, 8])
+def test_time_left_is_right_from_the_tenth_trial_on(clock: Clock, n_workers: int) -> None:
+    """Every worker takes 60 s for its first trial and 2 s for each other."""
+    progress = Progress(clock)
+    n = 120
+    _begin(progress, n, 0)
+    ends = sorted(60.0 + 2.0 * turn for turn in range(n // n_workers) for _ in range(n_workers))
+    for _ in range(n_workers):
+        _start(progress, "EWC")
+    for done, end in enumerate(ends, 1):
+        clock.now = end
+        _finish(progress, "EWC", "trial")
+        if done + n_workers <= n:
+            _start(progress, "EWC")
+        told, true = progress.tally.seconds_left(end), ends[-1] - end
+        if done >= max(10, 2 * n_workers) and true > 4:
+            assert told is not None
+            assert told == pytest.approx(true, rel=0.5, abs=4)
+
+
+def test_trials_that_began_together_tell_no_pace(clock: Clock) -> None:
+    progress = Progress(clock)
+    _begin(progress, 100, 0)
+    for _ in range(8):
+        _start(progress, "EWC")
+    clock.now += 60
+    for _ in range(8):
+        _finish(progress, "EWC", "trial")
+        _start(progress, "EWC")
+    assert progress.tally.seconds_left(clock()) is None
 
 
 @pytest.mark.parametrize(
@@ -217,13 +255,14 @@ def test_long_messages_are_cut(clock: Clock) -> None:
 def test_a_line_says_all_there_is_to_know(clock: Clock) -> None:
     progress, stream = _lines(clock)
     _begin(progress, 9, 3)
-    clock.now += 10
-    _trial(progress, "EWC", accuracy=0.8125)
+    for _ in range(3):
+        clock.now += 15
+        _trial(progress, "EWC", accuracy=0.8125)
     _start(progress, "SI")
     clock.now += 5
     _start(progress, "SI")
     assert stream.getvalue().splitlines()[-1] == (
-        "clsweep: 4/9 trials done (3 before), 2 running, 0 failed, about 1 min 15 s left; "
+        "clsweep: 6/9 trials done (3 before), 2 running, 0 failed, about 52 s left; "
         "best trials of this run, average accuracy (validation): EWC 81.2 %"
     )
 
@@ -271,7 +310,7 @@ def test_the_view_shows_running_best_and_failures(clock: Clock) -> None:
         shown = _view(progress)
     finally:
         progress.jobs_ended()
-    assert "5/10 trials done (2 before), 2 running, 1 failed, about 50 s left" in shown
+    assert "5/10 trials done (2 before), 2 running, 1 failed, about 1 min 15 s left" in shown
     assert "running: 2 × LwF" in shown
     # Labels and messages are text, not markup; the best method stands first.
     assert "MAS (trial): oom: out of [bold]memory" in shown
