@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from clsweep.data.output_names import output_names
 from clsweep.data.tasks import TaskSequence
+from clsweep.errors import StudyError
+from clsweep.methods.own_methods import code_fingerprint
+from clsweep.records.own_code import measure_key
 from clsweep.records.schema import SPLITS, Record
 from clsweep.records.trial_extras import ClassCount, TrialExtras
-from clsweep.records.trial_results import TrialResults, check_measures, measure_values
+from clsweep.records.trial_results import (
+    TrialResults,
+    check_measures,
+    measure_code,
+    measure_values,
+)
 from clsweep.training.final_outputs import FinalOutputs
 from clsweep.training.sequences import LearntSequence
 
 if TYPE_CHECKING:
     from clsweep.study.study_tables import StudyTables
+
+# What the files of a measure said when this process imported it: Python imports it once.
+_IMPORTED: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
 def check_extras(study: StudyTables, sequence: TaskSequence) -> None:
@@ -25,10 +39,37 @@ def check_extras(study: StudyTables, sequence: TaskSequence) -> None:
         sequence: its tasks.
 
     Raises:
-        StudyError: one cannot be imported, or is none.
+        StudyError: one cannot be imported, is none, or is in no source file.
     """
     heads = sequence.heads
     check_measures(study.report.measures, heads.scenario, heads.sizes)
+    for name in study.report.measures:
+        _fingerprint(name)
+
+
+def measure_versions(study: StudyTables) -> dict[str, str]:
+    """Which code of each measure a trial's values are of, for its record.
+
+    A measure that cannot be imported here has none: its value is a remark that says why.
+
+    Args:
+        study: the study.
+    """
+    found = {}
+    for name in study.report.measures:
+        try:
+            found[measure_key(name)] = _fingerprint(name)
+        except StudyError:
+            continue
+    return found
+
+
+def _fingerprint(name: str) -> str:
+    path = measure_code(name).path
+    module = sys.modules[path.partition(":")[0]]
+    if module not in _IMPORTED:
+        _IMPORTED[module] = code_fingerprint(path)
+    return _IMPORTED[module]
 
 
 def extras_of(

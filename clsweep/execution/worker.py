@@ -28,7 +28,7 @@ from clsweep.execution.error_kinds import (
 from clsweep.execution.outcomes import Context, Outcome
 from clsweep.execution.saved_losses import saved_losses
 from clsweep.execution.saved_networks import save_network
-from clsweep.execution.trial_extras import check_extras, extras_of
+from clsweep.execution.trial_extras import check_extras, extras_of, measure_versions
 from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
 from clsweep.methods.divergence import what_helps
@@ -473,7 +473,8 @@ def _learnt(
 
 def _surroundings(context: Context) -> dict[str, str]:
     """What stands beside the inputs: the commit of the user's code, the GPU and its driver."""
-    return {**dict(context.repository), **gpu_versions(context.device)}
+    own = measure_versions(context.study)
+    return {**dict(context.repository), **gpu_versions(context.device), **own}
 
 
 def _commit_failure(

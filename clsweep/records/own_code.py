@@ -11,6 +11,7 @@ from clsweep.records.recorded_inputs import short_fingerprint
 # Among a trial's versions, and columns of `trials.parquet`.
 CODE_COMMIT, CODE_DIRTY = "code_commit", "code_dirty"
 _PREFIX = "own "
+_MEASURE = "measure "
 
 
 def own_versions(code: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -20,6 +21,15 @@ def own_versions(code: Iterable[tuple[str, str]]) -> dict[str, str]:
         code: import path and fingerprint of what its configuration needs.
     """
     return {_PREFIX + path: fingerprint for path, fingerprint in code}
+
+
+def measure_key(name: str) -> str:
+    """Under which key the fingerprint of a measure's code stands among a trial's versions.
+
+    Args:
+        name: of the measure, as the study has it.
+    """
+    return _MEASURE + name
 
 
 def older_code_notes(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clsweep.records.own_code import measure_key
+from clsweep.records.recorded_inputs import short_fingerprint
 from clsweep.records.schema import Record
 from clsweep.records.trial_extras import merged_extras, of_records
 from clsweep.records.trial_results import TrialResults, measure_code, measured
@@ -100,6 +102,7 @@ def extra_results(
     values = _StoredMeasures(stored["measures"])
     columns = {name: _per_label(comparison, lambda *a, n=name: values.of(n, *a)) for name in names}
     notes += [note for name in names for note in values.notes(name, comparison)]
+    notes += [note for name in names for note in _code_notes(name, comparison, records)]
     for name in dict.fromkeys(measures):
         columns[name] = _computed(name, comparison, records, scenario)
     if columns:
@@ -236,6 +239,25 @@ class _StoredMeasures:
                 f"configuration finished before the study asked for it. {_AGAIN}; `clsweep report "
                 f"DIR {_OPTION} {name}` computes one that needs accuracies alone."
             )
+
+
+def _code_notes(name: str, comparison: Comparison, records: Sequence[Record]) -> Iterator[str]:
+    """Values in one table that are of different code of a measure."""
+    shown = {(key, seed) for _, key in _chosen(comparison) for seed in comparison.seeds}
+    codes = Counter(
+        r["trial"]["versions"].get(measure_key(name), "")
+        for r in records
+        if (r["trial"]["config_id"], r["trial"]["seed"]) in shown
+    )
+    del codes[""]  # of trials that finished before it was asked for
+    if len(codes) > 1:
+        of_each = ", ".join(
+            f"{counted(n, 'trial')} by {short_fingerprint(code)}" for code, n in codes.items()
+        )
+        yield (
+            f"Measure {name} was edited between trials ({of_each}): its values are not "
+            f"comparable. {_AGAIN}."
+        )
 
 
 def _computed(

@@ -179,6 +179,29 @@ def test_a_folder_without_extras_says_so_and_what_adds_them(
     )
 
 
+def test_values_of_a_measure_that_was_edited_are_not_mixed_silently(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = '[report]\nmeasures = ["run_measures:worst_task"]'
+    study = _STUDY.format(report=asked).replace("seeds = 2", "seeds = 1")
+    said = "Measure run_measures:worst_task was edited between trials (3 trials by "
+    # A comment is no edit; a factor is one.
+    for seeds, factor in ((1, "# %"), (2, ""), (3, " * 100")):
+        code = _MEASURES.replace("results.accuracy()[-1])", f"results.accuracy()[-1]){factor}", 1)
+        (tmp_path / "run_measures.py").write_text(code.replace("# %", "  # a share"))
+        sys.modules.pop("run_measures", None)
+        run(
+            parse_study(study.replace("seeds = 1", f"seeds = {seeds}")),
+            out=tmp_path / "r",
+            inline=True,
+        )
+        shown = " ".join(cli("report", tmp_path / "r", "--full").out.split())
+        assert ("was edited" in shown) == (seeds == 3)
+    assert said.replace("3 trials", "6 trials") in shown
+    assert "3 trials by" in shown
+
+
 def test_a_broken_measure_is_found_before_anything_is_trained(
     code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
