@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Raised when a survey says something else, so that none is remembered.
-_VERSION = 2
+_VERSION = 3
 _MIB, _GIB = 1 << 20, 1 << 30
 
 
@@ -68,6 +68,7 @@ def survey(path: Path) -> ArraySurvey:
         hashes |= {array.name: _hashed(array) for array in rest}
         counts = [labels.counts(part) for part in range(len(PARTS))]
         notes = [*labels.notes, *_shape_notes(arrays), *inputs.notes(path)]
+        notes += _repeated_notes(path, labels.parts, inputs.row_hashes())
         return [counts, labels.names, notes, hashes]
 
     found = remembered(f"arrays {path.resolve()}", arrays.files, compute, _VERSION)
@@ -114,6 +115,13 @@ class _InputFacts:
     def __init__(self) -> None:
         self.least: NDArray[Any] | None = None
         self.most: NDArray[Any] | None = None
+        self._rows: list[bytes] = []  # of every block, eight bytes a row
+
+    def row_hashes(self) -> NDArray[np.uint64]:
+        """A hash of every row's inputs, in the order in which they were read, [N]."""
+        import numpy as np
+
+        return np.frombuffer(b"".join(self._rows), np.uint64)
 
     def read(self, array: StoredArray) -> str:
         """Read all rows of an array; returns its fingerprint.
@@ -125,7 +133,10 @@ class _InputFacts:
 
         state, first = _started(array), 0
         for block in array.blocks():
-            state.update(np.ascontiguousarray(block).data)
+            whole = np.ascontiguousarray(block)
+            state.update(whole.data)
+            rows = whole.reshape(len(whole), -1).view(np.uint8)
+            self._rows.append(b"".join(_row_hash(row.data) for row in rows))
             # NaN and infinities reach the extremes, so that values are looked at once more only
             # where there is something to be said.
             with np.errstate(invalid="ignore"):
@@ -166,6 +177,30 @@ class _InputFacts:
             yield (
                 f"{counted(n_constant, 'feature')} of the {n:,} in {path.name} never "
                 f"{'changes' if n_constant == 1 else 'change'}, and tell nothing"
+            )
+
+
+def _row_hash(row: memoryview) -> bytes:
+    return hashlib.blake2b(row, digest_size=8).digest()
+
+
+def _repeated_notes(
+    path: Path, parts: NDArray[np.int8], hashes: NDArray[np.uint64]
+) -> Iterator[str]:
+    """Test and validation examples whose inputs are those of a training example."""
+    import numpy as np
+
+    known = np.unique(hashes[parts == PARTS.index("train")])
+    for part, word, so in (
+        ("test", "test", "test nothing"),
+        ("val", "validation", "choose what is learnt by heart"),
+    ):
+        own = hashes[parts == PARTS.index(part)]
+        n = int(np.isin(own, known).sum())
+        if n:
+            yield (
+                f"{n:,} of {len(own):,} {word} examples of {path.name} have the inputs of a "
+                f"training example, and {so}"
             )
 
 

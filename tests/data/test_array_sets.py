@@ -149,6 +149,25 @@ def test_features_that_never_change_are_noted(tmp_path):
     assert any("1 feature of the 5" in note for note in survey(path).notes)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_that_train_too_are_noted(kind, tmp_path):
+    x, y = vectors(n=48)
+    split = split_of(y)
+    train, val, test = (np.flatnonzero(split == part) for part in ("train", "val", "test"))
+    x[test[:2]] = x[train[5]]
+    x[test[2]], x[test[3]] = x[val[0]], x[test[4]]  # no training example has these
+    x[val[1]] = x[train[0]]
+    notes = survey(write(tmp_path, x, y, split, kind)).notes
+    found = [note for note in notes if "training example" in note]
+    assert [note.partition(" of data")[0] for note in found] == [
+        f"2 of {len(test)} test examples",
+        f"1 of {len(val)} validation examples",
+    ]
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", *vectors(n=48), split, kind)
+    assert not any("training example" in note for note in survey(other).notes)
+
+
 def _nan(x, y):
     x[17, 3] = np.nan
     return x, y

@@ -158,6 +158,21 @@ def test_references_speak_where_there_is_no_curve() -> None:
         ({"name": "rotated", "draws": "per_seed", "angles": (0.0, 9.0)}, "angles and train", ""),
         ({"name": "pair", "target": ("mnist",)}, "order of the data sets and train", ""),
         (
+            {"name": "sequence", "datasets": ("mnist", "kmnist")},
+            "order of the data sets and train",
+            "",
+        ),
+        (
+            {
+                "name": "sequence",
+                "datasets": ("mnist", "kmnist"),
+                "order": "shuffled",
+                "draws": "per_seed",
+            },
+            "split is one for all",
+            "and in order of the data sets",
+        ),
+        (
             {"name": "pair", "target": ("mnist",), "order": "shuffled", "draws": "per_seed"},
             "split is one for all",
             "and in order of the data sets",

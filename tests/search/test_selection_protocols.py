@@ -386,6 +386,8 @@ class TestReport:
         ran = cli("report", folder, "--protocol", "required-2.5")
         assert ran.code == 0, ran.err
         assert "Chosen by 'required-2.5' on validation data" in ran.out
+        said = " ".join(ran.out.split())
+        assert "choice and best share their seeds and so their luck, most of all under" in said
         rows = pq.read_table(folder / "protocols.parquet").to_pylist()
         names = ["average", "target", "required-1", "required-5", "decay-0.2", "required-2.5"]
         assert [row["protocol"] for row in rows] == names
