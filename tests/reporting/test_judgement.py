@@ -25,6 +25,7 @@ from clsweep.reporting.render.judgement_tables import (
     pair_table,
     source_pair_table,
 )
+from clsweep.reporting.render.one_screen import screen_lines
 from clsweep.reporting.render.page_fronts import fronts_figure
 from clsweep.reporting.render.tables import grouped_by_needs, on_terminal, tables
 from clsweep.reporting.report_data import build
@@ -148,6 +149,9 @@ class TestOneHead:
             number = r"\d+\.\d ± 0\.\d"
             average, target = (number, r"20\.0 ± 0\.0") if is_measured else ("–", "–")
             assert re.search(f"source model – {average} {number} {target} –", text)
+            screen = " ".join(" ".join(line.text for line in screen_lines(data, 80)).split())
+            short = r"\d+\.\d \(\d+\.\d, 20\.0\)" if is_measured else r"– \(\d+\.\d, –\)"
+            assert re.search(rf"; source model {short}\.", screen)
             page = fronts_figure(data)
             (trace,) = (t for t in page["data"] if t["name"] == "source model")
             notes = str(page["layout"].get("annotations", ""))

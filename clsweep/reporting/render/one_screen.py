@@ -438,6 +438,14 @@ def _references_text(data: ReportData, with_letters: bool) -> str:
         source, target = (100 * value for value in point.mean("test"))
         average = 100 * float(point.measures["average_accuracy"].mean())
         found.append(f"{letter}{curve.label} {average:.1f} ({source:.1f}, {target:.1f})")
+    end = data.comparison.source_end
+    if end is not None:  # under one head the frozen trunk is no source end
+        source, target = (100 * value for value in end.test_S2.mean(axis=0))
+        average = ((data.n_tasks - 1) * source + target) / data.n_tasks
+        of_all, of_last = (
+            "–" if math.isnan(value) else f"{value:.1f}" for value in (average, target)
+        )
+        found.append(f"{end.label} {of_all} ({source:.1f}, {of_last})")
     if not found:
         return ""
     return f"References, average (source, target) %: {'; '.join(found)}."
