@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -60,28 +63,39 @@ def test_a_function_that_makes_data_is_sent(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_nodes_that_lack_the_code_are_sent_it(tmp_path: Path) -> None:
+def test_nodes_that_lack_the_code_are_sent_it_also_when_the_driver_was_killed(
+    tmp_path: Path,
+) -> None:
     study = tmp_path / "study.toml"
-    study.write_text(STUDY + OWN + "lam = [0.5, 5.0, 50.0]\n", encoding="utf-8")
+    search = '[search]\nkind = "optuna"\ntrials = 6\nat_once = 2\n'
+    study.write_text(STUDY + search + OWN, encoding="utf-8")
     (tmp_path / "code").mkdir()
     (tmp_path / "elsewhere").mkdir()
-    words = ["run", str(study), "--out", str(tmp_path / "out"), "--quiet", "--address"]
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "clsweep", "run", str(study), "--out", str(out), "--quiet"]
     with (
         package(tmp_path / "code"),
         ray_cluster(1, 1, PYTHONPATH=str(ROOT)) as cluster,
     ):
+        words += ["--address", cluster.address]
         path = f"{ROOT}{os.pathsep}{tmp_path / 'code'}"
-        environment = {**os.environ, **cluster.environment, "PYTHONPATH": path}
-        ran = subprocess.run(
-            [sys.executable, "-m", "clsweep", *words, cluster.address],
-            env=environment,
-            cwd=tmp_path / "elsewhere",
-            capture_output=True,
-            text=True,
-        )
+        options: Any = {
+            "env": {**os.environ, **cluster.environment, "PYTHONPATH": path},
+            "cwd": tmp_path / "elsewhere",
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+        first = subprocess.Popen(words, start_new_session=True, **options)
+        while first.poll() is None and len([*out.glob("records/*.json")]) < 3:
+            time.sleep(0.1)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        assert first.returncode == -signal.SIGKILL
+        ran = subprocess.run(words, **options)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         run(parse_study(study.read_text()), out=tmp_path / "here", inline=True)
-    rows = pq.read_table(tmp_path / "out/trials.parquet").to_pylist()
-    assert [row["status"] for row in rows] == ["ok"] * 8, [row["message"] for row in rows]
+    rows = pq.read_table(out / "trials.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["ok"] * 14, [row["message"] for row in rows]
     same = [(tmp_path / name / "accuracy.parquet").read_bytes() for name in ("out", "here")]
     assert same[0] == same[1]
