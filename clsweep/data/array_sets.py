@@ -116,11 +116,11 @@ def array_set(path: Path) -> ArraySet:
         path: the file or folder.
 
     Raises:
-        StudyError: arrays are missing, or not of the same kind.
+        StudyError: arrays are missing, named twice, or not of the same kind.
         OSError: a file cannot be read.
     """
     files, found, unread = _stored(path)
-    named = {_canonical(name): array for name, array in found.items()}
+    named = _by_canonical_name(path, found)
     parts = [part for part in PARTS if f"{part}_x" in named or f"{part}_y" in named]
     if parts and not {"x", "y"} & named.keys():
         _require(path, named, [f"{part}_{what}" for part in ("train", "test") for what in "xy"])
@@ -211,6 +211,20 @@ def _canonical(name: str) -> str:
     """`x_train`, as some write it, is `train_x`."""
     first, _, second = name.partition("_")
     return f"{second}_{first}" if first in ("x", "y") and second in PARTS else name
+
+
+def _by_canonical_name(path: Path, found: Mapping[str, StoredArray]) -> dict[str, StoredArray]:
+    """Arrays by canonical name; two names of one array would leave one of them unread."""
+    names: dict[str, str] = {}
+    for name in sorted(found):
+        other = names.setdefault(_canonical(name), name)
+        if other != name:
+            raise _mistake(
+                f"{path} holds both {other} and {name}, two names of the same array",
+                expected="each array once",
+                next_step="remove or rename the one that is not meant",
+            )
+    return {canonical: found[name] for canonical, name in names.items()}
 
 
 def is_array_name(name: str) -> bool:

@@ -53,4 +53,13 @@ def factory_call(name: str) -> FactoryCall:
         ) from error
     if "None" in arguments:  # of f(**x)
         raise ValueError(f"the arguments of '{name}' are to be named one by one")
+    # Python refuses them when it compiles a call, not when it parses one.
+    given = [(str(key.arg), ast.unparse(key.value)) for key in call.keywords]
+    for argument in arguments:
+        values = [f"{argument}={value}" for key, value in given if key == argument]
+        if len(values) > 1:
+            raise ValueError(
+                f"'{name}' gives the argument '{argument}' more than once: "
+                f"{' and '.join(values)}; expected each once"
+            )
     return FactoryCall(path.strip(), arguments)

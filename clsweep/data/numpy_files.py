@@ -125,13 +125,15 @@ def npz_members(path: Path) -> dict[str, StoredArray]:
         path: the archive.
 
     Raises:
-        StudyError: it is none, or one of its members holds no array that is read.
+        StudyError: it is none, holds an array twice, or a member is no array that is read.
         OSError: it cannot be read.
     """
     found: dict[str, StoredArray] = {}
     with _as_study_errors(str(path)), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             name, place = member.removesuffix(".npy"), f"{member} in {path}"
+            if name in found:
+                raise _broken(str(path), f"it holds the array '{name}' twice")
             with archive.open(member) as file:
                 found[name] = _NpzMember(name, place, path, member, _header(file, place))
     return found

@@ -1,4 +1,5 @@
 import re
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -224,6 +225,29 @@ def test_parts_that_do_not_belong_together_are_named(change, complaint, tmp_path
         if values is not None:
             np.save(tmp_path / f"{name}.npy", values)
     assert re.search(complaint, refused(tmp_path))
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_an_array_under_two_names_is_refused_with_both(is_folder, tmp_path):
+    x, y = vectors()
+    arrays = {"train_x": x, "x_train": x + 1, "train_y": y, "test_x": x, "test_y": y}
+    path = tmp_path if is_folder else tmp_path / "both.npz"
+    if is_folder:
+        for name, values in arrays.items():
+            np.save(path / f"{name}.npy", values)
+    else:
+        np.savez(path, **arrays)
+    assert "holds both train_x and x_train, two names of the same array" in refused(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_that_holds_an_array_twice_is_refused(tmp_path):
+    x, y = vectors()
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    np.save(tmp_path / "x.npy", x + 1)
+    with zipfile.ZipFile(tmp_path / "data.npz", "a") as archive:
+        archive.write(tmp_path / "x.npy", "x.npy")
+    assert "it holds the array 'x' twice" in refused(tmp_path / "data.npz")
 
 
 def test_damaged_files_are_named(tmp_path):

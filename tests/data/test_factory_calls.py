@@ -41,3 +41,8 @@ def test_what_is_no_call_with_plain_arguments_is_refused(name):
         factory_call(name)
     with pytest.raises(ValueError, match="factory:"):
         SplitBenchmark(dataset=name)
+
+
+def test_an_argument_that_is_given_twice_is_refused_with_both_values():
+    with pytest.raises(ValueError, match="argument 'n' more than once: n=1 and n=2"):
+        factory_call("factory:data:load(n=1, kind='a', n=2)")
