@@ -140,6 +140,15 @@ def code_path(name: str, *, where: str, group: str = "", known: Iterable[str] = 
     return installed[name].value.partition("[")[0].strip()
 
 
+def installed_names(group: str) -> tuple[str, ...]:
+    """Names of the entry points that installed packages offer, in order.
+
+    Args:
+        group: of entry points, such as 'clsweep.measures'.
+    """
+    return tuple(sorted(_entry_points(group)))
+
+
 def is_installed(name: str, group: str) -> bool:
     """Whether an installed package offers an entry point of this name.
 

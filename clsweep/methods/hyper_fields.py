@@ -15,8 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticKnownError
 
 from clsweep.number_conditions import Situation, conditions
-from clsweep.user_code import is_import_path
+from clsweep.user_code import code_path, installed_names, is_import_path
 
+# Entry points of installed packages that estimate importances.
+ESTIMATOR_GROUP = "clsweep.estimators"
 Situations = Situation | Sequence[Situation]
 
 
@@ -120,14 +122,20 @@ def fixed(
 def among_or_own(names: Sequence[str]) -> AfterValidator:
     """The check of a choice among names of ours that a user's import path extends.
 
+    The name of an installed entry point becomes its import path, so that what is stored can be
+    read where the package is absent.
+
     Args:
-        names: ours.
+        names: ours; an entry point of the same name is not seen.
     """
 
     def known(value: str) -> str:
         if value in names or is_import_path(value):
             return value
-        options = [*names, "package.module:function"]
+        installed = installed_names(ESTIMATOR_GROUP)
+        if value in installed:
+            return code_path(value, where="", group=ESTIMATOR_GROUP)
+        options = [*names, *installed, "package.module:function"]
         raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, options))})
 
     return AfterValidator(known)

@@ -27,7 +27,8 @@ def allowed(field: FieldInfo) -> str:
         options = get_args(field.annotation)
         return " or ".join(map(toml_value, options)) if len(options) > 1 else ""
     if names := names_of(field):
-        return " or ".join(map(toml_value, names)) + ", or an import path of your own"
+        own = "or one of your own by import path or installed name"
+        return f"{' or '.join(map(toml_value, names))}, {own}"
     words = _TYPES.get(field.annotation, "") if isinstance(field.annotation, type) else ""
     if get_origin(field.annotation) is tuple:
         words = "a list"

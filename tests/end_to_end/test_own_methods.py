@@ -265,6 +265,34 @@ def test_an_estimator_of_ones_own_is_cached_and_part_of_the_identity(tmp_path: P
     assert len(ids - other) == 3  # both of EWC, and MAS's: they are of one module
 
 
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "site/my_pkg-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-pkg\nVersion: 1.0\n")
+    points = "[clsweep.estimators]\nkronecker = my_pkg.m:estimate\nexact = my_pkg.m:omega\n"
+    (info / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(info.parent))
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_estimator_is_taken_by_its_plain_name(tmp_path: Path) -> None:
+    table = '[[methods]]\nname = "ewc"\nfisher = {}\n'
+    with package(tmp_path, m=ESTIMATE):
+        study = parse_study(STUDY + table.format('["exact", "kronecker"]'))
+        by_path = parse_study(STUDY + table.format('["exact", "my_pkg.m:estimate"]'))
+        assert study.methods[1].axes()["fisher"] == ("exact", "my_pkg.m:estimate")  # ours first
+        assert study.methods[1].estimators.keys() == {"my_pkg.m:estimate"}
+        ids = {one.id for one in configurations(study)}
+        assert ids == {one.id for one in configurations(by_path)}
+        assert run(study, out=tmp_path / "out", inline=True).n_failed == 0
+        with pytest.raises(StudyError, match="did you mean 'kronecker'"):
+            parse_study(STUDY + table.format('"kroneker"'))
+    shutil.rmtree(tmp_path / "site")
+    stored = stored_study(tmp_path / "out/study.toml")  # the package is gone
+    assert {one.id for one in configurations(stored)} == ids
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
