@@ -7,7 +7,7 @@ from outside, between the tasks:
     predictions    one logit per class, on the device; NaN is divergence
     the network    finite weights of at most 10⁴; where its own logits are what is predicted, also
                    the training loss that every method is judged by
-    prediction     leaves every tensor of the learner as it was, and keeps none
+    prediction     leaves every tensor and array of the learner as it was, and keeps none
     bytes          as many as tensors can be reached from the learner's attributes
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from clsweep.data.tasks import Task, TaskSequence
     from clsweep.methods.base import Method
     from clsweep.training.config import TrainingConfig
+
+Contents = Tensor | np.ndarray[Any, Any]
 
 _PARTS = ("learn", "predict", "bytes")
 # By how much `bytes` may be wrong: a tenth, and what small things add up to.
@@ -204,7 +207,7 @@ class ImperativeRun:
 
     def _evaluated(self, task: int) -> list[AccuracyRow]:
         """The accuracies after a task; the learner is as before, and keeps nothing of them."""
-        before = [(path, value, value.clone()) for path, value in self._tensors()]
+        before = self._contents()
         has_nan: list[Tensor] = []
 
         def predict(params: Params, x: Tensor, head: int) -> Tensor:
@@ -215,12 +218,17 @@ class ImperativeRun:
         rows = evaluate(predict, {}, self.sequence, task)
         if bool(torch.stack(has_nan).any()):
             raise Diverged(f"what is predicted after task {task + 1} is NaN", self.n_steps)
-        changed = [path for path, value, then in before if not _same(value, then)]
-        kept = [path for path, value in self._tensors() if value.is_inference()]
+        after = {one.path: one.value for one in reachable(self.learner)}
+        changed = [
+            path
+            for path, then in before.items()
+            if path not in after or not _same(after[path], then)
+        ]
+        kept = [path for path, value in after.items() if path not in before or _is_computed(value)]
         if changed or kept:
-            verb = "changes" if changed else "keeps what it has computed in"
+            verb = "keeps what it has computed in" if kept else "changes"
             raise self._broken(
-                f"{self.name}.predict {verb} the learner's {', '.join((changed or kept)[:3])}",
+                f"{self.name}.predict {verb} the learner's {', '.join((kept or changed)[:3])}",
                 expected="a prediction that leaves the learner as it is: what it is shown are "
                 "validation and test examples",
                 next_step="compute at the end of `learn` what predictions share",
@@ -260,9 +268,12 @@ class ImperativeRun:
     def _examples(self, task: Task) -> TrainingExamples:
         return TrainingExamples(task.train, self.sequence.scale, task.index, self.training)
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
-        found = reachable(self.learner)
-        return [(one.path, one.value) for one in found if isinstance(one.value, Tensor)]
+    def _contents(self) -> dict[str, Contents]:
+        """Copies of all tensors and arrays of the learner, by the paths to them."""
+        return {
+            one.path: one.value.clone() if isinstance(one.value, Tensor) else one.value.copy()
+            for one in reachable(self.learner)
+        }
 
     def _checked_bytes(self) -> MemoryBytes:
         """What the learner says that it carries, if that is what can be seen of it."""
@@ -291,5 +302,13 @@ class ImperativeRun:
         return MethodError(found, expected=expected, where=self.place, next_step=next_step)
 
 
-def _same(now: Tensor, then: Tensor) -> bool:
-    return now.shape == then.shape and bool(((now == then) | (now != now)).all())
+def _same(now: Contents, then: Contents) -> bool:
+    if now.shape != then.shape or now.dtype != then.dtype:  # types of torch and numpy differ
+        return False
+    if isinstance(now, Tensor) and isinstance(then, Tensor):
+        return now.device == then.device and bool(((now == then) | (now != now)).all())
+    return isinstance(now, np.ndarray) and now.tobytes() == np.asarray(then).tobytes()
+
+
+def _is_computed(value: Contents) -> bool:
+    return isinstance(value, Tensor) and value.is_inference()

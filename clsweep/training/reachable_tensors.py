@@ -63,13 +63,15 @@ def reachable(root: object, apart_from: nn.Module | None = None) -> list[Found]:
     known: set[tuple[int, int, int]] = set()
     own = () if apart_from is None else (*apart_from.parameters(), *apart_from.buffers())
     kept_apart = {value.untyped_storage().data_ptr() for value in own}
-    found, seen = [], {id(apart_from)}
+    found: list[Found] = []
+    # By id; what is made on the way stays alive, so that nothing else gets its id.
+    seen: dict[int, object] = {id(apart_from): apart_from}
     waiting: list[tuple[str, object]] = [("", root)]
     while waiting:
         path, one = waiting.pop()
         if id(one) in seen or isinstance(one, _PASSED_OVER):
             continue
-        seen.add(id(one))
+        seen[id(one)] = one
         if isinstance(one, Tensor):
             start = one.untyped_storage().data_ptr()
             key = (start, int(one.storage_offset()), one.numel())

@@ -277,6 +277,47 @@ class PeeksByKeeping(Finetuning):
         return self.net(x, task)
 
 
+class PeeksByCopying(Finetuning):
+    def predict(self, x: torch.Tensor, task: int) -> torch.Tensor:
+        self.__dict__.setdefault("kept", []).append(x.numpy().copy())
+        return self.net(x, task)
+
+
+class PeeksOutsideInference(Finetuning):
+    def predict(self, x: torch.Tensor, task: int) -> torch.Tensor:
+        with torch.inference_mode(False):
+            self.seen = torch.tensor(x.tolist())
+        return self.net(x, task)
+
+
+class PeeksIntoAnArray(Finetuning):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.sums = np.zeros(3)
+
+    def predict(self, x: torch.Tensor, task: int) -> torch.Tensor:
+        self.sums[task] += float(x.sum())
+        return self.net(x, task)
+
+    def bytes(self) -> int:
+        return self.sums.nbytes
+
+
+class PeeksBehindObjects(Finetuning):
+    """Keeps copies in arrays of objects, one of which holds nothing."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.kept = [np.empty(1, dtype=object) for _ in range(3)]
+
+    def predict(self, x: torch.Tensor, task: int) -> torch.Tensor:
+        self.kept[2][0] = x.numpy().copy()
+        return self.net(x, task)
+
+    def bytes(self) -> int:
+        return sum(array[0].nbytes for array in self.kept if array[0] is not None)
+
+
 class PeeksInPlace(Finetuning):
     def predict(self, x: torch.Tensor, task: int) -> torch.Tensor:
         for value in self.net.parameters():
@@ -323,6 +364,10 @@ class FailsToStart(Finetuning):
         (Boasts, "Boasts.bytes says 1,000,000; its attributes hold 0 bytes"),
         (SaysWords, "SaysWords.bytes returned {'pictures': 3}"),
         (PeeksByKeeping, "PeeksByKeeping.predict keeps what it has computed in the learner's .se"),
+        (PeeksByCopying, "PeeksByCopying.predict keeps what it has computed in the learner's .ke"),
+        (PeeksOutsideInference, "PeeksOutsideInference.predict changes the learner's .seen"),
+        (PeeksIntoAnArray, "PeeksIntoAnArray.predict changes the learner's .sums"),
+        (PeeksBehindObjects, "PeeksBehindObjects.predict changes the learner's .kept[2][...][0]"),
         (PeeksInPlace, "PeeksInPlace.predict changes the learner's .net."),
         (WrongShape, "WrongShape.predict returned the shape (60, 1) for 60 inputs of task 2"),
         (Classes, "Classes.predict returned torch.bool on cpu"),
