@@ -19,8 +19,16 @@ from clsweep.nets.code_files import CodeFile
 from clsweep.study.study import parse_study
 from tests.end_to_end.studies import ROOT
 from tests.end_to_end.test_own_methods import OWN, STUDY
-from tests.support.own_code import package
+from tests.support.own_code import BOUNDS, CLIPPED, package
 from tests.support.ray_cluster import ray_cluster
+
+DATA = """
+import numpy as np
+
+
+def load():
+    return {"x": np.arange(40.0).reshape(20, 2), "y": np.arange(20) % 4}
+"""
 
 
 def test_packages_go_as_folders_and_modules_as_files() -> None:
@@ -47,18 +55,50 @@ def test_a_function_that_makes_data_is_sent(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "sent_data.py").write_text(
-        "import numpy as np\n"
-        "def load():\n"
-        "    return {'x': np.arange(40.0).reshape(20, 2), 'y': np.arange(20) % 4}\n",
-        encoding="utf-8",
-    )
+    (tmp_path / "sent_data.py").write_text(DATA, encoding="utf-8")
     text = (
         'name = "sent"\n[benchmark]\nname = "split"\ndataset = "factory:sent_data:load"\n'
         '[[methods]]\nname = "finetune"\n'
     )
     sent = runtime_environment(parse_study(text))
     assert sent["py_modules"] == [str(tmp_path / "sent_data.py")]
+
+
+def test_all_that_workers_call_is_sent_and_the_sampler_of_the_driver_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sources = {
+        "ship_method": CLIPPED.replace("my_pkg.bounds", "ship_helper"),
+        "ship_helper": BOUNDS,
+        "ship_estimator": "def fisher(net, params, learnt, n_examples):\n    return params\n",
+        "ship_net": "def make(shape, n_outputs):\n    ...\n",
+        "ship_data": DATA,
+        "ship_optimiser": "class Plain:\n    ...\n",
+        "ship_other_optimiser": "class Plain:\n    ...\n",
+        "ship_measure": "def worst(results):\n    return 0.5\n",
+        "ship_sampler": "class Sampler:\n    ...\n",
+    }
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    study = parse_study("""
+        name = "all"
+        benchmark = { name = "split", dataset = "factory:ship_data:load" }
+        net = { name = "custom", factory = "ship_net:make" }
+        training = { optimizer = "ship_optimiser:Plain" }
+        report = { measures = ["ship_measure:worst"] }
+        search = { kind = "optuna", trials = 2, sampler = "ship_sampler:Sampler" }
+        [[methods]]
+        name = "custom"
+        method = "ship_method:build"
+        [[methods]]
+        name = "ewc"
+        fisher = "ship_estimator:fisher"
+        training = { optimizer = "ship_other_optimiser:Plain" }
+        """)
+    sent = {Path(place).stem for place in runtime_environment(study)["py_modules"]}
+    assert sent == sources.keys() - {"ship_sampler"}
 
 
 @pytest.mark.ray
