@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
+import re
+import sys
 from pathlib import Path
 
 from clsweep.errors import StudyError
+from clsweep.methods import METHODS
 
 _METHOD = '''\
 """TITLE: what it does to keep earlier tasks, in a sentence.
@@ -164,13 +168,20 @@ def new_method_files(name: str, *, learner: bool) -> dict[str, str]:
         learner: whether it is a class with training code of its own, instead of hooks.
 
     Raises:
-        StudyError: no module can have that name.
+        StudyError: no module can have that name, or something else has it.
     """
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise StudyError(
             f"'{name}' cannot be the name of a module",
             expected="letters, digits and _, such as clipped_ewc",
             where="clsweep new method NAME",
+        )
+    if taken := _whose(name):
+        raise StudyError(
+            f"'{name}' is the name of {taken}",
+            expected="a name that nothing else has: Python would find one of the two alone",
+            where="clsweep new method NAME",
+            next_step=f"`clsweep new method my_{name}`",
         )
     path = f"{name}:{'Learner' if learner else 'build'}"
     words = {
@@ -185,9 +196,25 @@ def new_method_files(name: str, *, learner: bool) -> dict[str, str]:
         f"test_{name}.py": _TEST,
         f"{name}.toml": _STUDY,
     }
-    for word, value in words.items():
-        texts = {file: text.replace(word, value) for file, text in texts.items()}
-    return texts
+    placeholder = re.compile(rf"\b({'|'.join(words)})\b")  # whole words: PYTHONPATH is none
+    return {
+        file: placeholder.sub(lambda found: words[found[0]], text) for file, text in texts.items()
+    }
+
+
+def _whose(name: str) -> str:
+    """What has the name of a module already, outside of the current folder; '' for nothing."""
+    if name in METHODS:
+        return "a method of clsweep's"
+    if name in sys.stdlib_module_names or name in sys.builtin_module_names:
+        return "a module of Python's"
+    if name.startswith("__"):
+        return "something of Python's"
+    spec = importlib.util.find_spec(name)
+    places = [*(spec.submodule_search_locations or [spec.origin or ""])] if spec else []
+    here = Path.cwd().resolve()
+    outside = [place for place in places if Path(place).resolve().parent != here]
+    return f"an installed package, {outside[0]}" if outside else ""
 
 
 def write_new_method(folder: Path, name: str, *, learner: bool) -> list[Path]:

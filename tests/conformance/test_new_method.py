@@ -88,3 +88,25 @@ def test_no_placeholder_is_left(learner: bool) -> None:
     texts = new_method_files("clipped_ewc", learner=learner)
     for text in texts.values():
         assert not any(word in text for word in ("NAME", 'PATH"', "TITLE", "KIND", "WHAT"))
+
+
+@pytest.mark.parametrize("learner", [True, False])
+def test_the_study_says_the_command_that_runs_it(learner: bool) -> None:
+    study = new_method_files("mine", learner=learner)["mine.toml"]
+    command = "PYTHONPATH=. clsweep run mine.toml && clsweep report results/mine"
+    assert study.splitlines()[1] == f"#     {command}"
+
+
+@pytest.mark.parametrize("name", ["torch", "random", "numpy", "sys", "clsweep", "ewc", "__main__"])
+def test_a_name_that_something_else_has_is_refused(name: str, here: Path) -> None:
+    with pytest.raises(StudyError, match=f"'{name}' is the name of") as caught:
+        new_method_files(name, learner=False)
+    assert f"clsweep new method my_{name}" in str(caught.value)
+
+
+def test_a_module_of_the_current_folder_does_not_count(here: Path) -> None:
+    (here / "pulled.py").write_text("")
+    (here / "anchored").mkdir()
+    importlib.invalidate_caches()
+    assert set(new_method_files("pulled", learner=False)) > {"pulled.py"}
+    assert set(new_method_files("anchored", learner=False)) > {"anchored.py"}
