@@ -17,8 +17,8 @@ from clsweep.methods.hyper_fields import Hyper
 from clsweep.number_conditions import switched_off, with_rest
 from clsweep.study.grid import MethodRequest, around, have_common_values, product
 from clsweep.study.identity import canonical_json, digest, identity
-from clsweep.training.config import TrainingConfig
-from clsweep.training.optimiser_names import NUMBERS
+from clsweep.training.config import TrainingConfig, default_of
+from clsweep.training.optimiser_names import NUMBERS, OWN_DEFAULT, is_torchs_default
 
 if TYPE_CHECKING:
     from clsweep.study.study_tables import StudyTables
@@ -218,8 +218,24 @@ def _numbers_of(hyper: Mapping[str, Any], training: Mapping[str, Any]) -> dict[s
 def _trained_alike(training: TrainingConfig, rest: Mapping[str, Any]) -> TrainingConfig:
     values = training.model_dump()
     alike = with_rest(TrainingConfig, values, None, rest)
+    for key in _written_out(training):
+        alike[key] = rest.get(key, default_of(key))
     changed = {key: value for key, value in alike.items() if value != values[key]}
     return training.model_copy(update=changed) if changed else training
+
+
+def _written_out(training: TrainingConfig) -> list[str]:
+    """The keys that say what leaving them out says: torch's default, the length of all tasks."""
+    found = [
+        key
+        for key in sorted(OWN_DEFAULT)
+        if is_torchs_default(training.optimizer, key, getattr(training, key))
+    ]
+    if not training.steps and training.first_epochs == training.epochs:
+        found.append("first_epochs")
+    if training.first_steps and training.first_steps == training.steps:
+        found.append("first_steps")
+    return found
 
 
 def _id_of(

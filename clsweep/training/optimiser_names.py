@@ -53,7 +53,11 @@ PAIRS = {
 }
 _HALVES = frozenset(key for keys in PAIRS.values() for key in keys)
 # Torch's default depends on the optimiser: 0 stands for it.
-OWN_DEFAULT = frozenset(("eps", "alpha"))
+_TORCHS: dict[str, dict[str, float]] = {
+    "eps": {"adagrad": 1e-10, "adadelta": 1e-6},
+    "alpha": {"rmsprop": 0.99, "asgd": 0.75},
+}
+OWN_DEFAULT = frozenset(_TORCHS)
 
 _BETAS = PAIRS["betas"]
 OPTIMISERS: dict[str, TorchOptimiser] = {
@@ -77,6 +81,8 @@ REFUSED = {
     "sparseadam": "it steps sparse gradients, and every gradient here is dense",
     "muon": "it steps matrices alone, and networks have biases as well",
 }
+# A step follows signs and its own sizes; the learning rate is the size of the first one alone.
+WITHOUT_RATE = frozenset(("rprop",))
 NUMBERS = tuple(dict.fromkeys(key for one in OPTIMISERS.values() for key in one.numbers))
 
 
@@ -100,6 +106,20 @@ def takes(optimizer: str, key: str) -> bool:
     if own is None:
         return key in ("options", "weight_decay")
     return own.takes_decay if key == "weight_decay" else key in own.numbers
+
+
+def is_torchs_default(optimizer: str, key: str, value: float) -> bool:
+    """Whether a number says what a 0 says that stands for torch's own default.
+
+    Args:
+        optimizer: a key of `OPTIMISERS`, or an import path.
+        key: one of `OWN_DEFAULT`.
+        value: of the key.
+    """
+    known = OPTIMISERS.get(optimizer)
+    if known is None or key not in known.numbers:
+        return False
+    return value == _TORCHS[key].get(optimizer, 1e-8)
 
 
 def name_complaint(optimizer: str) -> tuple[str, str]:

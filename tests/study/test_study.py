@@ -122,6 +122,29 @@ def test_ids_depend_on_everything_that_is_computed(other: str) -> None:
     assert _ids(other) != [GOLDEN["ewc"][1]]
 
 
+@pytest.mark.parametrize(
+    ("given", "key", "default", "other"),
+    [
+        ("optimizer = 'adam'", "eps", "1e-8", "1e-7"),
+        ("optimizer = 'adagrad'", "eps", "1e-10", "1e-8"),
+        ("optimizer = 'adadelta'", "eps", "1e-6", "1e-8"),
+        ("optimizer = 'rmsprop'", "alpha", "0.99", "0.75"),
+        ("optimizer = 'asgd'", "alpha", "0.75", "0.99"),
+        ("epochs = 3", "first_epochs", "3", "4"),
+        ("steps = 3", "first_steps", "3", "4"),
+        ("steps = 3", "first_epochs", "0", "1"),  # as many as the default of 'epochs'
+    ],
+)
+def test_a_default_that_is_written_out_is_the_same_work(
+    given: str, key: str, default: str, other: str
+) -> None:
+    left_out, written, changed = (
+        _ids(f"{HEAD}[training]\n{given}\n{more}\n{EWC}")
+        for more in ("", f"{key} = {default}", f"{key} = {other}")
+    )
+    assert left_out == written != changed
+
+
 def test_a_zero_of_a_method_has_no_sign() -> None:
     assert _ids(HEAD + EWC + "lam = 0\n") == _ids(HEAD + EWC + "lam = -0.0\n")
 
