@@ -37,6 +37,7 @@ from clsweep.study.search_checks import check_sampler, check_spaces, opened_meth
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import is_printable
+from clsweep.training.optimiser_names import WITHOUT_RATE
 from clsweep.user_code import code_path
 
 # Of all ranges together: each is expanded before anything is known of how they combine.
@@ -66,6 +67,7 @@ class Study(StudyTables):
         check_configurations(self)
         _check_augment(self)
         _check_precision(self)
+        _check_proximal(self)
         _check_choosing(self)
         return self
 
@@ -232,6 +234,21 @@ def _check_precision(study: Study) -> None:
             next_step="write [resources] device = 'cuda', or precision = 'float32'",
             at=("training", "precision"),
         )
+
+
+def _check_proximal(study: Study) -> None:
+    """A proximal step needs a learning rate that the step before it was proportional to."""
+    for index, request in enumerate(study.methods):
+        if "proximal" not in request.axes().get("form", ()):
+            continue
+        chosen = request.training.axes().get("optimizer", (study.training.optimizer,))
+        for name in WITHOUT_RATE.intersection(chosen):
+            raise mistake(
+                f"form = 'proximal' of '{request.label}' with optimizer = '{name}', whose steps "
+                "are not proportional to its learning rate",
+                expected="form = 'gradient', or another optimizer",
+                at=("methods", index, "form"),
+            )
 
 
 def _check_choosing(study: Study) -> None:

@@ -31,6 +31,7 @@ from clsweep.training.optimisers import (
     set_rate,
 )
 from clsweep.training.schedules import rate_of
+from clsweep.training.step_rates import rate_of_next_step
 
 if TYPE_CHECKING:
     from clsweep.nets.net import Net
@@ -291,9 +292,10 @@ class _Engine:
                 grads = clipped(grads, self.training.clip_value)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
+            eta = self._rate_of_step(grads) if phase.settle else self.lr
             self._descend(grads)
             if phase.settle:
-                settled = phase.settle(self.trained, memory, self.lr, task)
+                settled = phase.settle(self.trained, memory, eta, task)
                 torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
             if self.tracing:
                 self._extend_path(asked if self.tracing == "task" else grads)
@@ -306,6 +308,10 @@ class _Engine:
         _check_has_autocast(batch.x.device)
         with torch.autocast(batch.x.device.type, torch.bfloat16):
             return self.phase.loss(full, memory, batch, task)
+
+    def _rate_of_step(self, grads: Params) -> float:
+        leaves = [self.trained[name] for name in grads]
+        return rate_of_next_step(self.optimiser, self.training, self.lr, leaves)
 
     def _descend(self, grads: Params) -> None:
         """The optimiser's step, for the parameters that have a gradient."""

@@ -286,6 +286,13 @@ WRONG_VALUES = {
         _with_training('optimizer = "rprop"\nweight_decay = 0.1\n'),
         "no weight_decay with 'rprop'",
     ),
+    "a proximal step without a rate": (
+        TOP + "[[methods]]\nname = 'l2'\nlam = 1\nform = ['gradient', 'proximal']\n"
+        "training = { optimizer = ['sgd', 'rprop'] }\n",
+        "form = 'proximal' of 'L2 anchor' with optimizer = 'rprop'",
+        "expected: form = 'gradient', or another optimizer",
+        "methods[0].form",
+    ),
     "several pairs": (
         TOP + FINETUNE + "training = { optimizer = 'adam', betas = [[0.9, 0.99], [0.9, 0.9]] }\n",
         "beta1 = [...] and beta2 = [...]",
