@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from clsweep.search.chosen_configurations import choices
+from clsweep.search.chosen_configurations import choices_so_far
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.saved_files import MODELS, model_name, saved_models
 from clsweep.text import command, counted
@@ -45,8 +45,8 @@ def settle_models(study: Study, store: Store) -> list[str]:
         return notes + _missing(store, sorted(finished - kept), of_chosen=False)
     if not finished:
         return notes
-    found = choices(study, store.load("validation"))
-    if not found.is_whole:
+    found = choices_so_far(study, store.load("validation"))
+    if found is None or not found.is_whole:  # those that have finished may be of another grid
         return notes
     asked, chosen = set(found.configurations), found.ids
     for trial_id in sorted(kept):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.data.dataset_specs import data_root as root_of
-from clsweep.errors import ClsweepError, RunnerError
+from clsweep.errors import ClsweepError, RunnerError, StoreError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
 from clsweep.execution.code_repository import repository_versions
@@ -100,7 +100,7 @@ def run(
                 study_identity(study),
                 resolved_toml(study),
                 study.name,
-                kept_text(study, folder),
+                partial(kept_text, study, folder, store.warnings),
             )
             store.compact()  # what a killed run has left is read once, and then from the tables
             inputs = inputs_of(study, root)
@@ -115,9 +115,12 @@ def run(
             store.compact()
             if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
                 store.bind_inputs(inputs_of(study, root))
-            store.warnings += settle_models(study, store)
             if study.save.losses:
                 collect_losses(folder)
+            try:
+                store.warnings += settle_models(study, store)
+            except StoreError as error:  # all trials are stored: the run has its summary
+                audience.warned(f"[save] models: not settled: {error}")
             audience.collect()
             summary = driver.summary(began)
     except ClsweepError as error:

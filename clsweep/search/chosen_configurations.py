@@ -65,15 +65,31 @@ def choices(study: Study, records: Sequence[Record], protocol: Protocol | None =
     Raises:
         StoreError: no trial that the study asks for has finished.
     """
+    found = choices_so_far(study, records, protocol)
+    if found is None:
+        raise StoreError(
+            "no trial that the study asks for has finished", next_step="run the study first"
+        )
+    return found
+
+
+def choices_so_far(
+    study: Study, records: Sequence[Record], protocol: Protocol | None = None
+) -> Choices | None:
+    """What the protocols choose; None where no trial that the study asks for has finished.
+
+    Args:
+        study: the study.
+        records: see `choices`.
+        protocol: see `choices`.
+    """
     records = names_of(study, (record["config"] for record in records)).records(records)
     known, n_to_come = extent(study, records, {r["trial"]["trial_id"] for r in records})
     by_id = {one.id: one for one in known}
     asked = {trial_id_of(key, seed) for key in by_id for seed in study.seeds}
     kept = [_labelled(record, by_id) for record in records if record["trial"]["trial_id"] in asked]
     if not kept:
-        raise StoreError(
-            "no trial that the study asks for has finished", next_step="run the study first"
-        )
+        return None
     table = _as_reported(kept, study.report.choose_on)
     rules = [protocol] if protocol else _compared(study, n_tasks_of(kept))
     return Choices(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,10 +13,11 @@ from clsweep.search.chosen_configurations import Choices, choices
 from clsweep.search.selection_protocols import best_average, best_target, protocol_of
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
-from clsweep.study.chosen_study import chosen_study_toml
+from clsweep.study.chosen_study import carried_keys, chosen_study_toml
 from clsweep.study.configurations import configurations
 from clsweep.study.declarations import declared_of
-from clsweep.study.study import Study, stored_study, written_study
+from clsweep.study.identity import plain_values
+from clsweep.study.study import Study, shared_study, stored_study, written_study
 from clsweep.study.templates import write_new
 
 if TYPE_CHECKING:
@@ -90,10 +91,35 @@ def export_study(
     name = file.stem if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", file.stem) else "chosen"
     text = chosen_study_toml(base, chosen, name, overridden)
     made = written_study(text, str(file), declared_of(study))
-    if other is None and {one.id for one in configurations(made)} != {c.id for _, c in chosen}:
-        raise AssertionError("a study of single values names other configurations")
+    _check_made(made, chosen, overridden, file)
     write_new(file, _head(directory, study, protocol) + text)
     return StudyExport({label: one.id for label, one in chosen}, left_out)
+
+
+def _check_made(
+    made: Study,
+    chosen: Sequence[tuple[str, Configuration]],
+    overridden: Mapping[str, frozenset[str]] | None,
+    file: Path,
+) -> None:
+    """That the new study trains what was chosen: all of it, or the numbers that go along."""
+    by_label = {one.label: one for one in configurations(made)}
+    for label, old in chosen:
+        new = by_label[label]
+        if overridden is None:
+            is_same = new.id == old.id
+        else:
+            keys = carried_keys(old.training, overridden[label])
+            is_same = plain_values(new.hyper) == plain_values(old.hyper) and all(
+                getattr(new.training, key) == getattr(old.training, key) for key in keys
+            )
+        if not is_same:
+            raise StudyError(
+                f"'{label}' would not be trained as it was chosen, configuration {old.id}",
+                expected="the same numbers in the new study",
+                where=str(file),
+                next_step="nothing was written; copy the numbers from `clsweep report --full`",
+            )
 
 
 def _head(directory: Place, study: Study, protocol: str) -> str:
@@ -127,9 +153,9 @@ def _study_for(study: Study, other: str) -> Study:
         return study.model_copy(update={"benchmark": config.model_validate({"name": other})})
     place = place_of(other)
     if place.is_dir():
-        return stored_study(place / "study.toml")
+        return shared_study(place / "study.toml")
     if place.is_file():
-        return stored_study(place)
+        return shared_study(place)
     raise StudyError(
         f"there is no benchmark '{other}', and no such file or folder",
         expected=closest_name(other, BENCHMARKS) + " Or a study file, or a results folder",

@@ -20,7 +20,7 @@ object store records are never removed: see `storage/compaction.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,11 @@ class Store:
         self.close()
 
     def open_for_run(
-        self, study_identity: str, resolved_toml: str, name: str, declared: str = ""
+        self,
+        study_identity: str,
+        resolved_toml: str,
+        name: str,
+        declared: Callable[[], str] = str,
     ) -> Store:
         """Bind the folder to a study and keep other drivers out until `close`.
 
@@ -98,7 +102,8 @@ class Store:
             study_identity: hash of what all trials of the study share.
             resolved_toml: the study with every default written out.
             name: the study's name, for messages.
-            declared: what it says of code that is not clsweep's; '' for nothing.
+            declared: gives what it says of code that is not clsweep's, '' for nothing; called
+                once nobody else can write into the folder.
 
         Raises:
             StoreError: another driver is at work; the folder belongs to another study, to a newer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from clsweep.errors import StoreError
@@ -23,7 +23,11 @@ _IDENTITY_SECTIONS = ("benchmark", "net", "training")
 
 
 def bind(
-    directory: Place, study_identity: str, resolved_toml: str, name: str, declared: str = ""
+    directory: Place,
+    study_identity: str,
+    resolved_toml: str,
+    name: str,
+    declared: Callable[[], str] = str,
 ) -> None:
     """Write what makes the folder this study's; the caller holds the folder's lock.
 
@@ -32,7 +36,7 @@ def bind(
         study_identity: hash of what all trials of the study share.
         resolved_toml: the study with every default written out.
         name: the study's name, for messages.
-        declared: what it says of code that is not clsweep's; '' for nothing.
+        declared: gives what it says of code that is not clsweep's; '' for nothing.
 
     Raises:
         StoreError: see `check_binding`; or the disk refuses.
@@ -49,8 +53,8 @@ def bind(
         bound["inputs"] = known
     # The identity first: with it, a folder that was cut short here is known as ours.
     _write_bound(directory, bound)
-    if declared:  # before the study, which cannot be read without it
-        folder_of(directory).write("methods.json", declared.encode())
+    if text := declared():  # before the study, which cannot be read without it
+        folder_of(directory).write("methods.json", text.encode())
     folder_of(directory).write("study.toml", resolved_toml.encode())
 
 

@@ -39,11 +39,27 @@ def chosen_study_toml(
         table |= plain_values(configuration.hyper)
         own = _overrides(study.training, configuration.training)
         if overridden is not None:
-            own = {key: value for key, value in own.items() if key in overridden[label]}
+            carried = carried_keys(configuration.training, overridden[label])
+            own = {key: value for key, value in own.items() if key in carried}
         if own:
             table["training"] = own
         blocks.append(toml_table("[[methods]]", table))
     return "\n".join(blocks)
+
+
+def carried_keys(own: TrainingConfig, overridden: Set[str]) -> frozenset[str]:
+    """The keys of [training] that say all of what a table has set: a length is of two keys.
+
+    Args:
+        own: how the configuration is trained.
+        overridden: the keys that its table sets.
+    """
+    keys = set(overridden)
+    if keys & {"epochs", "steps"}:
+        keys = (keys | {"steps"}) - {"epochs"} if own.steps else keys | {"epochs", "steps"}
+    if keys & {"first_epochs", "first_steps"}:
+        keys |= {"first_epochs", "first_steps"}
+    return frozenset(keys)
 
 
 def _overrides(usual: TrainingConfig, own: TrainingConfig) -> dict[str, Any]:
@@ -51,4 +67,6 @@ def _overrides(usual: TrainingConfig, own: TrainingConfig) -> dict[str, Any]:
     before, after = plain_values(usual), plain_values(own)
     # A number of steps takes the place of epochs, which then mean nothing.
     after.pop("epochs" if own.steps else "steps")
-    return {key: value for key, value in after.items() if value != before[key]}
+    if usual.steps and not own.steps:
+        before.pop("epochs")  # so that their default is an override as well
+    return {key: value for key, value in after.items() if value != before.get(key)}

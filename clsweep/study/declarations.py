@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from clsweep.errors import StoreError, StudyError
 from clsweep.methods.declared_methods import Declared, declared_in, declared_text
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.remote_path import Place
 from clsweep.study.toml_files import file_text
 
@@ -40,19 +43,44 @@ def declared_beside(path: Place) -> Declared:
     return declared_in(file_text(place), str(place))
 
 
-def kept_text(study: StudyTables, folder: Place) -> str:
+def kept_text(study: StudyTables, folder: Place, warnings: list[str]) -> str:
     """What a folder is to keep from a run on, with what it has kept before; '' for nothing.
+
+    What it has kept and nobody can read is moved to `damaged/`: the study says anew what it needs.
 
     Args:
         study: the study that is run.
-        folder: its results folder; it need not exist.
+        folder: its results folder, held by this run.
+        warnings: a sentence is added if something was moved.
 
     Raises:
-        StudyError: what it has kept cannot be read.
+        StoreError: what it has kept can neither be read nor moved.
     """
-    own, before = declared_of(study), declared_beside(folder / "study.toml")
+    own = declared_of(study)
+    try:
+        before = declared_beside(folder / "study.toml")
+    except StudyError as error:
+        before = Declared({}, {})
+        warnings.append(_set_aside(folder, error))
     kept = Declared({**before.methods, **own.methods}, {**before.estimators, **own.estimators})
     return declared_text(kept) if any(kept) else ""
+
+
+def _set_aside(folder: Place, error: StudyError) -> str:
+    """Move the declarations out of the way; returns what happened, as a sentence."""
+    name = f"damaged/methods.{time.time_ns()}.json"
+    try:
+        folder_of(folder).move(NAME, name)
+    except OSError as refused:
+        raise StoreError(
+            f"{error.found}; nor can the file be moved: {refused.strerror or refused}",
+            where=str(folder / NAME),
+            next_step="move it out of the results folder, and run the study again",
+        ) from error
+    return (
+        f"{error.found}; {NAME} was moved to {name}, and written anew from the study: methods of "
+        "your own that only earlier runs had are not known any more"
+    )
 
 
 def code_of_methods(study: StudyTables) -> dict[str, dict[str, str]]:

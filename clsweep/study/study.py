@@ -115,6 +115,42 @@ def written_study(text: str, where: str, declared: Declared | None = None) -> St
     return _parsed(text, where, declared)[0]
 
 
+def shared_study(path: Place) -> Study:
+    """All that a study file says beside its methods, with fine-tuning as its only one.
+
+    Neither data nor code of the user's own are needed. What is searched, kept and told to
+    callbacks goes with the methods.
+
+    Args:
+        path: the file, a user's or that of a results folder.
+
+    Raises:
+        StudyError: the file cannot be read, or a section of these is wrong.
+    """
+    raw = toml_tables(file_text(path), str(path))
+    shared = {key: raw[key] for key in raw.keys() - {"methods", "search", "save", "callbacks"}}
+    shared["methods"] = _LEAST["methods"]
+    return _validated(shared, str(path), Declared({}, {}))
+
+
+def results_folder_of(path: Path) -> Path:
+    """Where the results of a study file lie if no other folder is named; only its name is read.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StudyError: the file cannot be read, or its name is none.
+    """
+    raw = toml_tables(file_text(path), str(path))
+    named = {key: raw[key] for key in ("name",) if key in raw}
+    return _validated({**_LEAST, **named}, str(path), None).results_folder
+
+
+# What a file must have to be a study, beside its name.
+_LEAST = {"benchmark": {"name": "split"}, "methods": [{"name": "finetune"}]}
+
+
 def parse_study(text: str, where: str = "the study", data_root: Path | None = None) -> Study:
     """The study in a TOML text.
 
@@ -147,6 +183,10 @@ def _parsed(
         declared: what is known about code of the study's own; None to import it.
     """
     raw = toml_tables(text, where)
+    return _validated(raw, where, declared), raw
+
+
+def _validated(raw: dict[str, Any], where: str, declared: Declared | None) -> Study:
     n_values = 0
     for loc, value in leaves(raw):
         if loc[-1] == "n" and type(value) is int:
@@ -164,7 +204,7 @@ def _parsed(
             where=where,
         )
     try:
-        return Study.model_validate(raw, context={"declared": declared}), raw
+        return Study.model_validate(raw, context={"declared": declared})
     except ValidationError as error:
         raise study_error(error, raw, where, Study) from None
 

@@ -30,6 +30,17 @@ def test_a_study_file_stands_for_the_folder_where_its_run_writes() -> None:
     assert results_place("any file.toml") == Path("results/mine")
 
 
+def test_only_the_name_of_a_study_file_is_read() -> None:
+    own = '[[methods]]\nname = "custom"\nmethod = "gone.away:build"\nweight = [1, 2]\n'
+    Path("own.toml").write_text(STUDY.replace("mine", "other") + own, encoding="utf-8")
+    assert results_place("own.toml") == Path("results/other")
+    for name in ("", "name = 3\n", 'name = "../up"\n'):
+        Path("unnamed.toml").write_text(STUDY.replace('name = "mine"\n', name), encoding="utf-8")
+        with pytest.raises(StudyError, match="name") as caught:
+            results_place("unnamed.toml")
+        assert "unnamed.toml" in str(caught.value)
+
+
 def test_the_copy_within_results_stands_for_its_folder() -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/study.toml").write_text(STUDY, encoding="utf-8")

@@ -12,6 +12,7 @@ import cloudpickle
 import pyarrow.parquet as pq
 import pytest
 
+from clsweep.cli.main import main
 from clsweep.errors import StudyError
 from clsweep.execution.dry_run import plan
 from clsweep.execution.runner import run
@@ -120,6 +121,45 @@ def test_results_are_read_where_the_code_is_absent(home: Path, tmp_path: Path) -
     assert not (tmp_path / "imported").exists()
     stored = stored_study(out / "study.toml")
     assert [c.id for c in configurations(stored)] == [c.id for c in configurations(study)]
+
+
+def test_a_user_s_study_file_stands_for_its_results(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("mine.toml")
+    file.write_text(STUDY + OWN + "lam = [0.5, 5]\n")
+    run(load_study(file), inline=True)
+    capsys.readouterr()
+    for words in (
+        ["status", "mine.toml"],
+        ["report", "mine.toml", "--format", "csv"],
+        ["export", "mine.toml", "--study", "one.toml"],
+        ["export", "mine.toml", "--study", "two.toml", "--for", "mine.toml"],
+    ):
+        assert main(words) == 0, capsys.readouterr().err
+    for name in ("one.toml", "two.toml"):
+        assert KEY in {one.method for one in configurations(load_study(name))}
+
+
+@pytest.mark.parametrize("has_own", [False, True])
+def test_declarations_that_cannot_be_read_are_set_aside_by_a_run(
+    home: Path, tmp_path: Path, has_own: bool
+) -> None:
+    study = parse_study(STUDY + (OWN if has_own else ""))
+    out = tmp_path / "out"
+    run(study, out=out, inline=True)
+    (out / "methods.json").write_text('{"format": 1')
+    summary = run(study, out=out, inline=True)
+    assert (summary.n_new, summary.n_failed) == (0, 0)
+    (moved,) = (out / "damaged").iterdir()
+    assert moved.read_text() == '{"format": 1'
+    (said,) = [text for text in summary.warnings if "methods.json" in text]
+    assert f"damaged/{moved.name}" in said
+    assert (out / "methods.json").exists() is has_own
+    stored = stored_study(out / "study.toml")
+    assert [c.id for c in configurations(stored)] == [c.id for c in configurations(study)]
+    assert not any("methods.json" in text for text in run(study, out=out, inline=True).warnings)
 
 
 def test_a_study_travels_without_its_code(home: Path) -> None:

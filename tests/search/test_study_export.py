@@ -261,3 +261,71 @@ def test_nothing_chosen_is_no_study(tmp_path: Path) -> None:
     folder = filled(tmp_path / "out", study, diverged)
     with pytest.raises(StudyError, match="chooses nothing"):
         export_study(folder, tmp_path / "chosen.toml")
+
+
+LENGTHS = [
+    # [training] of the study, the table's, the other's [training], the length on a first task
+    ("steps = 500", "epochs = [1, 2]", "", (1, 0, 0, 0)),
+    ("steps = 500", "epochs = [1, 2]", "steps = 70", (1, 0, 0, 0)),
+    ("steps = 500", "steps = [0, 20]", "steps = 70", (1, 0, 0, 0)),
+    ("epochs = 3", "steps = [20, 40]", "epochs = 4", (None, 20, 0, 0)),
+    ("first_steps = 9", "first_epochs = [1, 2]", "first_steps = 7", (1, 0, 1, 0)),
+    ("first_steps = 9", "first_epochs = [1, 2]", "first_epochs = 7", (1, 0, 1, 0)),
+    ("epochs = 2", "first_steps = [0, 3]", "first_epochs = 7\nepochs = 2", (2, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("training", "own", "base", "length"), LENGTHS)
+def test_the_length_of_training_goes_along(
+    tmp_path: Path, training: str, own: str, base: str, length: tuple[int | None, ...]
+) -> None:
+    head = HEAD.format(scenario="task", seeds=2, choose_on="[]", training=training)
+    table = '[[methods]]\nname = "finetune"\nlabel = "ft"\n'
+    study = parse_study(f"{head}{table}training = {{ {own} }}\n")
+    first, second = configurations(study)
+    trials = [
+        record(one, seed, values, seed)
+        for one, values in ((first, (0.9, 0.9)), (second, (0.5, 0.5)))
+        for seed in study.seeds
+    ]
+    for one in trials:  # five tasks, as the study has
+        one["accuracy"] = [
+            [after, on, split, total, 10**6]
+            for _, _, split, total, _ in one["accuracy"][2::3]
+            for after in range(5)
+            for on in range(after + 1)
+        ]
+    folder = filled(tmp_path / "out", study, trials)
+    other = tmp_path / "other.toml"
+    other.write_text(
+        f'name = "o"\nseeds = 2\n[benchmark]\nname = "split"\n[training]\n{base}\n' + table
+    )
+    for to in (None, str(other)):
+        file = tmp_path / f"chosen-{to is None}.toml"
+        export_study(folder, file, other=to)
+        (made,) = configurations(load_study(file))
+        t = made.training
+        found = (t.epochs, t.steps, t.first_epochs, t.first_steps)
+        assert [n for n, e in zip(found, length, strict=True) if e is not None] == [
+            n for n in length if n is not None
+        ]
+        if to is None:
+            assert made.id == first.id
+
+
+def test_of_another_study_nothing_of_its_methods_is_read(tmp_path: Path) -> None:
+    study = study_of("task")
+    folder = filled(tmp_path / "out", study, records_of(study))
+    other = tmp_path / "other.toml"
+    other.write_text(
+        'name = "o"\nseeds = 2\n[benchmark]\nname = "rotated"\n[save]\nmodels = "chosen"\n'
+        '[search]\nkind = "optuna"\nsampler = "gone.away:Sampler"\n'
+        '[[methods]]\nname = "custom"\nmethod = "gone.away:build"\nweight = [1, 2]\n'
+    )
+    export_study(folder, tmp_path / "new.toml", other=str(other))
+    made = load_study(tmp_path / "new.toml")
+    assert (made.benchmark.name, len(made.seeds)) == ("rotated", 2)
+    assert made.search.kind == "grid"
+    other.write_text(other.read_text().replace("[save]", "[trainig]\nlr = 1\n[save]"))
+    with pytest.raises(StudyError, match="trainig"):
+        export_study(folder, tmp_path / "third.toml", other=str(other))
