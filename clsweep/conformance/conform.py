@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,11 +12,20 @@ import torch
 from clsweep.conformance import checks
 from clsweep.conformance.elsewhere import differs_elsewhere
 from clsweep.conformance.learner_checks import LEARNER_CHECKS
-from clsweep.conformance.subjects import Subject, named, small_net, small_sequence
+from clsweep.conformance.pretended_device import CUDA, PretendedDevice
+from clsweep.conformance.subjects import (
+    SEED,
+    TRAINING,
+    Subject,
+    named,
+    small_net,
+    small_sequence,
+)
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import ClsweepError, StudyError
 from clsweep.methods.hyper_fields import knob_keys
 from clsweep.training.engine import Diverged
+from clsweep.training.sequences import LearntSequence, learn_source
 from clsweep.user_code import described, raising_place
 
 # What the checks of a method's hooks are called, in the order in which they help most.
@@ -148,9 +159,10 @@ def _said(check: Callable[[], str]) -> str:
 
 
 def _on_gpu(subject: Subject, scenario: str) -> Finding:
-    name = "on a GPU it stays there"
     if not torch.cuda.is_available():
-        return Finding(scenario, name, None, "no GPU here")
+        name = "on a pretended GPU it stays there"
+        return _finding(scenario, name, stays_on_pretended, subject, small_sequence(scenario))
+    name = "on a GPU it stays there"
 
     def check() -> str:
         sequence = small_sequence(scenario).to(torch.device("cuda"))
@@ -160,3 +172,39 @@ def _on_gpu(subject: Subject, scenario: str) -> Finding:
 
     said = _said(check)
     return Finding(scenario, name, not said, said)
+
+
+def stays_on_pretended(subject: Subject, sequence: TaskSequence) -> str:
+    """All of it works on a GPU, and no step waits for one, as far as can be seen without.
+
+    Two tasks with few steps, their statistics and evaluation on a pretended device.
+
+    Args:
+        subject: the method.
+        sequence: two tasks or more, on the processor.
+    """
+    heads = sequence.heads._replace(sizes=sequence.heads.sizes[:2])
+    short = dataclasses.replace(sequence, tasks=sequence.tasks[:2], heads=heads)
+    short = copy.deepcopy(short)  # copies on a device are shared while their original lives
+    training = TRAINING.model_copy(update={"steps": 2})
+    net, device = small_net(short), PretendedDevice()
+    followed = dataclasses.replace(
+        subject, make=lambda net, hyper: device.followed(subject.make(net, hyper))
+    )
+
+    def learnt() -> LearntSequence:
+        there, source = short.to(CUDA), None
+        if subject.entry.starts_from_source:
+            source = learn_source(net, there, training, SEED)
+        return followed.learnt(there, training, source=source, net=net)
+
+    try:
+        found = device.ran(learnt)
+    except Exception:
+        if device.faults:  # which tell more than what follows from them
+            return device.said()
+        raise
+    strays = sorted(name for name, value in found.params.items() if not device.holds(value))
+    if strays and not device.faults:
+        return f"of its final network, {strays} are not on the GPU"
+    return device.said()

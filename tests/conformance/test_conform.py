@@ -42,6 +42,8 @@ def test_a_method_of_ours_passes_every_check(capsys: pytest.CaptureFixture[str])
     }
     assert sum("at zero it is fine-tuning" in line for line in lines) == 3
     assert any("another process gives the same numbers" in line for line in lines)
+    device = "GPU" if torch.cuda.is_available() else "pretended GPU"
+    assert any(f"on a {device} it stays there" in line for line in lines)
 
 
 def test_numbers_are_read_and_refused() -> None:
