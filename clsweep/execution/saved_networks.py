@@ -25,8 +25,12 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import ClsweepError, StoreError
+from clsweep.methods.own_methods import code_fingerprint
 from clsweep.nets.build import build_net
+from clsweep.nets.code_files import factory_complaint
 from clsweep.nets.parameter_trees import Params
+from clsweep.records.own_code import CODE_COMMIT, own_version
+from clsweep.records.recorded_inputs import short_fingerprint
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.saved_files import model_name
 
@@ -151,7 +155,8 @@ def load_network(
         data_root: folder below which weights of a torchvision model are looked for.
 
     Raises:
-        StoreError: it is not there, or damaged.
+        StoreError: it is not there, or damaged; or it was trained with other code of the user's
+            own than there is here, which might build or predict otherwise.
         MethodError: the code of a user's own method does not build.
     """
     trial_id = record["trial"]["trial_id"]
@@ -169,12 +174,17 @@ def load_network(
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    net = build_net(study.located_net, read.input_shape, read.heads, data_root, read.stored)
     config = record["config"]
     key = config["method"]
     declared = {request.method_key: request.entry for request in study.methods}
     entry = declared[key] if key in declared else methods.entry_of(key)
     own = entry if entry.path else None  # whose code is imported here
+    # A learner's network predicts without the learner.
+    if own is not None and own.kind != "learner":
+        _check_code(own.path, record, path)
+    if study.net.name == "custom":
+        _check_code(study.net.factory, record, path)
+    net = build_net(study.located_net, read.input_shape, read.heads, data_root, read.stored)
     method = methods.build(key, net, entry.hyper(**config["hyper"]), own)
     try:
         module = SavedNetwork(method, read.params, read.scale)
@@ -183,6 +193,28 @@ def load_network(
     except (KeyError, RuntimeError) as error:
         raise _damaged(path, f"it is no network of this study: {error}") from error
     return module
+
+
+def _check_code(code: str, record: Record, path: Place) -> None:
+    """Refuse code, by import path, that is not what a trial was computed with."""
+    versions = record["trial"]["versions"]
+    then = own_version(versions, code)
+    if not then or factory_complaint(code):  # building says what is wrong with the import
+        return
+    here = code_fingerprint(code)
+    if here == then:
+        return
+    commit = versions.get(CODE_COMMIT)
+    at = f" (of the commit {commit}, or a change of it)" if commit else ""
+    raise StoreError(
+        f"the network of trial {record['trial']['trial_id']} was trained with other code of "
+        f"'{code}' than there is here: {short_fingerprint(then)} then, {short_fingerprint(here)} "
+        "here",
+        expected="the code that it was trained with: another might predict otherwise",
+        where=str(path),
+        next_step=f"put back the code of then{at}, and load it in a new process; or run the study "
+        "with the code of now and another `--out`",
+    )
 
 
 class _Read(NamedTuple):

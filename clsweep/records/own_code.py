@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clsweep.records.recorded_inputs import short_fingerprint
+from clsweep.records.recorded_inputs import recorded_fingerprints, short_fingerprint
 
 # Among a trial's versions, and columns of `trials.parquet`.
 CODE_COMMIT, CODE_DIRTY = "code_commit", "code_dirty"
@@ -21,6 +21,17 @@ def own_versions(code: Iterable[tuple[str, str]]) -> dict[str, str]:
         code: import path and fingerprint of what its configuration needs.
     """
     return {_PREFIX + path: fingerprint for path, fingerprint in code}
+
+
+def own_version(versions: Mapping[str, Any], path: str) -> str:
+    """Fingerprint of code that a trial was computed with; '' where its record does not say.
+
+    Args:
+        versions: of the trial.
+        path: the code's import path.
+    """
+    recorded = versions.get(_PREFIX + path) or recorded_fingerprints(versions).get(f"code {path}")
+    return str(recorded or "")
 
 
 def measure_key(name: str) -> str:

@@ -23,7 +23,7 @@ from clsweep.study.study import Study, parse_study
 from clsweep.toml_text import toml_table
 from tests.methods.cases import CASES
 from tests.support.command_line import tiny_study
-from tests.support.own_code import package
+from tests.support.own_code import forget, package
 
 HEAD = """\
 name = "saved"
@@ -258,3 +258,52 @@ def test_a_method_of_the_users_own_is_saved_and_loaded_by_its_code(tmp_path: Pat
             assert [n, len(y)] == final_counts(out)[f"{trial['trial_id']} {task}"]
     with pytest.raises(StudyError, match="my_pkg"):
         clsweep.load(out).model(trial["config_id"], 3)
+
+
+NET = """\
+from torch import nn
+
+from my_pkg.activation import Activation
+
+
+def factory(input_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), Activation(), nn.Linear(4, n_outputs))
+"""
+ACTIVATION = "from torch.nn import ReLU as Activation\n"
+
+
+@pytest.mark.parametrize(
+    ("net", "module", "old", "new"),
+    [
+        ("hidden = [5]", "clipped", "(Phase(", "(Phase("),
+        ("hidden = [5]", "clipped", "begin=begin,", "begin=begin, predict=lambda p, x, t: 0 * x,"),
+        ('name = "custom"\nfactory = "my_pkg.nets:factory"', "activation", "ReLU", "Tanh"),
+    ],
+    ids=["comment", "predict", "forward"],
+)
+def test_a_network_of_other_code_is_refused(
+    net: str, module: str, old: str, new: str, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    head = HEAD.format(benchmark="split", n_tasks=2, scenario="task", net=net)
+    with package(tmp_path / "code", nets=NET, activation=ACTIVATION) as home:
+        own = '[[methods]]\nname = "custom"\nmethod = "my_pkg.clipped:build"\nlam = 0.5\n'
+        out = tmp_path / "o"
+        assert runner.run(parse_study(head + own), out=out, inline=True).n_failed == 0
+        results = clsweep.load(out)
+        (trial,) = results.trials.to_pylist()
+        path = home / f"{module}.py"
+        path.write_text("# a comment\n" + path.read_text().replace(old, new))
+        forget()
+        if old == new:
+            results.model(trial["config_id"], 3)
+            return
+        name = "my_pkg.nets:factory" if module == "activation" else "my_pkg.clipped:build"
+        with pytest.raises(StoreError) as caught:
+            results.model(trial["config_id"], 3)
+    assert f"trained with other code of '{name}' than there is here: " in caught.value.found
+    versions = json.loads(trial["versions"])
+    then = versions.get(f"own {name}") or versions[f"code {name}"]
+    assert f"{then[:12]} then, " in caught.value.found
+    assert not caught.value.found.endswith(f"{then[:12]} here")
+    assert "put back the code of then" in str(caught.value)
