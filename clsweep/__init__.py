@@ -17,6 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from clsweep.imported_sources import watch
+
 if TYPE_CHECKING:
     from clsweep.errors import (
         CacheError,
@@ -86,6 +88,8 @@ _HOMES = {
     "report": "clsweep.reporting.render.publish",
     "run": "clsweep.execution.runner",
 }
+
+watch()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from clsweep.data.output_names import output_names
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import StudyError
 from clsweep.methods.own_methods import code_fingerprint
+from clsweep.nets.code_files import check_unedited
 from clsweep.records.own_code import measure_key
 from clsweep.records.schema import SPLITS, Record
 from clsweep.records.trial_extras import ClassCount, TrialExtras
@@ -68,6 +69,7 @@ def _fingerprint(name: str) -> str:
     path = measure_code(name).path
     module = sys.modules[path.partition(":")[0]]
     if module not in _IMPORTED:
+        check_unedited(path, "[report] measures")
         _IMPORTED[module] = code_fingerprint(path)
     return _IMPORTED[module]
 

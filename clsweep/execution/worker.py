@@ -34,6 +34,7 @@ from clsweep.methods.base import Method
 from clsweep.methods.divergence import what_helps
 from clsweep.methods.own_build import check_planned
 from clsweep.nets.build import build_net
+from clsweep.nets.code_files import edited_file
 from clsweep.nets.net import Net
 from clsweep.nets.norms import without_statistics
 from clsweep.nets.parameter_trees import Params, n_elements
@@ -259,16 +260,15 @@ def _forget_changed(context: Context) -> None:
     """
     found = _found(context)
     for one in found:
-        if _LOADED.get((one.name, one.where), one.fingerprint) == one.fingerprint:
-            continue
-        if one.name.startswith("code "):
+        if one.name.startswith("code ") and edited_file(one.name.removeprefix("code ")):
             raise StoreError(
                 f"the {one.name} was edited after this process had imported it",
                 expected="the code that is imported and its files to be the same",
                 where=one.where,
                 next_step="start a new process; in a notebook, restart the kernel",
             )
-        benchmarks.forget()
+        if _LOADED.get((one.name, one.where), one.fingerprint) != one.fingerprint:
+            benchmarks.forget()
     _check_inputs(context, found)
 
 

@@ -16,9 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
-from weakref import WeakKeyDictionary
 
 from pydantic.fields import FieldInfo
 
@@ -26,7 +24,7 @@ from clsweep.data.fingerprints import combined
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
-from clsweep.nets.code_files import code_files, factory_complaint
+from clsweep.nets.code_files import check_unedited, code_files, factory_complaint
 from clsweep.text import is_printable
 from clsweep.user_code import UserCode, definition_place, user_code
 
@@ -40,8 +38,6 @@ FORMS = {
 }
 ESTIMATOR_FORM = "estimate(net, params, learnt, n_examples) -> importances by parameter name"
 _USUAL_NAMES = ("build", "Learner", "learner", "Method")
-# What a module's files said when it was imported: Python imports it once.
-_IMPORTED: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
 def code_fingerprint(path: str) -> str:
@@ -91,18 +87,11 @@ def imported(path: str, where: str, expected: str) -> UserCode:
             next_step="the module must be importable here (installed, or in the current folder "
             "with PYTHONPATH=.)",
         )
-    code = code_fingerprint(path)
+    code_fingerprint(path)  # it is in a source file
     # What it prints is no part of what a command says.
     with contextlib.redirect_stdout(sys.stderr):
         found = user_code(path, where=where, expected=expected)
-    module = sys.modules[path.partition(":")[0]]
-    if _IMPORTED.setdefault(module, code) != code:
-        raise StudyError(
-            f"the code of '{path}' was edited after this process had imported it",
-            expected="the code that is imported and its files to be the same",
-            where=f"{where}: {module.__file__}",
-            next_step="start a new process; in a notebook, restart the kernel",
-        )
+    check_unedited(path, where)
     return found
 
 

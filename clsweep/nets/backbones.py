@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from clsweep.data.rng import generator, seeded_globally
 from clsweep.errors import StudyError
+from clsweep.nets.code_files import check_unedited
 from clsweep.nets.modules import last_layer
 from clsweep.nets.parameter_trees import Params
 from clsweep.nets.torchvision_models import check_name, fill, initial_model, state_dict
@@ -171,6 +172,7 @@ def _users_module(
 ) -> nn.Module:
     expected = "factory(input_shape) -> torch.nn.Module that returns features"
     code = user_code(name, where=_WHERE, expected=expected)
+    check_unedited(code.path, _WHERE)
 
     def check(found: object) -> str:
         return "" if isinstance(found, nn.Module) else f"returned a {type(found).__name__}"

@@ -19,13 +19,20 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from clsweep.errors import StudyError
+from clsweep.imported_sources import imported_source
 
 # Their versions stand in every record.
 _KNOWN_PACKAGES = frozenset(
     ("clsweep", "numpy", "pyarrow", "ray", "sklearn", "torch", "torchvision")
 )
 _INSTALLED = ("site-packages", "dist-packages")
+# What a module's file said when it was first looked at, where more is not known.
+_FIRST_SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 _DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -82,6 +89,55 @@ def code_files(module: str) -> list[CodeFile]:
             )
             waiting += _imported(read, package)
     return [found[name] for name in sorted(found)] if module in found else []
+
+
+def edited_file(path: str) -> Path | None:
+    """A file that says something else than what this process imported from it; None without one.
+
+    Args:
+        path: 'package.module:attribute'; the module and its local imports are looked at.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    for file in code_files(path.partition(":")[0]):
+        loaded = sys.modules.get(file.module)
+        if loaded is None:
+            continue
+        source = imported_source(loaded)
+        if source is None:
+            meaning = _FIRST_SEEN.setdefault(loaded, file.meaning)
+        else:
+            meaning = _read(source).meaning
+        if meaning != file.meaning:
+            return file.path
+    return None
+
+
+def check_unedited(path: str, where: str) -> None:
+    """Refuse code of the user's that runs otherwise than its files say.
+
+    Args:
+        path: 'package.module:attribute'.
+        where: the key that asks for it, for messages.
+
+    Raises:
+        StudyError: it was edited after this process had imported it, or cannot be read.
+    """
+    try:
+        file = edited_file(path)
+    except OSError as error:
+        raise StudyError(
+            f"the code of '{path}' cannot be read: {error.strerror or error}",
+            where=str(error.filename or ""),
+        ) from error
+    if file is not None:
+        raise StudyError(
+            f"the code of '{path}' was edited after this process had imported it",
+            expected="the code that is imported and its files to be the same",
+            where=f"{where}: {file}",
+            next_step="start a new process; in a notebook, restart the kernel",
+        )
 
 
 def module_file(module: str) -> Path | None:
@@ -169,7 +225,12 @@ def _imported(read: _Parsed, package: str) -> Iterator[str]:
 @lru_cache(maxsize=4096)
 def _parsed(path: Path, size: int, mtime_ns: int) -> _Parsed:
     """A file's meaning and imports; size and time say which version of it."""
-    data = path.read_bytes()
+    return _read(path.read_bytes())
+
+
+@lru_cache(maxsize=256)
+def _read(data: bytes) -> _Parsed:
+    """What a source means, and its imports."""
     try:
         tree = ast.parse(data)
         text = json.dumps(_plain(tree), separators=(",", ":"))

@@ -18,7 +18,7 @@ from clsweep.data.array_surveys import survey
 from clsweep.data.factory_calls import FACTORY, FactoryCall, factory_call
 from clsweep.data.fingerprints import cache_file, combined
 from clsweep.errors import StudyError
-from clsweep.nets.code_files import code_files, factory_complaint
+from clsweep.nets.code_files import check_unedited, code_files, factory_complaint
 from clsweep.user_code import UserCode, user_code
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _folder(call: FactoryCall) -> Path:
 
 def _make(call: FactoryCall, folder: Path) -> None:
     code = user_code(call.path, where=_WHERE, expected=_EXPECTED)
+    check_unedited(call.path, _WHERE)  # the folder is that of what its files say
     returned = code.called(**call.arguments)
     if not isinstance(returned, Mapping):
         raise code.mistake(f"'{call.path}' returned a {type(returned).__name__}")

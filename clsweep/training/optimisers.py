@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clsweep.errors import StudyError, closest_name
+from clsweep.nets.code_files import check_unedited
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.optimiser_names import OPTIMISERS
 from clsweep.user_code import UserCode, user_code
@@ -128,7 +129,7 @@ def check_optimiser(training: TrainingConfig) -> None:
         training: names it.
 
     Raises:
-        StudyError: it cannot be made, or raises.
+        StudyError: it cannot be made, raises, or was edited after its import.
     """
     leaf = torch.ones(2, requires_grad=True)
     made = made_optimiser(training, [leaf])
@@ -136,6 +137,7 @@ def check_optimiser(training: TrainingConfig) -> None:
     if training.optimizer in OPTIMISERS:
         made.step()
         return
+    check_unedited(training.optimizer, _WHERE)
     step = user_code(training.optimizer, where=_WHERE, expected="step() without arguments")
     step._replace(found=made.step).called()
 

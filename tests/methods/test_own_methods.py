@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -173,6 +174,23 @@ def test_code_that_was_edited_after_its_import_is_refused(home: Path) -> None:
     (home / "bounds.py").write_text("def bounded(pull, bound): return pull * 2\n")
     with pytest.raises(StudyError, match="edited after this process had imported it"):
         entry_of("my_pkg.clipped:build")
+
+
+@pytest.mark.parametrize("file", ["clipped", "bounds"])
+def test_an_edit_before_the_first_look_is_refused_and_a_comment_is_not(
+    home: Path, file: str
+) -> None:
+    importlib.import_module("my_pkg.clipped")
+    path = home / f"{file}.py"
+    said = path.read_text(encoding="utf-8")
+    path.write_text(f"# a note\n{said}", encoding="utf-8")
+    assert entry_of("my_pkg.clipped:build").title == "clipped L2"
+    path.write_text(f"SCALE = 22\n{said}", encoding="utf-8")
+    with pytest.raises(StudyError, match="edited after this process had imported it") as caught:
+        entry_of("my_pkg.clipped:build")
+    assert f"method: {path}" in str(caught.value)
+    path.write_text(said, encoding="utf-8")
+    assert entry_of("my_pkg.clipped:build").title == "clipped L2"
 
 
 def test_names_of_ours_come_first() -> None:

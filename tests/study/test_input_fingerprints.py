@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -291,6 +292,14 @@ class TestOtherCode:
         monkeypatch.setattr(worker, "_LOADED", {})
         for name in ("user_factory", "user_width"):
             monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def test_an_edit_after_the_import_is_refused_at_the_first_run(self, cli, study, tmp_path):
+        importlib.import_module("user_factory")
+        (tmp_path / "user_width.py").write_text("WIDTH = 5\n")
+        cli("run", study, "--inline").is_mistake(
+            "the code user_factory:factory was edited after this process had imported it",
+            "restart the kernel",
+        )
 
     @pytest.mark.parametrize(
         ("file", "old", "new"),

@@ -97,6 +97,20 @@ def test_results_of_edited_code_are_not_mixed(study: Path, capsys: Any) -> None:
     assert "code 'made_here:load'" in str(caught.value)
 
 
+def test_a_module_that_was_edited_after_its_import_makes_nothing(study: Path) -> None:
+    load_study(study)
+    path = study.parent / "made_here.py"
+    path.write_text(path.read_text().replace("shift=0.0", "shift=12.0"), encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(StudyError, match="edited after this process had imported") as caught:
+            load_study(study)
+        assert f"[benchmark] dataset: {path}" in str(caught.value)
+    assert len([*(study.parent / "cache").rglob("train_x.npy")]) == 1
+    sys.modules.pop("made_here")
+    load_study(study)
+    assert len([*(study.parent / "cache").rglob("train_x.npy")]) == 2
+
+
 def test_reading_results_calls_nothing(study: Path) -> None:
     out = study.parent / "out"
     run(load_study(study), out=out, inline=True)
