@@ -1,4 +1,4 @@
-"""The repository that a user's own code lies in: its commit, and whether files differ from it.
+"""The repository that a user's own code lies in: its commit, and whether that holds the code.
 
 `git` is asked, by the driver, once per run, and only where a study has code of its own.
 """
@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsweep.nets.code_files import module_file
+from clsweep.execution.own_code_files import own_code_files
 from clsweep.records.own_code import CODE_COMMIT, CODE_DIRTY
-from clsweep.study.declarations import code_of_methods
 
 if TYPE_CHECKING:
     from clsweep.study.study import Study
@@ -22,27 +22,38 @@ _PATIENCE_SECONDS = 10.0
 def repository_versions(study: Study) -> dict[str, str]:
     """Commit and state of the repository of a study's own code; empty where there is none.
 
+    It is that of the first file, by its module's name, that lies in one. Its state is 'dirty'
+    where a tracked file differs from the commit, and where a file of the code is not tracked: new,
+    ignored, or outside of that repository.
+
     Args:
         study: the study.
     """
-    paths = sorted({path for found in code_of_methods(study).values() for path in found})
-    if study.net.name == "custom":
-        paths.append(study.net.factory)
-    for path in paths:
-        file = module_file(path.partition(":")[0])
-        found = _state(file.resolve().parent) if file else {}
+    files = [file.path.resolve() for file in own_code_files(study)]
+    for folder in dict.fromkeys(file.parent for file in files):
+        found = _state(folder, files)
         if found:
             return found
     return {}
 
 
-def _state(folder: Path) -> dict[str, str]:
+def _state(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if commit is None:
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    if commit is None or not top:
         return {}
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    dirty = {} if changes is None else {CODE_DIRTY: "true" if changes else "false"}
-    return {CODE_COMMIT: commit, **dirty}
+    root = Path(top).resolve()
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    inside = [str(file.relative_to(root)) for file in files if file.is_relative_to(root)]
+    # Files of the repository's submodules are in its commit as well.
+    listed = _git(
+        root, "--literal-pathspecs", "ls-files", "-z", "--recurse-submodules", "--", *inside
+    )
+    if changes is None or listed is None:
+        return {CODE_COMMIT: commit}
+    tracked = {root / name for name in listed.split("\0") if name}
+    is_dirty = bool(changes) or not tracked.issuperset(files)
+    return {CODE_COMMIT: commit, CODE_DIRTY: "true" if is_dirty else "false"}
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -366,7 +366,7 @@ def test_the_commit_of_the_code_stands_in_its_rows(home: Path, tmp_path: Path) -
         return ran.stdout.strip()
 
     git("init", "-q")
-    git("add", "clipped.py", "bounds.py")
+    git("add", "*.py")
     git("commit", "-qm", "the code")
     run(parse_study(STUDY + OWN), out=tmp_path / "out", inline=True)
     (home / "clipped.py").write_text(CLIPPED + "\n# a comment\n")
