@@ -20,6 +20,7 @@ from clsweep.training import loss_curves
 from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import (
+    GroupsAsMade,
     OptimiserState,
     Snapshot,
     clipped,
@@ -234,6 +235,7 @@ class _Engine:
         self.training, self.trained, self.n_steps = training, trained, 0
         self.names, self.leaves = list(trained), list(trained.values())
         self.optimiser = made_optimiser(training, self.leaves)
+        self.groups = GroupsAsMade(self.optimiser, training.optimizer)
         put_state(self.optimiser, self.names, self.leaves, state.optimiser)
         self.lr, self.rate_at = training.lr, rate_of(training, n_steps)
         self.is_plain = training.optimizer == "sgd" and not (
@@ -365,6 +367,7 @@ class _Engine:
         """What a study without reset continues from; nothing of the phase's own parameters."""
         if self.training.reset:
             return {}
+        self.groups.check()
         kept = [
             (name, leaf)
             for name, leaf in zip(self.names, self.leaves, strict=True)

@@ -23,6 +23,7 @@ from torch import Tensor
 from clsweep.methods.base import Batch
 from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import (
+    GroupsAsMade,
     clipped,
     clipped_to_norm,
     laid_out,
@@ -252,7 +253,7 @@ class Batches:
         if before_step.acts or isinstance(made, torch.optim.Optimizer):
             made.register_step_pre_hook(lambda optimiser, *_: before_step(optimiser))
         if not self.training.reset:
-            self._states.go_on(made, leaves)
+            self._states.go_on(made, leaves, self.training.optimizer)
         return made
 
     def close(self) -> None:
@@ -274,14 +275,22 @@ class OptimiserStates:
         self._source = state
         self._names: dict[Tensor, str] = {v: name for name, v in net.named_parameters()}
         self._of: dict[Tensor, dict[str, Any]] = {}
+        self._groups: dict[Tensor, GroupsAsMade] = {}
 
-    def go_on(self, made: torch.optim.Optimizer, leaves: list[Tensor]) -> None:
+    def go_on(self, made: torch.optim.Optimizer, leaves: list[Tensor], origin: str) -> None:
         """Give a new optimiser the states of its parameters, and watch them from now on.
 
         Args:
             made: the optimiser.
             leaves: its parameters.
+            origin: its name in the study file.
+
+        Raises:
+            StudyError: steps of the one before have changed what cannot be carried.
         """
+        for before in {self._groups[leaf] for leaf in leaves if leaf in self._groups}:
+            before.check()
+        self._groups |= dict.fromkeys(leaves, GroupsAsMade(made, origin))
         for leaf in leaves:
             if leaf in self._of:
                 for entry, value in self._of[leaf].items():

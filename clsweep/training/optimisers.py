@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -138,8 +139,11 @@ def check_optimiser(training: TrainingConfig) -> None:
         made.step()
         return
     check_unedited(training.optimizer, _WHERE)
+    groups = GroupsAsMade(made, training.optimizer)
     step = user_code(training.optimizer, where=_WHERE, expected="step() without arguments")
     step._replace(found=made.step).called()
+    if not training.reset:
+        groups.check()
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -185,6 +189,74 @@ def _copied(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return copy.deepcopy(value)
+
+
+class GroupsAsMade:
+    """What the groups of an optimiser of the user's own held when it was made.
+
+    Its state goes from task to task by parameter. A number of a group, such as a count of steps,
+    would be lost with the optimiser; carried, it would be wrong for the parameters that a later
+    task adds, whose state is new.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer, origin: str) -> None:
+        """Keep the values, all but the parameters and the learning rate of the schedule.
+
+        Args:
+            optimiser: before its first step.
+            origin: its name in the study file; torch's own keep nothing in their groups.
+        """
+        self.optimiser, self.origin = optimiser, origin
+        groups = [] if origin in OPTIMISERS else optimiser.param_groups
+        self.values = [_of_group(group, _held) for group in groups]
+
+    def check(self) -> None:
+        """That steps have changed nothing.
+
+        Raises:
+            StudyError: they have.
+        """
+        for group, held in zip(self.optimiser.param_groups, self.values, strict=False):
+            now = _of_group(group, lambda value: value)
+            changed = [key for key in now if key not in held or not _is_as(now[key], held[key])]
+            if changed:
+                raise StudyError(
+                    f"'{self.origin}' keeps '{changed[0]}' in param_groups, and steps change it: "
+                    "it cannot be carried from task to task",
+                    expected="what steps change in state[parameter], for each parameter",
+                    where="[training] reset",
+                    next_step="reset = true starts every task with a fresh state",
+                )
+
+
+def _of_group(group: dict[str, Any], read: Callable[[Any], Any]) -> dict[str, Any]:
+    """What a group holds; `initial_lr` is a note of torch's schedules."""
+    outer = ("params", "lr", "initial_lr")
+    return {key: read(value) for key, value in group.items() if key not in outer}
+
+
+def _held(value: Any) -> Any:
+    """A copy of what can be compared later, and anything else itself."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _held(item) for key, item in value.items()}
+    return [_held(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_as(value: Any, held: Any) -> bool:
+    """Whether a value is as `_held` has found it."""
+    if isinstance(held, Tensor):
+        same_kind = isinstance(value, Tensor) and value.device == held.device
+        return same_kind and torch.equal(value, held)
+    if isinstance(held, dict):
+        same_keys = isinstance(value, dict) and value.keys() == held.keys()
+        return same_keys and all(_is_as(value[key], item) for key, item in held.items())
+    if isinstance(held, list):
+        same_length = isinstance(value, list | tuple) and len(value) == len(held)
+        return same_length and all(map(_is_as, value, held))
+    is_plain = isinstance(held, bool | int | float | str)
+    return value is held or (is_plain and type(value) is type(held) and bool(value == held))
 
 
 def kept_state(

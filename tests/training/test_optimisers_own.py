@@ -14,12 +14,14 @@ from clsweep.errors import StudyError
 from clsweep.execution import stage_cache, stage_files
 from clsweep.methods.base import Batch, Memory, Phase
 from clsweep.methods.parts.losses import plain_phase
+from clsweep.nets.net_module import NetModule
 from clsweep.nets.parameter_trees import Params
 from clsweep.study.configurations import configurations
 from clsweep.study.input_fingerprints import inputs_of
 from clsweep.study.study import parse_study
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
+from clsweep.training.imperative_learner import OptimiserStates
 from clsweep.training.optimisers import check_optimiser, made_optimiser
 from clsweep.training.sequences import finetune_source, learn_source
 from tests.methods.test_common import net_for
@@ -61,6 +63,21 @@ class Listing(Lion):
 class Raising(Lion):
     def step(self):
         raise ValueError("no step today")
+
+
+class Counting(Lion):
+    """Counts its steps for all parameters at once, from the first or from a later one on."""
+
+    def __init__(self, params, lr, counts_from=0):
+        super().__init__(params, lr)
+        self.n, self.counts_from = 0, counts_from
+        self.param_groups[0].update(count=[0, torch.zeros(2)], kept=torch.ones(2), none=None)
+
+    def step(self):
+        super().step()
+        self.n += 1
+        if self.n > self.counts_from:
+            self.param_groups[0]["count"][1] += 1
 
 
 class Wants(Lion):
@@ -153,9 +170,9 @@ def test_a_trial_step_takes_back_numbers_of_pythons_too(module: str) -> None:
         ("Lion", {"options": {"betas": 0.9}}, ["cannot unpack", "line 13"]),
         ("Raising", {}, ["ValueError: no step today", "line 35"]),
         ("Wants", {}, ["closure", "without arguments"]),
-        ("Rateless", {}, ["takes no learning rate 'lr'", "line 43"]),
+        ("Rateless", {}, ["takes no learning rate 'lr'", "line 58"]),
         ("Nothing", {}, ["made a NoneType", "has no 'step'"]),
-        ("Undecayed", {"weight_decay": 0.1}, ["takes no 'weight_decay'", "line 51"]),
+        ("Undecayed", {"weight_decay": 0.1}, ["takes no 'weight_decay'", "line 66"]),
         ("not_callable", {}, ["is a int, which cannot be called"]),
         ("Lyon", {}, ["cannot be imported", "Lyon"]),
     ],
@@ -181,6 +198,45 @@ def test_state_that_cannot_be_carried_is_refused(module: str) -> None:
     training = config(f"{module}:Listing", reset=False)
     with pytest.raises(StudyError, match="keeps 'seen' as a list"):
         trained(training, plain_phase(NET), State(START, {}))
+
+
+GROUPS = "keeps 'count' in param_groups, and steps change it"
+
+
+def test_groups_that_change_are_refused_before_the_first_trial(module: str) -> None:
+    training = config(f"{module}:Counting")
+    check_optimiser(training)
+    with pytest.raises(StudyError, match=GROUPS) as caught:
+        check_optimiser(training.model_copy(update={"reset": False}))
+    assert "[training] reset" in str(caught.value)
+    check_optimiser(config(f"{module}:Lion", reset=False))
+
+
+def test_groups_that_change_later_are_refused_at_the_end_of_the_task(module: str) -> None:
+    given: dict[str, Any] = {"options": {"counts_from": 3}, "reset": False}
+    training = config(f"{module}:Counting", **given)
+    check_optimiser(training)
+    with pytest.raises(StudyError, match=GROUPS):
+        trained(training, plain_phase(NET), State(START, {}))
+    never = config(f"{module}:Counting", **{**given, "options": {"counts_from": 100}})
+    assert trained(never, plain_phase(NET), State(START, {})).optimiser
+
+
+def test_groups_that_change_are_refused_to_the_next_optimiser_of_a_learner(module: str) -> None:
+    training = config(f"{module}:Counting", reset=False, options={"counts_from": 1})
+    net = NetModule(NET, START, holds_statistics=False)
+    states, leaves = OptimiserStates(net, {}), list(net.parameters())
+    first = made_optimiser(training, leaves)
+    states.go_on(first, leaves, training.optimizer)
+    for leaf in leaves:
+        leaf.grad = torch.ones_like(leaf)
+    first.step()
+    second = made_optimiser(training, leaves)
+    states.go_on(second, leaves, training.optimizer)
+    second.step()
+    second.step()
+    with pytest.raises(StudyError, match=GROUPS):
+        states.go_on(made_optimiser(training, leaves), leaves, training.optimizer)
 
 
 STUDY = """\
