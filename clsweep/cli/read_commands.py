@@ -159,9 +159,10 @@ def methods(
         show(methods_table())
         return
     entry = entry_of(name)
-    print(f"{entry.title} ({name})\n\n{method_doc(name)}\n\n{entry.citation}\n")
-    if entry.start_note:
-        print(f"Start: {entry.start_note}.\n")
+    start = entry.start_note and f"Start: {entry.start_note}."
+    for paragraph in (f"{entry.title} ({name})", method_doc(name), entry.citation, start):
+        if paragraph:
+            print(f"{paragraph}\n")
     print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")
 
 
