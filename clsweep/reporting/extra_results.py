@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _OPTION = "--measure"
-_AGAIN = "`clsweep run STUDY.toml --out OTHER` runs all trials anew, with equal accuracies"
+_AGAIN = (
+    "`clsweep run STUDY.toml --out OTHER` runs all trials anew, with equal accuracies; so does a "
+    "run into this folder after `clsweep forget DIR --where 'status = \"ok\"' --yes`"
+)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,24 @@ def test_no_accuracy_depends_on_what_is_stored_beside_it(folders: tuple[Path, Pa
     assert not list((with_extras / "extras").iterdir())
 
 
+def test_trials_that_are_forgotten_and_run_again_store_what_is_asked_for_since(
+    cli: CommandLine, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with_extras, without = folders
+    out = tmp_path / "out"
+    shutil.copytree(without, out)
+    asked = parse_study(_STUDY.format(report="[report]\nper_class = true\n"))
+    assert run(asked, out=out, inline=True).n_new == 0
+    assert not (out / "class_counts.parquet").exists()
+    assert cli("forget", out, "--where", 'status = "ok"', "--yes").code == 0
+    assert run(asked, out=out, inline=True).n_new == 6
+    for name in ("accuracy.parquet", "class_counts.parquet"):
+        one, two = (pq.read_table(folder / name).to_pylist() for folder in (with_extras, out))
+        assert [row | {"finished_at": ""} for row in one] == [
+            row | {"finished_at": ""} for row in two
+        ]
+
+
 def test_counts_per_class_add_up_to_the_accuracies(folders: tuple[Path, Path]) -> None:
     counts = pq.read_table(folders[0] / "class_counts.parquet")
     accuracy = pq.read_table(folders[0] / "accuracy.parquet")
@@ -166,6 +185,7 @@ def test_a_folder_without_extras_says_so_and_what_adds_them(
         text = " ".join(ran.out.split())
         assert "No counts per class of LwF, fine-tuning, joint" in text
         assert "`clsweep run STUDY.toml --out OTHER` runs all trials anew" in text
+        assert "after `clsweep forget DIR --where 'status = \"ok\"' --yes`" in text
         assert "No values of the measure run_measures:worst_task for LwF" in text
         assert "--measure run_measures:worst_task" in text
     finally:
