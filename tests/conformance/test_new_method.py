@@ -11,7 +11,7 @@ import pytest
 
 from clsweep.cli.main import main
 from clsweep.conformance.checks import is_finetuning_at
-from clsweep.conformance.conform import HOOK_CHECKS
+from clsweep.conformance.conform import HOOK_CHECKS, stays_on_pretended
 from clsweep.conformance.learner_checks import LEARNER_CHECKS
 from clsweep.conformance.new_method import new_method_files
 from clsweep.conformance.subjects import named, small_sequence
@@ -68,6 +68,7 @@ def test_both_pass_checks_and_can_be_planned(extra: list[str], here: Path) -> No
         table, ""
     )
     assert is_finetuning_at(subject, sequence, {"lam": 0}, exact=True) == ""
+    assert stays_on_pretended(subject, sequence) == ""
 
 
 def test_nothing_is_overwritten_and_a_name_has_to_be_a_modules(
