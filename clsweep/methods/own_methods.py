@@ -27,6 +27,7 @@ from clsweep.methods.hyper_fields import Hyper
 from clsweep.nets.code_files import check_unedited, code_files, factory_complaint
 from clsweep.text import is_printable
 from clsweep.user_code import UserCode, definition_place, user_code
+from clsweep.versions import bridged_versions
 
 # Groups of entry points.
 GROUPS: dict[str, Kind] = {"clsweep.methods": "method", "clsweep.learners": "learner"}
@@ -42,6 +43,8 @@ _USUAL_NAMES = ("build", "Learner", "learner", "Method")
 
 def code_fingerprint(path: str) -> str:
     """Fingerprint of the source that an import path needs: its module and local imports.
+
+    Of a bridge to another library, the library's installed version is part of it.
 
     Args:
         path: 'package.module:attribute'.
@@ -63,7 +66,8 @@ def code_fingerprint(path: str) -> str:
             expected="a module with a file of its own",
             next_step="move the code of a notebook into a module",
         )
-    return combined({file.module: file.meaning for file in files})
+    bridged = {f"package {name}": text for name, text in bridged_versions(module).items()}
+    return combined({file.module: file.meaning for file in files} | bridged)
 
 
 def imported(path: str, where: str, expected: str) -> UserCode:

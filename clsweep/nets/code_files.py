@@ -1,7 +1,9 @@
 """The source files behind a factory: its module, and the local modules that these import.
 
 They are found and read, never imported: `plan` runs no code of a study. Local is what belongs to
-the factory's own package, or lies outside of the interpreter's folders of installed packages.
+the factory's own package, or lies outside of the interpreter's folders of installed packages. Of a
+module within clsweep, such as a bridge, the own package is its room: what it needs of the others
+has versions of its own, which are raised when numbers change.
 What counts is what a file means: comments, docstrings and layout are no part of it.
 """
 
@@ -66,7 +68,7 @@ def code_files(module: str) -> list[CodeFile]:
         OSError: a file cannot be read.
     """
     importlib.invalidate_caches()  # a file may be new
-    top = module.partition(".")[0]
+    own = _own_package(module)
     found: dict[str, CodeFile] = {}
     looked_at: set[str] = set()
     waiting = [module]
@@ -75,12 +77,12 @@ def code_files(module: str) -> list[CodeFile]:
         # Importing a module runs the packages that it is in.
         names = [name.rsplit(".", n)[0] for n in range(name.count("."), -1, -1)]
         for one in names:
-            if one in looked_at or _is_known(one, top):
+            if one in looked_at or _is_known(one, own):
                 continue
             looked_at.add(one)
             spec = _spec(one)
             path = _file_of(spec)
-            if spec is None or path is None or not _is_local(one, path, top):
+            if spec is None or path is None or not _is_local(one, path, own):
                 continue
             read = _parsed(path, *_stamp(path))
             found[one] = CodeFile(one, path, read.meaning)
@@ -199,13 +201,24 @@ def _file_of(spec: ModuleSpec | None) -> Path | None:
     return path if path.is_file() else None
 
 
-def _is_known(name: str, top: str) -> bool:
-    own = name.partition(".")[0]
-    return own != top and (own in _KNOWN_PACKAGES or own in sys.stdlib_module_names)
+def _own_package(module: str) -> str:
+    """The package whose modules all count as the code of `module`."""
+    top, _, rest = module.partition(".")
+    return f"{top}.{rest.partition('.')[0]}" if top == "clsweep" and rest else top
 
 
-def _is_local(name: str, path: Path, top: str) -> bool:
-    if name.partition(".")[0] == top:
+def _is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def _is_known(name: str, own: str) -> bool:
+    top = name.partition(".")[0]
+    is_known = top in _KNOWN_PACKAGES or top in sys.stdlib_module_names
+    return is_known and not _is_within(name, own)
+
+
+def _is_local(name: str, path: Path, own: str) -> bool:
+    if _is_within(name, own):
         return True
     standard = sysconfig.get_path("stdlib")
     return not any(part in _INSTALLED for part in path.parts) and not path.is_relative_to(standard)
