@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,12 +49,12 @@ def rate_of_next_step(
     ):
         return lr
     states = [optimiser.state[leaf] for leaf in leaves if leaf in optimiser.state]
-    oldest = max(states, key=_n_steps, default={})
+    oldest: dict[str, Any] = max(states, key=_n_steps, default={})
     n_made = _n_steps(oldest)
     if name == "adagrad":
         return lr / (1 + n_made * training.lr_decay)
     if name == "adafactor":
-        return min(lr, (n_made + 1) ** -0.5)
+        return min(lr, 1 / math.sqrt(n_made + 1))
     return float(oldest["eta"]) if "eta" in oldest else lr
 
 

@@ -225,7 +225,8 @@ def test_groups_that_change_later_are_refused_at_the_end_of_the_task(module: str
 def test_groups_that_change_are_refused_to_the_next_optimiser_of_a_learner(module: str) -> None:
     training = config(f"{module}:Counting", reset=False, options={"counts_from": 1})
     net = NetModule(NET, START, holds_statistics=False)
-    states, leaves = OptimiserStates(net, {}), list(net.parameters())
+    states = OptimiserStates(net, {})
+    leaves: list[torch.Tensor] = [*net.parameters()]
     first = made_optimiser(training, leaves)
     states.go_on(first, leaves, training.optimizer)
     for leaf in leaves:
