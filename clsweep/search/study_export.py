@@ -13,7 +13,7 @@ from clsweep.search.chosen_configurations import Choices, choices
 from clsweep.search.selection_protocols import best_average, best_target, protocol_of
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
-from clsweep.study.chosen_study import carried_keys, chosen_study_toml
+from clsweep.study.chosen_study import chosen_study_toml, keys_with_lengths
 from clsweep.study.configurations import configurations
 from clsweep.study.declarations import declared_of
 from clsweep.study.identity import plain_values
@@ -109,7 +109,7 @@ def _check_made(
         if overridden is None:
             is_same = new.id == old.id
         else:
-            keys = carried_keys(old.training, overridden[label])
+            keys = keys_with_lengths(old.training, overridden[label])
             is_same = plain_values(new.hyper) == plain_values(old.hyper) and all(
                 getattr(new.training, key) == getattr(old.training, key) for key in keys
             )

@@ -39,15 +39,15 @@ def chosen_study_toml(
         table |= plain_values(configuration.hyper)
         own = _overrides(study.training, configuration.training)
         if overridden is not None:
-            carried = carried_keys(configuration.training, overridden[label])
-            own = {key: value for key, value in own.items() if key in carried}
+            kept = keys_with_lengths(configuration.training, overridden[label])
+            own = {key: value for key, value in own.items() if key in kept}
         if own:
             table["training"] = own
         blocks.append(toml_table("[[methods]]", table))
     return "\n".join(blocks)
 
 
-def carried_keys(own: TrainingConfig, overridden: Set[str]) -> frozenset[str]:
+def keys_with_lengths(own: TrainingConfig, overridden: Set[str]) -> frozenset[str]:
     """The keys of [training] that say all of what a table has set: a length is of two keys.
 
     Args:
