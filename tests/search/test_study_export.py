@@ -269,8 +269,8 @@ LENGTHS = [
     ("steps = 500", "epochs = [1, 2]", "steps = 70", (1, 0, 0, 0)),
     ("steps = 500", "steps = [0, 20]", "steps = 70", (1, 0, 0, 0)),
     ("epochs = 3", "steps = [20, 40]", "epochs = 4", (None, 20, 0, 0)),
-    ("first_steps = 9", "first_epochs = [1, 2]", "first_steps = 7", (1, 0, 1, 0)),
-    ("first_steps = 9", "first_epochs = [1, 2]", "first_epochs = 7", (1, 0, 1, 0)),
+    ("first_steps = 9", "first_epochs = [3, 2]", "first_steps = 7", (1, 0, 3, 0)),
+    ("first_steps = 9", "first_epochs = [3, 2]", "first_epochs = 7", (1, 0, 3, 0)),
     ("epochs = 2", "first_steps = [0, 3]", "first_epochs = 7\nepochs = 2", (2, 0, 0, 0)),
 ]
 
