@@ -27,7 +27,7 @@ from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import ClsweepError, StoreError
 from clsweep.methods.own_methods import code_fingerprint
 from clsweep.nets.build import build_net
-from clsweep.nets.code_files import factory_complaint
+from clsweep.nets.code_files import check_unedited, factory_complaint
 from clsweep.nets.parameter_trees import Params
 from clsweep.records.own_code import CODE_COMMIT, own_version
 from clsweep.records.recorded_inputs import short_fingerprint
@@ -203,6 +203,7 @@ def _check_code(code: str, record: Record, path: Place) -> None:
         return
     here = code_fingerprint(code)
     if here == then:
+        check_unedited(code, str(path))  # files that were put back, and an import of before
         return
     commit = versions.get(CODE_COMMIT)
     at = f" (of the commit {commit}, or a change of it)" if commit else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -293,13 +294,18 @@ def test_a_network_of_other_code_is_refused(
         results = clsweep.load(out)
         (trial,) = results.trials.to_pylist()
         path = home / f"{module}.py"
-        path.write_text("# a comment\n" + path.read_text().replace(old, new))
+        said = path.read_text()
+        path.write_text("# a comment\n" + said.replace(old, new))
         forget()
         if old == new:
             results.model(trial["config_id"], 3)
             return
         name = "my_pkg.nets:factory" if module == "activation" else "my_pkg.clipped:build"
         with pytest.raises(StoreError) as caught:
+            results.model(trial["config_id"], 3)
+        importlib.import_module(name.partition(":")[0])
+        path.write_text(said)  # put back too late for this process
+        with pytest.raises(StudyError, match="edited after this process had imported it"):
             results.model(trial["config_id"], 3)
     assert f"trained with other code of '{name}' than there is here: " in caught.value.found
     versions = json.loads(trial["versions"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,15 @@ def config(path: str, **changes: Any) -> TrainingConfig:
 def trained(training: TrainingConfig, phase: Phase, state: State, task: int = 1) -> State:
     setting = Setting(NET, SCALE, training, 0)
     return train_phase(phase, state, DATA, setting, task=task, n_steps=8)
+
+
+def test_one_that_was_edited_after_its_import_is_refused(module: str) -> None:
+    imported = importlib.import_module(module)
+    check_optimiser(config(f"{module}:Lion"))
+    Path(imported.__file__).write_text(LION.replace("1e-4", "1e-3"), encoding="utf-8")
+    with pytest.raises(StudyError, match="edited after this process had imported it") as caught:
+        check_optimiser(config(f"{module}:Lion"))
+    assert f"[training] optimizer: {imported.__file__}" in str(caught.value)
 
 
 @pytest.mark.parametrize("reset", [True, False])
