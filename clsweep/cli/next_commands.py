@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clsweep.errors import StudyError
 from clsweep.storage.remote_path import Place
+from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import command
+from clsweep.user_code import is_import_path
 
 if TYPE_CHECKING:
     from clsweep.execution.forecast import Forecast
@@ -15,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_command(
-    study: Path,
+    study: Place,
     out: str | None,
     stages: str | None,
     data_root: str | None,
@@ -35,7 +40,7 @@ def run_command(
         workers: trials at the same time, if a number was named.
         inline: whether no Ray was wanted.
     """
-    text = command("clsweep run", study)
+    text = f"{python_path(study)}{command('clsweep run', study)}"
     options = {"out": out, "stages": stages, "data-root": data_root, "address": address}
     options["workers"] = None if workers is None else str(workers)
     for name, value in options.items():
@@ -45,15 +50,17 @@ def run_command(
 
 
 def after_run(summary: Summary, folder: Place, again: str) -> str:
-    """What comes after a run: the rest of it, or its report.
+    """What comes after a run: the rest of it, what has failed in it, or its report.
 
     Args:
         summary: how it ended.
         folder: its results.
         again: the command that goes on with it.
     """
-    is_cut_short = summary.interrupted or summary.terminated or summary.out_of_time
-    return f"next: {again if is_cut_short else command('clsweep report', folder)}"
+    if summary.interrupted or summary.terminated or summary.out_of_time:
+        return f"next: {again}"
+    has_failed = summary.n_failed + summary.n_oom > 0
+    return f"next: {command('clsweep status' if has_failed else 'clsweep report', folder)}"
 
 
 def after_plan(plan: Forecast, folder: Place, run: str) -> str:
@@ -74,9 +81,48 @@ def after_report(data: ReportData, folder: Place) -> str:
         data: what was reported.
         folder: the first results folder.
     """
+    if data.unfinished:
+        left = data.unfinished[0]
+        return f"next: {run_command(left / 'study.toml', str(left), None, None)}"
     comparison = data.comparison
     if comparison.unanswered or not any(curve.points for curve in comparison.all_curves):
         return f"next: {command('clsweep status', folder)}"
     name = f"{data.name}-chosen.toml"
     export = command("clsweep export", folder)
     return f"next: {command(f'{export} --study', name)}"
+
+
+def after_export(file: Path, directory: Place | None) -> str:
+    """What comes after a study was written: its plan.
+
+    Args:
+        file: the study file.
+        directory: the results folder that has its trials; None for no folder.
+    """
+    plan = f"{python_path(file)}{command('clsweep plan', file)}"
+    return f"next: {plan if directory is None else command(f'{plan} --out', directory)}"
+
+
+def python_path(study: Place) -> str:
+    """What stands before a command so that Python finds a study's code in the current folder.
+
+    'PYTHONPATH=. ' where a module that the file names lies there, and Python would not look there
+    otherwise; else empty.
+
+    Args:
+        study: the study file.
+    """
+    here = Path.cwd().resolve()
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    # The first place is that of the program, which may be another one with the next command.
+    usual = {Path(place).resolve() for place in sys.path[1:] if place}
+    if here in usual - {Path(place).resolve() for place in given}:
+        return ""
+    try:
+        found = leaves(toml_tables(file_text(study), str(study)))
+    except StudyError:  # gone or broken since it was read, as the next command will say
+        return ""
+    paths = (str(value).removeprefix("factory:").partition("(")[0] for _, value in found)
+    modules = {path.partition(":")[0].partition(".")[0] for path in paths if is_import_path(path)}
+    is_here = any((here / f"{name}.py").is_file() or (here / name).is_dir() for name in modules)
+    return "PYTHONPATH=. " if is_here else ""

@@ -132,16 +132,18 @@ def export(
             print(f"{name}: {n_trials} trials")
         return
     assert study is not None
+    from clsweep.cli.next_commands import after_export
     from clsweep.search.study_export import export_study
+    from clsweep.text import axes_text
 
-    made = export_study(
-        results_place(directory), study, protocol=protocol or "average", other=other
-    )
+    place = results_place(directory)
+    made = export_study(place, study, protocol=protocol or "average", other=other)
     for label, config_id in made.labels.items():
-        print(printable(f"{label}: configuration {config_id}", one_line=True))
+        numbers = f"{axes_text(made.numbers[label])}, " if made.numbers[label] else ""
+        print(printable(f"{label}: {numbers}configuration {config_id}", one_line=True))
     for label, why in made.left_out.items():
         print(printable(f"left out: {label}: {why}", one_line=True))
-    print(f"next: {command('clsweep plan', study)}")
+    print(after_export(study, place if other is None else None))
 
 
 def methods(

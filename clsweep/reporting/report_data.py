@@ -62,6 +62,7 @@ class ReportData:
         urgent: those of the notes that put every number in doubt: of what is damaged, mixed, or
             has not finished.
         late_changes: those of what was changed after test numbers had been shown.
+        unfinished: the results folders whose study asks for more trials than have finished.
         extras: accuracies per class, and measures of the user's.
     """
 
@@ -86,6 +87,7 @@ class ReportData:
     searched: tuple[str, ...] = ()
     urgent: tuple[str, ...] = ()
     late_changes: tuple[str, ...] = ()
+    unfinished: tuple[Place, ...] = ()
     extras: ExtraResults = field(default_factory=ExtraResults)
 
     @property
@@ -230,6 +232,7 @@ def data_of(
             n for n in results.notes if any(n.endswith(u) for f in found for u in f.urgent)
         ),
         late_changes=changes,
+        unfinished=tuple(one.directory for one in found if one.n_left),
     )
 
 

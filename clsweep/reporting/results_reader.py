@@ -48,6 +48,7 @@ class Results:
         data: `ledger.key_of_test_set` by what the data hold; empty where it is not known.
         urgent: those of the notes that put every number in doubt: of what is damaged, mixed, or
             has not finished.
+        n_left: trials that its study asks for and that have not finished.
     """
 
     directory: Place
@@ -58,6 +59,7 @@ class Results:
     elsewhere: tuple[TestLook, ...] = ()
     data: str = ""
     urgent: tuple[str, ...] = ()
+    n_left: int = 0
 
     def shown(self, protocol: str = "") -> ShownFolder:
         """What a look at it adds to the ledger, and the looks before.
@@ -143,7 +145,7 @@ def read(directory: Place) -> Results:
             where=str(directory),
             next_step="; ".join(store.warnings) or "run the study first, or check the folder",
         )
-    records, unfinished, notes = _asked_for(records, directory)
+    records, unfinished, notes, n_left = _asked_for(records, directory)
     damage = tuple(f"{w[0].upper()}{w[1:]}." for w in store.warnings)
     urgent = (*damage, *mixture_notes(records), *unfinished)
     study, of_today = store.study_table(), study_hash(directory)
@@ -164,6 +166,7 @@ def read(directory: Place) -> Results:
         elsewhere=elsewhere,
         data=data,
         urgent=urgent,
+        n_left=n_left,
     )
 
 
@@ -180,8 +183,8 @@ def _fingerprints(directory: Place) -> dict[str, str]:
 
 def _asked_for(
     records: list[Record], directory: Place
-) -> tuple[list[Record], list[str], list[str]]:
-    """The records that the study asks for, under its labels; what is missing; what is left out."""
+) -> tuple[list[Record], list[str], list[str], int]:
+    """The records that the study asks for; what is missing; what is left out; trials missing."""
     from clsweep.data.task_sizes import benchmark_sizes
     from clsweep.search.search import extent
     from clsweep.study.declarations import code_of_methods
@@ -191,7 +194,7 @@ def _asked_for(
     try:
         study = stored_study(directory / "study.toml")
     except ClsweepError as error:
-        return records, [_all_are_shown("its study cannot be read", error)], []
+        return records, [_all_are_shown("its study cannot be read", error)], [], 0
     n_stored = len(records)
     records = names_of(study, (record["config"] for record in records)).records(records)
     done = {r["trial"]["trial_id"] for r in records}
@@ -205,7 +208,7 @@ def _asked_for(
             benchmark_sizes(study.benchmark, None)
         except ClsweepError as error:
             if "unknown" in error.found:  # others are of data that are not on this machine
-                return records, [_all_are_shown("its study cannot be expanded", error)], []
+                return records, [_all_are_shown("its study cannot be expanded", error)], [], 0
         raise StoreError(
             "no trial that the study asks for has finished",
             expected=f"some of its {n_asked:,} trials",
@@ -235,7 +238,7 @@ def _asked_for(
             f"{len(records) - len(kept):,} trials in the folder belong to configurations or "
             "seeds that its study no longer asks for; they are left out."
         )
-    return kept, unfinished, notes
+    return kept, unfinished, notes, n_asked - len(kept)
 
 
 def _all_are_shown(what: str, error: ClsweepError) -> str:

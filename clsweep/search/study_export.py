@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.data.benchmark_specs import BENCHMARKS
 from clsweep.errors import StoreError, StudyError, closest_name
@@ -30,10 +30,12 @@ class StudyExport(NamedTuple):
     Attributes:
         labels: those that the new study has, with the id of the configuration in the old one.
         left_out: label -> why it is not in it.
+        numbers: label -> the numbers by which its configuration was chosen among others.
     """
 
     labels: dict[str, str]
     left_out: dict[str, str]
+    numbers: dict[str, dict[str, Any]]
 
 
 def export_study(
@@ -93,7 +95,25 @@ def export_study(
     made = written_study(text, str(file), declared_of(study))
     _check_made(made, chosen, overridden, file)
     write_new(file, _head(directory, study, protocol) + text)
-    return StudyExport({label: one.id for label, one in chosen}, left_out)
+    return StudyExport(
+        {label: one.id for label, one in chosen},
+        left_out,
+        {label: _varied(one, found.configurations.values()) for label, one in chosen},
+    )
+
+
+def _varied(chosen: Configuration, others: Iterable[Configuration]) -> dict[str, Any]:
+    """The numbers of a configuration in which those of its label differ."""
+    of_label = [_numbers(one) for one in others if one.label == chosen.label]
+    return {
+        name: value
+        for name, value in _numbers(chosen).items()
+        if any(one.get(name) != value for one in of_label)
+    }
+
+
+def _numbers(one: Configuration) -> dict[str, Any]:
+    return {**plain_values(one.hyper), **plain_values(one.training)}
 
 
 def _check_made(

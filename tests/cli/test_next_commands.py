@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clsweep.cli.next_commands import after_report, run_command
+import pytest
+
+from clsweep.cli.next_commands import after_export, after_report, python_path, run_command
 from clsweep.reporting.report_data import build
 from tests.support.records import make_study, write_study
 
@@ -29,3 +31,29 @@ def test_the_run_is_named_with_what_says_what_is_run_and_where() -> None:
         "clsweep run s.toml --out o --stages st --data-root 'd d' --address auto --workers 3 "
         "--inline"
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'method = "mine:build"',
+        'learner = "mine.deep:Learner"',
+        'dataset = "factory:mine:digits(n=3)"',
+    ],
+)
+def test_code_in_the_current_folder_is_found_by_the_next_command_too(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "s.toml"
+    study.write_text(f'name = "s"\n[[methods]]\n{line}\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert python_path(study) == "", "there is no mine.py"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.setattr("sys.path", ["bin", str(tmp_path)])
+    assert run_command(Path("s.toml"), None, None, None) == "PYTHONPATH=. clsweep run s.toml"
+    assert after_export(Path("s.toml"), None) == "next: PYTHONPATH=. clsweep plan s.toml"
+    monkeypatch.delenv("PYTHONPATH")
+    assert python_path(study) == "", "the folder is installed"

@@ -218,6 +218,8 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
         ({"out_of_time": True, "n_failed": 1}, 130, "the time limit was reached"),
         ({"out_of_time": True}, 130, "\nnext: clsweep run study.toml\n"),
         ({"later": {"EWC": 2, "LwF": 1}}, 0, "left for later: EWC (2 trials), LwF (1 trial)"),
+        ({"n_failed": 1}, 1, "\nnext: clsweep status results/tiny\n"),
+        ({"n_diverged": 1}, 1, "\nnext: clsweep report results/tiny\n"),
         ({"terminated": True}, 143, "\nnext: clsweep run study.toml\n"),
         ({"seconds_saved": 61.0}, 0, "saved by reuse: about 1 min 1 s of one worker's time"),
     ],
@@ -352,6 +354,9 @@ def test_some_labels_now_and_the_others_later(cli: CommandLine, tmp_path: Path) 
     assert "2 of 3 trials done, 2 by this run" in ran.out
     assert "left for later: fine-tuning (1 trial)" in ran.out
     assert ran.out.endswith("\nnext: clsweep report results/tiny\n")
+    shown = cli("report", "results/tiny", "--format", "csv")
+    again = "clsweep run results/tiny/study.toml --out results/tiny"
+    assert shown.out.endswith(f"\nnext: {again}\n"), shown.err
     assert "2/2 trials done" in ran.err, "its progress is that of the trials it is for"
     ran = cli("run", path, "--inline", "--only", "fine-tuning", "--quiet")
     assert "3 of 3 trials done, 1 by this run" in ran.out

@@ -234,7 +234,16 @@ def test_what_cannot_be_exported_is_one_message(
     file = tmp_path / "chosen.toml"
     ran = cli("export", folder, "--study", file)
     assert ran.code == 0, ran.err
-    assert ran.out.endswith(f"\nnext: clsweep plan {file}\n")
+    assert ran.out.endswith(f"\nnext: clsweep plan {file} --out {folder}\n")
+    lines = dict(line.split(": ", 1) for line in ran.out.splitlines())
+    ewc = next(c for c in configurations(load_study(file)) if c.label == "EWC")
+    assert lines["EWC"].startswith(f"λ={ewc.hyper.lam:g}, ")
+    assert lines["EWC"].endswith(f"configuration {ewc.id}")
+    assert lines["fine-tuning"].startswith("lr=")
+    planned = cli("plan", file, "--out", folder)
+    assert ", 0 to do" in planned.out, planned.err
+    other = cli("export", folder, "--study", tmp_path / "other.toml", "--for", "permuted")
+    assert other.out.endswith(f"\nnext: clsweep plan {tmp_path / 'other.toml'}\n")
     text = file.read_text()
     cli("export", folder, "--study", file).is_mistake("exists already")
     assert file.read_text() == text
