@@ -128,6 +128,7 @@ class Curve:
             that are neither points nor diverged.
         only_seeds: the seeds that its study asks for, where some of the report's are not among
             them, so that nothing of it can be a point; else empty.
+        failure: the first line of the message that most of its failed trials have.
     """
 
     label: str
@@ -147,6 +148,13 @@ class Curve:
     diverged: tuple[Diverged, ...] = ()
     n_not_run: int = 0
     only_seeds: tuple[int, ...] = ()
+    failure: str = ""
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether none of its trials ended in another way than by a failure."""
+        n_failed = self.n_by_status["failed"] + self.n_by_status["oom"]
+        return 0 < n_failed == sum(self.n_by_status.values())
 
     @property
     def absence(self) -> str:
@@ -155,6 +163,8 @@ class Curve:
             return ""
         if len(self.diverged) == self.n_configs:
             return "diverged"
+        if self.all_failed:
+            return "failed"
         missing = f"has {seeds_of(self.only_seeds)} only" if self.only_seeds else "not finished"
         return f"diverged or {missing}" if self.diverged else missing
 
@@ -235,7 +245,15 @@ def curve_of(
         diverged=tuple(diverged),
         n_not_run=n_not_run,
         only_seeds=tuple(sorted(asked or ())) if is_short else (),
+        failure=_failure(records),
     )
+
+
+def _failure(records: Sequence[Record]) -> str:
+    """What most of the failed trials say, in a line."""
+    trials = (record["trial"] for record in records)
+    said = Counter(t["message"].strip() for t in trials if t["status"] in ("failed", "oom"))
+    return said.most_common(1)[0][0].partition("\n")[0] if said else ""
 
 
 def _point(

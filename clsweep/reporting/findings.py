@@ -25,7 +25,7 @@ from clsweep.reporting.caveats import (
 from clsweep.reporting.curves import Curve
 from clsweep.reporting.summary import misses_target
 from clsweep.study import fairness
-from clsweep.text import counted, key_text, number_text, seeds_of
+from clsweep.text import command, counted, key_text, number_text, printable, seeds_of
 
 if TYPE_CHECKING:
     from clsweep.reporting.report_data import ReportData
@@ -71,7 +71,13 @@ def _about_everything(data: ReportData) -> Iterator[str]:
 
 def _about_absent(data: ReportData) -> Iterator[str]:
     for curve in data.comparison.curves:
-        if not curve.points:
+        if not curve.points and curve.all_failed:
+            n = sum(curve.n_by_status.values())
+            failed = "its one trial failed" if n == 1 else f"all {n:,} trials failed"
+            folder = data.shown[0].directory if len(data.shown) == 1 else "DIR"
+            why = printable(curve.failure, one_line=True).rstrip(".")
+            yield f"{curve.label}: {failed}: {why}; `{command('clsweep status', folder)}`."
+        elif not curve.points:
             helps = f": {_help(curve)}" if curve.diverged else ""
             nothing = "has no value that finished with every seed"
             yield f"{curve.label} {nothing} ({curve.absence}){helps}."

@@ -182,8 +182,6 @@ def _without_claims(data: ReportData) -> Iterator[str]:
         with_seeds = "all" if n > 2 else "both" if n == 2 else "its one"
         seeds = "seed" if n == 1 else f"{n} seeds" if n > 2 else "seeds"
         yield f"{first} was ahead of {who} with {with_seeds} {seeds}."
-    else:
-        yield f"{first} was ahead of {who} on average, with at least {least} of {n} seeds."
     yield from _seeds_needed(data)
 
 

@@ -91,9 +91,7 @@ def test_three_seeds_say_who_was_ahead_and_what_a_claim_takes(tmp_path: Path) ->
     assert said[0] == "nothing at 95 %: 3 seeds, and a claim takes 6 (`seeds = 6`)."
     assert said[1] == "high was ahead of low with all 3 seeds."
     mixed = what_can_be_said(study(tmp_path / "m", 3))
-    assert (
-        mixed[1] == "high was ahead of each of the others on average, with at least 2 of 3 seeds."
-    )
+    assert not any("ahead" in sentence for sentence in mixed), "not with every seed"
 
 
 def test_two_seeds_have_no_interval_and_one_method_no_rival(tmp_path: Path) -> None:

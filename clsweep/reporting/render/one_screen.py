@@ -120,6 +120,7 @@ class _Screen:
         self._data, self._width, self._is_plain = data, width, is_plain
         self._all = ranking(data)
         self._rows = self._all[:_MOST_METHODS]
+        self._worst = findings(data)[:_MOST_FINDINGS]
 
     def lines(self) -> list[Line]:
         """All lines, from top to bottom."""
@@ -156,13 +157,16 @@ class _Screen:
         if not self._rows:
             return [Line(text) for text in self._references()]
         is_wide = self._width >= _WIDE
-        first, second, third = _ranks(self._rows), _ranks(self._rows), _ranks(self._rows)
+        found_rows = [row for row in self._rows if not row.absence]
+        first, second, third = _ranks(self._rows), _ranks(found_rows), _ranks(found_rows)
         first += [_names(self._rows), *_averages(self._rows)]
         if is_wide:
             first += [_behind(self._rows), _chosen(self._rows)]
-        second += [_behind(self._rows), _chosen(self._rows)]
-        third += [*self._kept(), _needs(self._rows, is_wide)]
+        second += [_behind(found_rows), _chosen(found_rows)]
+        third += [*self._kept(found_rows), _needs(found_rows, is_wide)]
         parts = [first, third] if is_wide else [first, second, third]
+        if not found_rows:
+            parts = [first]
         found: list[Line] = []
         for part in parts:
             if found:
@@ -178,14 +182,23 @@ class _Screen:
         if len(self._all) > len(self._rows):
             left_out = len(self._all) - len(self._rows)
             found.append(Line(f"… and {left_out} more: --tables average,required", _DIM))
+        found += self._missed(found_rows)
         return found + [Line(text) for text in self._references()]
 
-    def _kept(self) -> list[_Column]:
+    def _missed(self, rows: Sequence[RankedMethod]) -> list[Line]:
+        """What † says, where it stands in a cell and nothing below explains it."""
+        kept = [one for row in rows for one in row.kept[:_MOST_REQUIREMENTS] if one is not None]
+        if not any(one.is_missed for one in kept) or any(f.startswith("†") for f in self._worst):
+            return []
+        text = "† the target got is below what is required"
+        return [Line(line, _DIM) for line in self._wrapped(text, indent="  ", first="")]
+
+    def _kept(self, rows: Sequence[RankedMethod]) -> list[_Column]:
         shown = self._data.comparison.requirements[:_MOST_REQUIREMENTS]
         return [
             _Column(
                 (f"{100 * requirement.drop:g} point{'s' * (requirement.drop != 0.01)}",),
-                [_kept_text(row.kept[place], row) for row in self._rows],
+                [_kept_text(row.kept[place], row) for row in rows],
             )
             for place, requirement in enumerate(shown)
         ]
@@ -236,8 +249,7 @@ class _Screen:
 
     def _words(self) -> list[Line]:
         said = what_can_be_said(self._data)
-        worst = findings(self._data)[:_MOST_FINDINGS]
-        return [*self._labelled("CAN SAY", said), *self._labelled("BEWARE", worst)]
+        return [*self._labelled("CAN SAY", said), *self._labelled("BEWARE", self._worst)]
 
     def _labelled(self, label: str, sentences: Sequence[str]) -> Iterator[Line]:
         """A word, and beside it or below it sentences, each with a bullet."""
@@ -407,8 +419,11 @@ def _what_was_run(data: ReportData) -> str:
         n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
         noun = "configuration" if sizes == [1] else "configurations"
         by = f" of {seeds_of(comparison.choose_on)}" if comparison.choose_on else ""
-        chosen = f"{n} {noun} per method, chosen on validation{by}"
-        tested = f"{chosen}, {tested or 'ranked on test data'}"
+        tested = f"{n} {noun} per method, " + (
+            f"chosen on validation{by}, {tested or 'ranked on test data'}"
+            if any(curve.points for curve in comparison.curves)
+            else "none has finished"
+        )
     said = [trials, tested]
     seeds = counted(len(comparison.seeds), "seed")
     if len(comparison.seeds) > 1 and data.varied:

@@ -210,3 +210,47 @@ def test_a_protocol_is_shown_below_the_screen(
     report(results, formats=(), protocol="target")
     shown = capsys.readouterr().out
     assert shown.index("CAN SAY") < shown.index("Chosen by 'target'")
+
+
+MESSAGE = "KeyError: 'sta' (mine.py, line 37)"
+
+
+def with_a_failed_method(folder: Path, others: tuple[str, ...] = ("EWC",)) -> ReportData:
+    lost = [
+        make_record("mine", "ewc", s, {"lam": lam, "v": 1}, status="failed", message=MESSAGE)
+        for lam in (1.0, 2.0)
+        for s in range(3)
+    ]
+    return build(write_study(folder, [*lost, *(make_study(others, 3) if others else ())]))
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_method_that_failed_is_named_once_with_its_cause(tmp_path: Path, width: int) -> None:
+    data = with_a_failed_method(tmp_path / "r")
+    shown = lines(data, width)
+    assert sum("mine" in line and "failed" in line for line in shown) == 2, "once with its cause"
+    unlabelled = [line for line in shown if re.fullmatch(r" +(nothing|statistics).*", line)]
+    assert unlabelled == [], "no row without its label"
+    text = re.sub(r"[\s]+", " ", " ".join(shown))
+    assert f"• mine: all 6 trials failed: {MESSAGE}; `clsweep status" in text
+
+
+def test_where_everything_failed_nothing_is_ranked(tmp_path: Path) -> None:
+    data = with_a_failed_method(tmp_path / "r", ())
+    for width in (40, 80):
+        text = " ".join(" ".join(lines(data, width)).split())
+        assert "ranked" not in text
+        assert "chosen on" not in text
+        assert "6 trials, 6 failed, 0 diverged. 2 configurations per method" in text
+        assert f"mine: all 6 trials failed: {MESSAGE}" in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("mark", ["†", "+"])
+def test_a_missed_target_is_explained_on_the_screen(
+    quickstart: ReportData, width: int, mark: str
+) -> None:
+    shown = lines(quickstart, width, is_plain=mark == "+")
+    assert any(re.search(rf"\d\{mark}\)", line) for line in shown)
+    text = " ".join(" ".join(shown).split())
+    assert text.count(f"{mark} the target got is below what is required") == 1
