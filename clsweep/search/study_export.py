@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from clsweep.search.selection_protocols import best_average, best_target, protoc
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study.chosen_study import chosen_study_toml, keys_with_lengths
-from clsweep.study.configurations import configurations
+from clsweep.study.configurations import Table, configurations
 from clsweep.study.declarations import declared_of
 from clsweep.study.identity import plain_values
 from clsweep.study.study import Study, shared_study, stored_study, written_study
@@ -22,6 +23,7 @@ from clsweep.study.templates import write_new
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
+    from clsweep.training.config import TrainingConfig
 
 
 class StudyExport(NamedTuple):
@@ -78,6 +80,8 @@ def export_study(
     for label, key in _chosen(study, found).items():
         configuration = found.configurations[key]
         if base.benchmark.scenario in configuration.entry.scenarios:
+            if other is not None:
+                configuration = _with_first_length(study, configuration)
             chosen.append((label, configuration))
         else:
             scenario = base.benchmark.scenario
@@ -124,15 +128,14 @@ def _check_made(
 ) -> None:
     """That the new study trains what was chosen: all of it, or the numbers that go along."""
     by_label = {one.label: one for one in configurations(made)}
+    tables = {one.label: Table(made, one) for one in made.methods}
     for label, old in chosen:
         new = by_label[label]
         if overridden is None:
             is_same = new.id == old.id
         else:
             keys = keys_with_lengths(old.training, overridden[label])
-            is_same = plain_values(new.hyper) == plain_values(old.hyper) and all(
-                getattr(new.training, key) == getattr(old.training, key) for key in keys
-            )
+            is_same = _is_alike(new, old, keys, tables[label].idle_in(new))
         if not is_same:
             raise StudyError(
                 f"'{label}' would not be trained as it was chosen, configuration {old.id}",
@@ -140,6 +143,46 @@ def _check_made(
                 where=str(file),
                 next_step="nothing was written; copy the numbers from `clsweep report --full`",
             )
+
+
+def _is_alike(new: Configuration, old: Configuration, keys: Set[str], idle: Set[str]) -> bool:
+    """Whether numbers and keys of training are alike, but for those that change nothing now."""
+    lengths = {"first_steps", "first_epochs"}
+    if keys & lengths and any(getattr(old.training, key) for key in lengths):
+        if _first_length(new.training) != _first_length(old.training):
+            return False
+        keys = keys - lengths
+    before, after = plain_values(old.hyper), plain_values(new.hyper)
+    return all(after[key] == before[key] for key in before.keys() - idle) and all(
+        getattr(new.training, key) == getattr(old.training, key)
+        for key in keys
+        if f"training.{key}" not in idle
+    )
+
+
+def _first_length(training: TrainingConfig) -> tuple[int, int]:
+    """Steps on the first task, or else passes over it."""
+    if training.first_steps or training.first_epochs:
+        return training.first_steps, training.first_epochs
+    return training.steps, 0 if training.steps else training.epochs
+
+
+def _with_first_length(study: Study, configuration: Configuration) -> Configuration:
+    """With the length of the first task that its table sets, also where it is that of all tasks.
+
+    The configuration leaves it out there, and on another benchmark all tasks may have another.
+    """
+    own = configuration.training
+    (axes,) = (one.training.axes() for one in study.methods if one.label == configuration.label)
+    if own.first_steps or own.first_epochs:
+        return configuration
+    if own.steps in axes.get("first_steps", ()) and own.steps:
+        update = {"first_steps": own.steps}
+    elif own.epochs in axes.get("first_epochs", ()) and not own.steps:
+        update = {"first_epochs": own.epochs}
+    else:
+        return configuration
+    return replace(configuration, training=own.model_copy(update=update))
 
 
 def _head(directory: Place, study: Study, protocol: str) -> str:

@@ -280,6 +280,9 @@ LENGTHS = [
     ("epochs = 3", "steps = [20, 40]", "epochs = 4", (None, 20, 0, 0)),
     ("first_steps = 9", "first_epochs = [3, 2]", "first_steps = 7", (1, 0, 3, 0)),
     ("first_steps = 9", "first_epochs = [3, 2]", "first_epochs = 7", (1, 0, 3, 0)),
+    ("epochs = 2", "first_epochs = [2, 3]", "epochs = 5", (None, 0, None, 0)),
+    ("epochs = 2", "first_epochs = [2, 3]", "epochs = 2", (2, 0, 0, 0)),
+    ("steps = 8", "first_steps = [8, 3]", "steps = 9", (1, None, 0, None)),
     ("epochs = 2", "first_steps = [0, 3]", "first_epochs = 7\nepochs = 2", (2, 0, 0, 0)),
 ]
 
@@ -320,6 +323,7 @@ def test_the_length_of_training_goes_along(
         ]
         if to is None:
             assert made.id == first.id
+        assert t.n_steps(3200, 0) == first.training.n_steps(3200, 0)
 
 
 def test_of_another_study_nothing_of_its_methods_is_read(tmp_path: Path) -> None:
