@@ -82,6 +82,10 @@ def closest_name(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not close:  # LWF is lwf, or LwF
+        folded = {one.casefold(): one for one in names}
+        alike = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+        close = [folded[one] for one in alike]
     if close:
         return f"did you mean '{close[0]}'?"
     return "one of " + ", ".join(f"'{n}'" for n in names)

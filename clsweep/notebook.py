@@ -7,6 +7,7 @@ results.figure()
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsweep.data.dataset_specs import data_root as root_of
-from clsweep.errors import StoreError
+from clsweep.errors import StoreError, closest_name
 from clsweep.reporting.ledger import count_looks
 from clsweep.reporting.report_data import ReportData, build
 from clsweep.reporting.result_tables import points_table
@@ -22,6 +23,7 @@ from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study.study import stored_study
+from clsweep.text import counted, seeds_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,21 +148,24 @@ class LoadedResults:
 
     def _trial(self, configuration: str, seed: int) -> tuple[Place, Record]:
         """The trial of a configuration, and the folder that it is from."""
-        of_label: set[str] = set()
+        labels: dict[str, str] = {}
+        seeds: set[int] = set()
         for directory in self.directories:
             records = Store(directory, read_only=True).load("validation")
             own = {r["config"]["config_id"]: r["config"]["label"] for r in records}
             ids = {key for key, label in own.items() if label == configuration}
-            of_label |= ids
+            labels |= own
             wanted = configuration if configuration in own or len(ids) != 1 else min(ids)
             for record in records:
                 trial = record["trial"]
-                if (trial["config_id"], trial["seed"]) == (wanted, seed):
-                    return directory, record
-        several = f"; '{configuration}' has {len(of_label)} of them" if len(of_label) > 1 else ""
+                if trial["config_id"] == wanted:
+                    if trial["seed"] == seed:
+                        return directory, record
+                    seeds.add(trial["seed"])
+        found, expected = _no_trial(configuration, seed, labels, seeds)
         raise StoreError(
-            f"there is no trial of configuration '{configuration}' with seed {seed}{several}",
-            expected="an id of the column config_id, or a label with one configuration",
+            found,
+            expected=expected,
             where=", ".join(map(str, self.directories)),
             next_step="`results.trials` lists the trials",
         )
@@ -179,6 +184,23 @@ class LoadedResults:
             name: pa.concat_tables(parts, promote_options="permissive")
             for name, parts in found.items()
         }
+
+
+def _no_trial(
+    configuration: str, seed: int, labels: Mapping[str, str], seeds: set[int]
+) -> tuple[str, str]:
+    """What was asked for and is not there, and what is: the ids, the seeds or the labels."""
+    ids = sorted(key for key, label in labels.items() if label == configuration)
+    if len(ids) > 1:
+        n = counted(len(ids), "configuration")
+        return f"'{configuration}' is a label with {n}", f"the id of one: {', '.join(ids)}"
+    if seeds:
+        found = f"there is no trial of '{configuration}' with seed {seed}"
+        return found, f"one of {seeds_of(tuple(sorted(seeds)))}"
+    known = sorted({*labels.values()})
+    return f"there is no configuration '{configuration}'", (
+        f"an id of the column config_id, or a label: {closest_name(configuration, known)}"
+    )
 
 
 def load(*directories: Place | PathLike[str] | str) -> LoadedResults:

@@ -123,13 +123,15 @@ def array_set(path: Path) -> ArraySet:
     named = _by_canonical_name(path, found)
     parts = [part for part in PARTS if f"{part}_x" in named or f"{part}_y" in named]
     if parts and not {"x", "y"} & named.keys():
-        _require(path, named, [f"{part}_{what}" for part in ("train", "test") for what in "xy"])
-        _require(path, named, [f"{part}_{what}" for part in parts for what in "xy"])
+        _require(
+            path, named, [f"{part}_{what}" for part in ("train", "test") for what in "xy"], unread
+        )
+        _require(path, named, [f"{part}_{what}" for part in parts for what in "xy"], unread)
         x = tuple(named[f"{part}_x"] for part in parts)
         y = tuple(named[f"{part}_y"] for part in parts)
         split, numbers = None, tuple(PARTS.index(part) for part in parts)
     else:
-        _require(path, named, ["x", "y"])
+        _require(path, named, ["x", "y"], unread)
         if parts:
             raise _mistake(
                 f"{path} holds both x and {parts[0]}_x or {parts[0]}_y", expected=_FORMS
@@ -237,10 +239,12 @@ def is_array_name(name: str) -> bool:
     return name in ("x", "y", "split") or name in {f"{p}_{w}" for p in PARTS for w in "xy"}
 
 
-def _require(path: Path, named: Mapping[str, StoredArray], names: Iterable[str]) -> None:
+def _require(
+    path: Path, named: Mapping[str, StoredArray], names: Iterable[str], unread: Iterable[str]
+) -> None:
     missing = [name for name in names if name not in named]
     if missing:
-        there = ", ".join(sorted(named)) or "none of these"
+        there = ", ".join(sorted([*named, *unread])) or "none of these"
         raise _mistake(
             f"{path} lacks {', '.join(missing)}",
             expected=_FORMS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -154,6 +155,8 @@ def _unknown_tag(detail: ErrorDetails, loc: Loc) -> tuple[str, str, str]:
     listing = f"`clsweep {command}` lists them"
     if not isinstance(name, str):
         return f"name = {as_toml(name)}", "a string", listing
+    if what == "method" and name.isidentifier() and Path(f"{name}.py").is_file():
+        listing = f'for {name}.py in this folder: `name = "custom"` with `method = "{name}:build"`'
     return f"unknown {what} '{name}'", closest_name(name, tags), listing
 
 

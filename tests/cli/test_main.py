@@ -163,6 +163,7 @@ def test_a_benchmark_in_full(cli: CommandLine, name: str) -> None:
 
 
 def test_unknown_names_are_answered_with_the_closest(cli: CommandLine) -> None:
+    cli("methods", "LWF").is_mistake("unknown method 'LWF'", "did you mean 'lwf'?")
     cli("methods", "ewcc").is_mistake("unknown method 'ewcc'", "did you mean 'ewc'?")
     cli("benchmarks", "spilt").is_mistake("unknown benchmark 'spilt'", "did you mean 'split'?")
     cli("init", "--methods", "ewc,mass").is_mistake("unknown method 'mass'", "did you mean 'mas'?")

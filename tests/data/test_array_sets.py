@@ -298,6 +298,9 @@ def test_unknown_words_of_a_split_are_named(tmp_path):
 def test_a_path_without_arrays_is_refused_with_what_is_read(tmp_path):
     assert "a folder of .npy files, or a file that ends in .npz" in refused(tmp_path / "none.npz")
     assert "lacks x, y" in refused(tmp_path)
+    np.savez(tmp_path / "own.npz", inputs=np.ones((2, 2)), labels=np.ones(2))
+    assert "lacks x, y" in refused(tmp_path / "own.npz")
+    assert "it has inputs, labels" in refused(tmp_path / "own.npz")
     (tmp_path / "data.mat").write_bytes(b"")
     assert "no file of arrays that is read" in refused(tmp_path / "data.mat")
 

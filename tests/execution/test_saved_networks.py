@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -199,8 +200,14 @@ def test_what_is_no_sound_network_is_one_message(tmp_path: Path) -> None:
     results = clsweep.load(out)
     first, second = sorted(ids_of(out, "EWC"))
     assert isinstance(results.model("fine-tuning", 0), torch.nn.Module)
-    for wrong, seed in (("EWC", 0), ("0" * 16, 0), ("fine-tuning", 7)):
-        with pytest.raises(StoreError, match="there is no trial of configuration"):
+    ids = ", ".join(sorted(key.rsplit("-", 1)[0] for key in ids_of(out, "EWC")))
+    for wrong, seed, said in (
+        ("EWC", 0, f"'EWC' is a label with 2 configurations\n  expected: the id of one: {ids}\n"),
+        ("0" * 16, 0, f"there is no configuration '{'0' * 16}'\n"),
+        ("ewc", 0, "or a label: did you mean 'EWC'?"),
+        ("fine-tuning", 7, "no trial of 'fine-tuning' with seed 7\n  expected: one of seed 0\n"),
+    ):
+        with pytest.raises(StoreError, match=re.escape(said)):
             results.model(wrong, seed)
     model = results.model("fine-tuning", 0)
     for task in (None, -1, 2, 5):

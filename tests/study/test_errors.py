@@ -689,3 +689,16 @@ def test_mistake_below_keeps_the_parts_and_prepends_the_place() -> None:
 def test_as_toml_is_toml_and_short() -> None:
     assert as_toml({"a": [1, True, "x"]}) == '{a = [1, true, "x"]}'
     assert len(as_toml("x" * 500)) == 70
+
+
+def test_a_module_beside_the_study_is_named_with_how_to_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = TOP + '[[methods]]\nname = "mine"\n'
+    with pytest.raises(StudyError, match="next: `clsweep methods` lists them"):
+        parse_study(text)
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(StudyError, match="unknown method 'mine'") as caught:
+        parse_study(text)
+    assert '`name = "custom"` with `method = "mine:build"`' in str(caught.value)
