@@ -14,6 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from clsweep.records.schema import ADDED_TRIAL_COLUMNS
+
 __all__ = ["Observer", "different", "lost"]
 
 # Columns that say when, how long or how often, not what.
@@ -96,7 +98,8 @@ def lost(records: dict[str, dict[str, Any] | None], out: Path) -> list[str]:
             continue
         if record is None:
             continue
-        row = dict(trials[name])
+        # Columns of their own for what stands among the versions as well.
+        row = {k: v for k, v in trials[name].items() if k not in ADDED_TRIAL_COLUMNS}
         row |= {key: json.loads(row[key]) for key in ("versions", "counters")}
         config = dict(configs[row["config_id"]])
         knobs = dict(zip(config["knobs"], config["knob_values"], strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from clsweep.records.schema import SCHEMA_VERSION, TRIALS_VERSION
 from tests.end_to_end.studies import (
     accuracy_bytes,
     clsweep,
@@ -61,7 +62,8 @@ def test_a_finished_folder_holds_tables_and_no_file_per_trial(
     assert list((out / "records").iterdir()) == []
     for name in ("accuracy", "configs", "trials"):
         metadata = pq.read_metadata(out / f"{name}.parquet")
-        assert metadata.metadata[b"clsweep_schema"] == b"1"
+        version = TRIALS_VERSION if name == "trials" else SCHEMA_VERSION
+        assert metadata.metadata[b"clsweep_schema"] == str(version).encode()
         assert metadata.row_group(0).column(0).compression == "ZSTD"
 
 

@@ -613,7 +613,7 @@ class TestReports:
         for name in ("one", "two"):
             run(cli, pets, *from_data("a"), "--out", name)
         TestOldFolders.age(Path("one"))
-        ran = cli("report", "one", "two", "--format", "csv")
+        ran = cli("report", "one", "two", "--full", "--format", "csv")
         assert ran.code == 0
         assert "one: made by a clsweep that did not record what the data 'folder:pets' was" in (
             " ".join(ran.out.split())
