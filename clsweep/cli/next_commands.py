@@ -83,6 +83,8 @@ def after_report(data: ReportData, folder: Place) -> str:
     """
     if data.unfinished:
         left = data.unfinished[0]
+        if not isinstance(left, Path):  # `run` takes a study file from a disk alone
+            return f"next: {command('clsweep status', left)}"
         return f"next: {run_command(left / 'study.toml', str(left), None, None)}"
     comparison = data.comparison
     if comparison.unanswered or not any(curve.points for curve in comparison.all_curves):

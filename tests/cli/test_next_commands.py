@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clsweep.cli.next_commands import after_export, after_report, python_path, run_command
 from clsweep.reporting.report_data import build
+from clsweep.storage.remote_path import place_of
 from tests.support.records import make_study, write_study
 
 
@@ -21,6 +23,17 @@ def test_a_report_leads_to_the_chosen_study_or_to_what_is_missing(tmp_path: Path
     part = [r for r in records if r["trial"]["seed"] < 2 or r["trial"]["method"] == "joint"]
     short = write_study(tmp_path / "short", part)
     assert after_report(build(short), short) == f"next: clsweep status {short}"
+
+
+def test_what_is_left_in_a_folder_is_run_from_its_study(tmp_path: Path) -> None:
+    data = build(write_study(tmp_path / "r", make_study(("EWC",), n_values=3)))
+    left = replace(data, unfinished=(tmp_path / "r",))
+    again = f"clsweep run {tmp_path / 'r'}/study.toml --out {tmp_path / 'r'}"
+    assert after_report(left, tmp_path / "r") == f"next: {again}"
+    place = place_of("s3://bucket/r")
+    assert after_report(replace(data, unfinished=(place,)), place) == (
+        "next: clsweep status s3://bucket/r"
+    )
 
 
 def test_the_run_is_named_with_what_says_what_is_run_and_where() -> None:
