@@ -119,7 +119,7 @@ def test_weights_are_told_apart_by_what_they_hold(asked: FeatureRequest, tmp_pat
 
 
 def test_a_folder_with_other_files_is_left_alone(asked: FeatureRequest, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"other files: small_backbone\.py"):
+    with pytest.raises(StoreError, match=r"other files: .*small_backbone\.py"):
         compute_features(asked, tmp_path, None)
 
 

@@ -553,6 +553,7 @@ def test_a_report_shows_what_was_searched_for(kind: str, tmp_path: Path) -> None
     study = searched(KINDS[kind])
     records = work(study)
     (tmp_path / "study.toml").write_text(resolved_toml(study), encoding="utf-8")
-    kept, missing, left_out = results_reader._asked_for(records, tmp_path)
+    kept, missing, left_out, n_missing = results_reader._asked_for(records, tmp_path)
     assert len(kept) == len(records) > 16
     assert missing == left_out == []
+    assert n_missing == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def edit(folder: Path, *change: str) -> None:
     text = MODULE.replace(*change) if change else MODULE
     (folder / "made_here.py").write_text(text, encoding="utf-8")
     sys.modules.pop("made_here", None)
+    # Python takes bytecode of the same second and size for that of the edited file.
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
 
 
 def test_a_function_is_called_once_and_its_arrays_are_learnt(study: Path, capsys: Any) -> None:

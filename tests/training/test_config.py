@@ -88,9 +88,9 @@ def test_both_lengths_of_the_first_are_a_mistake() -> None:
     overrides = FINETUNE + "training = { first_epochs = 1, first_steps = 2 }\n"
     with pytest.raises(StudyError, match="both 'first_epochs' and 'first_steps'"):
         study("", overrides)
-    other = FINETUNE + "training = { first_epochs = [1, 4] }\n"
+    other = FINETUNE + "training = { first_epochs = [3, 4] }\n"
     found = [c.training for c in configurations(study("first_steps = 2", other))]
-    assert [(t.first_epochs, t.first_steps) for t in found] == [(1, 0), (4, 0)]
+    assert [(t.first_epochs, t.first_steps) for t in found] == [(3, 0), (4, 0)]
     exported = FINETUNE + "training = { first_epochs = 4, first_steps = 0 }\n"
     assert [c.training for c in configurations(study("first_steps = 2", exported))] == found[1:]
 

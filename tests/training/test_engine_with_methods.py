@@ -7,6 +7,7 @@ and torch's own optimisers and schedulers.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -134,18 +135,22 @@ def test_the_pull_is_the_penalty_in_the_loss(name: str) -> None:
     assert not same(found, trained(training, plain_phase(NET), {}).params)
 
 
-@every_optimiser
+# ASGD keeps its own rate, and Rprop has none: tests/training/test_step_rates.py.
+@pytest.mark.parametrize("name", sorted(MORE.keys() - {"asgd", "rprop"}))
 def test_the_proximal_step_is_of_the_steps_own_learning_rate(name: str) -> None:
+    training = config(**MORE[name])
+    made = itertools.count()
+
     def settle(leaves: dict[str, Tensor], lr: float) -> None:
+        lr /= 1 + next(made) * training.lr_decay
         for n, leaf in leaves.items():
             leaf.copy_((leaf + lr * WEIGHT * STAR[n]) / (1 + lr * WEIGHT))
 
-    training = config(**MORE[name])
     l2 = methods.build("l2", NET, L2Hyper(lam=WEIGHT, form="proximal")).phases[0]
     ones = {n: torch.ones(()) for n in START}
     found = trained(training, l2, {"anchor": Anchor(ones, STAR)}).params
     expected = torch_loop(training, loss_on, after=settle)[0]
-    assert_close(found, expected, atol=1e-5 if name != "rprop" else 0.1)
+    assert_close(found, expected, atol=1e-5)
 
 
 def test_a_schedule_changes_what_plain_sgd_is_pulled_by() -> None:
@@ -271,15 +276,16 @@ def test_a_trial_step_is_the_next_step_and_leaves_no_trace(name: str) -> None:
 
     seen: list[Params] = []
 
-    def settle(full: Params, memory: Memory, step_size: float, task: int) -> Params:
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         seen.append({n: v.detach().clone() for n, v in full.items()})
-        return full
+        return plain_phase(NET).loss(full, memory, batch, task)
 
-    phase = Phase("train", plain_phase(NET).loss, foresee=foresee, settle=settle)
+    phase = Phase("train", loss, foresee=foresee)
     found = trained(training, phase, {}).params
     assert same(found, trained(training, plain_phase(NET), {}).params)
-    assert len(aheads) == len(seen) == N_STEPS
-    assert all(same(ahead, after) for ahead, after in zip(aheads, seen, strict=True))
+    made = [*seen[1:], found]
+    assert len(aheads) == len(made) == N_STEPS
+    assert all(same(ahead, after) for ahead, after in zip(aheads, made, strict=True))
 
 
 @every_optimiser
