@@ -28,6 +28,15 @@ _WITHOUT_SPEC: WeakKeyDictionary[ModuleType, bytes] = WeakKeyDictionary()
 _LOST = b"\0"
 
 
+def is_of_installed_package(path: Path) -> bool:
+    """Whether a file belongs to an installed package.
+
+    Args:
+        path: the file.
+    """
+    return any(part in _INSTALLED for part in path.parts)
+
+
 class _Watcher:
     """Finds a module as those after it on `sys.meta_path` do, and keeps its source."""
 
@@ -88,7 +97,7 @@ def _source(name: str, file: object) -> bytes | None:
         return None
     if not file.endswith(".py") or file.startswith(_STANDARD):
         return None
-    if any(part in _INSTALLED for part in Path(file).parts):
+    if is_of_installed_package(Path(file)):
         return None
     try:
         return Path(file).read_bytes()

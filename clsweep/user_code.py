@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsweep.errors import StudyError, closest_name
+from clsweep.imported_sources import is_of_installed_package
 from clsweep.signals import contained
 
 _OWN = Path(__file__).parent
-_INSTALLED = ("site-packages", "dist-packages")
 
 
 class UserCode(NamedTuple):
@@ -232,7 +232,7 @@ def is_users(file: str) -> bool:
     path = Path(file)
     if file.startswith("<") or path.is_relative_to(_OWN):
         return False
-    if any(part in _INSTALLED for part in path.parts):
+    if is_of_installed_package(path):
         return False
     return not path.is_relative_to(sysconfig.get_path("stdlib"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ BLOCK_BYTES = 1 << 25
 _VERSIONS = ((1, 0), (2, 0))
 
 
-class StoredArray:
+class StoredArray(ABC):
     """An array where it lies; what is known of it without reading its values.
 
     Attributes:
@@ -55,13 +56,13 @@ class StoredArray:
         """Rows of a block."""
         return max(1, BLOCK_BYTES // self.row_bytes)
 
+    @abstractmethod
     def blocks(self) -> Iterator[NDArray[Any]]:
         """All rows in turn, some at a time, so that little is in memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pieces(self) -> list[NDArray[Any]]:
         """All rows as one array or several, mapped or in memory."""
-        raise NotImplementedError
 
     def values(self) -> NDArray[Any]:
         """The whole in memory; for labels."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from clsweep.data.factory_calls import FACTORY, factory_call
+from clsweep.imported_sources import is_of_installed_package
 from clsweep.nets.code_files import CodeFile, code_files
 from clsweep.records.trial_extras import MEASURE_GROUP
 from clsweep.records.trial_results import WHERE
@@ -15,8 +16,6 @@ from clsweep.user_code import code_path
 
 if TYPE_CHECKING:
     from clsweep.study.study import Study
-
-_INSTALLED = ("site-packages", "dist-packages")
 
 
 def own_code_files(study: Study) -> list[CodeFile]:
@@ -48,6 +47,5 @@ def own(files: Iterable[CodeFile]) -> list[CodeFile]:
     return [
         file
         for file in files
-        if file.module.partition(".")[0] != "clsweep"
-        and not any(part in _INSTALLED for part in file.path.parts)
+        if file.module.partition(".")[0] != "clsweep" and not is_of_installed_package(file.path)
     ]

@@ -26,13 +26,12 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from clsweep.errors import StudyError
-from clsweep.imported_sources import imported_source
+from clsweep.imported_sources import imported_source, is_of_installed_package
 
 # Their versions stand in every record.
 _KNOWN_PACKAGES = frozenset(
     ("clsweep", "numpy", "pyarrow", "ray", "sklearn", "torch", "torchvision")
 )
-_INSTALLED = ("site-packages", "dist-packages")
 # What a module's file said when it was first looked at, where more is not known.
 _FIRST_SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 _DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -221,7 +220,7 @@ def _is_local(name: str, path: Path, own: str) -> bool:
     if _is_within(name, own):
         return True
     standard = sysconfig.get_path("stdlib")
-    return not any(part in _INSTALLED for part in path.parts) and not path.is_relative_to(standard)
+    return not is_of_installed_package(path) and not path.is_relative_to(standard)
 
 
 def _imported(read: _Parsed, package: str) -> Iterator[str]:
