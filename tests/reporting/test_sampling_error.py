@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 import clsweep
 from clsweep.reporting.render import plots
-from clsweep.reporting.render.page import page_bytes
+from clsweep.reporting.render.page import page_of
 from clsweep.reporting.render.publish import report
 from clsweep.reporting.render.tables import on_terminal, tables
 from clsweep.reporting.report_data import ReportData, build
@@ -109,7 +109,7 @@ def test_worst_and_best_seed_stand_beside_both_errors(tmp_path: Path) -> None:
 
 def test_the_page_shows_it_as_well(tmp_path: Path) -> None:
     data = build(study(tmp_path, (90, 100), (80, 100)))
-    page = page_bytes(data, tables(data)).decode()
+    page = page_of(data)
     assert "Luck of seeds and of test images at the best average (%)" in page
     assert "Test sets: 200 images of 2 source tasks (100 each), 100 of the target." in page
     assert "Seeds differ in initial weights, batches and a method" in page

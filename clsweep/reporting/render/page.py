@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from clsweep.reporting.render.confusion_matrices import confusions_html
 from clsweep.reporting.render.page_fronts import fronts_figure
 from clsweep.reporting.render.page_panels import matrices_figure, responses_figure
 from clsweep.reporting.render.table_formats import html_text
+from clsweep.reporting.render.tables import tables as tables_of
 from clsweep.reporting.report_table import Column, ReportTable, Section
 from clsweep.reporting.sampling_error import sizes_text
 from clsweep.search.selection_protocols import assured_target, best_finetuned
@@ -44,18 +46,42 @@ _POLICY = (
 _STEP = 0.05
 
 
-def page_bytes(data: ReportData, tables: Sequence[ReportTable]) -> bytes:
-    """The whole page.
+@dataclass(frozen=True)
+class LiveSection:
+    """What stands on top of the page of a sweep that is still running.
+
+    Attributes:
+        html: markup between the heading and the first section; every text in it is escaped.
+        script: JavaScript of its own, run after the page's; it may fetch from the page's own
+            address and from nowhere else. Empty for none.
+        style: CSS of its own; empty for none.
+    """
+
+    html: str
+    script: str = ""
+    style: str = ""
+
+
+def page_of(data: ReportData, *, live: LiveSection | None = None, title: str = "") -> str:
+    """The whole page as text.
 
     Args:
         data: what `report_data.build` computed.
-        tables: its tables.
+        live: what stands on top while a sweep is running; None for a report.
+        title: the heading instead of the report's own.
     """
-    library, script = _library(), _asset("page.js")
-    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (library, script))
+    live = live or LiveSection("")
+    tables = tables_of(data)
+    scripts = [_library(), _asset("page.js"), *[live.script] * bool(live.script)]
+    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
+    policy = _POLICY.format(scripts=hashes) + "; connect-src 'self'" * bool(live.script)
+    library, script = scripts[:2]
     parts = {
-        "policy": _POLICY.format(scripts=hashes),
-        "title": html.escape(data.title),
+        "policy": policy,
+        "title": html.escape(title or data.title),
+        "live": live.html,
+        "live_style": live.style,
+        "live_script": f"<script>{live.script}</script>" * bool(live.script),
         "style": _asset("page.css"),
         "reading": html.escape(data.method_of_reading),
         "training": html.escape(data.training),
@@ -74,7 +100,7 @@ def page_bytes(data: ReportData, tables: Sequence[ReportTable]) -> bytes:
         "script": script,
     }
     # In one pass: what is put in is never looked through for further places.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html")).encode()
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
 
 
 def page_values(data: ReportData) -> dict[str, Any]:

@@ -228,9 +228,9 @@ def write_outputs(
     if "csv" in formats:
         files.append(("fronts.csv", _points_csv(points)))
     if "html" in formats:
-        from clsweep.reporting.render.page import page_bytes
+        from clsweep.reporting.render.page import page_of
 
-        files.append(("report.html", page_bytes(data, tables)))
+        files.append(("report.html", page_of(data).encode()))
     for name, content in files:
         write_atomically(folder / name, content)
         written.append(folder / name)

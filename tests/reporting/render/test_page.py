@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from clsweep.cli.main import main
-from clsweep.reporting.render.page import page_bytes, page_values
+from clsweep.reporting.render.page import LiveSection, page_of, page_values
 from clsweep.reporting.render.tables import tables
 from clsweep.reporting.report_data import ReportData, build
 from tests.support.pages import Page
@@ -27,8 +27,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build(write_study(tmp_path_factory.mktemp("page") / "results", records))
 
 
-def page_of(data: ReportData) -> Page:
-    return Page(page_bytes(data, tables(data)))
+def parsed(data: ReportData) -> Page:
+    return Page(page_of(data).encode())
 
 
 def test_every_protocol_can_be_picked(data: Any) -> None:
@@ -145,7 +145,7 @@ class TestValues:
 
 class TestFile:
     def test_nothing_is_fetched_and_only_named_scripts_run(self, data: Any) -> None:
-        content = page_bytes(data, tables(data))
+        content = page_of(data).encode()
         page = Page(content)
         addresses = [a for _, attrs in page.tags for n, a in attrs.items() if n in ("src", "href")]
         assert [a for a in addresses if a and not a.startswith(("#", "data:"))] == []
@@ -158,8 +158,21 @@ class TestFile:
         assert len(digests) == 2
         assert len(content) < 6e6
 
+    def test_a_live_section_stands_on_top_and_only_its_script_may_fetch(self, data: Any) -> None:
+        live = LiveSection('<p id="now">12 of 40</p>', "start(1)", "#now { color: red }")
+        text = page_of(data, live=live, title="<running>")
+        page, plain = Page(text.encode()), page_of(data)
+        assert [s for s in page.scripts[1:] if s not in plain] == ["start(1)"]
+        digest = base64.b64encode(hashlib.sha256(b"start(1)").digest()).decode()
+        assert digest in text
+        assert "connect-src 'self'" in text
+        assert "connect-src" not in plain
+        assert text.index('<p id="now">') < text.index("<section")
+        assert "#now { color: red }" in text
+        assert "<h1>&lt;running&gt;</h1>" in text
+
     def test_texts_of_the_terminal_are_in_it(self, data: Any) -> None:
-        text = page_of(data).text
+        text = parsed(data).text
         for words in (*data.notes, data.title, "Best average accuracy (ACC, %)", "λ=10000"):
             assert words in text
         assert 'name = "synthetic"' in text
@@ -168,7 +181,7 @@ class TestFile:
     @pytest.mark.parametrize("where", ["label", "message", "study", "version"])
     def test_hostile_text_stays_text(self, where: str, tmp_path: Path) -> None:
         records = make_study(("EWC",), n_values=3)
-        clean = page_of(build(write_study(tmp_path / "clean", records)))
+        clean = parsed(build(write_study(tmp_path / "clean", records)))
         toml = None
         if where == "label":
             records += [relabelled(r) for r in make_study(("MAS",), n_values=3, references=())]
@@ -181,7 +194,7 @@ class TestFile:
             toml = f'name = "{name}"\n# {HOSTILE}\n'
         folder = tmp_path / "results"
         write_study(folder, records, *([] if toml is None else [toml]))
-        page = page_of(build(folder))
+        page = parsed(build(folder))
         kinds = {"img", "script", "a", "style", "iframe"}
         found = [t for t, _ in page.tags if t in kinds]
         assert found == [t for t, _ in clean.tags if t in kinds]
@@ -211,7 +224,7 @@ def without_target(record: Record) -> Record:
 class TestOddStudies:
     def test_only_failed_trials(self, tmp_path: Path) -> None:
         records = [broken(r) for r in make_study(("EWC",), n_values=3)]
-        page = page_of(build(write_study(tmp_path / "results", records)))
+        page = parsed(build(write_study(tmp_path / "results", records)))
         assert "no memory left" in page.text
         assert "Traceback" not in page.text
         for figure in page.values["figures"].values():
@@ -223,7 +236,7 @@ class TestOddStudies:
         records = make_study(("EWC", "MAS", "SI"), n_values=5)
         records.append(broken(make_study(("LwF",), n_values=3, references=())[0]))
         found = build(write_study(tmp_path / "results", records))
-        ids = re.findall(rb'<figure class="table" id="([^"]+)"', page_bytes(found, tables(found)))
+        ids = re.findall(rb'<figure class="table" id="([^"]+)"', page_of(found).encode())
         assert b"table-failures" in ids
         assert len(ids) == len({*ids}) > 8, "nine tables beside it"
         names = {column.name for table in tables(found) for column in table.columns}
@@ -234,7 +247,7 @@ class TestOddStudies:
         for record in records:
             if record["trial"]["label"] == "MAS" and record["trial"]["seed"] == 1:
                 record["trial"]["status"], record["accuracy"] = "diverged", []
-        page = page_of(build(write_study(tmp_path / "results", records)))
+        page = parsed(build(write_study(tmp_path / "results", records)))
         assert "MAS: 3 of 3 configurations diverged, in 1 seed" in page.text
         absences = {curve["label"]: curve["absence"] for curve in page.values["curves"]}
         assert (absences["MAS"], absences["EWC"]) == ("diverged", "")
@@ -249,13 +262,13 @@ class TestOddStudies:
         assert values["slider"]["marks"] == []
         assert values["slider"]["finetuning"] is None
         assert values["curves"][0]["points"][0]["source"][1] != values
-        page = page_of(build(tmp_path / "results"))
+        page = parsed(build(tmp_path / "results"))
         assert "One seed only" in page.text
         assert page.values["curves"][0]["points"][0]["source"][1] is None
 
     def test_missing_rows_are_shown_as_nothing(self, tmp_path: Path) -> None:
         records = [without_target(r) for r in make_study(("EWC",), n_values=3)]
-        page = page_of(build(write_study(tmp_path / "results", records)))
+        page = parsed(build(write_study(tmp_path / "results", records)))
         (point, *_) = page.values["curves"][0]["points"]
         assert point["target"][0] is None
         assert point["source"][0] is not None

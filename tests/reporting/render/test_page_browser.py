@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from clsweep.reporting.render.page import page_bytes
-from clsweep.reporting.render.tables import tables
+from clsweep.reporting.render.page import page_of
 from clsweep.reporting.report_data import ReportData, build
 from tests.reporting.render.test_page import HOSTILE, choices, relabelled
 from tests.support.records import make_study, write_study
@@ -43,7 +42,7 @@ def browser(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Itera
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     opened.set_script_timeout(PATIENCE_SECONDS)
     page = tmp_path_factory.mktemp("browser") / "report.html"
-    page.write_bytes(page_bytes(data, tables(data)))
+    page.write_bytes(page_of(data).encode())
     opened.get(page.as_uri())
     wait(opened, "return document.body?.dataset.ready === 'yes'")
     yield opened
