@@ -18,12 +18,17 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from clsweep.reporting.findings import findings
-from clsweep.reporting.inference import ends_text
-from clsweep.reporting.render.text_front import RANKS, front_lines, letter_of
+from clsweep.reporting.render.summary_texts import (
+    behind_text,
+    kept_text,
+    references_text,
+    what_was_run,
+)
+from clsweep.reporting.render.text_front import RANKS, front_lines
 from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.report_table import NOTHING, bytes_text
-from clsweep.reporting.summary import Kept, RankedMethod, ranking, what_can_be_said
-from clsweep.text import axes_text, counted, in_ascii, seeds_of
+from clsweep.reporting.summary import RankedMethod, ranking, what_can_be_said
+from clsweep.text import axes_text, in_ascii
 
 _WIDE = 78
 _WIDEST = 100
@@ -149,7 +154,7 @@ class _Screen:
 
     def _head(self) -> list[Line]:
         title = [Line(text, _BOLD) for text in self._wrapped(self._data.title)]
-        return [*title, *map(Line, self._wrapped(_what_was_run(self._data)))]
+        return [*title, *map(Line, self._wrapped(what_was_run(self._data)))]
 
     # ----- who won, by how much, at what cost
 
@@ -198,7 +203,7 @@ class _Screen:
         return [
             _Column(
                 (f"{100 * requirement.drop:g} point{'s' * (requirement.drop != 0.01)}",),
-                [_kept_text(row.kept[place], row) for row in rows],
+                [kept_text(row.kept[place], row) for row in rows],
             )
             for place, requirement in enumerate(shown)
         ]
@@ -219,7 +224,7 @@ class _Screen:
 
     def _references(self) -> list[str]:
         return self._wrapped(
-            _references_text(self._data, with_letters=self._width >= _WIDE), indent="  ", first=""
+            references_text(self._data, with_letters=self._width >= _WIDE), indent="  ", first=""
         )
 
     def _beside(self, made: list[Line], width: int) -> list[Line]:
@@ -355,43 +360,13 @@ def _averages(rows: Sequence[RankedMethod]) -> list[_Column]:
 
 
 def _behind(rows: Sequence[RankedMethod]) -> _Column:
-    cells = [_behind_text(row, is_first=not place) for place, row in enumerate(rows)]
+    cells = [behind_text(row, is_first=not place) for place, row in enumerate(rows)]
     is_any = any(row.behind is not None and row.behind.is_claim for row in rows)
     return _Column(("points behind 1", f"[95 %, all pairs]{'*' * is_any}"), cells)
 
 
-def _behind_text(row: RankedMethod, is_first: bool) -> str:
-    if row.behind is None:
-        return "first" if is_first and not row.absence else ""
-    found = row.behind.interval
-    mean = _signed(-100 * found.mean)
-    if found.absence or (found.low <= -1 and found.high >= 1):
-        return f"{mean} [{'seeds equal' if found.absence == 'seeds all equal' else 'no limit'}]"
-    low, high = ends_text(found, -100, 1)
-    return (
-        f"{mean} [{_signed_text(low)}, {_signed_text(high)}]{'*' if row.behind.is_claim else ''}"
-    )
-
-
-def _signed(value: float) -> str:
-    return _signed_text(f"{round(value, 1) + 0.0:.1f}")
-
-
-def _signed_text(number: str) -> str:
-    """With a sign of its own width, and none for what rounds to zero."""
-    if number.startswith("-"):
-        return f"−{number[1:]}"
-    return f"+{number}" if float(number) else number
-
-
 def _chosen(rows: Sequence[RankedMethod]) -> _Column:
     return _Column(("", "chosen"), [axes_text(row.chosen) for row in rows], is_text=True)
-
-
-def _kept_text(kept: Kept | None, row: RankedMethod) -> str:
-    if kept is None:
-        return "" if row.absence else "not reached"
-    return f"{100 * kept.source:.1f} ({100 * kept.target:.1f}{'†' if kept.is_missed else ''})"
 
 
 def _needs(rows: Sequence[RankedMethod], with_bytes: bool) -> _Column:
@@ -403,64 +378,3 @@ def _needs(rows: Sequence[RankedMethod], with_bytes: bool) -> _Column:
     ]
     head = ("needs of old", "tasks; keeps") if with_bytes else ("needs",)
     return _Column(head, cells, is_text=True)
-
-
-def _what_was_run(data: ReportData) -> str:
-    """Trials, values, images and seeds, in sentences."""
-    comparison = data.comparison
-    counts = [curve.n_by_status for curve in comparison.all_curves]
-    n_failed = sum(n["failed"] + n["oom"] for n in counts)
-    n_diverged, n_stopped = (sum(n[s] for n in counts) for s in ("diverged", "stopped"))
-    trials = f"{sum(sum(n.values()) for n in counts):,} trials, {n_failed:,} failed"
-    trials += f", {n_diverged:,} diverged" + f", {n_stopped:,} stopped early" * bool(n_stopped)
-    tested = f"tested on {images}" if (images := _images_text(data)) else ""
-    if comparison.curves:
-        sizes = sorted({curve.n_configs for curve in comparison.curves})
-        n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
-        noun = "configuration" if sizes == [1] else "configurations"
-        by = f" of {seeds_of(comparison.choose_on)}" if comparison.choose_on else ""
-        tested = f"{n} {noun} per method, " + (
-            f"chosen on validation{by}, {tested or 'ranked on test data'}"
-            if any(curve.points for curve in comparison.curves)
-            else "none has finished"
-        )
-    said = [trials, tested]
-    seeds = counted(len(comparison.seeds), "seed")
-    if len(comparison.seeds) > 1 and data.varied:
-        seeds += f" vary {' and '.join((', '.join(data.varied[:-1]), data.varied[-1]))}"
-    said.append(seeds)
-    return ". ".join(filter(None, said)) + "."
-
-
-def _images_text(data: ReportData) -> str:
-    sizes = data.luck.n_images
-    if not sizes:
-        return ""
-    if data.luck.is_shared:
-        return f"{sizes[-1][1]:,} images, the same in every task"
-    source, target = sum(high for _, high in sizes[:-1]), sizes[-1][1]
-    return f"{source:,} + {target:,} images"
-
-
-def _references_text(data: ReportData, with_letters: bool) -> str:
-    found = []
-    for curve in data.comparison.references:
-        letter = f"{letter_of(curve)} ".lstrip() if with_letters else ""
-        if curve.best is None:
-            found.append(f"{curve.label} {curve.absence}")
-            continue
-        point = curve.points[curve.best]
-        source, target = (100 * value for value in point.mean("test"))
-        average = 100 * float(point.measures["average_accuracy"].mean())
-        found.append(f"{letter}{curve.label} {average:.1f} ({source:.1f}, {target:.1f})")
-    end = data.comparison.source_end
-    if end is not None:  # under one head the frozen trunk is no source end
-        source, target = (100 * value for value in end.test_S2.mean(axis=0))
-        average = ((data.n_tasks - 1) * source + target) / data.n_tasks
-        of_all, of_last = (
-            "–" if math.isnan(value) else f"{value:.1f}" for value in (average, target)
-        )
-        found.append(f"{end.label} {of_all} ({source:.1f}, {of_last})")
-    if not found:
-        return ""
-    return f"References, average (source, target) %: {'; '.join(found)}."
