@@ -28,9 +28,9 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale
-from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.methods.parts.penalty import Anchor
+from clsweep.methods.regulariser_hypers import EwcHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.training.config import TrainingConfig

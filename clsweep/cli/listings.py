@@ -25,11 +25,22 @@ if TYPE_CHECKING:
 
 def methods_table() -> Table:
     """All methods, one line each."""
-    table = _table("name", "method", "knobs", "uses besides the network", "scenarios", "reference")
+    table = _table(
+        *(
+            "name",
+            "method",
+            "family",
+            "knobs",
+            "uses besides the network",
+            "scenarios",
+            "reference",
+        )
+    )
     for name, entry in _known():
         knobs = ", ".join(knob_keys(entry.hyper.model_fields))
         scenarios = ", ".join(entry.scenarios)
-        row = (name, entry.title, knobs, ", ".join(entry.uses), scenarios, entry.citation)
+        uses = ", ".join(entry.uses)
+        row = (name, entry.title, entry.family, knobs, uses, scenarios, entry.citation)
         table.add_row(*map(Text, row))
     return table
 

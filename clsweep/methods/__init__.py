@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import hypers
+from clsweep.methods import hypers, regulariser_hypers
 from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import (
@@ -40,13 +40,18 @@ __all__ = [
 
 METHODS: dict[str, MethodEntry] = {
     "finetune": MethodEntry(
-        "fine-tuning", hypers.NoHyper, "plain training on each task in turn", is_reference=True
+        "fine-tuning",
+        hypers.NoHyper,
+        "plain training on each task in turn",
+        is_reference=True,
+        family="reference",
     ),
     "frozen": MethodEntry(
         "frozen trunk",
         hypers.NoHyper,
         "feature extraction: only the head of the new task is trained",
         is_reference=True,
+        family="reference",
     ),
     "joint": MethodEntry(
         "joint",
@@ -55,6 +60,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("all data at once",),
         is_reference=True,
         starts_from_source=False,
+        family="reference",
     ),
     "ncm": MethodEntry(
         "nearest class mean",
@@ -64,6 +70,7 @@ METHODS: dict[str, MethodEntry] = {
         is_reference=True,
         starts_from_source=False,
         trains=False,
+        family="class statistics",
     ),
     "slda": MethodEntry(
         "streaming LDA",
@@ -72,6 +79,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("class statistics",),
         starts_from_source=False,
         trains=False,
+        family="class statistics",
     ),
     "ranpac": MethodEntry(
         "RanPAC",
@@ -80,50 +88,81 @@ METHODS: dict[str, MethodEntry] = {
         uses=("class statistics",),
         starts_from_source=False,
         trains=False,
+        family="class statistics",
     ),
     "l2": MethodEntry(
-        "L2 anchor", hypers.L2Hyper, "Li et al. 2018, ICML (L2-SP); the control without importance"
+        "L2 anchor",
+        regulariser_hypers.L2Hyper,
+        "Li et al. 2018, ICML (L2-SP); the control without importance",
+        family="regularisation",
     ),
     "ewc": MethodEntry(
         "EWC",
-        hypers.EwcHyper,
+        regulariser_hypers.EwcHyper,
         "Kirkpatrick et al. 2017, PNAS 114(13); online form: Huszár 2018, Schwarz et al. 2018",
         uses=("source statistics",),
         statistics="fisher",
         statistics_read=("fisher", "fisher_examples", "fisher_batch"),
+        family="regularisation",
     ),
     "mas": MethodEntry(
         "MAS",
-        hypers.MasHyper,
+        regulariser_hypers.MasHyper,
         "Aljundi et al. 2018, ECCV",
         uses=("source statistics",),
         statistics="mas_omega",
         statistics_read=("omega", "omega_examples"),
+        family="regularisation",
     ),
     "si": MethodEntry(
-        "SI", hypers.SiHyper, "Zenke, Poole and Ganguli 2017, ICML", uses=("source trajectory",)
+        "SI",
+        regulariser_hypers.SiHyper,
+        "Zenke, Poole and Ganguli 2017, ICML",
+        uses=("source trajectory",),
+        family="regularisation",
     ),
-    "lwf": MethodEntry("LwF", hypers.LwfHyper, "Li and Hoiem 2016, ECCV"),
+    "rwalk": MethodEntry(
+        "RWalk",
+        regulariser_hypers.RwalkHyper,
+        "Chaudhry et al. 2018, ECCV (Riemannian walk)",
+        uses=("a trajectory with a start of its own",),
+        starts_from_source=False,
+        own_start="score along the path of training",
+        family="regularisation",
+    ),
+    "lwf": MethodEntry(
+        "LwF",
+        hypers.LwfHyper,
+        "Li and Hoiem 2016, ECCV",
+        family="distillation",
+    ),
     "rescl": MethodEntry(
         "ResCL",
         hypers.ResclHyper,
         "Lee, Joo, Hong and Kim 2020, AAAI (arXiv 2002.06774)",
         starts_from_finetuned=True,
+        family="network combination",
     ),
     "interpolate": MethodEntry(
         "weight interpolation",
         hypers.InterpolateHyper,
         "Lee et al. 2017, NeurIPS (incremental moment matching; the mean at β = ½)",
         starts_from_finetuned=True,
+        family="network combination",
     ),
     "replay": MethodEntry(
         "experience replay",
         hypers.ReplayHyper,
         "Ratcliff 1990; Chaudhry et al. 2019 (tiny episodic memories)",
         uses=("source examples",),
+        family="stored examples",
     ),
     "agem": MethodEntry(
-        "A-GEM", hypers.AgemHyper, "Chaudhry et al. 2019, ICLR", uses=("source examples",)
+        "A-GEM",
+        hypers.AgemHyper,
+        "Chaudhry et al. 2019, ICLR",
+        uses=("source examples",),
+        family="stored examples",
     ),
     "dgr": MethodEntry(
         "generative replay",
@@ -132,9 +171,14 @@ METHODS: dict[str, MethodEntry] = {
         uses=("a generator with a start of its own",),
         own_start="generator",
         generates_images=True,
+        family="generated examples",
     ),
     "gem": MethodEntry(
-        "GEM", hypers.GemHyper, "Lopez-Paz and Ranzato 2017, NeurIPS", uses=("source examples",)
+        "GEM",
+        hypers.GemHyper,
+        "Lopez-Paz and Ranzato 2017, NeurIPS",
+        uses=("source examples",),
+        family="stored examples",
     ),
     "hnet": MethodEntry(
         "hypernetwork",
@@ -145,6 +189,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         own_start="hypernetwork",
         takes_batch_norm=False,
+        family="generated networks",
     ),
     "hnet_tir": MethodEntry(
         "HNET+TIR",
@@ -157,6 +202,7 @@ METHODS: dict[str, MethodEntry] = {
         own_start="hypernetwork with its generator and task classifier",
         generates_images=True,
         takes_batch_norm=False,
+        family="generated networks",
     ),
     "hnet_replay": MethodEntry(
         "HNET+R",
@@ -166,6 +212,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("a generator with a start of its own",),
         own_start="generator",
         generates_images=True,
+        family="generated examples",
     ),
 }
 

@@ -30,6 +30,8 @@ _BOUNDS = ("ge", "gt", "le", "lt")
 _CODE = re.compile(r"[0-9a-f]{24}")
 _MOST_NUMBERS = 200
 _MOST_BYTES = 2**22
+# What declarations did not say from the beginning; left out where it is ''.
+_LATER = ("family",)
 _ROLES = ("knob", "nuisance", "fixed")
 
 
@@ -52,6 +54,7 @@ def declaration(entry: MethodEntry) -> dict[str, Any]:
         entry: of a user's own method.
     """
     plain = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    plain = {key: value for key, value in plain.items() if value or key not in _LATER}
     # A list: the order of the numbers is that of the grid.
     plain["hyper"] = [_number(*item) for item in entry.hyper.model_fields.items()]
     return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
@@ -135,7 +138,9 @@ def entry_from(text: str) -> MethodEntry:
     plain = json.loads(text)
     usual = MethodEntry("usual", Hyper)
     names = {field.name for field in fields(usual)}
-    _require(isinstance(plain, dict) and set(plain) == names, "a method", plain)
+    _require(isinstance(plain, dict), "a method", plain)
+    plain = {**dict.fromkeys(_LATER, ""), **plain}
+    _require(set(plain) == names, "a method", plain)
     found: dict[str, Any] = {}
     for name in names - {"hyper"}:
         value, kind = plain[name], type(getattr(usual, name))

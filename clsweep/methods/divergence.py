@@ -11,7 +11,7 @@ from clsweep.text import key_text
 
 # Of the forms of a penalty, the one whose step diverges beyond η w ω = 2, and its remedy.
 _GRADIENT, _STABLE = "gradient", "proximal"
-_QUADRATIC = ("l2", "ewc", "mas", "si")
+_QUADRATIC = ("l2", "ewc", "mas", "si", "rwalk")
 
 
 def what_helps(method: str, hyper: Mapping[str, Any]) -> str:

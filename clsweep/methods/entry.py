@@ -19,6 +19,7 @@ class MethodEntry:
         title: its name as people write it.
         hyper: the declaration of its numbers.
         citation: the paper, in one line; '' for none.
+        family: by what it keeps earlier tasks, in a word or two; '' where that is not known.
         version: raised whenever its numbers change, so that stored trials are not mixed.
         uses: what it needs beyond the previous network and the current task's data.
         scenarios: the scenarios it is defined for.
@@ -42,6 +43,7 @@ class MethodEntry:
     title: str
     hyper: type[Hyper]
     citation: str = ""
+    family: str = ""
     version: int = 1
     uses: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ALL_SCENARIOS

@@ -17,10 +17,10 @@ of λ, by up to five decades: see `clsweep.methods.parts.importance`.
 from __future__ import annotations
 
 from clsweep.methods.base import LearntTask, Memory, Method
-from clsweep.methods.hypers import FISHERS, EwcHyper
 from clsweep.methods.parts import importance
 from clsweep.methods.parts.own_estimators import own_importance
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
+from clsweep.methods.regulariser_hypers import FISHERS, EwcHyper
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map
 

@@ -111,12 +111,13 @@ def fixed(
     *,
     doc: str,
     at_least: float | None = None,
+    at_most: float | None = None,
     where: Situation | None = None,
     unless: Situations = (),
 ) -> Any:
     """A value that is a stated caveat of the study, not searched; see `nuisance` for arguments."""
     role: JsonDict = {"role": "fixed", **conditions(where, unless)}
-    return Field(default, description=doc, ge=at_least, json_schema_extra=role)
+    return Field(default, description=doc, ge=at_least, le=at_most, json_schema_extra=role)
 
 
 def among_or_own(names: Sequence[str]) -> AfterValidator:

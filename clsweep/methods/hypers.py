@@ -1,36 +1,19 @@
 """Every number of every method, declared once: search space, study-file check, column and docs.
 
-This module imports neither torch nor ray, so that `clsweep methods`, `clsweep plan` and
-`clsweep init` answer at once on a login node. The equations are in the module of each method.
+Those of methods that regularise are in `regulariser_hypers`. Neither module imports torch or ray,
+so that `clsweep methods`, `clsweep plan` and `clsweep init` answer at once on a login node. The
+equations are in the module of each method.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from clsweep.methods.hyper_fields import (
-    Hyper,
-    among_or_own,
-    estimator,
-    fixed,
-    knob,
-    nuisance,
-    widths,
-)
-
-Form = Literal["gradient", "proximal"]
-FISHERS = ("exact", "sampled", "empirical", "predicted", "label_weighted", "batched")
-OMEGAS = ("squared_norm",)
-_FORM_DOC = (
-    "how the quadratic penalty acts: 'gradient' adds its gradient before the optimiser's step, "
-    "'proximal' solves for it after the step and never diverges"
-)
+from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance, widths
+from clsweep.methods.regulariser_hypers import TWO_TASKS, WITHOUT_LAM, Form
 
 # At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
-_WITHOUT_LAM = {"lam": 0}
-_WITHOUT_C = {"c": 0}
 _WITHOUT_WEIGHT = {"weight": 0}
-_TWO_TASKS = {"benchmark.n_tasks": 2}
 
 
 class NoHyper(Hyper):
@@ -92,92 +75,6 @@ class RanpacHyper(UntrainedHyper):
     )
 
 
-class L2Hyper(Hyper):
-    """Numbers of `l2`."""
-
-    lam: float = knob(1.0, 1e-4, 1e4, log=True, doc="λ, weight of the penalty (λ/2) Σ (θ−θ*)²")
-    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_LAM)
-
-
-class EwcHyper(Hyper):
-    """Numbers of `ewc`."""
-
-    lam: float = knob(1e3, 1e0, 1e10, log=True, doc="λ, weight of the penalty (λ/2) Σ F (θ−θ*)²")
-    anchor: Literal["separate", "online"] = fixed(
-        "separate",
-        doc="'separate': one anchor per task (Kirkpatrick); "
-        "'online': the latest optimum only (Huszár; Schwarz)",
-        unless=_WITHOUT_LAM,
-    )
-    gamma: float = fixed(
-        1.0,
-        doc="γ in (0, 1], decay of old importances",
-        at_least=1e-9,
-        where={"anchor": "online"},
-        unless=_WITHOUT_LAM,
-    )
-    fisher: Annotated[str, among_or_own(FISHERS)] = estimator(
-        "exact", FISHERS, doc="estimator of the Fisher diagonal", unless=_WITHOUT_LAM
-    )
-    fisher_examples: int = fixed(
-        0,
-        doc="training examples the Fisher is estimated on; 0 for all",
-        at_least=0,
-        unless=_WITHOUT_LAM,
-    )
-    fisher_batch: int = fixed(
-        128,
-        doc="examples per squared gradient",
-        at_least=1,
-        where={"fisher": "batched"},
-        unless=_WITHOUT_LAM,
-    )
-    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_LAM)
-
-
-class MasHyper(Hyper):
-    """Numbers of `mas`."""
-
-    lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ Ω (θ−θ*)²")
-    omega: Annotated[str, among_or_own(OMEGAS)] = estimator(
-        "squared_norm",
-        OMEGAS,
-        doc="estimator of Ω: 'squared_norm' as published",
-        unless=_WITHOUT_LAM,
-    )
-    omega_examples: int = fixed(
-        0,
-        doc="training examples that Ω is estimated on; 0 for all",
-        at_least=0,
-        unless=_WITHOUT_LAM,
-    )
-    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_LAM)
-
-
-class SiHyper(Hyper):
-    """Numbers of `si`."""
-
-    c: float = knob(0.1, 1e-3, 1e5, log=True, doc="c, weight of the surrogate loss c Σ Ω (θ−θ*)²")
-    xi: float = fixed(
-        0.1,
-        doc="ξ, damping of the division by the squared displacement",
-        at_least=1e-12,
-        unless=_WITHOUT_C,
-    )
-    path_gradient: Literal["task", "total"] = fixed(
-        "task",
-        doc="gradient in the path integral: of the task's loss (paper) or of loss plus penalty",
-        # The proximal form adds no gradient. What is recorded on the last task serves no other,
-        # but decides, in the gradient form, how a step is rounded.
-        unless=(
-            _WITHOUT_C,
-            {"form": "proximal", "training.clip_value": 0, "training.clip_norm": 0},
-            {"form": "proximal", **_TWO_TASKS},
-        ),
-    )
-    form: Form = fixed("gradient", doc=_FORM_DOC, unless=_WITHOUT_C)
-
-
 class LwfHyper(Hyper):
     """Numbers of `lwf`."""
 
@@ -189,25 +86,25 @@ class LwfHyper(Hyper):
         log=False,
         doc="T, temperature of both softmaxes",
         at_least=1e-3,
-        unless=_WITHOUT_LAM,
+        unless=WITHOUT_LAM,
     )
     t_squared: bool = fixed(
         False,
         doc="multiply the distillation by T² (Hinton), which LwF omits",
-        unless=(_WITHOUT_LAM, {"temperature": 1}),
+        unless=(WITHOUT_LAM, {"temperature": 1}),
     )
     weighting: Literal["sum", "average"] = fixed(
         "sum",
         doc="'sum': L + λ Σ KD over old heads; 'average': (L + λ k KD) / (1 + λ k), KD their mean "
         "and k the number of past tasks: 1 weighs all tasks alike (van de Ven)",
-        unless=_WITHOUT_LAM,
+        unless=WITHOUT_LAM,
     )
     padded: bool = fixed(
         False,
         doc="distil over all classes seen, with the target 0 for the new ones, instead of the old "
         "classes alone",
         where={"benchmark.scenario": "class"},
-        unless=_WITHOUT_LAM,
+        unless=WITHOUT_LAM,
     )
 
 
@@ -232,13 +129,13 @@ class ResclHyper(Hyper):
     lam_unit: Literal["sum", "channel"] = fixed(
         "sum",
         doc="‖·‖₁ as the sum over all coefficients (paper), or as their mean",
-        unless=_WITHOUT_LAM,
+        unless=WITHOUT_LAM,
     )
     form: Form = fixed(
         "gradient",
         doc="how the decay of α acts: 'gradient' by its subgradient, 'proximal' by "
         "soft-thresholding after the step, which gives exact zeros",
-        unless=_WITHOUT_LAM,
+        unless=WITHOUT_LAM,
     )
     decay: float = fixed(1e-4, doc="λ_dec, weight of ½ ‖θ_t‖² in the combination", at_least=0)
     temperature: float = nuisance(
@@ -304,7 +201,7 @@ class AgemHyper(Hyper):
         500, 50, 5000, log=True, doc="stored examples in all, or per task", at_least=1
     )
     per_task: bool = fixed(
-        False, doc="memory_size counts the examples of one task (published)", unless=_TWO_TASKS
+        False, doc="memory_size counts the examples of one task (published)", unless=TWO_TASKS
     )
     fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
 
@@ -371,7 +268,7 @@ class GemHyper(Hyper):
         500, 50, 5000, log=True, doc="stored examples in all, or per task", at_least=1
     )
     per_task: bool = fixed(
-        False, doc="memory_size counts the examples of one task (published)", unless=_TWO_TASKS
+        False, doc="memory_size counts the examples of one task (published)", unless=TWO_TASKS
     )
     fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
     ridge: float = fixed(1e-3, doc="ε, added to the diagonal of MMᵀ", at_least=0)

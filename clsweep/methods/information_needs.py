@@ -12,6 +12,7 @@ _SHORT = {
     "source statistics": "statistics",
     "source trajectory": "trajectory",
     "source examples": "examples",
+    "a trajectory with a start of its own": "own trajectory",
     "a generator with a start of its own": "own generator",
     "weights with a start of their own": "own weights",
     "weights and generator with a start of their own": "own weights, generator",

@@ -13,8 +13,8 @@ penalised.
 from __future__ import annotations
 
 from clsweep.methods.base import LearntTask, Memory, Method
-from clsweep.methods.hypers import L2Hyper
 from clsweep.methods.parts.penalty import Anchor, penalised_phase
+from clsweep.methods.regulariser_hypers import L2Hyper
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map
 

@@ -16,10 +16,10 @@ the batch size. The new task's head is not penalised.
 from __future__ import annotations
 
 from clsweep.methods.base import LearntTask, Memory, Method
-from clsweep.methods.hypers import OMEGAS, MasHyper
 from clsweep.methods.parts import importance
 from clsweep.methods.parts.own_estimators import own_importance
 from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
+from clsweep.methods.regulariser_hypers import OMEGAS, MasHyper
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map
 

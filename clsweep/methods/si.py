@@ -17,8 +17,8 @@ was added, as several public implementations do.
 from __future__ import annotations
 
 from clsweep.methods.base import LearntTask, Memory, Method
-from clsweep.methods.hypers import SiHyper
 from clsweep.methods.parts.penalty import Anchor, no_anchor, penalised_phase
+from clsweep.methods.regulariser_hypers import SiHyper
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params
 

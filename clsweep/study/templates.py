@@ -80,7 +80,7 @@ _ORDER_HELP = """\
 # A value that says more than the default, which is none.
 _SEARCHED = {"training": {"lr": {"low": 0.01, "high": 0.3}}}
 # The form that no λ makes diverge; every range of λ goes beyond what the gradient form bears.
-_WRITTEN = {(method, "form"): "proximal" for method in ("l2", "ewc", "mas", "si")}
+_WRITTEN = {(method, "form"): "proximal" for method in ("l2", "ewc", "mas", "si", "rwalk")}
 # What a benchmark cannot do without and has no default for.
 _REQUIRED = {"target": ("mnist",), "datasets": ("digits", "mnist")}
 _SHAPES = {"sequence": {"dataset": "digits"}}

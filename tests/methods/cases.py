@@ -75,6 +75,8 @@ CASES = [
     Case("mas", {"lam": 1e4, "form": "proximal"}, {"lam": 0.0}, regularises=True),
     Case("si", {"c": 0.5}, {"c": 0.0}, regularises=True),
     Case("si", {"c": 0.5, "path_gradient": "total"}, {"c": 0.0}, regularises=True),
+    Case("rwalk", {"lam": 0.3, "interval": 3}, {"lam": 0.0}),
+    Case("rwalk", {"lam": 1e3, "form": "proximal"}, {"lam": 0.0}),
     Case("lwf", {"lam": 2.0}, {"lam": 0.0}, regularises=True),
     Case(
         "lwf",
@@ -126,3 +128,4 @@ CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
 
 def test_ids_cover_all_methods() -> None:
     assert {case.name for case in CASES} == set(METHODS)
+    assert all(entry.family for entry in METHODS.values())

@@ -378,7 +378,7 @@ def test_a_network_that_shares_nothing_between_its_tasks(
 
 
 STORES_DATA = {"replay", "gem", "agem"}
-STORES_IMPORTANCES = {"l2", "ewc", "mas", "si"}
+STORES_IMPORTANCES = {"l2", "ewc", "mas", "si", "rwalk"}
 STORES_NETWORKS = {
     *STORES_IMPORTANCES,
     *("ncm", "slda", "ranpac"),  # means, covariances and the like

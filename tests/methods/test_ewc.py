@@ -9,8 +9,8 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.methods.base import LearntTask, Pull
-from clsweep.methods.hypers import EwcHyper
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal, with_penalty_gradient
+from clsweep.methods.regulariser_hypers import EwcHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params

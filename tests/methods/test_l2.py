@@ -9,8 +9,8 @@ from clsweep import methods
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import LearntTask, Memory
-from clsweep.methods.hypers import EwcHyper, L2Hyper
 from clsweep.methods.parts.penalty import Anchor, with_penalty_gradient
+from clsweep.methods.regulariser_hypers import EwcHyper, L2Hyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net, shared

@@ -11,8 +11,8 @@ from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import LearntTask, Trace
-from clsweep.methods.hypers import SiHyper
 from clsweep.methods.parts.losses import plain_phase
+from clsweep.methods.regulariser_hypers import SiHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net

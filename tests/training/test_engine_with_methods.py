@@ -21,10 +21,11 @@ from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import batch_indices, generator
 from clsweep.data.tasks import Examples, Scale
 from clsweep.methods.base import Batch, Memory, Phase, Pull
-from clsweep.methods.hypers import EwcHyper, GemHyper, L2Hyper, ResclHyper, SiHyper
+from clsweep.methods.hypers import GemHyper, ResclHyper
 from clsweep.methods.parts.buffer import Buffer
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.methods.parts.penalty import Anchor
+from clsweep.methods.regulariser_hypers import EwcHyper, L2Hyper, SiHyper
 from clsweep.methods.rescl import ALPHA_S, ALPHA_T
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

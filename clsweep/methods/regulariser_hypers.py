@@ -1,0 +1,129 @@
+"""Numbers of the methods that regularise: declared as in `hypers`, and without torch or ray."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from clsweep.methods.hyper_fields import Hyper, among_or_own, estimator, fixed, knob
+
+Form = Literal["gradient", "proximal"]
+FISHERS = ("exact", "sampled", "empirical", "predicted", "label_weighted", "batched")
+OMEGAS = ("squared_norm",)
+FORM_DOC = (
+    "how the quadratic penalty acts: 'gradient' adds its gradient before the optimiser's step, "
+    "'proximal' solves for it after the step and never diverges"
+)
+
+# At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
+WITHOUT_LAM = {"lam": 0}
+_WITHOUT_C = {"c": 0}
+TWO_TASKS = {"benchmark.n_tasks": 2}
+
+
+class L2Hyper(Hyper):
+    """Numbers of `l2`."""
+
+    lam: float = knob(1.0, 1e-4, 1e4, log=True, doc="λ, weight of the penalty (λ/2) Σ (θ−θ*)²")
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
+
+
+class EwcHyper(Hyper):
+    """Numbers of `ewc`."""
+
+    lam: float = knob(1e3, 1e0, 1e10, log=True, doc="λ, weight of the penalty (λ/2) Σ F (θ−θ*)²")
+    anchor: Literal["separate", "online"] = fixed(
+        "separate",
+        doc="'separate': one anchor per task (Kirkpatrick); "
+        "'online': the latest optimum only (Huszár; Schwarz)",
+        unless=WITHOUT_LAM,
+    )
+    gamma: float = fixed(
+        1.0,
+        doc="γ in (0, 1], decay of old importances",
+        at_least=1e-9,
+        where={"anchor": "online"},
+        unless=WITHOUT_LAM,
+    )
+    fisher: Annotated[str, among_or_own(FISHERS)] = estimator(
+        "exact", FISHERS, doc="estimator of the Fisher diagonal", unless=WITHOUT_LAM
+    )
+    fisher_examples: int = fixed(
+        0,
+        doc="training examples the Fisher is estimated on; 0 for all",
+        at_least=0,
+        unless=WITHOUT_LAM,
+    )
+    fisher_batch: int = fixed(
+        128,
+        doc="examples per squared gradient",
+        at_least=1,
+        where={"fisher": "batched"},
+        unless=WITHOUT_LAM,
+    )
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
+
+
+class MasHyper(Hyper):
+    """Numbers of `mas`."""
+
+    lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ Ω (θ−θ*)²")
+    omega: Annotated[str, among_or_own(OMEGAS)] = estimator(
+        "squared_norm",
+        OMEGAS,
+        doc="estimator of Ω: 'squared_norm' as published",
+        unless=WITHOUT_LAM,
+    )
+    omega_examples: int = fixed(
+        0,
+        doc="training examples that Ω is estimated on; 0 for all",
+        at_least=0,
+        unless=WITHOUT_LAM,
+    )
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
+
+
+class SiHyper(Hyper):
+    """Numbers of `si`."""
+
+    c: float = knob(0.1, 1e-3, 1e5, log=True, doc="c, weight of the surrogate loss c Σ Ω (θ−θ*)²")
+    xi: float = fixed(
+        0.1,
+        doc="ξ, damping of the division by the squared displacement",
+        at_least=1e-12,
+        unless=_WITHOUT_C,
+    )
+    path_gradient: Literal["task", "total"] = fixed(
+        "task",
+        doc="gradient in the path integral: of the task's loss (paper) or of loss plus penalty",
+        # The proximal form adds no gradient. What is recorded on the last task serves no other,
+        # but decides, in the gradient form, how a step is rounded.
+        unless=(
+            _WITHOUT_C,
+            {"form": "proximal", "training.clip_value": 0, "training.clip_norm": 0},
+            {"form": "proximal", **TWO_TASKS},
+        ),
+    )
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=_WITHOUT_C)
+
+
+class RwalkHyper(Hyper):
+    """Numbers of `rwalk`."""
+
+    lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ (F̂ + ŝ)(θ−θ*)²")
+    fisher_decay: float = fixed(
+        0.9,
+        doc="α in (0, 1], share of the newest interval in the running Fisher",
+        at_least=1e-9,
+        at_most=1,
+        unless=WITHOUT_LAM,
+    )
+    interval: int = fixed(
+        10, doc="Δt, steps between two updates of Fisher and score", at_least=1, unless=WITHOUT_LAM
+    )
+    damping: float = fixed(
+        1e-3,
+        doc="ε, added to the distance that the score divides by",
+        at_least=1e-12,
+        unless=WITHOUT_LAM,
+    )
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
