@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,12 +13,17 @@ from clsweep.execution.schedule import Schedule
 from clsweep.study.planning import Job
 
 
-def run_inline(schedule: Schedule, context: outcomes.Context) -> None:
+def run_inline(
+    schedule: Schedule,
+    context: outcomes.Context,
+    preparing: Callable[[str], None] = lambda what: None,
+) -> None:
     """Do every job of the schedule here.
 
     Args:
         schedule: what to do.
         context: what all jobs share; its device is decided here.
+        preparing: told what is done before the first job, and '' when that is done.
 
     Raises:
         RunnerError: a GPU is asked for and there is none, or the accelerator failed in a way
@@ -33,6 +39,7 @@ def run_inline(schedule: Schedule, context: outcomes.Context) -> None:
         )
     context = replace(context, device="cuda" if has_gpu and wanted != "cpu" else "cpu")
     worker.probe(context)
+    preparing("")
     while (job := schedule.next()) is not None:  # what runs here has ended when the next is asked
         outcome = worker.execute(context, job)
         if outcome.status == "broken":

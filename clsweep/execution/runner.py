@@ -17,10 +17,11 @@ from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
 from clsweep.execution.code_repository import repository_versions
 from clsweep.execution.kept_models import settle_models
-from clsweep.execution.listeners.base import Audience, Listener, RunStart
+from clsweep.execution.listeners.base import Audience, Listener
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
 from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_last
+from clsweep.execution.run_start import ToCome, run_start
 from clsweep.execution.schedule import Schedule
 from clsweep.execution.trial_record import record_of
 from clsweep.records.recorded_inputs import Inputs, fingerprints_of, stage_inputs
@@ -172,6 +173,7 @@ class _Work(NamedTuple):
         search: what asks for more; None for a grid.
         plan: jobs, and what is done.
         jobs: those of the plan, in the order in which they are to start.
+        done: ids of the trials that need no run.
         had_records: trials that have a record already, under both of their names.
         labels: those that the run is for; None for all.
     """
@@ -182,6 +184,7 @@ class _Work(NamedTuple):
     search: Search | None
     plan: Plan
     jobs: list[Job]
+    done: frozenset[str]
     had_records: frozenset[str]
     labels: frozenset[str] | None
 
@@ -207,7 +210,7 @@ def _work_left(
     statuses = names.statuses(stored)
     again = {names.trial(key) for key in stopping_rules.invalid_stops(study.search, store, stored)}
     again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
-    done = statuses.keys() - again
+    done = frozenset(statuses.keys() - again)
     asked = configurations(study)
     search: Search | None = None
     if study.search.kind != "grid":
@@ -222,7 +225,7 @@ def _work_left(
         stage_cache.check(stage_folder, key)
     jobs = suspects_last(store.directory, plan.jobs, retry=retry)
     had_records = frozenset({*statuses, *stored})
-    return _Work(inputs, names, asked, search, plan, jobs, had_records, labels)
+    return _Work(inputs, names, asked, search, plan, jobs, done, had_records, labels)
 
 
 class _Sharing(NamedTuple):
@@ -249,7 +252,7 @@ class _Driver:
         self.names, self.search, self.plan = work.names, work.search, work.plan
         self.configurations = work.configurations
         self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
-        self.had_records, self.labels = work.had_records, work.labels
+        self.done, self.had_records, self.labels = work.done, work.had_records, work.labels
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
@@ -267,18 +270,10 @@ class _Driver:
         workers: int | None,
     ) -> None:
         """Work through the plan until the user stops it; without a context there is no work."""
-        n_to_come = self._n_to_come(self.labels)
-        n_trials = self.plan.n_done + sum(job.kind == "trial" for job in self.plan.jobs)
-        self.audience.begin(
-            RunStart(
-                self.study,
-                self.store.directory,
-                n_trials=n_trials + n_to_come,
-                n_done=self.plan.n_done,
-                is_upper_limit=n_to_come > 0,
-                has_work=context is not None,
-            )
-        )
+        more = self._to_come(self.labels)
+        to_come = ToCome(self.plan, self.configurations, self.done, self.names, more)
+        start = run_start(self.study, self.store, to_come, has_work=context is not None)
+        self.audience.begin(start)
         if context is None:
             return
         try:
@@ -286,11 +281,14 @@ class _Driver:
                 terminable(),
                 shared_storage.driver_file(context.token, context.out, context.stages),
             ):
+                preparing = self.audience.preparing
                 if inline:
+                    preparing("loading torch and the data")
                     from clsweep.execution.inline import run_inline
 
-                    run_inline(self.schedule, context)
+                    run_inline(self.schedule, context, preparing)
                 else:
+                    preparing("loading torch, Ray and the data")
                     from clsweep.execution.ray.connection import before_ray
 
                     before_ray()
@@ -307,6 +305,7 @@ class _Driver:
                         workers=workers,
                         inside=callbacks,
                         committed=left,
+                        preparing=preparing,
                     )
         except Terminated:
             self.terminated = True
@@ -318,11 +317,11 @@ class _Driver:
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
-    def _n_to_come(self, labels: frozenset[str] | None = None) -> int:
-        """Trials that a search may still ask for, at most, for some labels or for all."""
+    def _to_come(self, labels: frozenset[str] | None = None) -> dict[str, int]:
+        """Label -> trials that a search may still ask for, at most; of some labels or of all."""
         to_come = self.search.n_to_come if self.search else {}
-        asked = (n for label, n in to_come.items() if labels is None or label in labels)
-        return sum(asked) * len(self.study.seeds)
+        n_seeds = len(self.study.seeds)
+        return {k: n * n_seeds for k, n in to_come.items() if labels is None or k in labels}
 
     def _more(self) -> list[Job]:
         """What the search asks for now that a job has ended."""
@@ -384,7 +383,7 @@ class _Driver:
         new = self.finished | ({*wanted} & {*statuses} - self.had_records)
         sources, tuned = self._shared("source"), self._shared("finetuned")
         return Summary(
-            n_trials=len(wanted) + self._n_to_come(),
+            n_trials=len(wanted) + sum(self._to_come().values()),
             n_done=len(here),
             n_new=len(new),
             n_failed=here.count("failed"),

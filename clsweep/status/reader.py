@@ -17,19 +17,16 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from clsweep.errors import StoreError
-from clsweep.methods import known_entry
-from clsweep.number_conditions import switched_off
 from clsweep.records.schema import STATUSES, trial_id_of
 from clsweep.status.snapshot import EndedTrial, Snapshot, SnapshotReader, StartedTrial
 from clsweep.status.status import FORMAT, Curve, Error, Running, Status
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
 from clsweep.storage.remote_path import Place, Stamp
+from clsweep.study.configuration_text import numbers_in_words
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.renamed_trials import Names, names_of
 from clsweep.study.study import Study, stored_study
-from clsweep.text import number_text
-from clsweep.training.config import TrainingConfig, in_full
 
 _N_ERRORS = 5
 _N_RECENT = 100
@@ -168,7 +165,7 @@ class StatusReader:
         found = []
         for mark in sorted(at_work.values(), key=lambda mark: (mark.at, mark.trial_id)):
             configuration, seed = asked.trials[mark.trial_id]
-            words = in_words(
+            words = numbers_in_words(
                 configuration.method,
                 configuration.hyper.model_dump(),
                 configuration.training.model_dump(),
@@ -187,7 +184,7 @@ class StatusReader:
         for end in bad[:_N_ERRORS]:
             numbers = self._reader.config(end.config_id)
             usual = study.training.model_dump(mode="json")
-            words = in_words(end.method, numbers["hyper"], numbers["training"], usual)
+            words = numbers_in_words(end.method, numbers["hyper"], numbers["training"], usual)
             what = (end.seed, end.status, end.message, end.finished_at)
             found.append(Error(end.trial_id, end.label, words, *what))
         return tuple(found)
@@ -201,38 +198,6 @@ def _no_results(directory: Place) -> StoreError:
         where=str(directory),
         next_step="`clsweep run STUDY.toml` makes one and prints its name",
     )
-
-
-def in_words(
-    method: str, hyper: Mapping[str, Any], training: Mapping[str, Any], usual: Mapping[str, Any]
-) -> str:
-    """A configuration's knobs and what is not at its default, as `lam = 100, training.lr = 0.1`.
-
-    Args:
-        method: what records call the method.
-        hyper: its numbers.
-        training: how its tasks are trained.
-        usual: the study's own `[training]`.
-    """
-    entry = known_entry(method)
-    fields = entry.hyper.model_fields if entry else {}
-    parts = []
-    for key, value in hyper.items():
-        field = fields.get(key)
-        extra = field.json_schema_extra if field else None
-        is_knob = isinstance(extra, dict) and extra.get("role") == "knob"
-        if field is None or is_knob or value != field.default:
-            parts.append(f"{key} = {_number(value)}")
-    trained = in_full(training)
-    idle = switched_off(TrainingConfig, trained)
-    for key, value in trained.items():
-        if key in usual and value != usual[key] and key not in idle:
-            parts.append(f"training.{key} = {_number(value)}")
-    return ", ".join(parts)
-
-
-def _number(value: Any) -> str:
-    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def _is_of(mark: StartedTrial, lock: LockState) -> bool:

@@ -19,7 +19,7 @@ import pytest
 from clsweep.cli import watch_commands
 from clsweep.errors import StoreError
 from clsweep.status import reader
-from clsweep.status.reader import StatusReader, in_words
+from clsweep.status.reader import StatusReader
 from clsweep.status.snapshot import SnapshotReader
 from clsweep.status.status import Status
 from clsweep.storage import lock, lock_state
@@ -217,14 +217,6 @@ def test_the_latest_errors_are_named(folder: StudyFolder) -> None:
     assert seen.errors[0].message == "newer than what is compacted"
     assert {e.configuration for e in seen.errors} == {"lam = 100", "lam = 10", "lam = 1"}
     assert (seen.n_failed, seen.n_diverged) == (5, 1)
-
-
-def test_a_configuration_in_words() -> None:
-    usual = {"lr": 0.1, "epochs": 1}
-    hyper = {"lam": 1e6, "fisher": "batched", "form": "gradient", "of_a_newer_clsweep": 3}
-    words = in_words("ewc", hyper, {"lr": 0.01, "epochs": 1}, usual)
-    assert words == "lam = 1e6, fisher = batched, of_a_newer_clsweep = 3, training.lr = 0.01"
-    assert in_words("unknown", {"a": 1}, {}, usual) == "a = 1"
 
 
 # ------------------------------------------------------------------------------ nothing is touched

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ class RunStart(NamedTuple):
         n_done: those that are done already.
         is_upper_limit: whether a search may end before it has asked for all of them.
         has_work: whether any job is to be done.
+        curves: label -> its trials as in `n_trials`, and those that are done, in file order.
+        stages: the stages that are to be done first.
+        best: reads label -> best average validation accuracy of a trial in the folder, in [0, 1].
     """
 
     study: Study
@@ -32,6 +35,9 @@ class RunStart(NamedTuple):
     n_done: int
     is_upper_limit: bool
     has_work: bool
+    curves: Mapping[str, tuple[int, int]] = {}
+    stages: Sequence[Job] = ()
+    best: Callable[[], Mapping[str, float]] = dict
 
 
 class Listener:
@@ -52,6 +58,13 @@ class Listener:
 
         Args:
             start: with what.
+        """
+
+    def preparing(self, what: str) -> None:
+        """Something is done before the first job that may take seconds.
+
+        Args:
+            what: in words, such as 'starting Ray'; '' when it is done.
         """
 
     def started(self, job: Job) -> None:
@@ -119,6 +132,10 @@ class Audience(Listener):
     def begin(self, start: RunStart) -> None:
         """See `Listener`."""
         self._each(lambda one: one.begin(start))
+
+    def preparing(self, what: str) -> None:
+        """See `Listener`."""
+        self._each(lambda one: one.preparing(what))
 
     def started(self, job: Job) -> None:
         """See `Listener`."""

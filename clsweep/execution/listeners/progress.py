@@ -6,17 +6,16 @@ import math
 import os
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from clsweep.execution.listeners.base import Listener, RunStart
-from clsweep.text import duration, printable
+from clsweep.execution.listeners.tally import CurveTally, Tally, failure_text, one_line, tally_of
+from clsweep.text import duration
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
-    from rich.table import Table
+    from rich.text import Text
 
     from clsweep.execution.outcomes import Outcome
     from clsweep.records.schema import Record
@@ -24,63 +23,14 @@ if TYPE_CHECKING:
     from clsweep.study.planning import Job
 
 Clock = Callable[[], float]
-_FAILURES_SHOWN = 4
-# Trials after the first, before a pace is told.
-_FEWEST_ENDED = 2
 # Columns of a terminal that has room for the numbers beside the bar.
 _WIDE = 80
-
-
-@dataclass
-class Tally:
-    """What has happened so far, as numbers.
-
-    Attributes:
-        n_total: trials of the study.
-        n_before: trials that were done before this run.
-        n_finished: trials that this run finished, whatever their status.
-        n_failed: those of them that failed, diverged or ran out of memory.
-        n_stopped: those of them that were stopped for being behind.
-        running: (label, kind) -> how many.
-        best: label -> best average validation accuracy of a trial of this run, in [0, 1].
-        failures: the latest failures, one sentence each.
-        first_at: clock when the first trial of this run had ended, seconds; None before.
-    """
-
-    n_total: int = 0
-    n_before: int = 0
-    n_finished: int = 0
-    n_failed: int = 0
-    n_stopped: int = 0
-    running: Counter[tuple[str, str]] = field(default_factory=Counter)
-    best: dict[str, float] = field(default_factory=dict)
-    failures: deque[str] = field(default_factory=lambda: deque(maxlen=_FAILURES_SHOWN))
-    first_at: float | None = None
-
-    @property
-    def n_done(self) -> int:
-        """Trials that are done, now or before."""
-        return self.n_before + self.n_finished
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether work is left, and none of it has begun."""
-        return self.n_done < self.n_total and not (self.n_finished or self.running)
-
-    def seconds_left(self, now: float) -> float | None:
-        """Time to the end at the pace since the first trial had ended; None while that is unknown.
-
-        Start-up, first stages and the first trial are slower than what follows, and no part of
-        the pace. It is known when more trials have ended than run at a time: before, it would be
-        that of trials that began together.
-
-        Args:
-            now: the clock, seconds.
-        """
-        n_since = self.n_finished - 1
-        if self.first_at is None or n_since < max(_FEWEST_ENDED, self.running.total()):
-            return None
-        return (self.n_total - self.n_done) * (now - self.first_at) / n_since
+_BAR = 20
+# Between lines of numbers, as a share of the time that has passed.
+_SHARE = 0.01
+# Seconds between two tables of a log.
+_TABLE_EVERY = 60.0
+_BEST = "best trial so far: average accuracy (validation)"
 
 
 class Progress(Listener):
@@ -91,21 +41,32 @@ class Progress(Listener):
     """
 
     name = "the display of the progress"
+    shows = False
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         super().__init__()
         self.clock = clock
         self.tally = Tally()
+        self._training: dict[str, object] = {}
 
     def begin(self, start: RunStart) -> None:
         """Count from here; a run without work shows nothing."""
-        self.tally = Tally(n_total=start.n_trials, n_before=start.n_done)
+        if not self.shows:  # nobody reads what the records would have to be read for
+            start = start._replace(best=dict)
+        self.tally = tally_of(start, self.clock())
+        self._training = start.study.training.model_dump()
         if start.has_work:
             self._on_begin()
 
+    def preparing(self, what: str) -> None:
+        """Show what is done before the first job."""
+        self.tally.doing = one_line(what)
+        if what:
+            self._on_preparing()
+
     def started(self, job: Job) -> None:
         """Count a job among those that run."""
-        self.tally.running[job.label, job.kind] += 1
+        self.tally.started(job, self.clock())
         self._on_start()
 
     def finished(
@@ -116,31 +77,23 @@ class Progress(Listener):
         record: Callable[[], Record],
     ) -> None:
         """Count how a job ended, and keep the best accuracy of its label."""
-        tally, status, average = self.tally, outcome.status, outcome.average_accuracy
-        tally.running[job.label, job.kind] -= 1
-        if tally.running[job.label, job.kind] <= 0:
-            del tally.running[job.label, job.kind]
-        if job.kind == "trial":
-            tally.n_finished += 1
-            tally.first_at = self.clock() if tally.first_at is None else tally.first_at
-            tally.n_failed += status not in ("ok", "stopped")
-            tally.n_stopped += status == "stopped"
-        if math.isfinite(average):
-            tally.best[job.label] = max(average, tally.best.get(job.label, 0.0))
-        if status not in ("ok", "stopped"):
-            said = f": {outcome.message}" if outcome.message else ""
-            failure = _one_line(f"{job.label} ({job.kind}): {status}{said}")
-            tally.failures.append(failure)
+        self.tally.finished(job, outcome, self.clock())
+        if outcome.status not in ("ok", "stopped"):
+            failure = failure_text(job, outcome, configuration, self._training)
+            self.tally.failures.append(failure)
             self._on_failure(failure)
 
     def warned(self, sentence: str) -> None:
         """Show a warning among the failures."""
-        warning = _one_line(f"warning: {sentence}")
+        warning = one_line(f"warning: {sentence}")
         self.tally.failures.append(warning)
         self._on_failure(warning)
 
     def _on_begin(self) -> None:
         """Show the start."""
+
+    def _on_preparing(self) -> None:
+        """Show what is done before the first job."""
 
     def _on_start(self) -> None:
         """Show new numbers, with the job in them that took a finished one's place."""
@@ -150,7 +103,9 @@ class Progress(Listener):
 
 
 class LineProgress(Progress):
-    """Plain lines: one per failure, and otherwise at most one in `every` seconds.
+    """Plain lines: one per failure; numbers at most every `every` seconds, a table every minute.
+
+    Numbers become rarer as time passes, so that the log of a long run stays short.
 
     Args:
         stream: where the lines go; standard error if None.
@@ -158,42 +113,58 @@ class LineProgress(Progress):
         every: least time between two lines of numbers, seconds.
     """
 
+    shows = True
+
     def __init__(
         self, stream: TextIO | None = None, clock: Clock = time.monotonic, every: float = 5.0
     ) -> None:
         super().__init__(clock)
         self.stream = stream if stream is not None else sys.stderr
         self.every = every
-        self._last_at = -math.inf
-        self._last = ""
+        self._last_at = self._table_at = -math.inf
         self._is_open = False
 
     def jobs_ended(self) -> None:
-        """Write the final numbers, if they are not the last line already."""
+        """Write the final numbers and the table."""
         if self._is_open:
             self._is_open = False
             self._write_numbers()
+            self._write_table()
 
     def _on_begin(self) -> None:
         self._is_open = True
+        self._table_at = self.clock()
         self._write_numbers()
 
+    def _on_preparing(self) -> None:
+        self._write(f"clsweep: {self.tally.doing}")
+
     def _on_start(self) -> None:
-        if self.clock() - self._last_at >= self.every:
+        now = self.clock()
+        passed = now - self.tally.began_at
+        if now - self._last_at >= max(self.every, _SHARE * passed):
             self._write_numbers()
+        if now - self._table_at >= max(_TABLE_EVERY, 10 * _SHARE * passed):
+            self._write_table()
 
     def _on_failure(self, failure: str) -> None:
         self._write(f"clsweep: {failure}")
 
     def _write_numbers(self) -> None:
         now = self.clock()
-        line = f"clsweep: {_numbers(self.tally, now)}"
-        best = ", ".join(f"{label} {100 * a:.1f} %" for label, a in self.tally.best.items())
-        if best:
-            line += f"; best trials of this run, average accuracy (validation): {best}"
-        if line != self._last:
-            self._write(line)
-        self._last_at, self._last = now, line
+        self._write(f"clsweep: {counts_text(self.tally)}; {times_text(self.tally, now)}")
+        self._last_at = now
+
+    def _write_table(self) -> None:
+        self._table_at = self.clock()
+        curves = self.tally.curves
+        if not curves:
+            return
+        width = max(map(len, curves))
+        self._write(f"clsweep:   trials done, and {_BEST}")
+        for label, curve in curves.items():
+            done = f"{curve.n_done}/{curve.n_trials}"
+            self._write(f"clsweep:   {label:<{width}} {done:>9} {_percent(curve.best):>8}")
 
     def _write(self, line: str) -> None:
         self.stream.write(line + "\n")
@@ -201,12 +172,14 @@ class LineProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """A table that is redrawn in place, for terminals.
+    """A table that is redrawn in place, for terminals; never higher than the terminal.
 
     Args:
         stream: the terminal; standard error if None.
         clock: seconds, from any origin.
     """
+
+    shows = True
 
     def __init__(self, stream: TextIO | None = None, clock: Clock = time.monotonic) -> None:
         from rich.console import Console
@@ -223,77 +196,156 @@ class LiveProgress(Progress):
     def view(self) -> Group:
         """The numbers as they are now, as something that rich can print."""
         from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
 
-        tally = self.tally
-        width = self._console.width
-        bar = ProgressBar(
-            total=max(tally.n_total, 1), completed=tally.n_done, width=min(40, width - 1)
-        )
-        numbers = Text(_numbers(tally, self.clock()))
-        parts: list[RenderableType] = [bar, numbers]
-        if width >= _WIDE:
-            head = Table.grid(padding=(0, 1))
-            head.add_row(bar, numbers)
-            parts = [head]
-        running = ", ".join(f"{n} × {label}" for (label, _), n in tally.running.most_common(6))
-        if running:
-            parts.append(Text(f"running: {running}", style="dim", no_wrap=True))
-        if tally.best:
-            parts.append(_best_table(tally.best))
-        parts += [Text(failure, style="red") for failure in tally.failures]
-        return Group(*parts)
+        tally, now = self.tally, self.clock()
+        width, height = self._console.width, self._console.height
+        parts = _head(tally, now, width)
+        if stages := stages_text(tally.running):
+            parts.append(_cropped(f"stages: {stages}", "dim"))
+        failures = [*tally.failures]
+        n_lines = height - 1 - len(parts)  # the cursor stands below
+        rows = _rows(tally.curves, n_lines - 1 - min(2, len(failures)))
+        if tally.curves:
+            parts.append(_table(rows, width))
+            n_lines -= 1 + len(rows)
+        return Group(*parts, *_fitting(failures, n_lines, width))
 
     def _on_begin(self) -> None:
         self._live.start()
 
 
-def progress_on(stream: TextIO, *, quiet: bool = False) -> Progress:
-    """The right kind of progress for a stream.
+def progress_on(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
+    """The right kind of progress for a stream, or for the notebook that this process serves.
 
     Args:
-        stream: where it would be shown.
+        stream: where it would be shown; standard error if None.
         quiet: show nothing.
     """
     if quiet:
         return Progress()
+    stream = stream if stream is not None else sys.stderr
     if stream.isatty() and os.environ.get("TERM", "") != "dumb":
         return LiveProgress(stream)
     return LineProgress(stream)
 
 
-def _numbers(tally: Tally, now: float) -> str:
-    parts = [f"{tally.n_done}/{tally.n_total} trials done"]
+def counts_text(tally: Tally) -> str:
+    """How many trials are done, running, failed, diverged, out of memory and stopped.
+
+    Args:
+        tally: what has happened so far.
+    """
+    at_most = "at most " if tally.is_upper_limit else ""
+    parts = [f"{tally.n_done}/{at_most}{tally.n_total} trials done"]
     if tally.n_before:
         parts[0] += f" ({tally.n_before} before)"
-    n_running = tally.running.total()
-    if n_running:
-        parts.append(f"{n_running} running")
-    parts.append(f"{tally.n_failed} failed")
-    if tally.n_stopped:
-        parts.append(f"{tally.n_stopped} stopped")
-    left = tally.seconds_left(now)
-    if left:
-        parts.append(f"about {duration(left)} left")
-    if tally.is_starting:
-        parts.append("starting")
+    if n_running := tally.running.total():
+        stages = stages_text(tally.running)
+        parts.append(f"{n_running} running" + (f" ({stages})" if stages else ""))
+    parts.append(f"{tally.statuses['failed']} failed")
+    words = {"diverged": "diverged", "oom": "out of memory", "stopped": "stopped"}
+    parts += [f"{tally.statuses[s]} {word}" for s, word in words.items() if tally.statuses[s]]
     return ", ".join(parts)
 
 
-def _best_table(best: dict[str, float]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def times_text(tally: Tally, now: float) -> str:
+    """The time that has passed, and the time left; or what is done before the first job.
 
-    table = Table(
-        "label", "best trial of this run, average accuracy (validation)", box=None, pad_edge=False
+    Args:
+        tally: what has happened so far.
+        now: the clock, seconds.
+    """
+    passed = f"{duration(now - tally.began_at)} elapsed"
+    if tally.doing:
+        return f"{passed}, {tally.doing}"
+    left = tally.seconds_left(now)
+    if not left:
+        return passed
+    return f"{passed}, {'at most' if tally.is_upper_limit else 'about'} {duration(left)} left"
+
+
+def stages_text(running: Mapping[tuple[str, str], int]) -> str:
+    """The stages that run, which belong to no label.
+
+    Args:
+        running: (label, kind) -> how many.
+    """
+    return ", ".join(label for label, kind in running if kind != "trial")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _head(tally: Tally, now: float, width: int) -> list[RenderableType]:
+    """A bar, the counts and the times, in as few lines as there is room for."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    total = max(tally.n_total, 1)
+    bar = ProgressBar(total=total, completed=tally.n_done, width=min(_BAR, width - 1))
+    counts = _cropped(counts_text(tally))
+    if width < _WIDE:
+        return [bar, counts, _cropped(times_text(tally, now))]
+    head = Table.grid(padding=(0, 1))
+    head.add_row(bar, counts)
+    return [head, _cropped(times_text(tally, now))]
+
+
+def _rows(curves: dict[str, CurveTally], n_lines: int) -> list[tuple[str, str, str, str]]:
+    """Label, trials done, running and best, in at most so many lines; the done ones go first."""
+    shown = list(curves)
+    if len(shown) > n_lines:
+        unfinished = [label for label, one in curves.items() if one.n_done < one.n_trials]
+        others = [label for label in shown if label not in unfinished]
+        kept = {*[*unfinished, *others][: max(0, n_lines - 1)]}
+        shown = [label for label in shown if label in kept]
+    rows = [_row(label, curves[label]) for label in shown]
+    if rest := [one for label, one in curves.items() if label not in shown]:
+        n_done, n_trials = sum(one.n_done for one in rest), sum(one.n_trials for one in rest)
+        rows.append((f"and {len(rest)} more", f"{n_done}/{n_trials}", "", ""))
+    return rows
+
+
+def _row(label: str, curve: CurveTally) -> tuple[str, str, str, str]:
+    running = str(curve.n_running) if curve.n_running else ""
+    return label, f"{curve.n_done}/{curve.n_trials}", running, _percent(curve.best)
+
+
+def _table(rows: list[tuple[str, str, str, str]], width: int) -> RenderableType:
+    """The rows under a heading; a label that is too long is cut."""
+    from rich.table import Table
+
+    heading = (
+        "label",
+        "done",
+        "running",
+        "best average (validation)" if width >= _WIDE else "best",
     )
-    for label, accuracy in sorted(best.items(), key=lambda item: -item[1]):
-        table.add_row(Text(label), f"{100 * accuracy:.1f} %")
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    # The numbers are never cut, so that what is left is for the labels.
+    widths[0] = max(8, min(widths[0], width - sum(widths[1:]) - 3 * (len(widths) - 1)))
+    for name, wide in zip(heading, widths, strict=True):
+        justify: Literal["left", "right"] = "left" if name == "label" else "right"
+        table.add_column(name, width=wide, justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(_cropped(cell) for cell in row))
     return table
 
 
-def _one_line(text: str) -> str:
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= 300 else line[:297] + "..."
+def _cropped(text: str, style: str = "") -> Text:
+    """Text, not markup, that never takes a second line."""
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _fitting(failures: list[str], n_lines: int, width: int) -> Iterator[RenderableType]:
+    """The latest failures in so many lines: whole where there is room, else a line each."""
+    from rich.text import Text
+
+    shown = failures[-n_lines:] if n_lines > 0 else []
+    n_needed = sum(-(-len(text) // max(1, width - 8)) for text in shown)
+    for text in shown:
+        yield Text(text, style="red") if n_needed <= n_lines else _cropped(text, "red")

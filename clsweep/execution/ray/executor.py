@@ -81,6 +81,7 @@ def run_on_ray(
     inside: AbstractContextManager[object] | None = None,
     committed: Committed = lambda job: None,
     execute: Execute = worker.execute,
+    preparing: Callable[[str], None] = lambda what: None,
 ) -> None:
     """Do every job of the schedule on a Ray cluster.
 
@@ -92,6 +93,7 @@ def run_on_ray(
         inside: entered when Ray is there, left before it is shut down.
         committed: what a job whose worker was lost has left on disk.
         execute: what a worker does with a job.
+        preparing: told what is done before the first job.
 
     Raises:
         RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
@@ -102,6 +104,10 @@ def run_on_ray(
         worker.probe(context)
     is_custom = context.study.net.name == "custom"
     environment = runtime_environment(context.study)
+    if not is_joined:
+        preparing("starting Ray on this machine")
+    elif address is not None:
+        preparing(f"connecting to Ray at {address}")
     with (
         connected(
             address,
@@ -114,6 +120,7 @@ def run_on_ray(
     ):
         check_room(resources, ray.nodes())
         if is_joined:
+            preparing("looking at the nodes of the cluster")
             nodes = [node for node in ray.nodes() if slots_of(resources, [node])]
             probe_nodes(context, nodes)
             probe_inputs(context, nodes)
@@ -121,6 +128,7 @@ def run_on_ray(
             probe_data(context, slots_of(resources, ray.nodes()))
         lost_jobs = LostJobs(schedule, resources.max_attempts, committed)
         slots = _Slots(resources, workers)
+        preparing("starting workers, which load torch and the data")
         while not schedule.finished:
             searcher = _ScheduleSearcher(schedule, lost_jobs, slots)
             _run_segment(searcher, context, execute)

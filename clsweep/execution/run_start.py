@@ -1,0 +1,94 @@
+"""What a run begins with, told to its listeners: trials by label, and the best of them so far."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsweep.execution.listeners.base import RunStart
+from clsweep.records.schema import trial_id_of
+from clsweep.storage.store import Store
+
+if TYPE_CHECKING:
+    from clsweep.study.configurations import Configuration
+    from clsweep.study.planning import Plan
+    from clsweep.study.renamed_trials import Names
+    from clsweep.study.study import Study
+
+
+class ToCome(NamedTuple):
+    """What a run is for.
+
+    Attributes:
+        plan: its jobs, and how many trials are done.
+        configurations: those of the study; with a search, those that it has asked for.
+        done: ids of the trials that need no run.
+        names: of stored trials in the study.
+        more: label -> trials that a search may still ask for, of the labels that the run is for.
+    """
+
+    plan: Plan
+    configurations: Sequence[Configuration]
+    done: Collection[str]
+    names: Names
+    more: Mapping[str, int]
+
+
+def run_start(study: Study, store: Store, to_come: ToCome, *, has_work: bool) -> RunStart:
+    """The beginning of a run.
+
+    Args:
+        study: what is asked for.
+        store: its results.
+        to_come: what the run is for.
+        has_work: whether any job is to be done.
+    """
+    plan, configurations, done, names, more = to_come
+    n_done = Counter(
+        one.label
+        for one in configurations
+        for seed in study.seeds
+        if trial_id_of(one.id, seed) in done
+    )
+    n_left = Counter(job.label for job in plan.jobs if job.kind == "trial")
+    n_trials = {
+        label: n_done[label] + n_left[label] + more.get(label, 0)
+        for label in (request.label for request in study.methods)
+    }
+    n_more = sum(more.values())
+    return RunStart(
+        study,
+        store.directory,
+        n_trials=plan.n_done + n_left.total() + n_more,
+        n_done=plan.n_done,
+        is_upper_limit=n_more > 0,
+        has_work=has_work,
+        curves={label: (n, n_done[label]) for label, n in n_trials.items() if n},
+        stages=[job for job in plan.jobs if job.kind != "trial"],
+        best=partial(best_by_label, store, names, configurations),
+    )
+
+
+def best_by_label(
+    store: Store, names: Names, configurations: Iterable[Configuration]
+) -> dict[str, float]:
+    """Label -> best mean validation accuracy over all tasks after the last, of any stored trial.
+
+    Args:
+        store: the results; test rows are not looked at.
+        names: of stored trials in the study.
+        configurations: those that count, with their labels.
+    """
+    labels = {one.id: one.label for one in configurations}
+    best: defaultdict[str, float] = defaultdict(float)
+    for record in names.records(store.load("validation")):
+        label = labels.get(record["trial"]["config_id"])
+        rows = record["accuracy"]
+        if label is None or not rows or record["trial"]["status"] != "ok":
+            continue
+        last = max(row[0] for row in rows)
+        final = [row[3] / row[4] for row in rows if row[0] == last]
+        best[label] = max(best[label], sum(final) / len(final))
+    return dict(best)

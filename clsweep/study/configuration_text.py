@@ -1,0 +1,43 @@
+"""A configuration in words, for people who know their study file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clsweep.methods import known_entry
+from clsweep.number_conditions import switched_off
+from clsweep.text import number_text
+from clsweep.training.config import TrainingConfig, in_full
+
+
+def numbers_in_words(
+    method: str, hyper: Mapping[str, Any], training: Mapping[str, Any], usual: Mapping[str, Any]
+) -> str:
+    """A configuration's knobs and what is not at its default, as `lam = 100, training.lr = 0.1`.
+
+    Args:
+        method: what records call the method.
+        hyper: its numbers.
+        training: how its tasks are trained.
+        usual: the study's own `[training]`.
+    """
+    entry = known_entry(method)
+    fields = entry.hyper.model_fields if entry else {}
+    parts = []
+    for key, value in hyper.items():
+        field = fields.get(key)
+        extra = field.json_schema_extra if field else None
+        is_knob = isinstance(extra, dict) and extra.get("role") == "knob"
+        if field is None or is_knob or value != field.default:
+            parts.append(f"{key} = {_number(value)}")
+    trained = in_full(training)
+    idle = switched_off(TrainingConfig, trained)
+    for key, value in trained.items():
+        if key in usual and value != usual[key] and key not in idle:
+            parts.append(f"training.{key} = {_number(value)}")
+    return ", ".join(parts)
+
+
+def _number(value: Any) -> str:
+    return number_text(value) if isinstance(value, float) else str(value)
