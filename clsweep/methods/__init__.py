@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import hypers, regulariser_hypers
+from clsweep.methods import exemplar_hypers, hypers, regulariser_hypers
 from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import (
@@ -154,6 +154,20 @@ METHODS: dict[str, MethodEntry] = {
         "experience replay",
         hypers.ReplayHyper,
         "Ratcliff 1990; Chaudhry et al. 2019 (tiny episodic memories)",
+        uses=("source examples",),
+        family="stored examples",
+    ),
+    "der": MethodEntry(
+        "DER",
+        exemplar_hypers.DerHyper,
+        "Buzzega et al. 2020, NeurIPS",
+        uses=("source examples",),
+        family="stored examples",
+    ),
+    "derpp": MethodEntry(
+        "DER++",
+        exemplar_hypers.DerppHyper,
+        "Buzzega et al. 2020, NeurIPS",
         uses=("source examples",),
         family="stored examples",
     ),

@@ -94,6 +94,18 @@ class LearntTask(NamedTuple):
     rng: torch.Generator
 
 
+class NotedLoss(NamedTuple):
+    """A loss, and what its forward pass has computed that `track` keeps.
+
+    Attributes:
+        loss: scalar, differentiated by the engine.
+        noted: tensors by name, which arrive without gradient in the batch that `track` is given.
+    """
+
+    loss: Tensor
+    noted: dict[str, Tensor]
+
+
 @dataclass(frozen=True)
 class Phase:
     """One training run inside a method. `full` is every parameter, trained or held.
@@ -102,7 +114,8 @@ class Phase:
 
     Attributes:
         name: what error messages call it.
-        loss: (full, memory, batch, task) -> scalar, differentiated by the engine.
+        loss: (full, memory, batch, task) -> scalar, differentiated by the engine, or a
+            `NotedLoss`.
         open: (params, memory, task) -> the dict of tensors to train; the others are held, and
             running statistics are never trained. None trains all. Names that the network does not
             have are the phase's own: `close` has to leave them out.
@@ -122,7 +135,8 @@ class Phase:
         settle: (trained, memory, step_size, task) -> trained, after the optimiser's step.
         draw: (rng, memory, n_steps, batch_size) -> tensors [n_steps, ...] by name, called once
             per epoch; row s arrives in the batch of step s.
-        track: (memory, batch, task) -> memory, after every step.
+        track: (memory, batch, task) -> memory, after every step; `batch.noted` then holds what a
+            `NotedLoss` has noted as well.
         survey: (memory, task) -> a network over `full` whose running statistics are set from the
             task's data before `close`.
         close: (full, memory, task) -> (params, memory), after the last step.
@@ -136,7 +150,7 @@ class Phase:
     """
 
     name: str
-    loss: Callable[[Params, Memory, Batch, int], Tensor]
+    loss: Callable[[Params, Memory, Batch, int], Tensor | NotedLoss]
     open: Callable[[Params, Memory, int], Params] | None = None
     note: Callable[[Params, Memory, int], Note] | None = None
     pull: Callable[[Memory], Pull] | None = None

@@ -68,8 +68,8 @@ def build(net: Net, hyper: GemHyper) -> Method:
     def project(
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
-        raw, labels, tasks, n_filled, _ = memory["slots"]
-        stored = inputs(raw, labels, tasks, n_filled, batch.scale)
+        kept: buffer.Buffer = memory["slots"]
+        stored = inputs(kept.raw, kept.labels, kept.tasks, kept.n_filled, batch.scale)
         rows = task_gradients(net, full, stored, task, batch.smoothing)
         g = _flat(grads, full)
         along = (rows @ g).double().cpu().numpy()

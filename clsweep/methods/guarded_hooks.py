@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from clsweep.errors import MethodError
-from clsweep.methods.base import Method, Phase
+from clsweep.methods.base import Method, NotedLoss, Phase
 from clsweep.user_code import definition_place
 
 # Calls of a hook that are watched, in each trial.
@@ -115,6 +115,8 @@ def _modified(before: list[tuple[str, Any, Any]]) -> str:
 
 def _misnamed(key: str, args: tuple[Any, ...], returned: Any) -> str:
     """What of the returned is not what the hook has to return."""
+    if key == "loss" and isinstance(returned, NotedLoss):
+        returned = returned.loss
     if key == "loss" and not (isinstance(returned, Tensor) and returned.ndim == 0):
         return f"returned {_kind(returned)}, not a scalar tensor"
     if key in _PAIRS:

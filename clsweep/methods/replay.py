@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import ReplayHyper
-from clsweep.methods.parts import buffer
+from clsweep.methods.parts import buffer, filling
 from clsweep.methods.parts.losses import label_loss, padded_label_loss
 from clsweep.nets.net import Net, own_head_logits
 from clsweep.nets.parameter_trees import Params
@@ -29,8 +29,7 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
     """Replay for `net`; its memory is a buffer."""
 
     def begin(params: Params) -> Memory:
-        device = next(iter(params.values())).device
-        return {"slots": buffer.empty(hyper.memory_size, net.input_shape, device, net.stored)}
+        return {"slots": filling.empty_for(net, params, hyper.memory_size)}
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         stored: buffer.Buffer = memory["slots"]
@@ -51,16 +50,11 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
         n_drawn = min(hyper.replay_batch or batch_size, n_filled)
         return {
             "slots": buffer.example_indices(rng, n_filled, n_drawn, n_steps),
-            "uniform": torch.rand(n_steps, batch_size, generator=rng, dtype=torch.float64),
+            "uniform": filling.uniforms(rng, n_steps, batch_size),
         }
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        stored: buffer.Buffer = memory["slots"]
-        if hyper.fill == "balanced":
-            return {"slots": buffer.balanced(stored, learnt.task, learnt.rng)}
-        if stored.n_seen == 0:
-            return {"slots": buffer.sampled(stored, learnt.task, learnt.n_presented, learnt.rng)}
-        return memory
+        return {"slots": filling.absorbed(memory["slots"], learnt, hyper.fill)}
 
     track = _stream if hyper.fill == "reservoir" else None
     phase = Phase("train", loss, draw=draw, track=track)
@@ -68,5 +62,4 @@ def build(net: Net, hyper: ReplayHyper) -> Method:
 
 
 def _stream(memory: Memory, batch: Batch, task: int) -> Memory:
-    uniform = batch.draw["uniform"][: len(batch.y)]
-    return {"slots": buffer.streamed(memory["slots"], batch.raw, batch.y, task, uniform)}
+    return {"slots": filling.streamed(memory["slots"], batch, task)}

@@ -12,7 +12,7 @@ from torch import Tensor
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Trainable
 from clsweep.errors import MethodError
-from clsweep.methods.base import Batch, Memory, Phase, Trace
+from clsweep.methods.base import Batch, Memory, NotedLoss, Phase, Trace
 from clsweep.methods.parts.penalty import with_penalty_gradient
 from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params, all_finite, zeros_like
@@ -272,6 +272,9 @@ class _Engine:
             self.lr = self.rate_at(self.n_steps)
             set_rate(self.optimiser, self.lr)
         loss = self.loss(self.full, memory, batch, task)
+        if isinstance(loss, NotedLoss):
+            noted = {name: value.detach() for name, value in loss.noted.items()}
+            loss, batch = loss.loss, batch._replace(noted={**batch.noted, **noted})
         found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
         with torch.no_grad():
             asked = {
@@ -305,7 +308,9 @@ class _Engine:
         self.n_steps += 1
         return loss.detach()
 
-    def _in_bf16(self, full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+    def _in_bf16(
+        self, full: Params, memory: Memory, batch: Batch, task: int
+    ) -> Tensor | NotedLoss:
         """The phase's loss under torch's autocast, which rounds products and no parameter."""
         _check_has_autocast(batch.x.device)
         with torch.autocast(batch.x.device.type, torch.bfloat16):

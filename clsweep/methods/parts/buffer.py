@@ -7,6 +7,7 @@ arguments alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ class Buffer(NamedTuple):
         tasks: task of each example, int64 [M]; −1 where the slot is empty.
         n_filled: slots in use.
         n_seen: examples that the stream has offered so far.
+        noted: what else is kept of every example, by name, float32 [M, ...].
     """
 
     raw: Tensor
@@ -33,6 +35,15 @@ class Buffer(NamedTuple):
     tasks: Tensor
     n_filled: int
     n_seen: int
+    noted: dict[str, Tensor] = {}
+
+
+# (raw inputs of a task as stored) -> what is noted of them, by name, float32 [B, ...].
+NoteOfRaw = Callable[[Tensor], dict[str, Tensor]]
+
+
+def _nothing(raw: Tensor) -> dict[str, Tensor]:
+    return {}
 
 
 def empty(
@@ -40,6 +51,7 @@ def empty(
     input_shape: tuple[int, ...],
     device: torch.device,
     stored: torch.dtype = torch.uint8,
+    noted: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Buffer:
     """A buffer without examples.
 
@@ -48,17 +60,26 @@ def empty(
         input_shape: of an input, (C, H, W) for images.
         device: where the inputs are kept.
         stored: type in which they are kept, see `Net.stored`.
+        noted: shapes of what else is kept of an example, by name.
     """
+    shapes = {} if noted is None else noted
     return Buffer(
         torch.zeros(capacity, *input_shape, dtype=stored, device=device),
         torch.zeros(capacity, dtype=torch.int64, device=device),
         torch.full((capacity,), -1, dtype=torch.int64, device=device),
         0,
         0,
+        {name: torch.zeros(capacity, *shape, device=device) for name, shape in shapes.items()},
     )
 
 
-def balanced(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Buffer:
+def balanced(
+    old: Buffer,
+    task: Task,
+    rng: torch.Generator,
+    most_per_task: int = 0,
+    note: NoteOfRaw = _nothing,
+) -> Buffer:
     """A buffer shared equally among all classes of all tasks up to `task`.
 
     Every (task, class) group keeps its first examples, which stand in random order, so that a
@@ -70,6 +91,7 @@ def balanced(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int =
         task: the task just learnt; its training set is drawn from.
         rng: draws which examples are kept.
         most_per_task: bound on the examples of one task; 0 for none.
+        note: what else is kept of the examples of `task`.
     """
     order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
     labels = task.train.labels[order]
@@ -79,10 +101,16 @@ def balanced(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int =
         for label in old.labels[: old.n_filled][here].unique().tolist():
             groups.append((here & (old.labels[: old.n_filled] == label)).nonzero().flatten())
     new = [order[labels == label] for label in labels.unique().tolist()]
-    return _shared_out(old, task, groups, new, most_per_task)
+    return _shared_out(old, task, groups, new, most_per_task, note)
 
 
-def uniform(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int = 0) -> Buffer:
+def uniform(
+    old: Buffer,
+    task: Task,
+    rng: torch.Generator,
+    most_per_task: int = 0,
+    note: NoteOfRaw = _nothing,
+) -> Buffer:
     """A buffer shared equally among all tasks up to `task`, a uniform sample of each.
 
     See `balanced` for the arguments and for shares that do not divide evenly.
@@ -90,11 +118,16 @@ def uniform(old: Buffer, task: Task, rng: torch.Generator, most_per_task: int = 
     order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
     used = old.tasks[: old.n_filled]
     past = [(used == index).nonzero().flatten() for index in range(task.index)]
-    return _shared_out(old, task, [g for g in past if len(g)], [order], most_per_task)
+    return _shared_out(old, task, [g for g in past if len(g)], [order], most_per_task, note)
 
 
 def _shared_out(
-    old: Buffer, task: Task, past: list[Tensor], new: list[Tensor], most_per_task: int
+    old: Buffer,
+    task: Task,
+    past: list[Tensor],
+    new: list[Tensor],
+    most_per_task: int,
+    note: NoteOfRaw,
 ) -> Buffer:
     """Equal shares of the slots for groups of old slots and for groups of the task's examples."""
     sizes = [len(index) for index in new]
@@ -104,9 +137,14 @@ def _shared_out(
     chosen = torch.cat(kept[len(past) :])
     previous = torch.cat(kept[: len(past)]) if past else chosen[:0]
     labels = torch.cat([old.labels[previous], task.train.labels[chosen]])
-    raw = torch.cat([old.raw[previous], task.train.raw(chosen)])
+    new_raw = task.train.raw(chosen)
+    raw = torch.cat([old.raw[previous], new_raw])
     tasks = torch.cat([old.tasks[previous], torch.full_like(chosen, task.index)])
-    return _filled(old, raw, labels, tasks, old.n_seen + len(task.train))
+    noted = {
+        name: torch.cat([old.noted[name][previous], value])
+        for name, value in note(new_raw).items()
+    }
+    return _filled(old, raw, labels, tasks, old.n_seen + len(task.train), noted)
 
 
 def example_indices(rng: torch.Generator, n_filled: int, n_drawn: int, n_steps: int) -> Tensor:
@@ -140,7 +178,9 @@ def _shares(available: list[int], capacity: int) -> list[int]:
     return shares
 
 
-def sampled(old: Buffer, task: Task, n_presented: int, rng: torch.Generator) -> Buffer:
+def sampled(
+    old: Buffer, task: Task, n_presented: int, rng: torch.Generator, note: NoteOfRaw = _nothing
+) -> Buffer:
     """A uniform sample of one task's training set: a reservoir after that task's stream.
 
     Args:
@@ -148,22 +188,42 @@ def sampled(old: Buffer, task: Task, n_presented: int, rng: torch.Generator) -> 
         task: the first task.
         n_presented: length of the stream, epochs counted.
         rng: draws which examples are kept.
+        note: what else is kept of the examples.
     """
     n_kept = min(len(old.labels), len(task.train))
     chosen = torch.randperm(len(task.train), generator=rng)[:n_kept].to(old.raw.device)
     tasks = torch.full_like(chosen, task.index)
     labels = task.train.labels[chosen]
-    return _filled(old, task.train.raw(chosen), labels, tasks, n_presented)
+    raw = task.train.raw(chosen)
+    return _filled(old, raw, labels, tasks, n_presented, note(raw))
 
 
-def _filled(old: Buffer, raw: Tensor, labels: Tensor, tasks: Tensor, n_seen: int) -> Buffer:
-    fresh = empty(len(old.labels), tuple(old.raw.shape[1:]), old.raw.device, old.raw.dtype)
+def _filled(
+    old: Buffer,
+    raw: Tensor,
+    labels: Tensor,
+    tasks: Tensor,
+    n_seen: int,
+    noted: dict[str, Tensor],
+) -> Buffer:
+    shapes = {name: tuple(value.shape[1:]) for name, value in old.noted.items()}
+    shape = tuple(old.raw.shape[1:])
+    fresh = empty(len(old.labels), shape, old.raw.device, old.raw.dtype, shapes)
     n = len(labels)
     fresh.raw[:n], fresh.labels[:n], fresh.tasks[:n] = raw, labels, tasks
-    return Buffer(fresh.raw, fresh.labels, fresh.tasks, n, n_seen)
+    for name, value in fresh.noted.items():
+        value[:n] = noted[name]
+    return fresh._replace(n_filled=n, n_seen=n_seen)
 
 
-def streamed(old: Buffer, raw: Tensor, labels: Tensor, task: int, uniform: Tensor) -> Buffer:
+def streamed(
+    old: Buffer,
+    raw: Tensor,
+    labels: Tensor,
+    task: int,
+    uniform: Tensor,
+    noted: Mapping[str, Tensor] | None = None,
+) -> Buffer:
     """The reservoir after a batch of the stream: example number n stays with probability M/n.
 
     Args:
@@ -172,6 +232,7 @@ def streamed(old: Buffer, raw: Tensor, labels: Tensor, task: int, uniform: Tenso
         labels: their labels, int64 [B].
         task: their task.
         uniform: one number in [0, 1) per example, float64 [B].
+        noted: what else is kept of them, by the names that `old` has.
     """
     capacity = len(old.labels)
     count = old.n_seen + torch.arange(len(labels), device=uniform.device)
@@ -192,4 +253,5 @@ def streamed(old: Buffer, raw: Tensor, labels: Tensor, task: int, uniform: Tenso
         written(old.tasks, torch.full_like(labels, task)),
         min(capacity, old.n_seen + len(labels)),
         old.n_seen + len(labels),
+        {name: written(value, (noted or {})[name]) for name, value in old.noted.items()},
     )

@@ -1,0 +1,52 @@
+"""Numbers of methods that keep examples, declared as those of `hypers.py`.
+
+This module imports neither torch nor ray. The equations are in the module of each method.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance
+
+_WITHOUT_WEIGHT = {"weight": 0}
+_TWO_TASKS = {"benchmark.n_tasks": 2}
+_MEMORY_DOC = "stored examples in all, over every task"
+_FILL_DOC = (
+    "'balanced': equal numbers per class, chosen at the end of each task; "
+    "'reservoir': a uniform sample of the whole stream, updated at every step"
+)
+
+
+class DerHyper(Hyper):
+    """Numbers of `der`."""
+
+    weight: float = knob(
+        0.5, 0.03, 10.0, log=True, doc="α, weight of the squared error of the stored outputs"
+    )
+    memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
+    replay_batch: int = fixed(
+        0, doc="stored examples per step and draw; 0 for as many as the training batch", at_least=0
+    )
+    fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
+    recorded: Literal["trajectory", "task_end"] = fixed(
+        "trajectory",
+        doc="the outputs that are stored: 'trajectory' those at the step at which the example "
+        "enters (published), 'task_end' those after its task",
+        where={"fill": "reservoir"},
+        unless=(_WITHOUT_WEIGHT, _TWO_TASKS),
+    )
+    outputs: Literal["all", "seen"] = fixed(
+        "all",
+        doc="outputs that are trained: 'all' of the benchmark from the second task on "
+        "(published), or of the classes 'seen'",
+        where={"benchmark.scenario": "class"},
+    )
+
+
+class DerppHyper(DerHyper):
+    """Numbers of `derpp`."""
+
+    label_weight: float = nuisance(
+        0.5, 0.03, 10.0, log=True, doc="β, weight of the cross-entropy of stored labels"
+    )

@@ -1,0 +1,86 @@
+"""Outputs of the network kept beside stored examples, and compared with those of later networks.
+
+Outputs are kept in rows of the widest head that any example is compared under. An output that did
+not exist when an example was stored is −∞ there, and takes no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.data.tasks import Scale
+from clsweep.methods.parts.buffer import Buffer
+from clsweep.nets.net import Net
+from clsweep.nets.parameter_trees import Params
+
+OUTPUTS = "outputs"
+_CHUNK_ROWS = 1024
+
+
+def n_kept(net: Net) -> int:
+    """How many outputs are kept of an example.
+
+    Args:
+        net: the network.
+    """
+    return max(net.heads.sizes) if net.heads.scenario == "task" else net.heads.n_outputs
+
+
+def widened(outputs: Tensor, net: Net) -> Tensor:
+    """Outputs as they are kept, float32 [B, `n_kept`].
+
+    Args:
+        outputs: of one head, [B, K].
+        net: the network.
+    """
+    padding = (0, n_kept(net) - outputs.shape[1])
+    return F.pad(outputs.float(), padding, value=float("-inf"))
+
+
+def noting(net: Net, params: Params, scale: Scale, head: int) -> Callable[[Tensor], Tensor]:
+    """(raw inputs [B, ...]) -> their outputs as they are kept, without gradient.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        scale: from stored values to inputs.
+        head: whose outputs.
+    """
+
+    def outputs(raw: Tensor) -> Tensor:
+        with torch.no_grad():
+            parts = [net.apply(params, scale(part), head) for part in raw.split(_CHUNK_ROWS)]
+        return widened(torch.cat(parts), net)
+
+    return outputs
+
+
+def renewed(stored: Buffer, task: int, outputs: Callable[[Tensor], Tensor]) -> Buffer:
+    """The buffer with new outputs for the examples of one task.
+
+    Args:
+        stored: the buffer.
+        task: whose examples.
+        outputs: as `noting` makes them.
+    """
+    kept = stored.noted[OUTPUTS]
+    is_of_task = (stored.tasks == task)[:, None]
+    found = torch.where(is_of_task, outputs(stored.raw), kept)
+    return stored._replace(noted={**stored.noted, OUTPUTS: found})
+
+
+def mean_squared_error(now: Tensor, then: Tensor) -> Tensor:
+    """Mean over the examples of (1/K) Σ_c (z_c − z'_c)², c the K outputs that existed then.
+
+    Args:
+        now: z, [B, K'], K' at least the outputs that existed; −∞ where a head has none.
+        then: z', [B, `n_kept`], −∞ where there was none.
+    """
+    then = then[:, : now.shape[1]]
+    existed = then > float("-inf")
+    squares = torch.where(existed, now - then, 0.0).square()
+    return (squares.sum(1) / existed.sum(1)).mean()
