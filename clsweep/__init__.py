@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from clsweep.reporting.render.publish import report
     from clsweep.reporting.report_data import ReportData
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study import Study, load_study
+    from clsweep.study.study import Study, load_studies, load_study
 
     __version__: str
 
@@ -58,6 +58,7 @@ __all__ = [
     "Summary",
     "__version__",
     "load",
+    "load_studies",
     "load_study",
     "plan",
     "progress_on",
@@ -82,6 +83,7 @@ _HOMES = {
     "StudyError": "clsweep.errors",
     "Summary": "clsweep.execution.outcomes",
     "load": "clsweep.notebook",
+    "load_studies": "clsweep.study.study",
     "load_study": "clsweep.study.study",
     "plan": "clsweep.execution.dry_run",
     "progress_on": "clsweep.execution.listeners.progress",

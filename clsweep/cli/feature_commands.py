@@ -103,10 +103,11 @@ def features(
 
 def _of_study(path: Path, root: Path | None) -> tuple[str, int, int]:
     """Data set, resize and crop of a study."""
-    from clsweep.study.study import load_study
+    from clsweep.study.study import load_studies
 
-    benchmark = load_study(path, root).located_benchmark
-    names = [*dict.fromkeys(benchmark.datasets)]
+    benchmarks = [study.located_benchmark for study in load_studies(path, root).values()]
+    benchmark = benchmarks[0]
+    names = [*dict.fromkeys(name for one in benchmarks for name in one.datasets)]
     if len(names) > 1:
         raise StudyError(
             f"the study names several data sets: {', '.join(names)}",

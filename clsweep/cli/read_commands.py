@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clsweep.cli.console import show
-from clsweep.cli.results_folders import results_place
+from clsweep.cli.results_folders import each_place, results_by_benchmark, results_place
 from clsweep.cli.streams import as_json_text
 from clsweep.errors import StudyError
+from clsweep.storage.remote_path import Place
 from clsweep.text import command, printable
+
+if TYPE_CHECKING:
+    from clsweep.reporting.report_data import ReportData
 
 
 def report(
@@ -76,18 +81,51 @@ def report(
     from clsweep.reporting.render.publish import formats_of
     from clsweep.reporting.render.publish import report as write_report
 
+    def written(*places: Place, out: str | Path | None) -> ReportData:
+        return write_report(
+            *places,
+            out=out,
+            formats=formats_of(formats),
+            protocol=protocol,
+            tuned_on=tuned_on,
+            full=full,
+            only=[name.strip() for name in (only or "").split(",") if name.strip()],
+            measures=measure or (),
+        )
+
+    folder, labels = results_by_benchmark(directories[0])
+    if len(directories) == 1 and labels:
+        _report_several(directories[0], folder, labels, out, formats_of(formats), written)
+        return
     places = [results_place(directory) for directory in directories]
-    data = write_report(
-        *places,
-        out=out,
-        formats=formats_of(formats),
-        protocol=protocol,
-        tuned_on=tuned_on,
-        full=full,
-        only=[name.strip() for name in (only or "").split(",") if name.strip()],
-        measures=measure or (),
+    print(after_report(written(*places, out=out), places[0]))
+
+
+def _report_several(
+    word: str,
+    place: Place,
+    labels: tuple[str, ...],
+    out: str | None,
+    formats: tuple[str, ...],
+    written: Callable[..., ReportData],
+) -> None:
+    """Report the benchmarks of one study file, and all of them in one table."""
+    from clsweep.cli.next_commands import after_report
+    from clsweep.reporting.render.publish_several import report_several
+
+    places = each_place(word, labels, place)
+    local = place if isinstance(place, Path) else Path("results") / place.name
+    data = report_several(
+        places,
+        Path(out) if out else local,
+        lambda one: written(one, out=Path(out) / one.name if out else None),
+        name=place.name,
+        formats=formats,
+        missing=[label for label in labels if place / label not in places],
     )
-    print(after_report(data, places[0]))
+    left = next((one for one in data.values() if one.unfinished), None)
+    last = places[-1]
+    print(after_report(left or data[last.name], last))
 
 
 def export(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clsweep.storage.remote_path import Place, place_of
+from clsweep.errors import StudyError
+from clsweep.storage.benchmark_folders import noted_benchmarks
+from clsweep.storage.remote_path import Place, RemotePath, place_of
+from clsweep.text import command, counted
 
 
 def results_place(word: str) -> Place:
@@ -13,16 +16,73 @@ def results_place(word: str) -> Place:
     Args:
         word: a folder, a URI, or a study file: of that where `clsweep run` writes without --out.
 
-    Only the study file's name is read: all else is what the folder itself says.
+    Only the study file's name and its benchmarks are read: all else is what the folder itself
+    says.
+
+    Raises:
+        StudyError: the study file cannot be read, or has no name; there are several benchmarks.
+    """
+    if isinstance(place := place_of(word), RemotePath):
+        return place  # what lies there is told by whoever reads it
+    place, labels = results_by_benchmark(word)
+    if labels:
+        raise StudyError(
+            f"{word} has {counted(len(labels), 'benchmark')}, each with results of its own",
+            expected="the results folder of one of them",
+            next_step=f"name it, such as {place / labels[0]}",
+        )
+    return place
+
+
+def results_by_benchmark(word: str) -> tuple[Place, tuple[str, ...]]:
+    """(folder that a word names, labels of the benchmarks whose results folders lie in it).
+
+    There are no labels where the folder has the results of one study.
+
+    Args:
+        word: see `results_place`.
 
     Raises:
         StudyError: the study file cannot be read, or has no name.
+        StoreError: the folder's list of benchmarks is damaged.
     """
     path = Path(word)
     if path.suffix != ".toml" or not path.is_file():
-        return place_of(word)
+        place = place_of(word)
+        return place, _noted(place)
     if path.name == "study.toml" and (path.parent / "versions.json").exists():
-        return path.parent  # the copy that lies within the results
+        return path.parent, ()  # the copy that lies within the results
+    from clsweep.study.several_benchmarks import tables_by_benchmark
     from clsweep.study.study import results_folder_of
+    from clsweep.study.toml_files import file_text, toml_tables
 
-    return results_folder_of(path)
+    folder = results_folder_of(path)
+    return folder, tuple(tables_by_benchmark(toml_tables(file_text(path), word), word))
+
+
+def _noted(place: Place) -> tuple[str, ...]:
+    if (place / "versions.json").is_file():
+        return ()
+    return noted_benchmarks(place)
+
+
+def each_place(word: str, labels: tuple[str, ...], place: Place) -> list[Place]:
+    """The results folders of benchmarks, those that exist.
+
+    Args:
+        word: what named their folder.
+        labels: of the benchmarks.
+        place: their folder.
+
+    Raises:
+        StudyError: none exists.
+    """
+    found = [place / label for label in labels if (place / label).is_dir()]
+    if not found:
+        file = word if word.endswith(".toml") else "STUDY.toml"
+        raise StudyError(
+            f"none of the benchmarks of {word} has results",
+            expected=f"results folders in {place}",
+            next_step=f"`{command('clsweep run', file)}`",
+        )
+    return found

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli.console import show
-from clsweep.cli.results_folders import results_place
+from clsweep.cli.results_folders import each_place, results_by_benchmark, results_place
 from clsweep.cli.streams import as_json_text
-from clsweep.storage.remote_path import place_of
+from clsweep.storage.remote_path import Place, place_of
+from clsweep.text import printable
 
 if TYPE_CHECKING:
     from clsweep.doctor.findings import Finding
@@ -40,6 +41,11 @@ def status(
     """
     from clsweep.status.reader import StatusReader
 
+    if watch is None:
+        place, labels = results_by_benchmark(directory)
+        if labels:
+            places = each_place(directory, labels, place)
+            raise typer.Exit(_print_each(places, as_json=as_json))
     reader = StatusReader(results_place(directory))
     seen = reader.read(time.time())
     can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
@@ -52,6 +58,22 @@ def status(
             seen = reader.read(time.time())
             _print_status(seen, as_json=as_json, as_line=True)
     raise typer.Exit(seen.exit_code)
+
+
+def _print_each(places: list[Place], *, as_json: bool) -> int:
+    """Print the status of each benchmark of a study file; the exit code for all."""
+    from clsweep.status.reader import StatusReader
+    from clsweep.status.status import plain
+
+    seen = {place.name: StatusReader(place).read(time.time()) for place in places}
+    if as_json:
+        print(as_json_text({label: plain(one) for label, one in seen.items()}, 2), flush=True)
+    else:
+        for label, one in seen.items():
+            print(printable(f"{label}:", one_line=True))
+            _print_status(one, as_json=False, as_line=True)
+    codes = {one.exit_code for one in seen.values()}
+    return next((code for code in (1, 3) if code in codes), 0)
 
 
 def doctor(

@@ -47,7 +47,7 @@ def examined(
         stages: the stage cache, likewise.
     """
     study, about_study = _study(study_file, data_root)
-    out = out or Path("results") / (study.name if study else "")
+    out = out or (study.results_folder if study else Path("results"))
     folders: dict[str, Place] = {"--out": out} | ({"--stages": stages} if stages else {})
     yield from found_by("python", machine_checks.python)
     yield from _libraries(study, address)
@@ -72,25 +72,27 @@ def examined(
 def _study(path: Path | None, root: Path | None) -> tuple[Study | None, list[Finding]]:
     if path is None:
         return None, []
-    from clsweep.study.study import load_study
+    from clsweep.study.study import load_studies
 
     try:
-        study = load_study(path, root)
+        studies = [*load_studies(path, root).values()]
     except ClsweepError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         mend = f"`{command('clsweep plan', path)}` once it is mended"
         return None, [wrong("study", "; ".join(lines), mend)]
-    return study, found_by("study", partial(_about_study, study, path, root))
+    # All of one file are alike in what the machine has to have.
+    return studies[0], found_by("study", partial(_about_studies, studies, path, root))
 
 
-def _about_study(study: Study, path: Path, root: Path | None) -> Iterator[Finding]:
+def _about_studies(studies: list[Study], path: Path, root: Path | None) -> Iterator[Finding]:
     from clsweep.data.data_files import STORED, missing_files, place_of_data
     from clsweep.study.data_warnings import data_notes
 
-    for note in data_notes(study, root):
+    for note in dict.fromkeys(note for study in studies for note in data_notes(study, root)):
         yield warn("data", note, "`docs/data.md`, or [benchmark] of the study")
     place = place_of_data(root)
-    absent = [name for name in study.benchmark.datasets if missing_files(name, root)]
+    needed = dict.fromkeys(name for study in studies for name in study.benchmark.datasets)
+    absent = [name for name in needed if missing_files(name, root)]
     if absent:
         size = sum(STORED[name].megabytes for name in absent)
         yield warn(

@@ -25,12 +25,12 @@ def answer(study_file: Path, root: Path | None) -> dict[str, str]:
     """
     from clsweep.execution.outcomes import Context
     from clsweep.execution.worker import probe
-    from clsweep.study.study import load_study
+    from clsweep.study.study import load_studies
 
     nowhere = Path("nowhere")  # no job is done
     try:
-        study = load_study(study_file, root)
-        probe(Context("doctor", study, nowhere, nowhere, root, "cpu"))
+        for study in load_studies(study_file, root).values():
+            probe(Context("doctor", study, nowhere, nowhere, root, "cpu"))
     except ClsweepError as error:
         return {"error": " ".join(str(error).split()), "next": error.next_step}
     return {"error": "", "next": ""}

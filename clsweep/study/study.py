@@ -34,6 +34,7 @@ from clsweep.study.made_arrays import make_arrays
 from clsweep.study.method_tables import AnyRequest
 from clsweep.study.own_optimisers import check_own_optimisers
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
+from clsweep.study.several_benchmarks import refuse_several, tables_by_benchmark
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import is_printable
@@ -82,9 +83,39 @@ def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
     Raises:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
-    text = file_text(Path(path))
+    raw = toml_tables(file_text(Path(path)), str(path))
+    refuse_several(raw, str(path))
     origin = Origin(Path(path).absolute().parent)
-    return _checked(text, str(path), root_of(data_root), origin)
+    return _checked(raw, str(path), root_of(data_root), origin)
+
+
+def load_studies(path: Path | str, data_root: Path | str | None = None) -> dict[str, Study]:
+    """The studies in a TOML file by the labels of their benchmarks, in the order of the file.
+
+    Each is what it would be in a file of its own, but for its name and its results folder,
+    `results/NAME/LABEL`. A file with one `[benchmark]` gives one study, whose label is empty.
+
+    Args:
+        path: the file; relative paths in it are looked up beside it first.
+        data_root: where data sets lie; None for the folder that `CLSWEEP_DATA` names.
+
+    Raises:
+        StudyError: the file cannot be read, or anything in it is wrong.
+    """
+    raw = toml_tables(file_text(Path(path)), str(path))
+    several = tables_by_benchmark(raw, str(path))
+    if not several:
+        return {"": load_study(path, data_root)}
+    root, folder = root_of(data_root), Path(path).absolute().parent
+    return {
+        label: _checked(
+            tables,
+            f"{path}, benchmark '{label}'",
+            root,
+            Origin(folder, results_folder_of(path) / label),
+        )
+        for label, tables in several.items()
+    }
 
 
 def stored_study(path: Place) -> Study:
@@ -112,7 +143,7 @@ def written_study(text: str, where: str, declared: Declared | None = None) -> St
     Raises:
         StudyError: anything in it is wrong.
     """
-    return _parsed(text, where, declared)[0]
+    return _validated(toml_tables(text, where), where, declared)
 
 
 def shared_study(path: Place) -> Study:
@@ -128,13 +159,16 @@ def shared_study(path: Place) -> Study:
         StudyError: the file cannot be read, or a section of these is wrong.
     """
     raw = toml_tables(file_text(path), str(path))
+    refuse_several(raw, str(path))
     shared = {key: raw[key] for key in raw.keys() - {"methods", "search", "save", "callbacks"}}
     shared["methods"] = _LEAST["methods"]
     return _validated(shared, str(path), Declared({}, {}))
 
 
-def results_folder_of(path: Path) -> Path:
+def results_folder_of(path: Path | str) -> Path:
     """Where the results of a study file lie if no other folder is named; only its name is read.
+
+    Of several benchmarks, it is the folder that holds a results folder for each.
 
     Args:
         path: the file.
@@ -142,7 +176,7 @@ def results_folder_of(path: Path) -> Path:
     Raises:
         StudyError: the file cannot be read, or its name is none.
     """
-    raw = toml_tables(file_text(path), str(path))
+    raw = toml_tables(file_text(Path(path)), str(path))
     named = {key: raw[key] for key in ("name",) if key in raw}
     return _validated({**_LEAST, **named}, str(path), None).results_folder
 
@@ -162,28 +196,16 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
     Raises:
         StudyError: anything in it is wrong.
     """
-    return _checked(text, where, data_root, Origin())
+    raw = toml_tables(text, where)
+    refuse_several(raw, where)
+    return _checked(raw, where, data_root, Origin())
 
 
-def _checked(text: str, where: str, data_root: Path | None, origin: Origin) -> Study:
-    study, raw = _parsed(text, where)
+def _checked(raw: dict[str, Any], where: str, data_root: Path | None, origin: Origin) -> Study:
+    study = _validated(raw, where, None)
     study._origin = origin
     _check_sizes(study, raw, where, data_root)
     return study
-
-
-def _parsed(
-    text: str, where: str, declared: Declared | None = None
-) -> tuple[Study, dict[str, Any]]:
-    """The study in a TOML text, unchecked against its data, and the text's tables.
-
-    Args:
-        text: the TOML text.
-        where: its file, for messages.
-        declared: what is known about code of the study's own; None to import it.
-    """
-    raw = toml_tables(text, where)
-    return _validated(raw, where, declared), raw
 
 
 def _validated(raw: dict[str, Any], where: str, declared: Declared | None) -> Study:

@@ -67,9 +67,15 @@ Seeds = Annotated[
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a study's file lies; no part of what it says, and so of no comparison."""
+    """Where a study comes from; no part of what it says, and so of no comparison.
+
+    Attributes:
+        folder: where its file lies.
+        results: its results folder, if its name does not tell: one of several of a file.
+    """
 
     folder: Path | None = field(default=None, compare=False)
+    results: Path | None = field(default=None, compare=False)
 
 
 class StudyTables(Section):
@@ -102,7 +108,7 @@ class StudyTables(Section):
     @property
     def results_folder(self) -> Path:
         """Where its results lie if no other folder is named, below the current one."""
-        return Path("results") / self.name
+        return self._origin.results or Path("results") / self.name
 
     @property
     def located_benchmark(self) -> BenchmarkConfig:

@@ -18,6 +18,7 @@ from clsweep.records.schema import Record
 from clsweep.storage.store import Store
 from clsweep.study import planning
 from clsweep.study.study import Study, load_study
+from tests.support.array_files import split_of, vectors, write
 from tests.support.command_line import CommandLine, tiny_study
 
 
@@ -275,7 +276,7 @@ def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> Non
     assert (seen["out"], seen["data_root"], seen["stages"]) == (Path("o"), Path("d"), Path("s"))
     ran = cli("run", path, "--only", "EWC", "--only", "fine-tuning", "--time-limit", "1h30min")
     assert ran.code == 0
-    assert (seen["only"], seen["time_limit"]) == (["EWC", "fine-tuning"], 5400.0)
+    assert (seen["only"], seen["time_limit"]) == (["EWC", "fine-tuning"], pytest.approx(5400))
     for text in ("2", "2 weeks", "0h", "-1h", ""):
         cli("run", path, "--time-limit", text).is_mistake("is no time", "2h", "--time-limit")
 
@@ -395,3 +396,51 @@ def test_a_run_out_of_time_ends_in_order_and_the_next_one_goes_on(
     assert "3 of 3 trials done, 1 by this run" in ran.out
     for name in ("accuracy.parquet", "configs.parquet"):
         assert Path("results/tiny", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_one_file_runs_on_several_data_sets_and_is_reported_as_one(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    path = tiny_study(tmp_path, lam="[1.0, 10.0]")
+    alone = path.read_text(encoding="utf-8")
+    one = cli("run", path, "--inline", "--quiet", "--out", "alone")
+    assert one.code == 0, one.err
+    x, y = vectors(n=360, n_classes=4)
+    write(tmp_path, x, y, split_of(y))
+    listed = 'name = "split"\ndataset = ["digits", "arrays:data.npz"]'
+    path.write_text(alone.replace('name = "split"', listed, 1), encoding="utf-8")
+
+    planned = cli("plan", path)
+    assert "in all: 2 benchmarks, 6 trials, 6 to do" in planned.out, planned.err
+    cli("report", path).is_mistake("none of the benchmarks", "results/tiny")
+    stopped = cli("run", path, "--inline", "--quiet", "--time-limit", "0.001s")
+    assert stopped.code == 130
+    assert "left for later: data" in stopped.out
+    ran = cli("run", path, "--inline", "--quiet")
+    assert ran.code == 0, ran.err
+    assert "data: 3 of 3 trials done" in ran.out
+    assert ran.out.endswith("clsweep report results/tiny\n")
+    assert "6 trials, 0 to do" in cli("plan", path).out
+    folder = Path("results/tiny")
+    files = ["accuracy.parquet", "configs.parquet"]
+    assert all(
+        (folder / "digits" / f).read_bytes() == Path("alone", f).read_bytes() for f in files
+    )
+
+    reported = cli("report", folder, "--format", "csv")
+    assert reported.code == 0, reported.err
+    assert "tiny: 2 benchmarks" in reported.out
+    rows = pq.read_table(folder / "benchmarks.parquet").to_pylist()
+    assert [(row["benchmark"], row["label"], row["rank"]) for row in rows] == [
+        ("digits", "EWC", 1.0),
+        ("data", "EWC", 1.0),
+    ]
+    assert (folder / "digits" / "table_pairs.csv").exists() or list(folder.glob("digits/*.csv"))
+    status = cli("status", folder, "--json")
+    assert {key: one["n_done"] for key, one in json.loads(status.out).items()} == {
+        "digits": 3,
+        "data": 3,
+    }
+    cli("export", folder, "--study", "new.toml").is_mistake("2 benchmarks", "results/tiny/digits")
+    path.write_text(alone, encoding="utf-8")
+    cli("report", path).is_mistake("no finished trials")

@@ -13,6 +13,7 @@ from clsweep.data.benchmark_specs import (
     PairBenchmark,
     PermutedBenchmark,
     RotatedBenchmark,
+    SequenceBenchmark,
     SplitBenchmark,
 )
 from clsweep.data.benchmarks import build
@@ -326,6 +327,32 @@ def test_data_sets_of_unequal_numbers_of_classes_keep_their_places():
     assert sorted(size.n_classes for size in benchmark_sizes(config, None)) == [10, 100]
     with pytest.raises(StudyError, match="10, 100 classes cannot change places"):
         benchmark_sizes(config.model_copy(update={"draws": "per_seed"}), None)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8)])
+def test_several_data_sets_share_one_head_whatever_their_shapes(stored, shape):
+    stored["mnist"] = fake(30, 10, (1, 28, 28), n_classes=5, seed=1)
+    stored["digits"] = fake(30, 10, shape, n_classes=5, seed=2)
+    stored["svhn"] = fake(40, 20, (1, 28, 28), n_classes=4, seed=3)
+    names = ("mnist", "digits", "svhn")
+    # All classes of the first have the first outputs, and so on; none is shared.
+    config = SequenceBenchmark(datasets=names, dataset="mnist", scenario="class")
+    sequence = build(config, None, seed=0)
+    assert sequence.input_shape == (1, 28, 28)
+    assert sequence.heads.n_outputs == 14
+    seen = [sorted({*task.train.labels.tolist()}) for task in sequence.tasks]
+    assert seen == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 13]]
+    assert [sequence.heads.columns(task) for task in range(3)] == [(0, 5), (0, 10), (0, 14)]
+    # The first class of each has the first output where all share them.
+    shared = config.model_copy(update={"scenario": "domain", "datasets": names[:2]})
+    sequence = build(shared, None, seed=0)
+    assert sequence.heads.n_outputs == 5
+    for task in sequence.tasks:
+        assert {*task.test.labels.tolist()} == {0, 1, 2, 3, 4}
+        assert task.train.raw(torch.arange(2)).shape == (2, 1, 28, 28)
+    union = joined(sequence)
+    whole = torch.cat([everything(task.train) for task in sequence.tasks])
+    assert torch.equal(union.raw(torch.arange(len(union))), whole)
 
 
 def test_a_constant_image_stays_constant_when_resized(stored):

@@ -17,7 +17,8 @@ import typer
 from markdown_it import MarkdownIt
 
 from clsweep.cli.main import app, main
-from clsweep.study.study import Study, parse_study
+from clsweep.study.several_benchmarks import tables_by_benchmark
+from clsweep.study.study import Study, load_studies, parse_study
 from clsweep.study.toml_files import toml_tables
 
 HOUSE = Path(__file__).parents[2]
@@ -79,6 +80,8 @@ def blocks(path: Path) -> list[Block]:
 def study_of(block: Block) -> Study:
     """The study of a TOML block; a fragment is completed by what it does not say."""
     tables = toml_tables(block.text, str(block))
+    if tables_by_benchmark(tables, str(block)):  # whole, and written to a file
+        return next(iter(load_studies(block.title).values()))
     head = "".join(
         f"{key} = {value}\n"
         for key, value in (("name", '"page"'), ("seeds", 10))

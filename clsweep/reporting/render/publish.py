@@ -46,7 +46,7 @@ _FIGURES = ("png", "svg", "pdf")
 _TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
 # Tables that are there because somebody has asked for them.
 _ASKED_FOR = ("protocol", "per-class", "measures")
-_TEXT_WIDTH = 110
+TEXT_WIDTH = 110
 _MOST_NAMED = 5
 
 
@@ -137,7 +137,7 @@ def publish(
         shown = [*_apart([OneScreen(data), *map(rich_table, asked_for), *notes])]
         more = _more(data, made, folder, formats)
     lost = _lost_while_printing(console, shown, more)
-    recorded = Console(file=io.StringIO(), width=_TEXT_WIDTH, record=True)
+    recorded = Console(file=io.StringIO(), width=TEXT_WIDTH, record=True)
     recorded.print(OneScreen(data), "", *everything, sep="\n")
     lines = (line.rstrip() for line in recorded.export_text().splitlines())
     write_atomically(folder / "report.txt", "".join(f"{line}\n" for line in lines).encode())
