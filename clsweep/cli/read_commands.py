@@ -72,6 +72,18 @@ def report(
             metavar="NAME",
         ),
     ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper",
+            help="Write into a folder paper: figure, table, methods paragraph and BibTeX, for "
+            "LaTeX.",
+        ),
+    ] = False,
+    width: Annotated[
+        float | None,
+        typer.Option(help="With --paper: of the figure [default: 3.25].", metavar="INCHES"),
+    ] = None,
 ) -> None:
     """Print what a study found, or several on one figure; write page, figures, tables.
 
@@ -91,6 +103,8 @@ def report(
             full=full,
             only=[name.strip() for name in (only or "").split(",") if name.strip()],
             measures=measure or (),
+            paper=paper,
+            width=width,
         )
 
     folder, labels = results_by_benchmark(directories[0])

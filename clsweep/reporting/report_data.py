@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from clsweep.errors import StoreError, StudyError
 from clsweep.methods import known_entry
@@ -64,6 +65,7 @@ class ReportData:
         late_changes: those of what was changed after test numbers had been shown.
         unfinished: the results folders whose study asks for more trials than have finished.
         extras: accuracies per class, and measures of the user's.
+        studies: what the study file of each folder says, as plain values.
     """
 
     comparison: Comparison
@@ -89,6 +91,7 @@ class ReportData:
     late_changes: tuple[str, ...] = ()
     unfinished: tuple[Place, ...] = ()
     extras: ExtraResults = field(default_factory=ExtraResults)
+    studies: tuple[dict[str, Any], ...] = ()
 
     @property
     def title(self) -> str:
@@ -233,6 +236,7 @@ def data_of(
         ),
         late_changes=changes,
         unfinished=tuple(one.directory for one in found if one.n_left),
+        studies=tuple(one.study for one in found),
     )
 
 

@@ -55,24 +55,19 @@ def training_text(
     if not own:
         return ""
     others = [curve for curve in references if curves]
-    fixed = dict(_fixed(own))
-    same = (_said(n, value) for n, value in fixed.items() if not _otherwise(n, own, others))
+    fixed = dict(fixed_settings(own))
+    same = (setting_said(n, value) for n, value in fixed.items() if not _otherwise(n, own, others))
     parts = [f"Training, the same for all methods: {', '.join(same)}"]
     apart = [
-        f"{_said(n, value)}{found}"
+        f"{setting_said(n, value)}{found}"
         for n, value in fixed.items()
         if (found := _otherwise(n, own, others))
     ]
     parts.append(f"the same but for references: {', '.join(apart)}" if apart else "")
-    alike = {n for n in _names(own) if n in searched or len(_values(own, n)) == 1}
-    several = [n for n in _names(own) if n in alike and any(len(c.training[n]) > 1 for c in own)]
+    several, unequal = tried_settings(own, searched)
     if several:
-        tried = ", ".join(
-            f"{n} {_span(v for c in own for v in c.training[n])}{_otherwise(n, own, others)}"
-            for n in several
-        )
+        tried = ", ".join(f"{n} {text}{_otherwise(n, own, others)}" for n, text in several.items())
         parts.append(f"tried by every method alike: {tried}")
-    unequal = [name for name in _names(own) if name not in alike]
     if unequal:
         parts.append(f"not the same for all: {', '.join(unequal)}")
     tuned = [text for curve in own for text in _own_nuisances(curve)]
@@ -115,7 +110,13 @@ def varied_by_seeds(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
     return ("weights", "batches", *drawn)
 
 
-def _said(name: str, value: str) -> str:
+def setting_said(name: str, value: str) -> str:
+    """A setting with its value, such as 'lr 0.1' and 'cosine schedule of the learning rate'.
+
+    Args:
+        name: of [training].
+        value: as text.
+    """
     return _WORDS.get(name, f"{name} {{}}").format(value)
 
 
@@ -138,7 +139,12 @@ def _otherwise(name: str, own: Sequence[Curve], references: Sequence[Curve]) -> 
     return f" ({'; '.join(found)})" if found else ""
 
 
-def _fixed(curves: Sequence[Curve]) -> Iterator[tuple[str, str]]:
+def fixed_settings(curves: Sequence[Curve]) -> Iterator[tuple[str, str]]:
+    """The settings that all configurations share, those of everybody's interest or unusual.
+
+    Args:
+        curves: at least one, each with its training.
+    """
     counts_steps = any(curve.training.get("steps", {"0"}) != {"0"} for curve in curves)
     for name in _names(curves):
         (values, *others) = _values(curves, name)
@@ -151,6 +157,24 @@ def _fixed(curves: Sequence[Curve]) -> Iterator[tuple[str, str]]:
             continue
         if name in _ALWAYS or not is_usual:
             yield name, value
+
+
+def tried_settings(
+    curves: Sequence[Curve], searched: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """The settings of which every method alike had several values, and those that differ.
+
+    Args:
+        curves: at least one, each with its training.
+        searched: keys of [training] that a search has chosen, for every curve from one range.
+    """
+    alike = {n for n in _names(curves) if n in searched or len(_values(curves, n)) == 1}
+    several = {
+        n: _span(v for c in curves for v in c.training[n])
+        for n in _names(curves)
+        if n in alike and any(len(c.training[n]) > 1 for c in curves)
+    }
+    return several, [name for name in _names(curves) if name not in alike]
 
 
 def _span(values: Iterable[str]) -> str:

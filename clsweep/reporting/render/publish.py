@@ -48,6 +48,8 @@ _TABLES = {"latex": ("tex", latex_bytes), "csv": ("csv", csv_bytes)}
 _ASKED_FOR = ("protocol", "per-class", "measures")
 TEXT_WIDTH = 110
 _MOST_NAMED = 5
+# Inches of a column of a paper, and of figures that somebody may want.
+COLUMN, NARROWEST, WIDEST = 3.25, 2.0, 12.0
 
 
 def report(
@@ -60,6 +62,8 @@ def report(
     full: bool = False,
     only: Sequence[str] = (),
     measures: Sequence[str] = (),
+    paper: bool = False,
+    width: float | None = None,
 ) -> ReportData:
     """Print what studies found, and write page, figures, points, choices and the text in full.
 
@@ -75,12 +79,16 @@ def report(
         full: whether all tables and caveats are printed instead of one screen.
         only: the names of tables to print instead, such as 'pairs'.
         measures: see `build`.
+        paper: whether a folder `paper` is written beside them: figure, table, paragraph, BibTeX.
+        width: of the paper's figure in inches; None for one column.
 
     Raises:
         StoreError: see `build`; a folder does not exist, or the files cannot be written.
-        StudyError: see `build`; there is no such format or table, or `out` is not local.
+        StudyError: see `build`; there is no such format or table, `out` is not local, or the width
+            is of no figure, or without `paper`.
     """
     check_formats(formats)
+    _check_width(width, paper)
     places = [place_of(directory) for directory in directories]
     elsewhere = place_of(tuned_on) if tuned_on else None
     folder = folder_of(place_of(out)).local_path if out else None
@@ -93,7 +101,35 @@ def report(
     check_folders(places if elsewhere is None else [*places, elsewhere])
     data = build(*places, protocol=protocol, tuned_on=elsewhere, measures=measures)
     folder = folder or _folder(places, data.name)
-    return publish(data, folder, console or Console(), formats, full, only)
+    console = console or Console()
+    data = publish(data, folder, console, formats, full, only)
+    if paper:
+        _publish_paper(data, folder / "paper", console, width)
+    return data
+
+
+def _check_width(width: float | None, paper: bool) -> None:
+    """Refuse the width of no figure, before anything is read."""
+    if width is None:
+        return
+    if not paper:
+        raise StudyError(
+            "no figure for a paper is asked for", expected="`--paper` with it", where="--width"
+        )
+    if not NARROWEST <= width <= WIDEST:
+        raise StudyError(
+            f"a figure {width:g} inches wide",
+            expected=f"{NARROWEST:g} to {WIDEST:g} inches; a column has about {COLUMN:g}",
+            where="--width",
+        )
+
+
+def _publish_paper(data: ReportData, folder: Path, console: Console, width: float | None) -> None:
+    from clsweep.reporting.render.paper import write_paper
+
+    names = ", ".join(path.name for path in write_paper(data, folder, width or COLUMN))
+    text = printable(f"{folder}: {names}", one_line=True)
+    console.print(f"wrote {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def publish(

@@ -22,8 +22,8 @@ RING: dict[str, Any] = {
 }
 YELLOW = "#F0E442"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", YELLOW)
-_MARKERS = ("o", "s", "^", "D", "v", "p", "<", ">", "d")
-_DASHES: tuple[Any, ...] = (
+MARKERS = ("o", "s", "^", "D", "v", "p", "<", ">", "d")
+DASHES: tuple[Any, ...] = (
     "solid",
     (0, (5, 1.5)),
     (0, (1, 1)),
@@ -52,7 +52,7 @@ def curve_styles(curves: Sequence[Curve]) -> list[Style]:
         curves: labels that trace a curve.
     """
     return [
-        Style(*(options[i % len(options)] for options in (_COLOURS, _MARKERS, _DASHES)))
+        Style(*(options[i % len(options)] for options in (_COLOURS, MARKERS, DASHES)))
         for i in range(len(curves))
     ]
 

@@ -11,34 +11,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from clsweep.reporting.render.latex import escaped
 from clsweep.reporting.report_table import Cell, ReportTable
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# Of the characters that tables use, those that LaTeX wants to be spelt out.
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "–": "--",
-    "≥": r"$\geq$",
-    "→": r"$\rightarrow$",
-    "†": r"\dag{}",
-    "λ": r"$\lambda$",
-    "β": r"$\beta$",
-    "γ": r"$\gamma$",
-    "…": r"\ldots{}",
-}
 
 
 def rich_table(table: ReportTable) -> Table:
@@ -154,7 +130,7 @@ def latex_bytes(table: ReportTable) -> bytes:
         if i:
             lines.append(r"\midrule")
         if section.heading:
-            heading = rf"\emph{{{_latex(section.heading)}}}"
+            heading = rf"\emph{{{escaped(section.heading)}}}"
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{{heading}}} \\")
         lines += map(_latex_row, section.rows)
     lines += [r"\bottomrule", r"\end{tabular}", ""]
@@ -184,8 +160,4 @@ def _no_formula(text: str) -> str:
 
 
 def _latex_row(cells: Sequence[Cell | str]) -> str:
-    return " & ".join(_latex(str(cell)) for cell in cells) + r" \\"
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
+    return " & ".join(escaped(str(cell)) for cell in cells) + r" \\"

@@ -1,0 +1,92 @@
+"""The paragraph says what was run, with the report's own numbers, and cites what it names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from clsweep.reporting.bibliography import PAPERS
+from clsweep.reporting.methods_paragraph import cited, methods_paragraph
+from clsweep.reporting.render.paper import paragraph_text
+from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.setting_words import listed, network_words
+from clsweep.reporting.summary import family_size
+from tests.support.records import make_study, write_study
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    directory = tmp_path_factory.mktemp("paragraph")
+    return build(write_study(directory / "a", make_study(("EWC", "replay"), 3, 6)))
+
+
+def text_of(data: ReportData) -> str:
+    return " ".join(paragraph_text(methods_paragraph(data)).split())
+
+
+def test_its_numbers_are_those_of_the_report(data: ReportData) -> None:
+    text, comparison = text_of(data), data.comparison
+    n_trials = sum(sum(curve.n_by_status.values()) for curve in comparison.all_curves)
+    assert f"Of {n_trials} trials in all 0 failed and 0 diverged" in text
+    for curve in comparison.curves:
+        assert f"({curve.n_configs} configurations: " in text
+        chosen = curve.points[curve.best or 0].axes
+        assert f"{curve.label} " in text
+        assert all(f"={value:g}" in text for value in chosen.values() if isinstance(value, float))
+    assert "λ of 1, 10000 and 1e8" in text
+    assert f"means over {len(comparison.seeds)} seeds, ± one standard error" in text
+    assert f"all {family_size(data)} comparisons" in text
+    drops = " or ".join(f"{100 * one.drop:g}" for one in comparison.requirements)
+    assert f"less 1 standard error, is at most {drops} points below fine-tuning's" in text
+    assert "(10,000, the same in every task)" in text
+    assert "clsweep 0.1.0, PyTorch 2.9 (Paszke et al., 2019)" in text
+    assert data.seeds_vary.split(":")[0] in text
+
+
+def test_it_says_network_training_and_scenario(data: ReportData) -> None:
+    text = text_of(data)
+    assert "permuted mnist, 2 tasks, domain-incremental (van de Ven et al., 2022)" in text
+    assert "a multilayer perceptron with 100 and 100 hidden units and ReLU (89,610 para" in text
+    assert "learnt each task with SGD (learning rate 0.1" in text
+    assert "beside fine-tuning, frozen trunk and joint" in text
+
+
+def test_it_cites_what_it_names_and_no_more(data: ReportData) -> None:
+    keys = cited(methods_paragraph(data))
+    assert len(keys) == len(set(keys))
+    assert set(keys) <= set(PAPERS)
+    assert {"kirkpatrick2017ewc", "chaudhry2019tiny", "dunn1961comparisons"} <= set(keys)
+    assert "zenke2017si" not in keys
+    few = replace(data, comparison=replace(data.comparison, seeds=(0, 1)))
+    assert "dunn1961comparisons" not in cited(methods_paragraph(few))
+
+
+def test_what_is_not_known_is_left_out(data: ReportData) -> None:
+    bare = replace(data, studies=({},), scenario="", seeds_vary="")
+    text = text_of(bare)
+    assert "network" not in text
+    assert "van de Ven" not in text
+    assert "validation split" in text
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        ({}, "a multilayer perceptron with 100 and 100 hidden units and ReLU"),
+        (
+            {"name": "mlp", "hidden": [], "activation": "tanh"},
+            "a multilayer perceptron with no hidden layer and tanh",
+        ),
+        ({"name": "resnet32", "depth": 20}, "a pre-activation residual network with 20 layers"),
+        ({"name": "torchvision", "model": "vgg11", "weights": "w"}, "the network vgg11 with pre"),
+        ({"name": "custom", "factory": "a.b:c"}, "the network a.b:c"),
+        ({"name": "mlp", "hidden": "broken"}, "a multilayer perceptron with ReLU"),
+    ],
+)
+def test_a_network_is_named_in_words(net: dict[str, object], words: str) -> None:
+    assert network_words(net).startswith(words)
+
+
+def test_a_list_has_a_word_before_its_last() -> None:
+    assert [listed(["a", "b", "c"][:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
