@@ -94,6 +94,41 @@ PAPERS: dict[str, Paper] = {
         "{ACM} {SIGKDD} International Conference on Knowledge Discovery and Data Mining",
         {"pages": "2623--2631"},
     ),
+    "ash2020warmstarting": Paper(
+        "inproceedings",
+        ("Ash, Jordan T.", "Adams, Ryan P."),
+        "On Warm-Starting Neural Network Training",
+        2020,
+        _NEURIPS,
+        {"volume": "33"},
+    ),
+    "buzzega2020der": Paper(
+        "inproceedings",
+        (
+            "Buzzega, Pietro",
+            "Boschini, Matteo",
+            "Porrello, Angelo",
+            "Abati, Davide",
+            "Calderara, Simone",
+        ),
+        "Dark Experience for General Continual Learning: A Strong, Simple Baseline",
+        2020,
+        _NEURIPS,
+        {"volume": "33", "pages": "15920--15930"},
+    ),
+    "chaudhry2018rwalk": Paper(
+        "inproceedings",
+        (
+            "Chaudhry, Arslan",
+            "Dokania, Puneet K.",
+            "Ajanthan, Thalaiyasingam",
+            "Torr, Philip H. S.",
+        ),
+        "{Riemannian} Walk for Incremental Learning: Understanding Forgetting and Intransigence",
+        2018,
+        _ECCV,
+        {"pages": "532--547"},
+    ),
     "chaudhry2019agem": Paper(
         "inproceedings",
         (
@@ -167,6 +202,13 @@ PAPERS: dict[str, Paper] = {
         2017,
         _PNAS,
         {"volume": "114", "number": "13", "pages": "3521--3526"},
+    ),
+    "kumar2023l2init": Paper(
+        "misc",
+        ("Kumar, Saurabh", "Marklund, Henrik", "Van Roy, Benjamin"),
+        "Maintaining Plasticity in Continual Learning via Regenerative Regularization",
+        2023,
+        "arXiv:2308.11958",
     ),
     "lee2017imm": Paper(
         "inproceedings",
@@ -358,7 +400,7 @@ PAPERS: dict[str, Paper] = {
 }
 
 # A method's key to the papers that it is of; one that is plain training has none.
-_OF_METHODS: dict[str, tuple[str, ...]] = {
+OF_METHODS: dict[str, tuple[str, ...]] = {
     "ncm": ("mensink2013ncm", "rebuffi2017icarl"),
     "slda": ("hayes2020slda",),
     "ranpac": ("mcdonnell2023ranpac",),
@@ -366,11 +408,17 @@ _OF_METHODS: dict[str, tuple[str, ...]] = {
     "ewc": ("kirkpatrick2017ewc", "huszar2018note", "schwarz2018progress"),
     "mas": ("aljundi2018mas",),
     "si": ("zenke2017si",),
+    "rwalk": ("chaudhry2018rwalk",),
     "lwf": ("li2016lwf",),
     "rescl": ("lee2020rescl",),
     "interpolate": ("lee2017imm",),
+    "mode_imm": ("lee2017imm",),
+    "l2init": ("kumar2023l2init",),
+    "shrink_perturb": ("ash2020warmstarting",),
     "replay": ("ratcliff1990recognition", "chaudhry2019tiny"),
     "agem": ("chaudhry2019agem",),
+    "der": ("buzzega2020der",),
+    "derpp": ("buzzega2020der",),
     "dgr": ("shin2017dgr", "vandeven2018generative"),
     "gem": ("lopezpaz2017gem",),
     "hnet": ("vonoswald2020hypernetworks",),
@@ -395,7 +443,7 @@ def papers_of(method: str) -> tuple[str, ...]:
     Args:
         method: what records call it.
     """
-    return _OF_METHODS.get(method, ())
+    return OF_METHODS.get(method, ())
 
 
 def bibtex_text(keys: Iterable[str]) -> str:
