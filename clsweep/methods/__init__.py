@@ -157,6 +157,20 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
     ),
+    "er_ace": MethodEntry(
+        "ER-ACE",
+        exemplar_hypers.ErAceHyper,
+        "Caccia et al. 2022, ICLR",
+        uses=("source examples",),
+        family="stored examples",
+    ),
+    "fdr": MethodEntry(
+        "FDR",
+        exemplar_hypers.FdrHyper,
+        "Benjamin, Rolnick and Kording 2019, ICLR; Buzzega et al. 2020, NeurIPS",
+        uses=("source examples",),
+        family="stored examples",
+    ),
     "der": MethodEntry(
         "DER",
         exemplar_hypers.DerHyper,

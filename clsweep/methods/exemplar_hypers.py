@@ -11,11 +11,25 @@ from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance
 
 _WITHOUT_WEIGHT = {"weight": 0}
 _TWO_TASKS = {"benchmark.n_tasks": 2}
+_REPLAY_DOC = "stored examples per step and draw; 0 for as many as the training batch"
+_OUTPUTS_DOC = (
+    "outputs that are trained: 'all' of the benchmark from the second task on (published), or of "
+    "the classes 'seen'"
+)
 _MEMORY_DOC = "stored examples in all, over every task"
 _FILL_DOC = (
     "'balanced': equal numbers per class, chosen at the end of each task; "
     "'reservoir': a uniform sample of the whole stream, updated at every step"
 )
+
+
+class ErAceHyper(Hyper):
+    """Numbers of `er_ace`."""
+
+    weight: float = knob(1.0, 0.1, 10.0, log=True, doc="λ, weight of the loss on stored examples")
+    memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
+    replay_batch: int = fixed(0, doc=_REPLAY_DOC, at_least=0)
+    fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
 
 
 class DerHyper(Hyper):
@@ -25,9 +39,7 @@ class DerHyper(Hyper):
         0.5, 0.03, 10.0, log=True, doc="α, weight of the squared error of the stored outputs"
     )
     memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
-    replay_batch: int = fixed(
-        0, doc="stored examples per step and draw; 0 for as many as the training batch", at_least=0
-    )
+    replay_batch: int = fixed(0, doc=_REPLAY_DOC, at_least=0)
     fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
     recorded: Literal["trajectory", "task_end"] = fixed(
         "trajectory",
@@ -37,10 +49,7 @@ class DerHyper(Hyper):
         unless=(_WITHOUT_WEIGHT, _TWO_TASKS),
     )
     outputs: Literal["all", "seen"] = fixed(
-        "all",
-        doc="outputs that are trained: 'all' of the benchmark from the second task on "
-        "(published), or of the classes 'seen'",
-        where={"benchmark.scenario": "class"},
+        "all", doc=_OUTPUTS_DOC, where={"benchmark.scenario": "class"}
     )
 
 
@@ -49,4 +58,23 @@ class DerppHyper(DerHyper):
 
     label_weight: float = nuisance(
         0.5, 0.03, 10.0, log=True, doc="β, weight of the cross-entropy of stored labels"
+    )
+
+
+class FdrHyper(Hyper):
+    """Numbers of `fdr`."""
+
+    weight: float = knob(
+        1.0, 0.03, 30.0, log=True, doc="α, weight of the distance of stored class probabilities"
+    )
+    memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
+    replay_batch: int = fixed(0, doc=_REPLAY_DOC, at_least=0)
+    step: Literal["sum", "alternating"] = fixed(
+        "sum",
+        doc="'sum' descends both terms at once, 'alternating' the distance where the step down "
+        "the new task's loss has led (Mammoth's code, at α = 1)",
+        unless=_WITHOUT_WEIGHT,
+    )
+    outputs: Literal["all", "seen"] = fixed(
+        "all", doc=_OUTPUTS_DOC, where={"benchmark.scenario": "class"}
     )

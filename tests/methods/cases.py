@@ -96,6 +96,15 @@ CASES = [
         {"weight": 0.0},
         exact_at_zero=False,
     ),
+    Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
+    Case("er_ace", {"memory_size": 20, "fill": "balanced", "weight": 0.5}),
+    Case(
+        "fdr",
+        {"memory_size": 20},
+        {"weight": 0.0, "outputs": "seen"},
+        exact_at_zero=False,
+    ),
+    Case("fdr", {"memory_size": 20, "step": "alternating", "outputs": "seen", "replay_batch": 5}),
     Case(
         "der",
         {"memory_size": 20, "weight": 0.5},

@@ -377,7 +377,7 @@ def test_a_network_that_shares_nothing_between_its_tasks(
         assert same(found.params, learnt(CASES[0], sequence).params)
 
 
-STORES_DATA = {"replay", "der", "derpp", "gem", "agem"}
+STORES_DATA = {"replay", "er_ace", "fdr", "der", "derpp", "gem", "agem"}
 STORES_IMPORTANCES = {"l2", "ewc", "mas", "si", "rwalk"}
 STORES_NETWORKS = {
     *STORES_IMPORTANCES,

@@ -84,6 +84,8 @@ BASES: dict[str, dict[str, Any]] = {
     "rescl": {"lam": 0.1},
     "interpolate": {},
     "replay": {"memory_size": 20},
+    "er_ace": {"memory_size": 20},
+    "fdr": {"memory_size": 20},
     "der": {"memory_size": 20},
     "derpp": {"memory_size": 20},
     "agem": {"memory_size": 12, "reference_batch": 4},

@@ -13,6 +13,7 @@ from clsweep.methods.parts.stored_outputs import (
     OUTPUTS,
     mean_squared_error,
     n_kept,
+    newest_head,
     noting,
     renewed,
     widened,
@@ -29,10 +30,7 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
         hyper: its numbers.
         label_weight: β of DER++; None for DER, which draws no second batch.
     """
-    trains_all = hyper.outputs == "all" and net.heads.scenario == "class"
-
-    def head_of(task: int) -> int:
-        return len(net.heads.sizes) - 1 if trains_all else task
+    head_of = newest_head(net, hyper.outputs)
 
     def begin(params: Params) -> Memory:
         noted = {OUTPUTS: (n_kept(net),)}

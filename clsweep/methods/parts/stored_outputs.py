@@ -21,6 +21,17 @@ OUTPUTS = "outputs"
 _CHUNK_ROWS = 1024
 
 
+def newest_head(net: Net, outputs: str) -> Callable[[int], int]:
+    """(the task being learnt) -> the head of all examples that do not have one of their own.
+
+    Args:
+        net: the network.
+        outputs: 'all' for all outputs of a class-incremental benchmark, 'seen' for those so far.
+    """
+    trains_all = outputs == "all" and net.heads.scenario == "class"
+    return lambda task: len(net.heads.sizes) - 1 if trains_all else task
+
+
 def n_kept(net: Net) -> int:
     """How many outputs are kept of an example.
 

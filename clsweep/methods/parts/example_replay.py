@@ -1,0 +1,68 @@
+"""Replay of stored examples with their labels: what plain replay and ER-ACE have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
+from clsweep.methods.exemplar_hypers import ErAceHyper
+from clsweep.methods.hypers import ReplayHyper
+from clsweep.methods.parts import buffer, filling
+from clsweep.methods.parts.losses import padded_label_loss
+from clsweep.nets.net import Net, own_head_logits
+from clsweep.nets.parameter_trees import Params
+
+
+def example_replay(
+    net: Net,
+    hyper: ReplayHyper | ErAceHyper,
+    new_loss: Callable[[Tensor, Batch], Tensor],
+    average: bool = False,
+) -> Method:
+    """Replay for `net`; its memory is a buffer.
+
+    Args:
+        net: the network.
+        hyper: weight λ, size and filling of the memory.
+        new_loss: (logits of the new task's head [B, K], batch) -> scalar.
+        average: whether the sum of both losses is divided by 1 + λ.
+    """
+
+    def begin(params: Params) -> Memory:
+        return {"slots": filling.empty_for(net, params, hyper.memory_size)}
+
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        stored: buffer.Buffer = memory["slots"]
+        index = batch.draw["slots"]
+        n_new = len(batch.x)
+        h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
+        new = new_loss(net.head(full, h[:n_new], task), batch)
+        logits = own_head_logits(net, full, h[n_new:], stored.tasks[index], task)
+        old = padded_label_loss(logits, stored.labels[index], batch.smoothing)
+        total = new + hyper.weight * old
+        return total / (1 + hyper.weight) if average else total
+
+    def draw(
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
+    ) -> dict[str, Tensor]:
+        """Per step: the examples to replay, and one uniform number per new example."""
+        n_filled = memory["slots"].n_filled
+        n_drawn = min(hyper.replay_batch or batch_size, n_filled)
+        return {
+            "slots": buffer.example_indices(rng, n_filled, n_drawn, n_steps),
+            "uniform": filling.uniforms(rng, n_steps, batch_size),
+        }
+
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
+        return {"slots": filling.absorbed(memory["slots"], learnt, hyper.fill)}
+
+    track = _stream if hyper.fill == "reservoir" else None
+    phase = Phase("train", loss, draw=draw, track=track)
+    return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
+
+
+def _stream(memory: Memory, batch: Batch, task: int) -> Memory:
+    return {"slots": filling.streamed(memory["slots"], batch, task)}
