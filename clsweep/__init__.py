@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clsweep.execution.dry_run import plan
     from clsweep.execution.forecast import Forecast
     from clsweep.execution.listeners.base import Listener
-    from clsweep.execution.listeners.progress import progress_on
+    from clsweep.execution.listeners.notebook_progress import progress_on
     from clsweep.execution.outcomes import Summary
     from clsweep.execution.runner import run
     from clsweep.notebook import LoadedResults, load
@@ -86,7 +86,7 @@ _HOMES = {
     "load_studies": "clsweep.study.study",
     "load_study": "clsweep.study.study",
     "plan": "clsweep.execution.dry_run",
-    "progress_on": "clsweep.execution.listeners.progress",
+    "progress_on": "clsweep.execution.listeners.notebook_progress",
     "report": "clsweep.reporting.render.publish",
     "run": "clsweep.execution.runner",
 }

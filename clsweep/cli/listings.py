@@ -164,14 +164,23 @@ def summary_text(summary: Summary) -> str:
             f"saved by reuse: about {duration(s.seconds_saved)} of one worker's time (times "
             "reused × median duration of such a training)"
         )
-    if s.out_of_time:
-        lines.append("stopped early, as the time limit was reached; nothing is lost")
-    elif s.interrupted or s.terminated:
-        lines.append("stopped early; nothing is lost")
+    if s.out_of_time or s.interrupted or s.terminated:
+        lines.append(_stopped_text(s))
     if s.later:
         labels = ", ".join(f"{label} ({counted(n, 'trial')})" for label, n in s.later.items())
         lines.append(f"left for later: {labels}")
     return "\n".join(lines)
+
+
+def _stopped_text(s: Summary) -> str:
+    """Why a run ended early, and that nothing is lost."""
+    rest = "what has ended is kept, and the next command does the rest"
+    if not s.out_of_time:
+        return f"stopped early ({'SIGTERM' if s.terminated else 'Ctrl-C'}): {rest}"
+    too_short = (
+        "" if s.n_new else "; it counts from the start of the run, which takes time of its own"
+    )
+    return f"stopped early, as the time limit was reached: {rest}{too_short}"
 
 
 def _table(*columns: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ def run_command(
     address: str | None = None,
     workers: int | None = None,
     inline: bool = False,
+    only: Sequence[str] = (),
+    time_limit: str | None = None,
 ) -> str:
     """`clsweep run` with the options that say what is run, and where.
 
@@ -39,11 +42,14 @@ def run_command(
         address: the cluster, if one was named.
         workers: trials at the same time, if a number was named.
         inline: whether no Ray was wanted.
+        only: the labels that were named.
+        time_limit: as it was written, if there was one.
     """
     text = f"{python_path(study)}{command('clsweep run', study)}"
     options = {"out": out, "stages": stages, "data-root": data_root, "address": address}
     options["workers"] = None if workers is None else str(workers)
-    for name, value in options.items():
+    named = [*options.items(), *(("only", label) for label in only), ("time-limit", time_limit)]
+    for name, value in named:
         if value is not None:
             text = command(f"{text} --{name}", value)
     return f"{text} --inline" if inline else text

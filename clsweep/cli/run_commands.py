@@ -77,7 +77,8 @@ def run(
     time_limit: Annotated[
         str | None,
         typer.Option(
-            help="Start no trial after this time, such as 2h or 90min; those that run end.",
+            help="Start no trial after this time from the start of the run, such as 2h or 90min; "
+            "those that run end.",
             metavar="TIME",
         ),
     ] = None,
@@ -149,7 +150,7 @@ def _summaries(
     from clsweep.cli.listings import summary_text
     from clsweep.execution import runner
     from clsweep.execution.listeners.event_log import event_log
-    from clsweep.execution.listeners.progress import progress_on
+    from clsweep.execution.listeners.notebook_progress import progress_on
 
     until = None if seconds is None else time.monotonic() + seconds
     with event_log(log_json) if log_json else contextlib.nullcontext() as log:

@@ -44,6 +44,8 @@ def test_the_run_is_named_with_what_says_what_is_run_and_where() -> None:
         "clsweep run s.toml --out o --stages st --data-root 'd d' --address auto --workers 3 "
         "--inline"
     )
+    part = run_command(Path("s.toml"), None, None, None, only=["EWC", "my own"], time_limit="2h")
+    assert part == "clsweep run s.toml --only EWC --only 'my own' --time-limit 2h"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Listener:
         """
 
     def preparing(self, what: str) -> None:
-        """Something is done before the first job that may take seconds.
+        """Something is done before the first job, or after the last, that may take seconds.
 
         Args:
             what: in words, such as 'starting Ray'; '' when it is done.

@@ -59,7 +59,7 @@ class Progress(Listener):
             self._on_begin()
 
     def preparing(self, what: str) -> None:
-        """Show what is done before the first job."""
+        """Show what is done before the first job, or after the last."""
         self.tally.doing = one_line(what)
         if what:
             self._on_preparing()
@@ -88,6 +88,10 @@ class Progress(Listener):
         warning = one_line(f"warning: {sentence}")
         self.tally.failures.append(warning)
         self._on_failure(warning)
+
+    def jobs_ended(self) -> None:
+        """Count nothing as running any more."""
+        self.tally.jobs_ended()
 
     def _on_begin(self) -> None:
         """Show the start."""
@@ -126,6 +130,7 @@ class LineProgress(Progress):
 
     def jobs_ended(self) -> None:
         """Write the final numbers and the table."""
+        super().jobs_ended()
         if self._is_open:
             self._is_open = False
             self._write_numbers()
@@ -157,14 +162,8 @@ class LineProgress(Progress):
 
     def _write_table(self) -> None:
         self._table_at = self.clock()
-        curves = self.tally.curves
-        if not curves:
-            return
-        width = max(map(len, curves))
-        self._write(f"clsweep:   trials done, and {_BEST}")
-        for label, curve in curves.items():
-            done = f"{curve.n_done}/{curve.n_trials}"
-            self._write(f"clsweep:   {label:<{width}} {done:>9} {_percent(curve.best):>8}")
+        for line in table_lines(self.tally.curves):
+            self._write(f"clsweep:   {line}")
 
     def _write(self, line: str) -> None:
         self.stream.write(line + "\n")
@@ -191,6 +190,7 @@ class LiveProgress(Progress):
 
     def jobs_ended(self) -> None:
         """Leave the last view on the terminal."""
+        super().jobs_ended()
         self._live.stop()
 
     def view(self) -> Group:
@@ -214,8 +214,8 @@ class LiveProgress(Progress):
         self._live.start()
 
 
-def progress_on(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
-    """The right kind of progress for a stream, or for the notebook that this process serves.
+def progress_on_stream(stream: TextIO | None = None, *, quiet: bool = False) -> Progress:
+    """A live table for a terminal, plain lines for anything else.
 
     Args:
         stream: where it would be shown; standard error if None.
@@ -271,6 +271,22 @@ def stages_text(running: Mapping[tuple[str, str], int]) -> str:
         running: (label, kind) -> how many.
     """
     return ", ".join(label for label, kind in running if kind != "trial")
+
+
+def table_lines(curves: Mapping[str, CurveTally]) -> list[str]:
+    """Trials done and the best of every label, under a heading; nothing without labels.
+
+    Args:
+        curves: by label.
+    """
+    if not curves:
+        return []
+    width = max(map(len, curves))
+    rows = [
+        f"{label:<{width}} {f'{one.n_done}/{one.n_trials}':>9} {_percent(one.best):>8}"
+        for label, one in curves.items()
+    ]
+    return [f"trials done, and {_BEST}", *rows]
 
 
 def _percent(share: float | None) -> str:

@@ -59,7 +59,9 @@ class Tally:
         statuses: how many trials of this run ended how.
         running: (label, kind) -> how many.
         failures: the latest failures and warnings, one sentence each.
-        doing: what is being done before the first job has ended; '' for nothing to be said.
+        doing: what is being done before the first job has ended, or after the last; '' for nothing
+            to be said.
+        is_over: whether nothing will run any more.
         began_at: the clock at the run's beginning, seconds.
         pace: how long jobs take.
     """
@@ -74,6 +76,7 @@ class Tally:
     running: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: deque[str] = field(default_factory=lambda: deque(maxlen=_FAILURES_KEPT))
     doing: str = ""
+    is_over: bool = False
     began_at: float = 0.0
     pace: Pace = field(default_factory=Pace)
 
@@ -82,12 +85,21 @@ class Tally:
         """Trials that are done, now or before."""
         return self.n_before + self.n_finished
 
+    def jobs_ended(self) -> None:
+        """Nothing runs any more, also where jobs were cut short."""
+        self.doing, self.is_over = "", True
+        self.running.clear()
+        for curve in self.curves.values():
+            curve.n_running = 0
+
     def seconds_left(self, now: float) -> float | None:
-        """Time to the end; None while that is not known, see `Pace`.
+        """Time to the end; None while that is not known, see `Pace`, and when all is over.
 
         Args:
             now: the clock, seconds.
         """
+        if self.is_over:
+            return None
         waiting = {("trial", label): one.n_waiting for label, one in self.curves.items()}
         return self.pace.seconds_left({**waiting, **self.stages}, now)
 

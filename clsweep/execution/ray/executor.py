@@ -93,7 +93,7 @@ def run_on_ray(
         inside: entered when Ray is there, left before it is shut down.
         committed: what a job whose worker was lost has left on disk.
         execute: what a worker does with a job.
-        preparing: told what is done before the first job.
+        preparing: told what is done before the first job, and when the run is stopped.
 
     Raises:
         RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
@@ -129,9 +129,13 @@ def run_on_ray(
         lost_jobs = LostJobs(schedule, resources.max_attempts, committed)
         slots = _Slots(resources, workers)
         preparing("starting workers, which load torch and the data")
-        while not schedule.finished:
-            searcher = _ScheduleSearcher(schedule, lost_jobs, slots)
-            _run_segment(searcher, context, execute)
+        try:
+            while not schedule.finished:
+                searcher = _ScheduleSearcher(schedule, lost_jobs, slots)
+                _run_segment(searcher, context, execute)
+        except KeyboardInterrupt:
+            preparing("stopping; what has ended is kept")  # Ray takes seconds to end
+            raise
 
 
 def _run_segment(searcher: _ScheduleSearcher, context: outcomes.Context, execute: Execute) -> None:

@@ -14,7 +14,7 @@ from clsweep.execution.listeners.progress import (
     LineProgress,
     LiveProgress,
     Progress,
-    progress_on,
+    progress_on_stream,
 )
 from clsweep.execution.outcomes import Outcome
 from clsweep.records.schema import Record
@@ -367,6 +367,23 @@ def test_a_start_that_takes_long_says_what_is_done(clock: Clock) -> None:
     ]
 
 
+def test_what_was_cut_short_runs_no_more(clock: Clock) -> None:
+    progress, stream = _lines(clock)
+    _begin(progress, 9, 0)
+    for _ in range(4):
+        _trial(progress, "EWC", seconds=1)
+    _start(progress, "EWC")
+    progress.preparing("stopping")
+    progress.jobs_ended()
+    assert stream.getvalue().splitlines()[-4:] == [
+        "clsweep: stopping",
+        "clsweep: 4/9 trials done, 0 failed; 4 s elapsed",
+        "clsweep:   trials done, and best trial so far: average accuracy (validation)",
+        "clsweep:   EWC       4/9        –",
+    ]
+    assert progress.tally.seconds_left(clock()) is None
+
+
 def test_a_run_without_work_shows_nothing(clock: Clock) -> None:
     progress, stream = _lines(clock)
     _begin(progress, 2, 2, has_work=False)
@@ -477,7 +494,7 @@ def test_the_last_view_stays_on_the_terminal(clock: Clock) -> None:
 
 def test_quiet_says_nothing(clock: Clock) -> None:
     stream = Terminal()
-    progress = progress_on(stream, quiet=True)
+    progress = progress_on_stream(stream, quiet=True)
     _begin(progress, 2, 0)
     _trial(progress, "EWC", "failed", NAN, "boom")
     progress.jobs_ended()
@@ -487,7 +504,7 @@ def test_quiet_says_nothing(clock: Clock) -> None:
 
 def test_terminals_get_the_table_and_files_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    assert type(progress_on(Terminal())) is LiveProgress
-    assert type(progress_on(io.StringIO())) is LineProgress
+    assert type(progress_on_stream(Terminal())) is LiveProgress
+    assert type(progress_on_stream(io.StringIO())) is LineProgress
     monkeypatch.setenv("TERM", "dumb")
-    assert type(progress_on(Terminal())) is LineProgress
+    assert type(progress_on_stream(Terminal())) is LineProgress
