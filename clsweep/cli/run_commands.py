@@ -118,7 +118,15 @@ def run(
         if left := [*parts.studies][len(summaries) :]:
             print(f"left for later: {', '.join(left)}")
         again = run_command(
-            study, out, stages, data_root, address=asked_address, workers=workers, inline=inline
+            study,
+            out,
+            stages,
+            data_root,
+            address=asked_address,
+            workers=workers,
+            inline=inline,
+            only=only or (),
+            time_limit=time_limit,
         )
         print(after_run(max(summaries, key=_exit_code), parts.folder, again))
     if (lost := excuse_lost_output()) is not None:
