@@ -114,9 +114,10 @@ def run(
     if parts.is_several:
         note_benchmarks(parts.folder, [*parts.studies])
     summaries = list(_summaries(parts, options, _seconds(time_limit), log_json, quiet=quiet))
+    told = sys.stderr if log_json == "-" else sys.stdout  # then for the log alone
     with contextlib.suppress(OSError):  # the trials are done, whoever hears of it
         if left := [*parts.studies][len(summaries) :]:
-            print(f"left for later: {', '.join(left)}")
+            print(f"left for later: {', '.join(left)}", file=told)
         again = run_command(
             study,
             out,
@@ -128,7 +129,7 @@ def run(
             only=only or (),
             time_limit=time_limit,
         )
-        print(after_run(max(summaries, key=_exit_code), parts.folder, again))
+        print(after_run(max(summaries, key=_exit_code), parts.folder, again), file=told)
     if (lost := excuse_lost_output()) is not None:
         print(f"warning: {output_refused(lost)}", file=sys.stderr)
     raise typer.Exit(max(map(_exit_code, summaries)))
