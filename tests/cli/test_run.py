@@ -394,7 +394,7 @@ def test_a_run_out_of_time_ends_in_order_and_the_next_one_goes_on(
     assert ran.code == 130
     assert "2 of 3 trials done, 2 by this run" in ran.out
     assert "the time limit was reached" in ran.out
-    assert ran.out.endswith(f"\nnext: clsweep run {path} --inline\n")
+    assert ran.out.endswith(f"\nnext: clsweep run {path} --time-limit 30min --inline\n")
     assert {row["status"] for row in _rows(Path("results/tiny")).values()} == {"ok"}
     assert not list(Path("results/tiny/records").iterdir()), "nothing counts as a failed start"
     ran = cli("run", path, "--inline", "--time-limit", "30min", "--quiet")
