@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from clsweep import methods
 from clsweep.data import benchmarks
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
 from clsweep.execution import shared_storage, stage_cache, stage_files
+from clsweep.execution.built_methods import built_method
 from clsweep.execution.devices import device_name, gpu_versions, no_gpu, peak_memory_bytes, prepare
 from clsweep.execution.error_kinds import (
     breaks_process,
@@ -32,7 +32,6 @@ from clsweep.execution.trial_extras import check_extras, extras_of, measure_vers
 from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
 from clsweep.methods.divergence import what_helps
-from clsweep.methods.own_build import check_planned
 from clsweep.nets.build import build_net
 from clsweep.nets.code_files import edited_file
 from clsweep.nets.net import Net
@@ -182,8 +181,8 @@ def probe(context: Context) -> None:
     net = _net(context, sequence)
     check_extras(context.study, sequence)
     for configuration in examples(context.study):
-        method = _method(configuration, net)
-        sizes = [len(task.train) for task in sequence.tasks]
+        with built_method(configuration, net) as method:
+            sizes = [len(task.train) for task in sequence.tasks]
         check_batches(net, [sum(sizes)] if method.joint else sizes, configuration.training)
     for training in {configuration.training for configuration in examples(context.study)}:
         check_optimiser(training)
@@ -236,13 +235,6 @@ def _net(context: Context, sequence: TaskSequence) -> Net:
     if study.net.weights:  # read anew for every job
         _check_inputs(context, net_inputs(study.net, root, study.located_net))
     return net
-
-
-def _method(configuration: Configuration, net: Net) -> Method:
-    if configuration.code:
-        check_planned(configuration.code)
-    own = configuration.own_entry
-    return methods.build(configuration.method, net, configuration.hyper, own)
 
 
 # What this process has loaded: an input's name and place, and its fingerprint. A process of a
@@ -371,13 +363,13 @@ def _finetuned(context: Context, key: str) -> FinetunedModel:
 def _make_statistics(context: Context, job: Job) -> None:
     sequence = _sequence(context, job.seed)
     configuration = _configuration(context, job)
-    method = _method(configuration, _net(context, sequence))
     source = _source(context, job.needs[0])
-    _commit_stage(
-        context,
-        job,
-        lambda: (measure_source(method, sequence, source, job.seed), {}),
-    )
+    with built_method(configuration, _net(context, sequence)) as method:
+        _commit_stage(
+            context,
+            job,
+            lambda: (measure_source(method, sequence, source, job.seed), {}),
+        )
 
 
 @lru_cache(maxsize=4)
@@ -404,15 +396,15 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 def _run_trial(context: Context, job: Job) -> Outcome:
     configuration = _configuration(context, job)
     sequence = _sequence(context, job.seed)
-    method = _method(configuration, _net(context, sequence))
-    began, began_cpu = time.perf_counter(), time.process_time()
     watch = _watch(context, job, len(sequence.tasks))
     prints = GuardedCode(configuration.label, 0)
     heard = prints.noting_prints() if configuration.code else contextlib.nullcontext()
-    with heard, saved_losses(context, job):
-        learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
-    seconds = time.perf_counter() - began
-    cpu_seconds = time.process_time() - began_cpu
+    with built_method(configuration, _net(context, sequence)) as method:
+        began, began_cpu = time.perf_counter(), time.process_time()
+        with heard, saved_losses(context, job):
+            learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
+        seconds = time.perf_counter() - began
+        cpu_seconds = time.process_time() - began_cpu
     counters = {CPU_SECONDS: cpu_seconds}
     counters |= dict(zip(MEMORY_BYTES, learnt.memory_bytes, strict=True))
     if context.device == "cuda":

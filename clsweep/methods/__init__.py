@@ -25,6 +25,7 @@ from clsweep.user_code import is_import_path
 
 if TYPE_CHECKING:
     from clsweep.methods.base import Method
+    from clsweep.methods.guarded_hooks import HookCalls
     from clsweep.nets.net import Net
 
 __all__ = [
@@ -294,7 +295,13 @@ def entry_of(name: str, kind: Kind | None = None) -> MethodEntry:
     return entry
 
 
-def build(name: str, net: Net, hyper: Hyper, own: MethodEntry | None = None) -> Method:
+def build(
+    name: str,
+    net: Net,
+    hyper: Hyper,
+    own: MethodEntry | None = None,
+    calls: HookCalls | None = None,
+) -> Method:
     """The method's hooks for a network, with its numbers in them; imports torch.
 
     Args:
@@ -302,6 +309,7 @@ def build(name: str, net: Net, hyper: Hyper, own: MethodEntry | None = None) -> 
         net: the study's network.
         hyper: the method's numbers.
         own: of a user's own, what its run is planned with; None for what it is here.
+        calls: of a user's own, where it is noted what of it is at work.
 
     Raises:
         MethodError: the method does not fit the network.
@@ -312,7 +320,7 @@ def build(name: str, net: Net, hyper: Hyper, own: MethodEntry | None = None) -> 
         return method
     from clsweep.methods.own_build import built
 
-    return built(own or entry_of(name), net, hyper)
+    return built(own or entry_of(name), net, hyper, calls)
 
 
 def method_doc(name: str) -> str:

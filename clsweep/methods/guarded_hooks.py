@@ -2,6 +2,7 @@
 
 They modify no argument, return no NaN that they were not given, and no parameter that does not
 exist. After a few calls of a hook nothing is looked at any more, so that a trial takes no longer.
+But which hook is at work is always noted, so that one that does not return can be interrupted.
 """
 
 from __future__ import annotations
@@ -32,41 +33,70 @@ _PAIRS = ("fit", "project", "close")
 _NAMED = {"steer": 1, "foresee": 1, "settle": 0, "project": 1, "close": 0, "fit": 0}
 
 
-def guarded(method: Method, name: str) -> Method:
+class HookCalls:
+    """Which part of a user's own method is at work.
+
+    Attributes:
+        current: its name; '' while it is the turn of clsweep.
+        n: calls that have begun.
+    """
+
+    __slots__ = ("current", "n")
+
+    def __init__(self) -> None:
+        """Nothing has been called."""
+        self.current, self.n = "", 0
+
+
+def guarded(method: Method, name: str, calls: HookCalls | None = None) -> Method:
     """The method with watched hooks.
 
     Args:
         method: a user's own.
         name: what messages call it.
+        calls: where it is noted which hook is at work; None for nowhere.
     """
+    noted = calls or HookCalls()
     hooks: dict[str, Any] = {
-        key: _watched(getattr(method, key), key, name) for key in _METHOD_HOOKS
+        key: _watched(getattr(method, key), key, name, noted) for key in _METHOD_HOOKS
     }
     return replace(
         method,
-        phases=tuple(_guarded_phase(phase, name) for phase in method.phases),
-        first_phases=tuple(_guarded_phase(phase, name) for phase in method.first_phases),
+        phases=tuple(_guarded_phase(phase, name, noted) for phase in method.phases),
+        first_phases=tuple(_guarded_phase(phase, name, noted) for phase in method.first_phases),
         **hooks,
     )
 
 
-def _guarded_phase(phase: Phase, name: str) -> Phase:
-    hooks: dict[str, Any] = {key: _watched(getattr(phase, key), key, name) for key in _PHASE_HOOKS}
+def _guarded_phase(phase: Phase, name: str, calls: HookCalls) -> Phase:
+    hooks: dict[str, Any] = {
+        key: _watched(getattr(phase, key), key, name, calls) for key in _PHASE_HOOKS
+    }
     return replace(phase, **hooks)
 
 
-def _watched(hook: Callable[..., Any] | None, key: str, name: str) -> Callable[..., Any] | None:
+def _watched(
+    hook: Callable[..., Any] | None, key: str, name: str, calls: HookCalls
+) -> Callable[..., Any] | None:
     if hook is None:
         return None
     n_calls = 0
 
+    def noted(args: tuple[Any, ...]) -> Any:
+        outer = calls.current
+        calls.current = key
+        calls.n += 1
+        returned = hook(*args)
+        calls.current = outer
+        return returned
+
     def watched(*args: Any) -> Any:
         nonlocal n_calls
         if n_calls >= _WATCHED:
-            return hook(*args)
+            return noted(args)
         n_calls += 1
         before = [*_contents(args, "argument")]
-        returned = hook(*args)
+        returned = noted(args)
         wrong = _modified(before) or _misnamed(key, args, returned)
         if not wrong and n_calls == 1 and key != "begin" and _has_nan(returned):
             wrong = "" if _has_nan(args) else "returned NaN, and was given none"

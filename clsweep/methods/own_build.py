@@ -10,13 +10,16 @@ from pydantic import ValidationError
 from clsweep.errors import ClsweepError, MethodError
 from clsweep.methods.base import Method
 from clsweep.methods.entry import MethodEntry
-from clsweep.methods.guarded_hooks import guarded
+from clsweep.methods.guarded_hooks import HookCalls, guarded
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import FORMS, code_fingerprint, imported, own_entry
 from clsweep.nets.net import Net
 from clsweep.records.recorded_inputs import short_fingerprint, unlike_nodes_error
 from clsweep.signals import contained
 from clsweep.user_code import definition_place, described, raising_place
+
+# Seconds for which code of the user's may go without a sign of life.
+PATIENCE = 1800.0
 
 
 def check_planned(code: Iterable[tuple[str, str]]) -> None:
@@ -60,13 +63,27 @@ def own_numbers(entry: MethodEntry, kind: type[Hyper], hyper: Hyper) -> Hyper:
         ) from error
 
 
-def built(entry: MethodEntry, net: Net, hyper: Hyper) -> Method:
+def patience_seconds(entry: MethodEntry) -> float:
+    """How long `build` and a hook of a user's own method may take: what `build` says, or PATIENCE.
+
+    Args:
+        entry: what the driver knows about it.
+
+    Raises:
+        StudyError: it cannot be imported here.
+    """
+    code = imported(entry.path, entry.kind, FORMS[entry.kind])
+    return float(getattr(code.found, "patience_seconds", PATIENCE))
+
+
+def built(entry: MethodEntry, net: Net, hyper: Hyper, calls: HookCalls | None = None) -> Method:
     """The hooks of a user's own method; of a learner, its class.
 
     Args:
         entry: what the driver knows about it.
         net: the study's network.
         hyper: the method's numbers.
+        calls: where it is noted what of it is at work; None for nowhere.
 
     Raises:
         MethodError: its `build` fails, or returns something else.
@@ -76,6 +93,8 @@ def built(entry: MethodEntry, net: Net, hyper: Hyper) -> Method:
     numbers = own_numbers(entry, own_entry(entry.path, entry.kind).hyper, hyper)
     if entry.kind == "learner":
         return Method(net, numbers, (), learner=code.found)
+    calls = calls or HookCalls()
+    calls.current = "build"
     try:
         with contained():
             method = code.found(net, numbers)
@@ -86,10 +105,11 @@ def built(entry: MethodEntry, net: Net, hyper: Hyper) -> Method:
             f"'{entry.path}' raised {described(error)}",
             where=raising_place(error) or code.place,
         ) from error
+    calls.current = ""
     if not isinstance(method, Method):
         raise MethodError(
             f"'{entry.path}' returned a {type(method).__name__}",
             expected="a clsweep.methods.base.Method",
             where=code.place,
         )
-    return guarded(method, entry.title)
+    return guarded(method, entry.title, calls)

@@ -17,10 +17,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from clsweep.data.rng import generator, seeded_globally
 from clsweep.errors import ClsweepError, MethodError
 from clsweep.signals import from_signal
 from clsweep.user_code import described, is_users, raising_place
+
+if TYPE_CHECKING:
+    from clsweep.methods.guarded_hooks import HookCalls
 
 
 class GuardedCode:
@@ -99,17 +102,8 @@ class GuardedCode:
             with self._watched_thread():
                 yield
             return
-        began = time.monotonic()
-        before = signal.signal(signal.SIGALRM, _end_silence)
-        left, every = signal.setitimer(signal.ITIMER_REAL, self._patience)
-        try:
+        with _timer(_end_silence, self._patience):
             yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-            if left:  # somebody else's, which goes on
-                rest = max(left - (time.monotonic() - began), 1e-3)
-                signal.setitimer(signal.ITIMER_REAL, rest, every)
 
     @contextmanager
     def _watched_thread(self) -> Iterator[None]:
@@ -131,6 +125,87 @@ class GuardedCode:
             has_ended.set()
             watcher.join()
             _raise_in(runner, None)  # what has not been raised yet has come too late
+
+
+@contextmanager
+def interrupting(calls: HookCalls, name: str, patience_seconds: float) -> Iterator[None]:
+    """Within the block, what does not return for too long of a user's own method is interrupted.
+
+    Nothing is done at a call: every quarter of the time it is looked whether the same call is
+    still at work, so that it ends after one to one and a half of the time.
+
+    Args:
+        calls: what is at work.
+        name: of the method, for messages.
+        patience_seconds: how long one call may take.
+
+    Raises:
+        MethodError: one has taken longer.
+    """
+    n, since = -1, 0.0
+
+    def is_stuck() -> bool:
+        nonlocal n, since
+        if not calls.current or calls.n != n:
+            n, since = calls.n if calls.current else -1, time.monotonic()
+        return n >= 0 and time.monotonic() - since >= patience_seconds
+
+    try:
+        with _looking(is_stuck, patience_seconds / 4):
+            yield
+    except _Silence as error:
+        raise MethodError(
+            f"{calls.current} of '{name}' did not return for {patience_seconds:g} s",
+            where=_place(error),
+            next_step="patience_seconds of the function that builds it says how long it may take",
+        ) from error
+
+
+@contextmanager
+def _looking(is_stuck: Callable[[], bool], every: float) -> Iterator[None]:
+    """Within the block it is looked again and again whether to raise `_Silence`."""
+    if not _has_timer():
+        has_ended, runner = threading.Event(), threading.get_ident()
+
+        def watch() -> None:
+            while not has_ended.wait(every):
+                if is_stuck():
+                    _raise_in(runner, _Silence)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            has_ended.set()
+            watcher.join()
+            _raise_in(runner, None)
+        return
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if is_stuck():
+            raise _Silence
+
+    with _timer(look, every, every):
+        yield
+
+
+@contextmanager
+def _timer(
+    handler: Callable[[int, FrameType | None], None], seconds: float, every: float = 0.0
+) -> Iterator[None]:
+    """Within the block the system's timer calls `handler`; that of others goes on afterwards."""
+    began = time.monotonic()
+    before = signal.signal(signal.SIGALRM, handler)
+    left, others = signal.setitimer(signal.ITIMER_REAL, seconds, every)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if left:
+            rest = max(left - (time.monotonic() - began), 1e-3)
+            signal.setitimer(signal.ITIMER_REAL, rest, others)
 
 
 @contextmanager

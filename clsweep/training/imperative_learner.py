@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from clsweep.methods.base import Batch
+from clsweep.methods.own_build import PATIENCE
 from clsweep.training.batches import Order, batches
 from clsweep.training.optimisers import (
     GroupsAsMade,
@@ -54,7 +55,7 @@ class ImperativeLearner:
     """
 
     starts_from_source = True
-    patience_seconds = 1800.0
+    patience_seconds = PATIENCE
     uses: tuple[str, ...] = ()
 
     def __init__(

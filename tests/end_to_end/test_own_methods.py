@@ -227,6 +227,7 @@ BAD = {
     "missing": ("import nothing_of_the_kind", "No module named 'nothing_of_the_kind' (clipped.py"),
     "raises": ("pull = 1 / 0", "division by zero (clipped.py, line 30)"),
     "torch": ('grads["none"]', "KeyError: 'none' (clipped.py, line 30)"),
+    "hangs": ('__import__("time").sleep(30)', "my_pkg/clipped.py, line 30"),
     "prints": ('print("here I am")', "clipped.py, line 30, printed: here I am"),
 }
 
@@ -236,11 +237,14 @@ def test_what_is_wrong_in_a_hook_stands_in_the_record(tmp_path: Path, name: str)
     line, said = BAD[name]
     head = "    def steer(grads, full, memory, batch, task):\n"
     source = CLIPPED.replace(head, f"{head}        {line}\n")
+    if name == "hangs":
+        source += "build.patience_seconds = 0.1\n"
     with package(tmp_path, clipped=source):
         summary = run(parse_study(STUDY + OWN), out=tmp_path / "out", inline=True)
     rows = pq.read_table(tmp_path / "out/trials.parquet").to_pylist()
     own = [row for row in rows if row["method"] == KEY]
     assert all(said in row["message"] for row in own), own[0]["message"]
+    assert name != "hangs" or "steer of 'clipped L2' did not return for 0.1 s" in own[0]["message"]
     assert summary.n_failed == (0 if name == "prints" else 2)
     assert {row["status"] for row in rows if row["method"] == "finetune"} == {"ok"}
 
