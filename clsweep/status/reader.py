@@ -20,6 +20,7 @@ from clsweep.errors import StoreError
 from clsweep.records.schema import STATUSES, trial_id_of
 from clsweep.status.snapshot import EndedTrial, Snapshot, SnapshotReader, StartedTrial
 from clsweep.status.status import FORMAT, Curve, Error, Running, Status
+from clsweep.status.validation_points import ValidationPoints
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
 from clsweep.storage.remote_path import Place, Stamp
@@ -39,21 +40,49 @@ class _Asked(NamedTuple):
     to_add: dict[str, int]
 
 
+class _Trials(NamedTuple):
+    """Trials of the study by id: with a record; started; at work; done."""
+
+    ours: dict[str, EndedTrial]
+    started: dict[str, StartedTrial]
+    at_work: dict[str, StartedTrial]
+    done: dict[str, EndedTrial]
+
+
+class Sweep(NamedTuple):
+    """A sweep as it is at one moment, trial by trial.
+
+    Attributes:
+        status: how far it is.
+        study: what it computes.
+        asked: trial id -> configuration and seed, of all trials that are asked for by now.
+        done: trial id -> how it ended.
+        at_work: trial id -> how it started.
+    """
+
+    status: Status
+    study: Study
+    asked: Mapping[str, tuple[Configuration, int]]
+    done: Mapping[str, EndedTrial]
+    at_work: Mapping[str, StartedTrial]
+
+
 class StatusReader:
     """Says how far a sweep is, as often as asked; what has not changed is not read again.
 
     Args:
         directory: the results folder, or one in an object store.
+        points: where validation accuracies of the records that are read are kept, if anywhere.
 
     Raises:
         StoreError: it is no results folder, or the store refuses.
     """
 
-    def __init__(self, directory: Place) -> None:
+    def __init__(self, directory: Place, points: ValidationPoints | None = None) -> None:
         if not (directory / "study.toml").is_file():
             raise _no_results(directory)
         self.directory = directory
-        self._reader = SnapshotReader(directory)
+        self._reader = SnapshotReader(directory, points)
         self._study: tuple[Stamp, Study] | None = None
         self._asked: tuple[dict[str, EndedTrial], Stamp, _Asked] | None = None
         self._names: tuple[Study, set[str], Names] | None = None
@@ -68,11 +97,25 @@ class StatusReader:
             StoreError: a table is damaged, something is a newer clsweep's, or a store refuses.
             StudyError: the folder's study cannot be read.
         """
+        return self.sweep(now).status
+
+    def sweep(self, now: float) -> Sweep:
+        """How far it is, and every trial.
+
+        Args:
+            now: see `read`.
+
+        Raises:
+            StoreError: see `read`.
+            StudyError: see `read`.
+        """
         seen = self._reader.read()
         stamp, study = self._stored_study()
         seen = self._under_names(study, seen)
         asked = self._what_is_asked(study, stamp, seen.ended)
-        return self._status(study, seen, asked, now)
+        trials = _trials_now(study, seen, asked)
+        status = self._status(study, seen, asked, trials, now)
+        return Sweep(status, study, asked.trials, trials.done, trials.at_work)
 
     def _stored_study(self) -> tuple[Stamp, Study]:
         path = self.directory / "study.toml"
@@ -120,13 +163,10 @@ class StatusReader:
         trials = {trial_id_of(c.id, seed): (c, seed) for c in found for seed in study.seeds}
         return _Asked(trials, to_add)
 
-    def _status(self, study: Study, seen: Snapshot, asked: _Asked, now: float) -> Status:
-        ours = {key: seen.ended[key] for key in asked.trials if key in seen.ended}
-        started = {key: mark for key, mark in seen.started.items() if key in asked.trials}
-        at_work = {key: mark for key, mark in started.items() if _is_of(mark, seen.lock)}
-        # Without early stopping, what it has stopped is to be run again.
-        stands = [key for key, e in ours.items() if e.status != "stopped" or study.search.stops]
-        done = {key: ours[key] for key in stands if key not in at_work}
+    def _status(
+        self, study: Study, seen: Snapshot, asked: _Asked, trials: _Trials, now: float
+    ) -> Status:
+        ours, started, at_work, done = trials
         counts = dict.fromkeys(STATUSES, 0)
         for end in done.values():
             counts[end.status] += 1
@@ -173,7 +213,10 @@ class StatusReader:
             )
             seconds = max(0.0, now - mark.at)
             label = configuration.label
-            found.append(Running(mark.trial_id, label, words, seed, seconds, mark.n_starts))
+            where = mark.machine, mark.process
+            found.append(
+                Running(mark.trial_id, label, words, seed, seconds, mark.n_starts, *where)
+            )
         return tuple(found)
 
     def _errors(self, study: Study, done: Mapping[str, EndedTrial]) -> tuple[Error, ...]:
@@ -188,6 +231,16 @@ class StatusReader:
             what = (end.seed, end.status, end.message, end.finished_at)
             found.append(Error(end.trial_id, end.label, words, *what))
         return tuple(found)
+
+
+def _trials_now(study: Study, seen: Snapshot, asked: _Asked) -> _Trials:
+    ours = {key: seen.ended[key] for key in asked.trials if key in seen.ended}
+    started = {key: mark for key, mark in seen.started.items() if key in asked.trials}
+    at_work = {key: mark for key, mark in started.items() if _is_of(mark, seen.lock)}
+    # Without early stopping, what it has stopped is to be run again.
+    stands = [key for key, e in ours.items() if e.status != "stopped" or study.search.stops]
+    done = {key: ours[key] for key in stands if key not in at_work}
+    return _Trials(ours, started, at_work, done)
 
 
 def _no_results(directory: Place) -> StoreError:

@@ -35,11 +35,16 @@ from clsweep.storage.lock_state import LockState
 from clsweep.storage.pending_records import pending_of, reads_of
 from clsweep.storage.remote_path import Place, Stamp
 from clsweep.storage.table_files import table_data, table_in, table_of
+from clsweep.text import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from clsweep.status.validation_points import ValidationPoints
+
 _TRIALS = "trials.parquet"
+# Of a host, as names of hosts go.
+_LONGEST_NAME = 255
 _Known = TypeVar("_Known")
 _COLUMNS = ("trial_id", "config_id", "label", "method", "seed", "status", "message", "finished_at")
 
@@ -77,11 +82,15 @@ class StartedTrial(NamedTuple):
         trial_id: its identity.
         n_starts: starts since its last compacted record.
         at: file time of its marker, seconds.
+        machine: where it started last; '' where the marker does not tell.
+        process: its worker there; 0 where the marker does not tell.
     """
 
     trial_id: str
     n_starts: int
     at: float
+    machine: str = ""
+    process: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -115,6 +124,14 @@ class _Compacted(NamedTuple):
     stamps: Mapping[str, Stamp]
 
 
+class _Starts(NamedTuple):
+    """What a marker says: how often its trial has started, and where last."""
+
+    n: int
+    machine: str = ""
+    process: int = 0
+
+
 class _Listing(NamedTuple):
     """Files of `records/` by trial id."""
 
@@ -127,15 +144,16 @@ class SnapshotReader:
 
     Args:
         directory: the results folder.
+        points: where validation accuracies of the records that are read are kept, if anywhere.
     """
 
-    def __init__(self, directory: Place) -> None:
-        self._folder = folder_of(directory)
+    def __init__(self, directory: Place, points: ValidationPoints | None = None) -> None:
+        self._folder, self._points = folder_of(directory), points
         self._lock = self._folder.lock_watch()
         self._numbers = _Numbers(directory)
         self._compacted = _Compacted({}, {}, {})
         self._records: dict[str, tuple[Stamp, EndedTrial | str]] = {}
-        self._starts: dict[str, tuple[Stamp, int]] = {}
+        self._starts: dict[str, tuple[Stamp, _Starts]] = {}
 
     def read(self) -> Snapshot:
         """The folder as it is now; of a lease the first reading waits until its holder is known.
@@ -236,6 +254,8 @@ class SnapshotReader:
                 "not done, and a run will do it again"
             )
         self._numbers.note(record)
+        if self._points is not None:
+            self._points.note(record)
         trial: Mapping[str, Any] = record["trial"]
         return EndedTrial._make([*(trial[name] for name in _COLUMNS), _seconds(entry)])
 
@@ -255,12 +275,12 @@ class SnapshotReader:
             changed |= markers.keys() & compacted.trials.keys() - records.keys()
         for marker, read in reads_of(self._folder, [markers[key] for key in sorted(changed)]):
             self._starts.pop(marker.stem, None)
-            n_starts = _n_starts(marker, read)
-            if n_starts is not None:
-                self._starts[marker.stem] = (marker.stamp, n_starts)
+            starts = _starts_of(marker, read)
+            if starts is not None:
+                self._starts[marker.stem] = (marker.stamp, starts)
         return {
-            key: StartedTrial(key, n, _seconds(markers[key]))
-            for key, (_, n) in self._starts.items()
+            key: StartedTrial(key, one.n, _seconds(markers[key]), one.machine, one.process)
+            for key, (_, one) in self._starts.items()
         }
 
 
@@ -341,13 +361,27 @@ def _unchanged(
     }
 
 
-def _n_starts(marker: Entry, read: Callable[[], bytes]) -> int | None:
-    """Lines of a marker; None if it is gone: its trial has come to an end meanwhile."""
+def _starts_of(marker: Entry, read: Callable[[], bytes]) -> _Starts | None:
+    """What a marker says; None if it is gone: its trial has come to an end meanwhile."""
     try:
-        return read().count(b"\n") if marker.is_file else 1
+        lines = read().splitlines(keepends=True) if marker.is_file else None
     except OSError as error:
-        # One that is there and may not be read tells of one start.
-        return None if error.errno in (errno.ENOENT, errno.ESTALE) else 1
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return None
+        lines = None
+    if lines is None:  # one that is there and may not be read tells of one start
+        return _Starts(1)
+    machine, process, *_ = [
+        *(lines[-1] if lines else b"").decode("utf-8", "replace").split(),
+        "",
+        "",
+    ]
+    is_number = process.isascii() and process.isdigit()
+    return _Starts(
+        sum(line.endswith(b"\n") for line in lines),
+        printable(machine, one_line=True)[:_LONGEST_NAME],
+        int(process[:9]) if is_number else 0,
+    )
 
 
 def _seconds(entry: Entry) -> float:

@@ -38,6 +38,8 @@ class Running:
         seed: the seed.
         seconds: since it started.
         n_starts: 1, or more if its worker was lost before.
+        machine: where it started last; '' where nobody knows.
+        process: its worker there; 0 where nobody knows.
     """
 
     trial_id: str
@@ -46,6 +48,8 @@ class Running:
     seed: int
     seconds: float
     n_starts: int
+    machine: str = ""
+    process: int = 0
 
 
 @dataclass(frozen=True)
