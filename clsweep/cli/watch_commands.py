@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -17,7 +19,10 @@ from clsweep.storage.remote_path import Place, place_of
 from clsweep.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clsweep.doctor.findings import Finding
+    from clsweep.live.server import LiveServer
     from clsweep.status.reader import StatusReader
     from clsweep.status.status import Status
 
@@ -76,6 +81,41 @@ def _print_each(places: list[Place], *, as_json: bool) -> int:
     return next((code for code in (1, 3) if code in codes), 0)
 
 
+def serve(
+    directories: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR...", help="Results folders, their URIs, or study files: one page for all."
+        ),
+    ],
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="[default: 8642, or any that is free]"),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 lets others on the network ask.", metavar="ADDRESS"
+        ),
+    ] = "127.0.0.1",
+) -> None:
+    """Show sweeps in a browser while they run, and their report when they are done.
+
+    Accuracies are those of validation data until all trials are done. The folders are read when a
+    browser asks. Ctrl-C ends it; no run notices.
+    """
+    from clsweep.live.server import opened_server
+    from clsweep.live.watched_sweep import WatchedSweep
+    from clsweep.signals import terminable
+
+    watched = [WatchedSweep(place) for word in directories for place in _places(word)]
+    with opened_server(watched, host, port) as server:
+        print(served_text(server, [one.folder for one in watched]), flush=True)
+        with contextlib.suppress(KeyboardInterrupt), terminable():
+            server.serve_forever()
+        print("\nno longer served; runs and folders are as they were")
+
+
 def doctor(
     study: Annotated[
         Path | None, typer.Argument(metavar="STUDY.toml", help="A study that is to run here.")
@@ -128,6 +168,34 @@ def doctor(
     raise typer.Exit(int(any(finding.level == "wrong" for finding in findings)))
 
 
+def _places(word: str) -> list[Place]:
+    """The results folders that a word names: of each benchmark where there are several."""
+    place, labels = results_by_benchmark(word)
+    return each_place(word, labels, place) if labels else [place]
+
+
+def served_text(server: LiveServer, folders: Sequence[str]) -> str:
+    """What is said when a server is there.
+
+    Args:
+        server: it listens.
+        folders: by name, at least one.
+    """
+    from clsweep.live.access import is_this_machine_alone
+
+    more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+    lines = [f"serving {folders[0]}{more}, read-only; Ctrl-C ends it", f"  {server.url}"]
+    if is_this_machine_alone(server.host):
+        tunnel = f"ssh -L {server.port}:127.0.0.1:{server.port} {socket.gethostname()}"
+        lines.append(f"from another machine: `{tunnel}`, then the same address there")
+    else:
+        lines.append(
+            "warning: the address listens to the network, and nothing is encrypted: whoever has "
+            "the token, or reads along, sees the sweeps"
+        )
+    return "\n".join(lines)
+
+
 def _print_finding(finding: Finding) -> None:
     from rich.text import Text
 
@@ -171,4 +239,4 @@ def _print_status(seen: Status, *, as_json: bool, as_line: bool) -> None:
 
 
 # In the order in which the help lists them.
-WATCHING = (status, doctor)
+WATCHING = (status, serve, doctor)

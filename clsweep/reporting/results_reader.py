@@ -127,16 +127,17 @@ def check_folders(directories: Iterable[Place]) -> None:
             )
 
 
-def read(directory: Place) -> Results:
+def read(directory: Place, *, read_only: bool = False) -> Results:
     """The records of a results folder that its study still asks for, and earlier looks at them.
 
     Args:
         directory: the results folder.
+        read_only: whether damaged records stay where they are.
 
     Raises:
         StoreError: there are no results, or they cannot be read.
     """
-    store = Store(directory)
+    store = Store(directory, read_only=read_only)
     records = store.load()
     if not records:
         raise StoreError(

@@ -308,12 +308,21 @@ def common_seeds(records: Iterable[Record]) -> tuple[int, ...]:
     seeds that were complete before, until the further one has caught up. What failed or ran out
     of memory has not answered; what diverged has, and so costs no other configuration a seed.
     """
+    trials = (record["trial"] for record in records)
+    return seeds_in_common((t["config_id"], t["seed"], t["status"]) for t in trials)
+
+
+def seeds_in_common(trials: Iterable[tuple[str, int, str]]) -> tuple[int, ...]:
+    """The same, of configuration, seed and status of each trial.
+
+    Args:
+        trials: those that have a record.
+    """
     done: dict[int, set[str]] = {}
-    for record in records:
-        trial = record["trial"]
-        answered = done.setdefault(trial["seed"], set())
-        if trial["status"] in _ANSWERED:
-            answered.add(trial["config_id"])
+    for config_id, seed, status in trials:
+        answered = done.setdefault(seed, set())
+        if status in _ANSWERED:
+            answered.add(config_id)
     ranked = sorted(done, key=lambda seed: (-len(done[seed]), seed))
 
     def n_used(n: int) -> tuple[int, int]:
