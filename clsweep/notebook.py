@@ -7,12 +7,13 @@ results.figure()
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.errors import StoreError, closest_name
@@ -20,6 +21,7 @@ from clsweep.reporting.ledger import count_looks
 from clsweep.reporting.report_data import ReportData, build
 from clsweep.reporting.result_tables import points_table
 from clsweep.reporting.results_reader import check_folders
+from clsweep.storage.disk import write_atomically
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study.study import stored_study
@@ -33,6 +35,35 @@ if TYPE_CHECKING:
     from clsweep.execution.saved_networks import SavedNetwork
     from clsweep.records.schema import Record
     from clsweep.reporting.comparison import Comparison
+
+
+class ShownPage:
+    """The page of a report as a cell of a notebook shows it.
+
+    Args:
+        text: the page.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own, the page's script and styles do not meet those of the notebook.
+        return (
+            f'<iframe srcdoc="{html.escape(self._text)}" sandbox="allow-scripts allow-downloads" '
+            'title="report" style="width: 100%; height: 900px; border: 0"></iframe>'
+        )
+
+    def write_html(self, path: PathLike[str] | str) -> None:
+        """Write the page as a file, which opens offline.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            StoreError: the disk refuses it.
+        """
+        write_atomically(Path(path), self._text.encode())
 
 
 class LoadedResults:
@@ -96,13 +127,11 @@ class LoadedResults:
         with plots.settings():
             return plots.figure(self.data, views.views(self.data)[0])
 
-    def interactive(self) -> Any:
-        """The fronts as a figure of plotly: hover shows configuration and seeds."""
-        import plotly.graph_objects as go
+    def interactive(self) -> ShownPage:
+        """The page of the report: a cell of a notebook that ends with it shows it."""
+        from clsweep.reporting.render.page import page_of
 
-        from clsweep.reporting.render.page_fronts import fronts_figure
-
-        return go.Figure(fronts_figure(self.data))
+        return ShownPage(page_of(self.data))
 
     def model(
         self, configuration: str, seed: int, data_root: Path | str | None = None

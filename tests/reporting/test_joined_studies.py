@@ -12,7 +12,7 @@ from clsweep.cli.main import main
 from clsweep.errors import StoreError, StudyError
 from clsweep.reporting.ledger import LEDGER, looks
 from clsweep.reporting.render import plots, views
-from clsweep.reporting.render.page_fronts import fronts_figure
+from clsweep.reporting.render.page_values import page_values
 from clsweep.reporting.render.publish import report
 from clsweep.reporting.report_data import build
 from tests.support.records import STUDY_TOML, make_study, write_study
@@ -62,7 +62,9 @@ def test_a_study_that_asks_for_fewer_seeds_is_not_called_unfinished(
     assert not any("not run" in note or "did not finish" in note for note in data.notes)
     legend = plots.figure(data, views.views(data)[0]).legends[0].get_texts()
     assert not [entry for entry in legend if entry.get_text().startswith("few")]
-    assert not any(t["name"].startswith("few") for t in fronts_figure(data)["data"])
+    few = [s for s in page_values(data)["series"] if s["label"].startswith("few")]
+    assert few
+    assert not any(series.get("isDrawn") or series["points"] for series in few)
 
 
 def test_seeds_that_no_study_asks_for_are_not_counted_as_not_run(tmp_path: Path) -> None:

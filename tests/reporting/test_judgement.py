@@ -26,7 +26,7 @@ from clsweep.reporting.render.judgement_tables import (
     source_pair_table,
 )
 from clsweep.reporting.render.one_screen import screen_lines
-from clsweep.reporting.render.page_fronts import fronts_figure
+from clsweep.reporting.render.page_values import page_values
 from clsweep.reporting.render.tables import grouped_by_needs, on_terminal, tables
 from clsweep.reporting.report_data import build
 from clsweep.reporting.result_tables import pairs_table
@@ -152,12 +152,12 @@ class TestOneHead:
             screen = " ".join(" ".join(line.text for line in screen_lines(data, 80)).split())
             short = r"\d+\.\d \(\d+\.\d, 20\.0\)" if is_measured else r"– \(\d+\.\d, –\)"
             assert re.search(rf"; source model {short}\.", screen)
-            page = fronts_figure(data)
-            (trace,) = (t for t in page["data"] if t["name"] == "source model")
-            notes = str(page["layout"].get("annotations", ""))
+            page = page_values(data)
+            (point,) = next(s for s in page["series"] if s["label"] == "source model")["points"]
+            notes = str(page["notes"])
             legend = plots.figure(data, views.views(data)[0]).legends[0].get_texts()
             drawn = " ".join(" ".join(entry.get_text().split()) for entry in legend)
-            for where in (text, str(trace["text"]), notes, drawn):
+            for where in (text, point["unmeasured"], notes, drawn):
                 assert (said in where) is not is_measured
             assert text.count(said) == (0 if is_measured else 2)
 
@@ -182,7 +182,7 @@ class TestOneHead:
         text = " ".join(console.export_text().split())
         assert "hypervolume between fine-tuning and the source model" in text
         assert re.search(r"source model – – 97\.\d ± 0\.\d – –", text)
-        names = [trace["name"] for trace in fronts_figure(data)["data"]]
+        names = [series["label"] for series in page_values(data)["series"]]
         assert "source model" in names
         figure = plots.figure(data, views.views(data)[0])
         assert "source model" in [line.get_label() for line in figure.axes[0].lines]

@@ -110,7 +110,7 @@ def test_worst_and_best_seed_stand_beside_both_errors(tmp_path: Path) -> None:
 def test_the_page_shows_it_as_well(tmp_path: Path) -> None:
     data = build(study(tmp_path, (90, 100), (80, 100)))
     page = page_of(data)
-    assert "Luck of seeds and of test images at the best average (%)" in page
+    assert "luck of seeds and images (%)" in page
     assert "Test sets: 200 images of 2 source tasks (100 each), 100 of the target." in page
     assert "Seeds differ in initial weights, batches and a method" in page
 

@@ -266,7 +266,7 @@ def write_outputs(
     if "html" in formats:
         from clsweep.reporting.render.page import page_of
 
-        files.append(("report.html", page_of(data).encode()))
+        files.append(("report.html", page_of(data, tables=tables).encode()))
     for name, content in files:
         write_atomically(folder / name, content)
         written.append(folder / name)

@@ -72,7 +72,8 @@ def html_text(table: ReportTable, index: int | str) -> str:
             start = ""
     kind = "" if _has_headings(table) else ' class="sortable"'
     return (
-        f'<figure class="table" id="table-{index}"><h3>{html.escape(table.title)}</h3>'
+        f'<figure class="table" id="table-{index}" tabindex="0">'
+        f"<h3>{html.escape(table.title)}</h3>"
         f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         f"<figcaption>{html.escape(table.caption)}</figcaption></figure>"
     )

@@ -78,7 +78,7 @@ def test_html_escapes_every_cell_and_sorts_no_table_with_headings() -> None:
     row: list[Cell | str] = ["<b>", Cell(1, 0.5)]
     table = report_table("A & B", ["<i>"], "c", [Section([row])], with_choice=False)
     text = html_text(table, 3)
-    assert text.startswith('<figure class="table" id="table-3"><h3>A &amp; B</h3>')
+    assert text.startswith('<figure class="table" id="table-3" tabindex="0"><h3>A &amp; B</h3>')
     assert '<th scope="col" class="number">&lt;i&gt;</th>' in text
     assert '<td>&lt;b&gt;</td><td class="number">1.0 ± 0.5</td>' in text
     assert 'class="sortable"' in text

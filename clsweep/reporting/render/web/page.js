@@ -1,264 +1,396 @@
-"use strict";
-/* Draws the values of a report. Text is only ever set as text, never as HTML. */
-(() => {
-  const values = JSON.parse(document.getElementById("values").textContent);
-  const element = (id) => document.getElementById(id);
-  const NOTHING = "–";
-  const ROUNDING = 1e-12;
-  const PRINTED_WIDTH = 680;
-  const config = {
-    responsive: true,
-    displaylogo: false,
-    toImageButtonOptions: { format: "svg" },
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
-  };
+/* What the reader uses: explanations, controls of the figures, colours, and the start of it all. */
 
-  // ------------------------------------------------------------------ what the slider chooses
+// -------------------------------------------------------------------------------- explanations
 
-  const curves = values.curves.filter((curve) => !curve.is_reference);
+const tip = element("tip");
+let explained = null;
 
-  /* Index of the point with the best validation source accuracy among those whose validation
-     target accuracy is high enough; null where there is none. */
-  function chosenAt(curve, requiredPercent) {
-    const required = requiredPercent / 100 - values.slider.offset;
-    let best = null;
-    curve.points.forEach((point, i) => {
-      const [source, target] = point.validation;
-      if (source === null || target === null || target < required - ROUNDING) return;
-      if (best === null || source > curve.points[best].validation[0] + ROUNDING) best = i;
-    });
-    return best;
-  }
-
-  function meanText([mean, error]) {
-    if (mean === null) return NOTHING;
-    return error === null ? mean.toFixed(1) : `${mean.toFixed(1)} ± ${error.toFixed(1)}`;
-  }
-
-  function cell(text, isNumber) {
-    const made = document.createElement("td");
-    made.textContent = text;
-    if (isNumber) made.className = "number";
+/* Lines near a place of the window, within its borders. */
+function showTip(lines, x, y) {
+  tip.replaceChildren(...lines.map((line, i) => {
+    const made = document.createElement(i || lines.length === 1 ? "div" : "b");
+    made.textContent = line;
     return made;
-  }
+  }));
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect();
+  const room = document.documentElement.clientWidth;
+  const left = x + 14 + width > room - 6 ? x - 14 - width : x + 14;
+  const top = y + 14 + height > window.innerHeight - 6 ? y - 14 - height : y + 14;
+  tip.style.left = `${Math.max(6, Math.min(left, room - width - 6))}px`;
+  tip.style.top = `${Math.max(6, top)}px`;
+}
 
-  function requiredRow(curve, required) {
-    const row = document.createElement("tr");
-    const index = chosenAt(curve, required);
-    const texts = [curve.label, NOTHING, "not reached", NOTHING];
-    if (curve.absence) [texts[1], texts[2]] = [curve.absence, NOTHING];
-    if (index !== null) {
-      const point = curve.points[index];
-      const missed = point.target[0] < required - 100 * ROUNDING;
-      texts[1] = point.configuration;
-      texts[2] = meanText(point.source);
-      texts[3] = meanText(point.target) + (missed ? " †" : "");
-    }
-    texts.forEach((text, i) => row.append(cell(text, i > 1)));
-    row.dataset.label = curve.label;
-    return row;
-  }
+function hideTip() {
+  tip.hidden = true;
+  explained = null;
+}
 
-  function requirementText(required) {
-    const tuned = values.slider.finetuning;
-    const text = `≥ ${required.toFixed(2)} %`;
-    if (tuned === null) return text;
-    const below = tuned - required;
-    const side = below >= 0 ? "below" : "above";
-    return `${text}, ${Math.abs(below).toFixed(2)} points ${side} fine-tuning`;
-  }
+const termOf = (target) => (
+  target instanceof Element ? target.closest("a.term, button[data-explains]") : null);
 
-  // --------------------------------------------------------------------------------- figures
+function explain(target) {
+  const key = target.dataset.explains || target.hash.replace("#term-", "");
+  const entry = element(`term-${key}`);
+  const box = target.getBoundingClientRect();
+  showTip([entry.previousElementSibling.textContent, entry.textContent], box.left - 10, box.bottom - 8);
+  explained = target;
+}
 
-  const fronts = values.figures.fronts;
-  const ring = (name, symbol, colour, size) => ({
-    type: "scatter", mode: "markers", x: [], y: [], hoverinfo: "skip", name: name,
-    marker: { symbol: symbol, size: size, color: colour, line: { color: colour, width: 1.3 } },
+function setUpExplanations() {
+  let leaving = 0;
+  document.addEventListener("pointerover", (event) => {
+    const target = termOf(event.target);
+    if (target || tip.contains(event.target)) clearTimeout(leaving);
+    if (target && event.pointerType === "mouse") explain(target);
   });
-  const PICK = fronts.data.length;
-  const AT_REQUIRED = PICK + 1;
-  const hasCurves = curves.some((curve) => curve.points.length > 0);
-  if (hasCurves) {
-    fronts.data.push(ring("", "circle-open", "#000", 14));
-    fronts.data.push(ring("best at required target", "square-open", "#000", 17));
-  }
-  if (hasCurves) {
-    fronts.layout.shapes = [{
-      type: "line", xref: "paper", x0: 0, x1: 1, y0: values.slider.start, y1: values.slider.start,
-      line: { color: "#555", width: 1, dash: "dot" }, layer: "below",
-    }];
-  }
-  const hidden = new Set();
+  document.addEventListener("pointerout", (event) => {
+    if (!explained || event.pointerType !== "mouse") return;
+    // The pointer may go on to the explanation itself.
+    leaving = setTimeout(() => { if (explained && !tip.matches(":hover")) hideTip(); }, 200);
+  });
+  document.addEventListener("focusin", (event) => {
+    const target = termOf(event.target);
+    if (target && target.matches(":focus-visible")) explain(target);
+  });
+  document.addEventListener("focusout", () => { if (explained) hideTip(); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+  // A first touch explains, a second follows the link to the glossary.
+  document.addEventListener("click", (event) => {
+    const target = termOf(event.target);
+    if (target && target.matches("a") && explained !== target) {
+      event.preventDefault();
+      explain(target);
+    } else if (!target && explained) hideTip();
+  });
+  window.addEventListener("scroll", () => { if (explained) hideTip(); }, { passive: true });
+}
 
-  function coordinates(indexOf) {
-    const found = { x: [], y: [] };
-    curves.forEach((curve) => {
-      const index = indexOf(curve);
-      if (index === null || index === undefined || hidden.has(curve.label)) return;
-      found.x.push(curve.points[index].source[0]);
-      found.y.push(curve.points[index].target[0]);
+// ------------------------------------------------------------------------------------- colours
+
+const THEMES = ["system", "light", "dark"];
+
+function setTheme(theme) {
+  const root = document.documentElement;
+  if (theme === "system") delete root.dataset.theme;
+  else root.dataset.theme = theme;
+  element("theme").textContent = `Colours: ${theme === "system" ? "as the system" : theme}`;
+}
+
+/* A browser may keep nothing for a file; the page then starts in the colours of the system. */
+function storedTheme(theme) {
+  try {
+    if (theme) localStorage.setItem("clsweep-theme", theme);
+    return localStorage.getItem("clsweep-theme");
+  } catch (error) {
+    return null;
+  }
+}
+
+function setUpTheme() {
+  const button = element("theme");
+  const found = storedTheme();
+  let theme = THEMES.includes(found) ? found : "system";
+  button.hidden = false;
+  setTheme(theme);
+  button.addEventListener("click", () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    setTheme(theme);
+    storedTheme(theme);
+  });
+}
+
+// ------------------------------------------------------------------------------------ controls
+
+function requirementText(required) {
+  const tuned = state.values.slider.finetuning;
+  const text = `≥ ${required.toFixed(2)} %`;
+  if (tuned === null) return text;
+  const below = tuned - required;
+  return `${text}, ${Math.abs(below).toFixed(2)} points ${below >= 0 ? "below" : "above"} fine-tuning`;
+}
+
+function tableCell(text, isNumber) {
+  const made = document.createElement("td");
+  made.textContent = text;
+  if (isNumber) made.className = "number";
+  return made;
+}
+
+function requiredRow(series) {
+  const row = document.createElement("tr");
+  const index = chosenAt(series, state.required);
+  let texts = [NOTHING, "not reached", NOTHING];
+  if (series.absence) texts = [series.absence, NOTHING, NOTHING];
+  if (index !== null) {
+    const point = series.points[index];
+    const isMissed = point.y[0] !== null && point.y[0] < state.required - 0.0006;
+    texts = [point.text, meanText(point.x), meanText(point.y) + (isMissed ? " †" : "")];
+  }
+  const name = document.createElement("th");
+  name.scope = "row";
+  const colour = document.createElement("span");
+  colour.className = `swatch ${colourClass(series)}`;
+  name.append(colour, series.label);
+  row.append(name, ...texts.map((text, i) => tableCell(text, i > 0)));
+  row.classList.toggle("off", state.hidden.has(series.label));
+  return row;
+}
+
+function showRequired(value) {
+  state.required = value;
+  const text = requirementText(value);
+  element("required-text").textContent = text;
+  element("required").setAttribute("aria-valuetext", text);
+  element("at-required").tBodies[0].replaceChildren(...curves().map(requiredRow));
+  resort(element("at-required"));
+  drawChoices();
+}
+
+function button(text, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.addEventListener("click", act);
+  return made;
+}
+
+function setRequired(value) {
+  element("required").value = value;
+  showRequired(value);
+}
+
+function setUpSlider() {
+  const slider = element("required");
+  const { low, high, step, marks } = state.values.slider;
+  Object.assign(slider, { min: low, max: high, step, value: state.required });
+  slider.disabled = !hasCurves();
+  const made = marks.map((one) => button(one.text, () => setRequired(one.value)));
+  element("requirements").replaceChildren(...made);
+}
+
+function setUpPicks() {
+  const select = element("pick");
+  const options = state.values.picks.map((pick, i) => new Option(pick.name, String(i)));
+  select.replaceChildren(...options);
+  select.value = String(state.pick);
+  element("pick-control").hidden = options.length < 2;
+  element("view-control").hidden = state.values.everything === null;
+  if (state.values.everything === null) state.view = "view";
+}
+
+function setUpLegend() {
+  const shown = state.values.series.filter((series) => series.isDrawn !== false && series.points.length);
+  element("legend").replaceChildren(...shown.map((series) => {
+    const made = button("", () => {
+      const isHidden = !state.hidden.delete(series.label);
+      if (isHidden) state.hidden.add(series.label);
+      made.setAttribute("aria-pressed", String(!isHidden));
+      draw();
     });
-    return found;
-  }
+    made.setAttribute("aria-pressed", String(!state.hidden.has(series.label)));
+    const svg = svgElement("svg", { width: 28, height: 16, class: "figure", "aria-hidden": "true" });
+    sample(series, 1, 8, svg);
+    made.append(svg, series.label);
+    return made;
+  }));
+  element("figure-notes").textContent = state.values.notes.join("; ");
+}
 
-  function setRange(view) {
-    const [left, right, bottom, top] = view;
-    fronts.layout.xaxis.range = [left, right];
-    fronts.layout.yaxis.range = [bottom, top];
-  }
+function setUpMeanings() {
+  element("marks").replaceChildren(...markMeanings().map((one) => {
+    const made = document.createElement("li");
+    const text = document.createElement("span");
+    text.textContent = one.text;
+    made.append(meaningSvg(one.kind), text);
+    return made;
+  }));
+}
 
-  function showView(view) {
-    const [left, right, bottom, top] = view;
-    Plotly.relayout("fronts", { "xaxis.range": [left, right], "yaxis.range": [bottom, top] });
-  }
+/* All points as a table, made when it is asked for. */
+function showPoints() {
+  const [names, ...rows] = pointRows();
+  const table = document.createElement("table");
+  const head = table.createTHead().insertRow();
+  names.forEach((name) => {
+    const made = document.createElement("th");
+    made.scope = "col";
+    made.textContent = name.replace(/_/g, " ");
+    head.append(made);
+  });
+  const body = table.createTBody();
+  rows.forEach((row) => body.insertRow().append(...row.map((value) => {
+    const isNumber = typeof value === "number";
+    const text = typeof value === "boolean" ? (value ? "yes" : "") : String(value === null ? NOTHING : value);
+    return tableCell(isNumber ? value.toFixed(2) : text, isNumber);
+  })));
+  element("points").replaceChildren(table);
+}
 
-  function showPick() {
-    if (!hasCurves) return;
-    const pick = values.picks[Number(element("pick").value) || 0];
-    const at = coordinates((curve) => pick.chosen[curve.label]);
-    Plotly.restyle("fronts", { x: [at.x], y: [at.y], name: pick.name }, [PICK]);
-  }
+// ------------------------------------------------------------------------------------ matrices
 
-  let required = values.slider.start;
+// Cividis (Nuñez, Anderton and Renslow 2018): its lightness is even, in grey too.
+const CIVIDIS = [
+  [0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115], [138, 134, 120],
+  [165, 156, 116], [195, 179, 105], [254, 232, 56],
+];
+const MOST_CELLS = 600;
 
-  function showRequired(value) {
-    required = value;
-    element("required-text").textContent = requirementText(required);
-    const rows = curves.map((curve) => requiredRow(curve, required));
-    element("at-required").tBodies[0].replaceChildren(...rows);
-    rows.forEach((row) => row.classList.toggle("off", hidden.has(row.dataset.label)));
-    resort(element("at-required"));
-    if (!hasCurves) return;
-    const at = coordinates((curve) => chosenAt(curve, required));
-    Plotly.restyle("fronts", { x: [at.x], y: [at.y] }, [AT_REQUIRED]);
-    Plotly.relayout("fronts", { "shapes[0].y0": required, "shapes[0].y1": required });
-  }
+function cividis(share) {
+  const place = Math.min(0.9999, Math.max(0, share)) * (CIVIDIS.length - 1);
+  const [low, part] = [Math.floor(place), place % 1];
+  return CIVIDIS[low].map((value, i) => Math.round(value + part * (CIVIDIS[low + 1][i] - value)));
+}
 
-  /* A method that is switched off in the figure leaves the table and the rings, too. Traces of
-     one label carry its index, since names are not unique and are escaped. */
-  function noteHidden() {
-    const before = [...hidden].join();
-    hidden.clear();
-    const shown = element("fronts").data;
-    shown.forEach((trace) => {
-      if (trace.visible === "legendonly" && trace.meta !== undefined && trace.meta !== null) {
-        hidden.add(values.curves[trace.meta].label);
+function matrixTable(label) {
+  const { first, rows } = state.values.matrices[label];
+  const table = document.createElement("table");
+  table.className = "matrix";
+  table.createCaption().textContent = label;
+  const heading = (text, scope, parent) => {
+    const made = document.createElement("th");
+    made.scope = scope;
+    made.textContent = text;
+    parent.append(made);
+  };
+  const head = table.createTHead().insertRow();
+  head.append(tableCell("after ↓ on →"));
+  rows[0].forEach((_, task) => heading(String(task + 1), "col", head));
+  const body = table.createTBody();
+  rows.forEach((row, i) => {
+    const made = body.insertRow();
+    heading(i + first ? String(i + first) : NOTHING, "row", made);
+    row.forEach((value) => {
+      const cell = tableCell(value === null ? "" : value.toFixed(rows[0].length > 6 ? 0 : 1), true);
+      if (value !== null) {
+        const [red, green, blue] = cividis(value / 100);
+        cell.style.background = `rgb(${red} ${green} ${blue})`;
+        cell.style.color = 0.3 * red + 0.59 * green + 0.11 * blue > 125 ? "#000" : "#fff";
       }
+      made.append(cell);
     });
-    if ([...hidden].join() === before) return;
-    showPick();
-    showRequired(required);
-  }
+  });
+  return table;
+}
 
-  // ---------------------------------------------------------------------------------- tables
+function scrollable(table, name) {
+  const made = document.createElement("div");
+  made.className = "scroll";
+  made.tabIndex = 0;
+  made.setAttribute("role", "region");
+  made.setAttribute("aria-label", name);
+  made.append(table);
+  return made;
+}
 
-  const UNITS = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9, s: 1, min: 60, h: 3600 };
+function setUpMatrices() {
+  if (!element("matrices")) return;
+  const labels = Object.keys(state.values.matrices);
+  const n = labels.reduce((sum, label) => sum + state.values.matrices[label].rows.flat().length, 0);
+  const show = (wanted) => element("matrices").replaceChildren(
+    ...wanted.map((label) => scrollable(matrixTable(label), `${label}, accuracy on each task, table`)),
+  );
+  element("matrix-control").hidden = n <= MOST_CELLS;
+  const select = element("matrix-label");
+  select.replaceChildren(...labels.map((label) => new Option(label, label)));
+  select.onchange = () => show([select.value]);
+  show(n <= MOST_CELLS ? labels : labels.slice(0, 1));
+}
 
-  /* The number that a cell starts with, in base units; null for other text. */
-  function numberOf(text) {
-    const found = text.replace(/,/g, "").match(/^([+\-−]?[\d.]+(?:e[+-]?\d+)?)\s*([a-zA-Z]*)/);
-    if (found === null) return null;
-    return Number(found[1].replace("−", "-")) * (UNITS[found[2]] || 1);
-  }
+// ---------------------------------------------------------------------------------------- start
 
-  /* `sign` is 1 for rising order, −1 for falling. */
-  function compareCells(a, b, sign) {
-    const [x, y] = [numberOf(a), numberOf(b)];
-    if (x !== null && y !== null) return sign * (x - y);
-    // What has no number, or nothing at all, comes last in either order.
-    if (x !== null || y !== null) return x === null ? 1 : -1;
-    if ((a === NOTHING) !== (b === NOTHING)) return a === NOTHING ? 1 : -1;
-    return sign * a.localeCompare(b);
-  }
+function setUpPairs() {
+  const radios = [...document.getElementsByName("pair-measure")];
+  const show = () => document.querySelectorAll("[data-measure]").forEach((matrix) => {
+    matrix.hidden = !radios.some((one) => one.checked && one.value === matrix.dataset.measure);
+  });
+  radios.forEach((one) => one.addEventListener("change", show));
+  show();
+}
 
-  function resort(table) {
-    const body = table.tBodies[0];
-    const headings = [...table.tHead.rows[0].cells];
-    const column = headings.findIndex((heading) => heading.ariaSort);
-    [...body.rows].forEach((row, i) => { row.dataset.place = row.dataset.place || String(i); });
-    const place = (row) => Number(row.dataset.place);
-    const sign = column >= 0 && headings[column].ariaSort === "descending" ? -1 : 1;
-    const text = (row) => row.cells[column].textContent;
-    const rows = [...body.rows].sort((a, b) => {
-      const order = column < 0 ? 0 : compareCells(text(a), text(b), sign);
-      return order || place(a) - place(b);
-    });
-    body.replaceChildren(...rows);
-    // Lines between groups mean nothing in another order.
-    rows.forEach((row) => row.classList.toggle("start", column < 0 && row.dataset.start === "1"));
-  }
+function setUpSaving() {
+  const save = (id, act) => { if (element(id)) element(id).addEventListener("click", act); };
+  save("save-fronts", () => {
+    const { svg, place } = state.fronts;
+    const legend = legendFigure(place, svg.width.baseVal.value);
+    saveFigures(fileName("fronts", "svg"), [svg, legend], 1);
+    legend.remove();
+  });
+  save("save-knobs", () => {
+    const figures = state.panels.map((one) => one.svg);
+    if (figures.length) saveFigures(fileName("knobs", "svg"), figures, Math.min(3, figures.length));
+  });
+  save("save-points", () => saveCsv("points", pointRows()));
+  save("save-pairs", () => saveCsv("pairs", pairRows()));
+  document.querySelectorAll("button[data-csv]").forEach((one) => {
+    const table = element(one.dataset.csv);
+    one.addEventListener("click", () => saveCsv(table.dataset.file, tableRows(table)));
+  });
+}
 
-  function makeSortable(table) {
-    [...table.tBodies[0].rows].forEach((row) => {
-      row.dataset.start = row.classList.contains("start") ? "1" : "0";
-    });
-    [...table.tHead.rows[0].cells].forEach((heading) => {
-      heading.tabIndex = 0;
-      const turn = () => {
-        const next = { ascending: "descending", descending: null }[heading.ariaSort];
-        [...table.tHead.rows[0].cells].forEach((other) => { other.ariaSort = null; });
-        heading.ariaSort = next === undefined ? "ascending" : next;
-        resort(table);
-      };
-      heading.addEventListener("click", turn);
-      heading.addEventListener("keydown", (event) => { if (event.key === "Enter") turn(); });
-    });
-  }
+/* Everything that depends on the values, on what is switched off, or on the width. */
+function draw() {
+  state.active = null;
+  hideTip();
+  state.panels = [];
+  drawFronts();
+  makeExplorable(state.fronts);
+  drawKnobs();
+  showRequired(state.required);
+  if (element("points-details").open) showPoints();
+}
 
-  // ----------------------------------------------------------------------------------- set up
+/* Draw other values: those of a sweep that has gone on. What the reader has chosen stays. */
+function show(values) {
+  const isNew = state.required === 0;
+  state.values = values;
+  const { low, high, start } = values.slider;
+  state.required = isNew ? start : Math.min(high, Math.max(low, state.required));
+  state.pick = Math.min(state.pick, values.picks.length - 1);
+  setUpSlider();
+  setUpPicks();
+  setUpLegend();
+  setUpMeanings();
+  setUpMatrices();
+  draw();
+}
 
-  function addMark(mark) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = mark.text;
-    button.addEventListener("click", () => {
-      element("required").value = mark.value;
-      showRequired(mark.value);
-    });
-    element("marks").append(button);
-  }
+function setUpControls() {
+  const slider = element("required");
+  slider.addEventListener("input", () => showRequired(Number(slider.value)));
+  element("pick").addEventListener("change", () => {
+    state.pick = Number(element("pick").value);
+    setUpMeanings();
+    draw();
+  });
+  document.getElementsByName("view").forEach((one) => one.addEventListener("change", () => {
+    state.view = one.value;
+    draw();
+  }));
+  element("points-details").addEventListener("toggle", (event) => {
+    if (event.target.open) showPoints();
+  });
+  let width = 0;
+  let waiting = 0;
+  new ResizeObserver(() => {
+    const now = element("fronts-plot").clientWidth;
+    if (now === width) return;
+    width = now;
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(draw);
+  }).observe(element("fronts-plot"));
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  });
+}
 
-  function setUpControls() {
-    const slider = element("required");
-    slider.min = values.slider.low;
-    slider.max = values.slider.high;
-    slider.step = values.slider.step;
-    slider.value = values.slider.start;
-    slider.disabled = !hasCurves;
-    slider.addEventListener("input", () => showRequired(Number(slider.value)));
-    values.slider.marks.forEach(addMark);
-    values.picks.forEach((pick, i) => element("pick").append(new Option(pick.name, String(i))));
-    element("pick").addEventListener("change", showPick);
-    element("pick-control").hidden = values.picks.length < 2;
-    element("show-view").addEventListener("click", () => showView(values.view));
-    element("show-everything").hidden = values.everything === null;
-    element("show-view").hidden = values.everything === null;
-    element("show-everything").addEventListener("click", () => showView(values.everything));
-  }
-
-  /* Paper is narrower than the window; print dialogs do not send a resize. */
-  function fitPaper(isPrinting) {
-    Object.keys(values.figures).forEach((name) => {
-      const layout = isPrinting ? { width: PRINTED_WIDTH } : { width: null, autosize: true };
-      Plotly.relayout(name, layout);
-    });
-    if (isPrinting) document.querySelectorAll("details").forEach((d) => { d.open = true; });
-  }
-
-  async function start() {
-    setRange(values.view);
-    document.querySelectorAll("table.sortable").forEach(makeSortable);
-    setUpControls();
-    for (const [name, figure] of Object.entries(values.figures)) {
-      await Plotly.newPlot(name, figure.data, figure.layout, config);
-    }
-    showPick();
-    showRequired(values.slider.start);
-    element("fronts").on("plotly_restyle", noteHidden);
-    window.addEventListener("beforeprint", () => fitPaper(true));
-    window.addEventListener("afterprint", () => fitPaper(false));
-    document.body.dataset.ready = "yes";
-  }
-
-  start();
-})();
+setUpTheme();
+setUpExplanations();
+document.querySelectorAll("table.sortable").forEach(makeSortable);
+document.querySelectorAll("fieldset[data-table]").forEach(makeOptional);
+setUpPairs();
+setUpSaving();
+setUpControls();
+show(state.values);
+window.clsweepPage = { show };
+document.body.dataset.ready = "yes";
