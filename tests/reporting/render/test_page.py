@@ -280,6 +280,16 @@ class TestFile:
         found = build(HOUSE / "results" / "reference" / "quickstart")
         assert len(page_of(found).encode()) < 200_000
 
+    @pytest.mark.slow
+    def test_the_page_of_ten_thousand_trials_is_small(self, tmp_path: Path) -> None:
+        records = make_study(n_values=330, n_seeds=6)
+        assert len(records) > 9_900
+        found = build(write_study(tmp_path / "results", records))
+        content = page_of(found).encode()
+        assert len(content) < 2e6
+        values = Page(content).values
+        assert sum(len(curve["points"]) for curve in curves_of(values)) * 6 > 9_900
+
     def test_a_live_section_stands_on_top_and_only_its_script_may_fetch(self, data: Any) -> None:
         live = LiveSection('<p id="now">12 of 40</p>', "start(1)", "#now { color: red }")
         text = page_of(data, live=live, title="<running>")
