@@ -188,6 +188,21 @@ def probe(context: Context) -> None:
         check_optimiser(training)
 
 
+def warm_up(context: Context) -> None:
+    """Load the data, and start the device, in a process that has no job yet.
+
+    Args:
+        context: what all jobs share.
+    """
+    if _hindrance(context):
+        return
+    prepare(context.device, context.n_threads, context.memory_fraction)
+    try:
+        _sequence(context, context.study.seeds[0])
+    except Exception:  # the first job meets it again, and tells it with its configuration
+        _release()
+
+
 def _release() -> None:
     load_sequence.cache_clear()
     _source.cache_clear()

@@ -58,6 +58,7 @@ from clsweep.study.sections import Resources
 from clsweep.text import counted
 
 Execute = Callable[[outcomes.Context, Job], outcomes.Outcome]
+WarmUp = Callable[[outcomes.Context], None]
 
 # Tune lists the trials that it gave up; the study says which of its own failed, and why.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
@@ -82,8 +83,12 @@ def run_on_ray(
     committed: Committed = lambda job: None,
     execute: Execute = worker.execute,
     preparing: Callable[[str], None] = lambda what: None,
+    warm_up: WarmUp = worker.warm_up,
 ) -> None:
     """Do every job of the schedule on a Ray cluster.
+
+    While a stage that trials wait for is computed, the slots that are left get their workers, which
+    import what they need and load the data: when the stage is there, all of them begin at once.
 
     Args:
         schedule: what to do.
@@ -94,6 +99,7 @@ def run_on_ray(
         committed: what a job whose worker was lost has left on disk.
         execute: what a worker does with a job.
         preparing: told what is done before the first job, and when the run is stopped.
+        warm_up: what a worker does before there is one.
 
     Raises:
         RunnerError: the cluster cannot be reached, or no node has what one trial asks for.
@@ -132,21 +138,23 @@ def run_on_ray(
         try:
             while not schedule.finished:
                 searcher = _ScheduleSearcher(schedule, lost_jobs, slots)
-                _run_segment(searcher, context, execute)
+                _run_segment(searcher, context, execute, warm_up)
         except KeyboardInterrupt:
             preparing("stopping; what has ended is kept")  # Ray takes seconds to end
             raise
 
 
-def _run_segment(searcher: _ScheduleSearcher, context: outcomes.Context, execute: Execute) -> None:
+def _run_segment(
+    searcher: _ScheduleSearcher, context: outcomes.Context, execute: Execute, warm_up: WarmUp
+) -> None:
     """One Tuner."""
     scratch = _scratch(context)
-    trainable = tune.with_parameters(_run_job, context=context, execute=execute)
+    trainable = tune.with_parameters(_run_job, context=context, execute=execute, warm_up=warm_up)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _resources_of),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=None if differences(START_ORDER) else NewestFirst(),
+            scheduler=None if differences(START_ORDER) else NewestFirst(searcher.keeps_idle),
             num_samples=-1,
             # How many run at the same time is up to the searcher, which knows the nodes.
             max_concurrent_trials=_SEGMENT,
@@ -162,7 +170,7 @@ def _run_segment(searcher: _ScheduleSearcher, context: outcomes.Context, execute
         ),
     )
     try:
-        with memory_kills(searcher.note), _few_snapshots():
+        with memory_kills(searcher.note), _settings(searcher.slots.n_slots()):
             tuner.fit()
     except RuntimeError as error:
         cause = _ray_error(error)
@@ -181,18 +189,26 @@ def _run_segment(searcher: _ScheduleSearcher, context: outcomes.Context, execute
 
 
 @contextmanager
-def _few_snapshots() -> Iterator[None]:
-    """Have Tune write its own state, which nobody reads, at its beginning and its end alone."""
-    name = "TUNE_GLOBAL_CHECKPOINT_S"
-    before = os.environ.get(name)
-    os.environ[name] = "1e9"
+def _settings(n_slots: int) -> Iterator[None]:
+    """What Tune reads from the environment alone.
+
+    It writes its own state, which nobody reads, at its beginning and its end alone; and it starts
+    the workers of all slots side by side, where it would wait for each before the next.
+    """
+    wanted = {
+        "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+        "TUNE_MAX_PENDING_TRIALS_PG": str(max(1, n_slots)),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:  # Tuners of a notebook's own may need theirs
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _scratch(context: outcomes.Context) -> Path:
@@ -224,13 +240,16 @@ def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
 
 
 def _run_job(
-    config: dict[str, Any], context: outcomes.Context, execute: Execute
+    config: dict[str, Any], context: outcomes.Context, execute: Execute, warm_up: WarmUp
 ) -> dict[str, Any]:
     """The trainable."""
+    here = _as_given(context, config["place"]["request"].get("gpu", 0.0))
+    if config["job"] is None:
+        warm_up(here)
+        return {"outcome": []}  # of None, Tune would print a line
     fields = dict(config["job"])
     job = Job(**{**fields, "needs": tuple(fields["needs"])})
-    share = config["place"]["request"].get("gpu", 0.0)
-    outcome = execute(_as_given(context, share), job)
+    outcome = execute(here, job)
     if outcome.status in ("broken", "doubtful"):
         # Tune gives a worker whose trial raised no other trial. It asks it to end, which what is
         # broken may never do.
@@ -254,8 +273,14 @@ class _Slots:
         limits = [n for n in (workers, resources.max_concurrent) if n]
         self.limit = min(limits, default=_SEGMENT)
         self.crowded: set[str] = set()
+        # The most that each kind has held at the same time: so many workers have been started.
+        self.filled: Counter[str] = Counter()
         self._found: dict[str, Slot] = {}
         self._read_at = float("-inf")
+
+    def n_slots(self) -> int:
+        """How many jobs there is room for at the same time."""
+        return min(self.limit, sum(slot.n_slots for slot in self.current().values()))
 
     def current(self) -> dict[str, Slot]:
         """Where there is room, counted anew once a second."""
@@ -271,7 +296,8 @@ class _ScheduleSearcher(Searcher):
     def __init__(self, schedule: Schedule, lost_jobs: LostJobs, slots: _Slots) -> None:
         super().__init__()
         self.schedule, self.lost_jobs, self.slots = schedule, lost_jobs, slots
-        self.jobs: dict[str, tuple[Job, str]] = {}
+        # By trial of Tune's: a job, or None for a worker that gets ready; and the kind of slot.
+        self.jobs: dict[str, tuple[Job | None, str]] = {}
         self.n_suggested = 0
         self._cause: Exception | None = None
 
@@ -284,13 +310,36 @@ class _ScheduleSearcher(Searcher):
         if self.schedule.exhausted or self.n_suggested >= _SEGMENT:
             return Searcher.FINISHED
         found = self._next() if len(self.jobs) < self.slots.limit else None
-        if found is None:  # until a job that runs has ended, or a node has come
+        slot: Slot | None
+        job, slot = found or (None, self._cold_slot())
+        if slot is None:  # until a job that runs has ended, or a node has come
             return None
-        job, slot = found
-        self.n_suggested += 1
+        self.n_suggested += job is not None
         self.jobs[trial_id] = (job, slot.name)
+        n_running = sum(name == slot.name for _, name in self.jobs.values())
+        is_cold = n_running > self.slots.filled[slot.name]
+        self.slots.filled[slot.name] += is_cold
         where = {"request": slot.request, "node_ids": slot.node_ids}
-        return {"job": asdict(job), "place": where}
+        return {"job": None if job is None else asdict(job), "place": where, "is_cold": is_cold}
+
+    def _cold_slot(self) -> Slot | None:
+        """A free slot that has had no worker yet, where more jobs wait than workers are idle."""
+        running = Counter(name for _, name in self.jobs.values())
+        n_idle = (self.slots.filled - running).total()
+        if len(self.jobs) >= self.slots.limit or len(self.schedule.waiting) <= n_idle:
+            return None
+        there = self.slots.current()
+        for name in ("gpu", "cpu"):
+            if name in there and self.slots.filled[name] == running[name] < there[name].n_slots:
+                return there[name]
+        return None
+
+    def keeps_idle(self) -> bool:
+        """Whether workers that have nothing to do are kept for the jobs that wait.
+
+        Not while a job needs a GPU to itself, which is free when nobody holds a share of it.
+        """
+        return bool(self.schedule.waiting) and not self.slots.crowded
 
     def _next(self) -> tuple[Job, Slot] | None:
         """A job that is ready, and a free slot for it: GPUs first."""
@@ -322,7 +371,8 @@ class _ScheduleSearcher(Searcher):
     ) -> None:
         """Pass the outcome on; there is none if the process died."""
         job, _ = self.jobs.pop(trial_id, (None, ""))
-        if job is None:
+        if job is None:  # a worker that got ready; where it was lost, the jobs' own will say why
+            self._cause = None
             return
         try:
             if error or not result or "outcome" not in result:

@@ -40,6 +40,7 @@ class Patch(NamedTuple):
 
 
 _MANAGER = "ray.tune.execution.tune_controller:RayActorManager"
+_CACHE = "ray.tune.utils.object_cache:_ObjectCache"
 _ORDER = "ray.tune.schedulers:FIFOScheduler"
 
 # `tune_patches.memory_kills`: a subclass stands in for the class while a Tuner is made.
@@ -65,6 +66,17 @@ START_ORDER = Patch(
     ),
     "trials that are shorter than the start of a worker all run on one worker, in turn",
 )
+# `tune_patches.NewestFirst`: how many workers Tune keeps that have nothing to do.
+IDLE_WORKERS = Patch(
+    (
+        Part(
+            "ray.tune.execution.tune_controller:TuneController.__init__", None, ("_actor_cache",)
+        ),
+        Part(f"{_CACHE}.increase_max", ("self", "key", "by")),
+        Part(f"{_CACHE}.decrease_max", ("self", "key", "by")),
+    ),
+    "of the workers that are made ready while stages are computed, one is kept",
+)
 # `connection`: a list of our own, which Ray extends by the driver's folders.
 WORKER_PATH = Patch(
     (
@@ -85,7 +97,7 @@ UPLOADS = Patch(
     ),
     "an upload to W&B that fails is not told",
 )
-PATCHES = (MEMORY_KILLS, START_ORDER, WORKER_PATH, UPLOADS)
+PATCHES = (MEMORY_KILLS, START_ORDER, IDLE_WORKERS, WORKER_PATH, UPLOADS)
 
 
 def differences(patch: Patch) -> list[str]:
@@ -116,7 +128,8 @@ def doubt(patch: Patch) -> str:
 
 def doubts() -> list[str]:
     """The doubts about the patches that every run needs."""
-    return [said for said in map(doubt, (MEMORY_KILLS, START_ORDER, WORKER_PATH)) if said]
+    needed = (MEMORY_KILLS, START_ORDER, IDLE_WORKERS, WORKER_PATH)
+    return [said for said in map(doubt, needed) if said]
 
 
 def _difference(part: Part) -> str:

@@ -12,7 +12,7 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from clsweep.execution.ray.internals import MEMORY_KILLS, differences
+from clsweep.execution.ray.internals import IDLE_WORKERS, MEMORY_KILLS, differences
 
 # As long as no worker takes to start. On a cluster that others use too, a worker may not come.
 PATIENCE_SECONDS = 60.0
@@ -26,18 +26,33 @@ class NewestFirst(FIFOScheduler):
     are shorter than the start of a worker, all of them would run on the first one, in turn. A
     trial whose worker does not come within `PATIENCE_SECONDS` goes before all newer ones. Where
     nothing newer waits, Tune itself gives the free worker to any that does.
+
+    Of workers that are idle, Tune keeps one, and ends the others. Here a worker of every slot is
+    kept, as long as `keeps_idle` says so.
+
+    Args:
+        keeps_idle: whether workers that have nothing to do are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_idle: Callable[[], bool] = lambda: False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._live: list[tuple[float, Trial]] = []
+        self._keeps_idle = keeps_idle
+        self._kept: list[Any] = []
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Note a new trial."""
+        """Note a new trial, and keep the worker of one that is the first in its slot."""
         self._live.append((time.monotonic(), trial))
+        if trial.config.get("is_cold") and not differences(IDLE_WORKERS):
+            tune_controller._actor_cache.increase_max(trial.placement_group_factory)
+            self._kept.append(trial.placement_group_factory)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The next, without a look at all that have ended, as Tune's own order takes."""
+        if self._kept and not self._keeps_idle():
+            for resources in self._kept:
+                tune_controller._actor_cache.decrease_max(resources)
+            self._kept = []
         self._live = [(since, trial) for since, trial in self._live if not trial.is_finished()]
         waiting = [one for one in self._live if one[1].status == Trial.PENDING]
         if not waiting:
