@@ -87,8 +87,8 @@ def run_on_ray(
 ) -> None:
     """Do every job of the schedule on a Ray cluster.
 
-    While a stage that trials wait for is computed, the slots that are left get their workers, which
-    import what they need and load the data: when the stage is there, all of them begin at once.
+    While a stage that trials wait for is computed, the slots that are left get their workers,
+    which import what they need and load the data: when it is there, all of them begin at once.
 
     Args:
         schedule: what to do.
@@ -323,10 +323,11 @@ class _ScheduleSearcher(Searcher):
         return {"job": None if job is None else asdict(job), "place": where, "is_cold": is_cold}
 
     def _cold_slot(self) -> Slot | None:
-        """A free slot that has had no worker yet, where more jobs wait than workers are idle."""
+        """A free slot that has had no worker yet, where there will be a job for one."""
         running = Counter(name for _, name in self.jobs.values())
-        n_idle = (self.slots.filled - running).total()
-        if len(self.jobs) >= self.slots.limit or len(self.schedule.waiting) <= n_idle:
+        n_trials = sum(job is not None and job.kind == "trial" for job, _ in self.jobs.values())
+        n_ready = self.slots.filled.total() - n_trials  # also those that compute a stage now
+        if len(self.jobs) >= self.slots.limit or len(self.schedule.waiting) <= n_ready:
             return None
         there = self.slots.current()
         for name in ("gpu", "cpu"):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError
 
 from clsweep.errors import RunnerError
 from clsweep.execution import outcomes
@@ -187,7 +188,7 @@ def handed_out(searcher: _ScheduleSearcher, n: int = 20) -> list[tuple[str, str]
     found = []
     for index in range(n):
         given = searcher.suggest(f"{searcher.n_suggested}-{index}")
-        if given is None or isinstance(given, str):
+        if given is None or isinstance(given, str) or given["job"] is None:
             break
         request = given["place"]["request"]
         kind = {0.25: "gpu", 1.0: "whole"}.get(request.get("gpu"), "cpu")
@@ -316,3 +317,70 @@ def test_tune_is_told_to_end_when_the_time_is_up_and_what_runs_ends(nodes: objec
     assert schedule.finished
     assert schedule.expired
     assert (ended, [job.key for job in schedule.waiting]) == (["a"], ["b", "c"])
+
+
+def made_ready(searcher: _ScheduleSearcher, prefix: str) -> list[str]:
+    """Trials of Tune's that make a worker ready, until it gets nothing."""
+    found: list[str] = []
+    while (given := searcher.suggest(f"{prefix}{len(found)}")) is not None:
+        assert given["job"] is None
+        assert given["is_cold"]
+        found.append(f"{prefix}{len(found)}")
+    return found
+
+
+def test_slots_that_wait_for_a_stage_get_their_workers_once(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 4)]
+    jobs = [replace(job, needs=("s",)) for job in trials(9)]
+    searcher = searcher_of([Job("s", "source", "source", "", 0), *jobs], ended)
+    assert searcher.suggest("source")["is_cold"]
+    ready = made_ready(searcher, "ready")
+    assert len(ready) == 3
+    for name in ready:
+        searcher.on_trial_complete(name, {"outcome": []})
+    assert searcher.suggest("again") is None  # they are idle, and kept for the trials
+    assert searcher.keeps_idle()
+    assert ended == []
+    finish(searcher, "s")
+    given = [searcher.suggest(f"trial{index}") for index in range(4)]
+    assert [(one["job"]["key"], one["is_cold"]) for one in given] == [
+        (f"t{index}", False) for index in range(4)
+    ]
+
+
+def test_no_worker_is_made_ready_for_which_there_is_no_trial(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 8)]
+    jobs = [replace(job, needs=("s",)) for job in trials(2)]
+    searcher = searcher_of([Job("s", "source", "source", "", 0), *jobs], ended)
+    assert searcher.suggest("source")["job"]["key"] == "s"
+    assert len(made_ready(searcher, "ready")) == 1  # and the one that has the stage
+
+
+def test_idle_workers_are_not_kept_from_a_job_that_needs_a_gpu_to_itself(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 8, 1)]
+    searcher = searcher_of(trials(2), ended)
+    handed_out(searcher, 1)
+    assert searcher.keeps_idle()
+    finish(searcher, "t0", "crowded")
+    assert not searcher.keeps_idle()
+
+
+def test_a_worker_that_is_lost_while_it_gets_ready_is_no_attempt_of_a_job(
+    nodes: list[dict[str, Any]], ended: list[Outcome]
+) -> None:
+    nodes[:] = [node("a", 2)]
+    jobs = [replace(job, needs=("s",)) for job in trials(3)]
+    searcher = searcher_of([Job("s", "source", "source", "", 0), *jobs], ended)
+    searcher.suggest("source")
+    (ready,) = made_ready(searcher, "ready")
+    searcher.note(OutOfMemoryError("of the worker that got ready"))
+    searcher.on_trial_complete(ready, error=True)
+    searcher.on_trial_complete("source", error=True)  # whose own reason is not known
+    assert searcher.suggest("source again")["job"]["key"] == "s"
+    assert ended == []
