@@ -38,7 +38,12 @@ def forget(
     Without --yes it shows which, and changes nothing. Their records are moved to DIR/forgotten,
     and never deleted.
     """
-    from clsweep.records.trial_conditions import check_keys, conditions_in, known_values
+    from clsweep.records.trial_conditions import (
+        check_keys,
+        conditions_in,
+        known_values,
+        near_values,
+    )
     from clsweep.reporting.results_reader import check_folders
     from clsweep.storage.folder_kinds import folder_of
     from clsweep.storage.forgetting import FORGOTTEN, refuse_object_store
@@ -63,6 +68,7 @@ def forget(
     if not fits:
         raise StoreError(
             f"none of {counted(len(known), 'trial')} fits",
+            expected="; ".join(near_values(conditions, known.values())),
             where=f"{place}, --where {where}",
             next_step="`clsweep status` lists what is there; nothing was changed",
         )

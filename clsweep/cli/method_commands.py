@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,17 +71,27 @@ def conform(
 
     n_failed = n_passed = 0
     at_zero = None if zero is None else numbers_from(zero)
+    failures: Counter[str] = Counter()
     for finding in findings(path, numbers_from(at), at_zero):
-        print(_line(finding), flush=True)
+        if finding.passed is False:
+            failures[finding.said] += 1
+        print(_line(finding, failures[finding.said] > 1), flush=True)
         n_failed += finding.passed is False
         n_passed += finding.passed is True
+    n_all = n_failed + n_passed
+    for said, n in failures.items():
+        if n > 1:
+            first, _, _ = said.partition("\n")
+            print(f"in {n} of {counted(n_all, 'check')}: {first}")
     print(f"{path}: {counted(n_passed, 'check')} passed, {n_failed} failed")
     raise typer.Exit(int(n_failed > 0))
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: Finding, is_repeated: bool) -> str:
+    """One check; what is said again is counted when all have been made."""
     word = {True: "passes", False: "FAILS", None: "left out"}[finding.passed]
-    said = f": {finding.said}" if finding.said else ""
+    told = "as above" if is_repeated else finding.said
+    said = f": {told}" if told else ""
     return f"{word:8}  {finding.scenario:6}  {finding.check}{said}"
 
 

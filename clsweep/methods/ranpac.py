@@ -16,7 +16,13 @@ does a task of fewer than five training examples.
 
 Deviations. M is 2000 unless the study says otherwise; the paper has 10000, which costs 25 times
 the memory (8 M² bytes for G) and 125 times the time of a solution. The paper's adaptation of the
-network on the first task is left out: the inputs are what is given.
+network on the first task is left out: the inputs are what is given. Sums and solutions are in
+float64; the authors' are in float32.
+
+Run beside the authors' choice of λ and solution (github.com/RanPAC/RanPAC, 012927f) on 750 drawn
+vectors of 10 classes in 5 tasks, M = 200, three seeds, the same P and held-out examples: in
+float64 λ and all predictions of 500 others are equal. In float32 they are with two seeds; with the
+third rounding takes another λ, and 494 are.
 
 P is drawn from the trial's seed. It classifies the inputs as the benchmark gives them, with no use
 for the study's network, its source model or its training; it is meant for features of a frozen

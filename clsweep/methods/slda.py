@@ -17,7 +17,12 @@ scatter within classes, whatever the order, and one pass over the tasks gives wh
 
 Deviations. The paper computes Σ of a base set by a shrinkage estimator of its own before it
 streams; here the first task is streamed like the others. A class's first example adds nothing to
-Σ, since its class has no mean before.
+Σ, since its class has no mean before; the authors' code takes a mean of zero there, and adds z zᵀ.
+
+Run beside the authors' code (github.com/tyler-hayes/Deep_SLDA, bc15797) on 750 drawn vectors of 10
+classes in 5 tasks, three seeds, everything streamed: with that one line as here, Σ is equal to
+2e-15 and so are all predictions of 500 others. As it stands 492, 498 and 500 are; it gets 98.0,
+99.6 and 100 % of them right, and this one 99.6, 100 and 100 %.
 
 It classifies the inputs as the benchmark gives them, with no use for the study's network, its
 source model or its training; it is meant for features of a frozen network. Domain-incremental: a

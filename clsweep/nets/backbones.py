@@ -23,7 +23,13 @@ from clsweep.errors import StudyError
 from clsweep.nets.code_files import check_unedited
 from clsweep.nets.modules import last_layer
 from clsweep.nets.parameter_trees import Params
-from clsweep.nets.torchvision_models import check_name, fill, initial_model, state_dict
+from clsweep.nets.torchvision_models import (
+    check_name,
+    fill,
+    initial_model,
+    state_dict,
+    without_auxiliary,
+)
 from clsweep.signals import contained
 from clsweep.user_code import checked_call, is_import_path, user_code
 
@@ -161,7 +167,13 @@ def _torchvision_module(
             next_step="write a module of your own: --backbone package.module:factory",
         )
     if weights is not None:
-        _fill_all(module, weights, last)
+        loaded = state_dict(weights, _WEIGHTS)
+        kept = without_auxiliary(name, loaded)
+        # What is published of these models was trained on values in [-1, 1]; torchvision, too,
+        # makes them of ImageNet's scale in the model's first step.
+        if len(kept) < len(loaded):
+            module.transform_input = True
+        _fill_all(module, kept, weights, last)
     parent, _, child = last.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
     return module
@@ -180,13 +192,12 @@ def _users_module(
     with seeded_globally(rng):
         module: nn.Module = checked_call(code, check, input_shape)
     if weights is not None:
-        _fill_all(module, weights, "")
+        _fill_all(module, state_dict(weights, _WEIGHTS), weights, "")
     return module
 
 
-def _fill_all(module: nn.Module, weights: Path, last: str) -> None:
+def _fill_all(module: nn.Module, loaded: Params, weights: Path, last: str) -> None:
     """Copy parameters and buffers; counts of batches have no use, and need not be there."""
     counts = {n for n, _ in module.named_buffers() if n.endswith(".num_batches_tracked")}
     own: Params = {n: v for n, v in module.state_dict().items() if n not in counts}
-    loaded = state_dict(weights, _WEIGHTS)
     fill(own, loaded, f"'{weights}'", _WEIGHTS, last=last, unread=counts)

@@ -327,7 +327,9 @@ def factory_complaint(factory: str) -> str:
         return ""
     try:
         bound = _bound(ast.parse(path.read_bytes()).body)
-    except (SyntaxError, ValueError) as error:
+    except SyntaxError as error:
+        return f"{path}, line {error.lineno} is no Python: {error.msg}"
+    except ValueError as error:
         return f"{path} is no Python: {error}"
     if bound is None or attribute in bound or spec.submodule_search_locations is not None:
         return ""

@@ -26,6 +26,8 @@ from clsweep.nets.bodies import Shape
 from clsweep.nets.modules import Origin, Parts, last_layer, module_parts
 from clsweep.nets.parameter_trees import Params
 
+# Where the classifiers lie that two models have in training beside their last layer.
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, StochasticDepth)
 
 
@@ -42,7 +44,9 @@ def torchvision_parts(name: str, weights: Path | None, input_shape: Shape, heads
         StudyError: there is no such model, or it does not fit the images or the file.
     """
     check_name(name, "[net] model")
-    loaded = None if weights is None else state_dict(weights, "[net] weights")
+    loaded = None
+    if weights is not None:
+        loaded = without_auxiliary(name, state_dict(weights, "[net] weights"))
 
     def make(rng: torch.Generator) -> nn.Module:
         module = initial_model(name, heads.n_outputs, rng)
@@ -98,9 +102,20 @@ def initial_model(name: str, n_outputs: int, rng: torch.Generator) -> nn.Module:
 
 def _options(name: str) -> dict[str, Any]:
     """Arguments without which two models warn or return more than logits."""
-    if name not in ("googlenet", "inception_v3"):
+    if name not in _AUXILIARY:
         return {}
     return {"aux_logits": False, "init_weights": True}
+
+
+def without_auxiliary(name: str, loaded: Params) -> Params:
+    """Weights without those of auxiliary classifiers, which published files hold.
+
+    Args:
+        name: of the model.
+        loaded: what the file holds.
+    """
+    left_out = _AUXILIARY.get(name, ())
+    return {key: value for key, value in loaded.items() if not key.startswith(left_out)}
 
 
 def _in_three_channels(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:

@@ -52,6 +52,9 @@ _TRIAL_KEYS = (
     "finished_at",
 )
 
+# Texts of which there are too many to list.
+_UNLISTED = ("trial_id", "config_id", "finished_at")
+
 
 class Condition(NamedTuple):
     """One condition.
@@ -150,6 +153,24 @@ def check_keys(conditions: Sequence[Condition], known: Iterable[Mapping[str, Any
                     expected=f"a value such as {json.dumps(values[0])}",
                     where="--where",
                 )
+
+
+def near_values(conditions: Sequence[Condition], known: Iterable[Mapping[str, Any]]) -> list[str]:
+    """For every text that is asked for and that no trial has: what was meant, or what there is.
+
+    Args:
+        conditions: what is asked.
+        known: `known_values` of all trials.
+    """
+    rows, found = list(known), []
+    for condition in conditions:
+        if condition.sign not in ("=", "in") or condition.key in _UNLISTED:
+            continue
+        there = {row[condition.key] for row in rows if isinstance(row.get(condition.key), str)}
+        asked = [value for value in condition.values if isinstance(value, str)]
+        if there and asked and not there & {*asked}:
+            found += [f"{condition.key}: {closest_name(value, there)}" for value in asked]
+    return found
 
 
 def _condition(words: list[tuple[str, str]], text: str) -> Condition:

@@ -52,6 +52,8 @@ Contents = Tensor | np.ndarray[Any, Any]
 _PARTS = ("learn", "predict", "bytes")
 # By how much `bytes` may be wrong: a tenth, and what small things add up to.
 _TOLERANCE, _SMALL_BYTES = 0.1, 4096
+# Batches after which it is looked whether the network is still finite: on a GPU a look waits.
+_LOOKED_AT = 50
 
 
 def learn_imperatively(
@@ -168,7 +170,18 @@ class ImperativeRun:
         n_steps = self.training.n_steps(len(task.train), task.index)
         steps = self.method.hyper.phase_steps(n_steps)
         examples = self._examples(task)
-        batches = Batches(examples, self.seed, steps, self.states, self.code.alive)
+        batches = Batches(examples, self.seed, steps, self.states, lambda: drawn())
+        parameters = [*self.module.parameters()]
+
+        def drawn() -> None:
+            self.code.alive()
+            if batches.n_drawn % _LOOKED_AT == 0 and not all_finite(parameters):
+                raise Diverged(
+                    f"the network is no longer finite before batch {batches.n_drawn} of task "
+                    f"{task.index + 1}",
+                    self.n_steps + batches.n_drawn,
+                )
+
         self.module.train()
         try:
             with self.code.call("learn"):

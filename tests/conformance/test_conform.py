@@ -226,6 +226,20 @@ def test_replay_as_a_learner_passes() -> None:
     assert failed(subject, LEARNER_CHECKS) == {}
 
 
+def test_what_many_checks_say_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "it broke\n  where: mine.py, line 3"
+    found = [Finding("task", f"check {i}", i == 0, said * (i > 0)) for i in range(4)]
+    found.insert(3, Finding("task", "other", False, "it differs"))
+    monkeypatch.setattr("clsweep.conformance.conform.conform", lambda *given: found)
+    assert main(["conform", "mine:build"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("it broke") for line in lines] == [0, 1, 0, 0, 0, 0, 1, 0]
+    assert lines[3] == "FAILS     task    check 2: as above"
+    assert lines[-2:] == ["in 3 of 5 checks: it broke", "mine:build: 1 check passed, 4 failed"]
+
+
 def test_a_finding_says_why_something_was_left_out() -> None:
     of_task = list(takewhile(lambda one: one.scenario == "task", conform("finetune", zero={})))
     said = Finding("task", "at zero it is fine-tuning", None, "no numbers were given")

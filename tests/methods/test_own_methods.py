@@ -125,7 +125,7 @@ def test_an_installed_entry_point_is_used_by_its_plain_name(
         ("my_pkg.m:build", {"m": "x = 1\nimport nothing_of_the_kind\ndef build(): ...\n"},
          "No module named 'nothing_of_the_kind'(.|\\n)*m.py, line 2"),
         ("my_pkg.m:build", {"m": "\n\nbuild = 1 / 0\n"}, "division by zero(.|\\n)*m.py, line 3"),
-        ("my_pkg.m:build", {"m": "def build(:\n"}, "m.py is no Python"),
+        ("my_pkg.m:build", {"m": "def build(:\n"}, "m.py, line 1 is no Python"),
         ("my_pkg.m:build", {"m": "import sys\nsys.exit(3)\ndef build(): ...\n"},
          "SystemExit: 3(.|\\n)*m.py, line 2"),
         ("my_pkg.m:build", {"m": "build = 3\n"}, "is a int, which cannot be called"),

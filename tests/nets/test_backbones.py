@@ -51,6 +51,22 @@ def test_features_are_what_the_last_layer_reads(model: nn.Module, weights: Path)
     assert not any(p.requires_grad for p in module.parameters())
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_published_files_with_auxiliary_classifiers_are_read_as_torchvision_reads_them(
+    name: str, tmp_path: Path
+) -> None:
+    """On the meta device: a forward pass and a file of 100 MB would be slow."""
+    with torch.device("meta"):
+        get = torchvision.models.get_model
+        full = get(name, aux_logits=True, init_weights=False, transform_input=True)
+    small = {key: torch.zeros(()).expand(value.shape) for key, value in full.state_dict().items()}
+    torch.save(small, tmp_path / "published.pth")
+    module = backbone(name, tmp_path / "published.pth", 0, (3, 75, 75))
+    assert not any(value.any() for value in module.parameters())
+    assert module.transform_input
+    assert not backbone(name, None, 0, (3, 75, 75)).transform_input
+
+
 def test_weights_are_drawn_from_the_seed() -> None:
     first, again, other = (
         features_of(backbone(SMALL, None, seed, SHAPE), SMALL, images()) for seed in (0, 0, 1)

@@ -172,6 +172,10 @@ def test_what_cannot_be_forgotten_is_one_message(
 ) -> None:
     cli, out = CommandLine(capsys), folder_of_records(tmp_path / "o", work(STUDY))
     cli("forget", out, "--where", 'status = "failed"', "--yes").is_mistake("none of 8 trials fits")
+    cli("forget", out, "--where", 'label = "ewc"').is_mistake("label: did you mean 'EWC'?")
+    cli("forget", out, "--where", 'status = "OK" and seed = 0').is_mistake(
+        "status: did you mean 'ok'?"
+    )
     cli("forget", out, "--where", "lamb = 1").is_mistake("did you mean 'lam'?")
     cli("forget", out, "--where", "lam = 1 or seed = 1").is_mistake("'or' after a condition")
     cli("forget", tmp_path / "no", "--where", "seed = 1").is_mistake("there is no folder")

@@ -436,6 +436,21 @@ def test_divergence_is_told_from_mistakes(kind: type, found: str, sequence: Task
     assert caught.value.n_steps == 8
 
 
+class OverflowsAtOnce(Finetuning):
+    def learn(self, task: int, batches: Any) -> None:
+        for _ in batches:
+            with torch.no_grad():
+                for value in self.net.parameters():
+                    value /= 0
+
+
+def test_a_network_that_is_lost_is_not_trained_to_the_end(sequence: TaskSequence) -> None:
+    long = TRAINING.model_copy(update={"steps": 400})
+    with pytest.raises(Diverged, match="no longer finite before batch 50 of task 2") as caught:
+        learnt_by(OverflowsAtOnce, _net(sequence), sequence, long, _source(sequence))
+    assert caught.value.n_steps == 50
+
+
 class Distances(Finetuning):
     """Logits of its own scale, which no cross-entropy is to judge."""
 
