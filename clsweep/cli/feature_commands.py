@@ -11,46 +11,53 @@ import typer
 from clsweep.errors import StudyError, closest_name
 from clsweep.text import duration
 
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET|STUDY.toml",
+        help="A data set that `clsweep benchmarks` lists, folder:PATH or arrays:PATH; or the "
+        "study file that names it, and how its images come to one size.",
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="Folder for the arrays; goes on with what is there.", metavar="DIR")
+]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        help="A model of torchvision without its last layer, or package.module:factory.",
+        metavar="NAME",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="File with its state dict [default: drawn weights].", metavar="FILE"),
+]
+Resize = Annotated[
+    int, typer.Option(min=0, max=4096, help="Pixels of the shorter side; 0 leaves the size.")
+]
+Crop = Annotated[
+    int, typer.Option(min=0, max=4096, help="Side of the central square; 0 leaves the image.")
+]
+Pixels = Annotated[
+    str | None,
+    typer.Option(
+        help="'unit': value / 255; 'imagenet': then standardized as published weights of "
+        "torchvision expect [default: imagenet; unit for a factory].",
+        metavar="KIND",
+    ),
+]
+
 
 def features(
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET|STUDY.toml",
-            help="A data set that `clsweep benchmarks` lists, folder:PATH or arrays:PATH; or the "
-            "study file that names it, and how its images come to one size.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Folder for the arrays; goes on with what is there.", metavar="DIR"),
-    ],
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="A model of torchvision without its last layer, or package.module:factory.",
-            metavar="NAME",
-        ),
-    ] = "resnet18",
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="File with its state dict [default: drawn weights].", metavar="FILE"),
-    ] = None,
+    dataset: Dataset,
+    out: Out,
+    backbone: Backbone = "resnet18",
+    weights: Weights = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights that are drawn.")] = 0,
-    resize: Annotated[
-        int, typer.Option(min=0, max=4096, help="Pixels of the shorter side; 0 leaves the size.")
-    ] = 0,
-    crop: Annotated[
-        int, typer.Option(min=0, max=4096, help="Side of the central square; 0 leaves the image.")
-    ] = 0,
-    pixels: Annotated[
-        str | None,
-        typer.Option(
-            help="'unit': value / 255; 'imagenet': then standardized as published weights of "
-            "torchvision expect [default: imagenet; unit for a factory].",
-            metavar="KIND",
-        ),
-    ] = None,
+    resize: Resize = 0,
+    crop: Crop = 0,
+    pixels: Pixels = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 128,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda [default: cuda where there is one].")

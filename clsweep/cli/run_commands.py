@@ -42,55 +42,63 @@ Stages = Annotated[
         metavar="DIR",
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster, HOST:PORT; 'auto' finds the one this machine belongs to "
+        "[default: RAY_ADDRESS, or else Ray on this machine alone].",
+        metavar="ADDRESS",
+    ),
+]
+Inline = Annotated[
+    bool, typer.Option("--inline", help="One trial after the other in this process, no Ray.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials at the same time [default: as many as fit]."),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Run trials again that failed or diverged.")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Run the trials of this label, and leave others for later; may be repeated.",
+        metavar="LABEL",
+    ),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        help="Start no trial after this time from the start of the run, such as 2h or 90min; "
+        "those that run end.",
+        metavar="TIME",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+LogJson = Annotated[
+    str | None,
+    typer.Option(
+        help="Add one JSON line per event to a file, '-' for the standard output; keys: "
+        "docs/watching.md.",
+        metavar="FILE",
+    ),
+]
 
 
 def run(
     study: StudyFile,
     out: Out = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="A running Ray cluster, HOST:PORT; 'auto' finds the one this machine belongs to "
-            "[default: RAY_ADDRESS, or else Ray on this machine alone].",
-            metavar="ADDRESS",
-        ),
-    ] = None,
-    inline: Annotated[
-        bool, typer.Option("--inline", help="One trial after the other in this process, no Ray.")
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trials at the same time [default: as many as fit]."),
-    ] = None,
+    address: Address = None,
+    inline: Inline = False,
+    workers: Workers = None,
     data_root: DataRoot = None,
     stages: Stages = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run trials again that failed or diverged.")
-    ] = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Run the trials of this label, and leave others for later; may be repeated.",
-            metavar="LABEL",
-        ),
-    ] = None,
-    time_limit: Annotated[
-        str | None,
-        typer.Option(
-            help="Start no trial after this time from the start of the run, such as 2h or 90min; "
-            "those that run end.",
-            metavar="TIME",
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    log_json: Annotated[
-        str | None,
-        typer.Option(
-            help="Add one JSON line per event to a file, '-' for the standard output; keys: "
-            "docs/watching.md.",
-            metavar="FILE",
-        ),
-    ] = None,
+    retry_failed: RetryFailed = False,
+    only: Only = None,
+    time_limit: TimeLimit = None,
+    quiet: Quiet = False,
+    log_json: LogJson = None,
 ) -> None:
     """Run the trials of a study that have no record yet.
 

@@ -97,15 +97,7 @@ def run(
     audience = Audience([*listeners, callbacks])
     try:
         with Store(folder) as store:
-            store.open_for_run(
-                study_identity(study),
-                resolved_toml(study),
-                study.name,
-                partial(kept_text, study, folder, store.warnings),
-            )
-            store.compact()  # what a killed run has left is read once, and then from the tables
-            inputs = inputs_of(study, root)
-            store.bind_inputs(inputs)
+            inputs = _opened(study, store, root)
             began = time.perf_counter()
             work = _work_left(study, store, stage_folder, inputs, labels, retry=retry_failed)
             driver = _Driver(study, store, stage_folder, audience, work, until)
@@ -113,22 +105,43 @@ def run(
                 audience.warned(note)
             context = _context(study, folder, stage_folder, root, inputs) if work.jobs else None
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
-            store.compact()
-            if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
-                store.bind_inputs(inputs_of(study, root))
-            if study.save.losses:
-                collect_losses(folder)
-            try:
-                store.warnings += settle_models(study, store)
-            except StoreError as error:  # all trials are stored: the run has its summary
-                audience.warned(f"[save] models: not settled: {error}")
-            audience.collect()
+            _settle(study, store, inputs, root, audience)
             summary = driver.summary(began)
     except ClsweepError as error:
         audience.failed(str(error))
         raise
     audience.end(summary)
     return summary._replace(warnings=(*store.warnings, *audience.warnings))
+
+
+def _opened(study: Study, store: Store, root: Path | None) -> Inputs:
+    """Bind a results folder to the study and its inputs, and read what a run has left there."""
+    store.open_for_run(
+        study_identity(study),
+        resolved_toml(study),
+        study.name,
+        partial(kept_text, study, store.directory, store.warnings),
+    )
+    store.compact()  # what a killed run has left is read once, and then from the tables
+    inputs = inputs_of(study, root)
+    store.bind_inputs(inputs)
+    return inputs
+
+
+def _settle(
+    study: Study, store: Store, inputs: Inputs, root: Path | None, audience: Audience
+) -> None:
+    """Put what the trials have left where it stays."""
+    store.compact()
+    if any(not one.fingerprint for one in inputs):  # downloaded meanwhile
+        store.bind_inputs(inputs_of(study, root))
+    if study.save.losses:
+        collect_losses(store.directory)
+    try:
+        store.warnings += settle_models(study, store)
+    except StoreError as error:  # all trials are stored: the run has its summary
+        audience.warned(f"[save] models: not settled: {error}")
+    audience.collect()
 
 
 def _context(

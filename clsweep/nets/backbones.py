@@ -12,7 +12,7 @@ seed, and running statistics are those of a new network (mean 0, variance 1).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +172,7 @@ def _torchvision_module(
         # What is published of these models was trained on values in [-1, 1]; torchvision, too,
         # makes them of ImageNet's scale in the model's first step.
         if len(kept) < len(loaded):
-            module.transform_input = True
+            cast(Any, module).transform_input = True
         _fill_all(module, kept, weights, last)
     parent, _, child = last.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())

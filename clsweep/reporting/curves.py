@@ -8,7 +8,7 @@ none, so that all means are over the same seeds, and over all of them. Arrays na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -208,22 +208,9 @@ def curve_of(
     for record in records:
         by_seed = by_config.setdefault(record["trial"]["config_id"], {})
         by_seed[record["trial"]["seed"]] = record
-    configs = {key: next(iter(by_seed.values()))["config"] for key, by_seed in by_config.items()}
-    grid = varied_settings(list(configs.values()))
-    points, diverged, n_not_run = [], [], 0
-    for key, by_seed in by_config.items():
-        lost = diverged_of(by_seed, label)
-        if finished(by_seed, (*choose_on, *seeds)):
-            numbers = settings_of(configs[key])
-            axes = {name: numbers[name] for name in grid if name in numbers}
-            shown, choosing = ([by_seed[s] for s in group] for group in (seeds, choose_on))
-            points.append(_point(label, axes, shown, choosing, n_tasks))
-        elif lost is not None:
-            diverged.append(lost)
-        else:
-            n_not_run += sum(seed not in by_seed for seed in (*choose_on, *seeds))
-    diverged.sort(key=lambda d: ([sortable(v) for v in d.knobs.values()], d.config_id))
-    points.sort(key=lambda p: ([sortable(p.axes.get(n)) for n in grid], p.config_id))
+    configs = [next(iter(by_seed.values()))["config"] for by_seed in by_config.values()]
+    grid = varied_settings(configs)
+    points, diverged, n_not_run = _sorted_out(label, by_config, grid, seeds, choose_on, n_tasks)
     method = records[0]["config"]["method"]
     means = np.array([p.mean("validation") for p in points]).reshape(-1, 2)
     statuses = Counter(record["trial"]["status"] for record in records)
@@ -241,12 +228,40 @@ def curve_of(
         wall_seconds=float(sum(record["trial"]["wall_seconds"] for record in records)),
         devices=tuple(sorted({r["trial"]["device"] for r in records} - {""})),
         grid=grid,
-        training=_training(configs.values()),
+        training=_training(configs),
         diverged=tuple(diverged),
         n_not_run=n_not_run,
         only_seeds=tuple(sorted(asked or ())) if is_short else (),
         failure=_failure(records),
     )
+
+
+def _sorted_out(
+    label: str,
+    by_config: Mapping[str, Mapping[int, Record]],
+    grid: Iterable[str],
+    seeds: tuple[int, ...],
+    choose_on: tuple[int, ...],
+    n_tasks: int,
+) -> tuple[list[Point], list[Diverged], int]:
+    """(points, configurations that diverged, trials of the others that have no record)."""
+    points: list[Point] = []
+    diverged: list[Diverged] = []
+    n_not_run = 0
+    for by_seed in by_config.values():
+        lost = diverged_of(by_seed, label)
+        if finished(by_seed, (*choose_on, *seeds)):
+            numbers = settings_of(next(iter(by_seed.values()))["config"])
+            axes = {name: numbers[name] for name in grid if name in numbers}
+            shown, choosing = ([by_seed[s] for s in group] for group in (seeds, choose_on))
+            points.append(_point(label, axes, shown, choosing, n_tasks))
+        elif lost is not None:
+            diverged.append(lost)
+        else:
+            n_not_run += sum(seed not in by_seed for seed in (*choose_on, *seeds))
+    diverged.sort(key=lambda d: ([sortable(v) for v in d.knobs.values()], d.config_id))
+    points.sort(key=lambda p: ([sortable(p.axes.get(n)) for n in grid], p.config_id))
+    return points, diverged, n_not_run
 
 
 def _failure(records: Sequence[Record]) -> str:

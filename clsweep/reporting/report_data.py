@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from clsweep.reporting.judgement import Judgement, judge
 from clsweep.reporting.ledger import ShownFolder, study_hash
 from clsweep.reporting.protocol_scores import Score, scores
 from clsweep.reporting.results_reader import (
+    Results,
     benchmark_text,
     chance_of,
     choose_on_of,
@@ -181,47 +182,35 @@ def data_of(
     """
     records, found = results.records, results.found
     study, benchmark = found[0].study, found[0].benchmark
-    chance = chance_of(benchmark)
-    comparison = compare(
-        records,
-        labels=results.labels,
-        drops=[drop / 100 for drop in drops_of(study)],
-        reference_point=chance or (0.0, 0.0),
-        choose_on=choose_on_of(study),
-        margin=margin_of(study),
-        one_head=benchmark.get("scenario") in ("domain", "class"),
-        asked=results.asked_seeds,
-    )
-    elsewhere = None if tuned_on is None else read_validation(tuned_on)
-    n_tasks = comparison.validation.n_tasks
+    comparison = _compared(results)
     searched = tuple(table_of(table_of(study, "search"), "training"))
-    margin = margin_of(study)
-    standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None, margin)
-    rule = None if rule is None else protocol_of(rule.name, margin)
-    asked = () if rule is None or rule in standard else (rule,)
+    rule, protocols, scored = _scored(comparison, study, rule, tuned_on)
     shown = tuple(one.shown("" if rule is None else rule.name) for one in found)
-    scored = {p.name: scores(comparison, p, elsewhere) for p in (*standard, *asked)}
     judgement = judge(comparison, scored)
     luck = luck_of(comparison, shares_images(benchmark))
-    notes = (*results.notes, *luck_notes(luck, comparison, judgement.average_pairs))
-    kinds = (table_of(one.study, "search").get("kind", "grid") for one in found)
-    is_searched = any(kind != "grid" for kind in kinds)
-    choices = about_choices(comparison, choose_on_of(study), is_searched)
     changes = tuple(_changes(shown))
     scenario = str(benchmark.get("scenario", ""))
     extras = extra_results(found, records, comparison, scenario, measures)
+    notes = (
+        *results.notes,
+        *luck_notes(luck, comparison, judgement.average_pairs),
+        *changes,
+        *caveats(comparison, searched),
+        *about_choices(comparison, choose_on_of(study), _is_searched(found)),
+        *extras.notes,
+    )
     return ReportData(
         comparison=comparison,
         name=results.name,
         benchmark=benchmark_text(benchmark),
-        n_tasks=n_tasks,
-        chance_is_known=chance is not None,
+        n_tasks=comparison.validation.n_tasks,
+        chance_is_known=chance_of(benchmark) is not None,
         uses={c.label: _uses(c.method) for c in comparison.all_curves},
-        notes=(*notes, *changes, *caveats(comparison, searched), *choices, *extras.notes),
+        notes=notes,
         details=details_of(records, comparison, [one.directory for one in found]),
         scenario=scenario,
         extras=extras,
-        protocols=(*standard, *asked),
+        protocols=protocols,
         scores=scored,
         protocol=rule,
         judgement=judgement,
@@ -238,6 +227,40 @@ def data_of(
         unfinished=tuple(one.directory for one in found if one.n_left),
         studies=tuple(one.study for one in found),
     )
+
+
+def _compared(results: JoinedResults) -> Comparison:
+    study, benchmark = results.found[0].study, results.found[0].benchmark
+    return compare(
+        results.records,
+        labels=results.labels,
+        drops=[drop / 100 for drop in drops_of(study)],
+        reference_point=chance_of(benchmark) or (0.0, 0.0),
+        choose_on=choose_on_of(study),
+        margin=margin_of(study),
+        one_head=benchmark.get("scenario") in ("domain", "class"),
+        asked=results.asked_seeds,
+    )
+
+
+def _scored(
+    comparison: Comparison,
+    study: Mapping[str, Any],
+    rule: Protocol | None,
+    tuned_on: Place | None,
+) -> tuple[Protocol | None, tuple[Protocol, ...], dict[str, tuple[Score, ...]]]:
+    """(the protocol that was asked for, this and the standard ones, what each has chosen)."""
+    elsewhere = None if tuned_on is None else read_validation(tuned_on)
+    margin, n_tasks = margin_of(study), comparison.validation.n_tasks
+    standard = standard_protocols(drops_of(study), n_tasks, elsewhere is not None, margin)
+    rule = None if rule is None else protocol_of(rule.name, margin)
+    protocols = (*standard, *(() if rule is None or rule in standard else (rule,)))
+    return rule, protocols, {p.name: scores(comparison, p, elsewhere) for p in protocols}
+
+
+def _is_searched(found: Iterable[Results]) -> bool:
+    """Whether a search has chosen the configurations of one of the studies."""
+    return any(table_of(one.study, "search").get("kind", "grid") != "grid" for one in found)
 
 
 def _changes(shown: Sequence[ShownFolder]) -> Iterator[str]:
