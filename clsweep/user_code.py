@@ -186,6 +186,19 @@ def raising_place(error: BaseException) -> str:
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
+def with_place(error: BaseException) -> str:
+    """An error with its kind, and the line where it was raised.
+
+    That is the user's own, where torch or clsweep complains of what it was given there.
+
+    Args:
+        error: as it was caught.
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    at = raising_place(error) or f"{last.filename}, line {last.lineno}"
+    return f"{type(error).__name__}: {error} ({at.rpartition('/')[2]})"
+
+
 def definition_place(found: Any) -> str:
     """'FILE, line N' of the definition of a function or class; '' where it is not known.
 

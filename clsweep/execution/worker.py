@@ -6,7 +6,6 @@ import contextlib
 import gc
 import socket
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -75,7 +74,7 @@ from clsweep.training.sequences import (
     measure_source,
     on_device,
 )
-from clsweep.user_code import raising_place
+from clsweep.user_code import with_place
 
 
 def execute(context: Context, job: Job) -> Outcome:
@@ -119,7 +118,7 @@ def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
         status = "crowded" if context.device == "cuda" and may_get_more else "oom"
         return status, without_secrets(f"out of memory: {error}")
     is_expected = isinstance(error, ClsweepError)
-    message = without_secrets(str(error) if is_expected else _with_place(error))
+    message = without_secrets(str(error) if is_expected else with_place(error))
     if breaks_process(error):
         return "broken", message
     return "failed" if job.kind == "trial" or is_expected else "doubtful", message
@@ -148,13 +147,6 @@ def _cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> O
     except StoreError as error:
         return Outcome("abort", str(error))
     return outcome
-
-
-def _with_place(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    # The user's own line, where torch or clsweep complains of what it was given there.
-    at = raising_place(error) or f"{last.filename}, line {last.lineno}"
-    return f"{type(error).__name__}: {error} ({at.rpartition('/')[2]})"
 
 
 def _reason(context: Context, error: ClsweepError) -> str:
