@@ -25,8 +25,14 @@ _LIVE_POLICY = (
 # The report names the hashes of its own scripts in a policy within; both hold.
 _REPORT_POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
-_ASSETS = {"live.js": "text/javascript; charset=utf-8", "live.css": "text/css; charset=utf-8"}
-_PAGE = "live.html"
+_SCRIPT, _STYLE = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
+# Figures and colours are those of the report's page.
+_ASSETS = {
+    "live.js": ("clsweep.live", _SCRIPT),
+    "live.css": ("clsweep.live", _STYLE),
+    "svg.js": ("clsweep.reporting.render", _SCRIPT),
+    "page.css": ("clsweep.reporting.render", _STYLE),
+}
 _WORTH_PACKING = 1000
 
 
@@ -73,9 +79,9 @@ class Answering:
                 case [""]:
                     return self._front_door()
                 case ["live"]:
-                    return _asset(_PAGE, _HTML)
+                    return _asset("live.html", "clsweep.live", _HTML)
                 case [name] if name in _ASSETS:
-                    return _asset(name, _ASSETS[name])
+                    return _asset(name, *_ASSETS[name])
                 case ["report", index] if self._is_folder(index):
                     return self._report(int(index))
                 case ["data", "sweeps"]:
@@ -147,13 +153,13 @@ def _json(told: Mapping[str, Any]) -> Answer:
     return Answer(200, text.encode(), _headers(_JSON, _LIVE_POLICY))
 
 
-def _asset(name: str, kind: str) -> Answer:
-    return Answer(200, _content(name), _headers(kind, _LIVE_POLICY))
+def _asset(name: str, package: str, kind: str) -> Answer:
+    return Answer(200, _content(name, package), _headers(kind, _LIVE_POLICY))
 
 
 @cache
-def _content(name: str) -> bytes:
-    return (files("clsweep.live") / "web" / name).read_bytes()
+def _content(name: str, package: str) -> bytes:
+    return (files(package) / "web" / name).read_bytes()
 
 
 def _headers(kind: str, policy: str) -> dict[str, str]:

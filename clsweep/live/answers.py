@@ -6,8 +6,9 @@ that a folder in which nothing happens gives the same bytes, and the browser nee
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -99,7 +100,7 @@ def sweep_answer(state: SweepState) -> dict[str, Any]:
             }
             for one in status.errors
         ],
-        "fronts": [_front(front) for front in state.fronts],
+        "series": list(_series(state.fronts)),
     }
 
 
@@ -189,30 +190,48 @@ def _machines(state: SweepState) -> list[dict[str, Any]]:
     ]
 
 
-def _front(front: LabelFront) -> dict[str, Any]:
-    """Points of a label: of its front, and of the others, as many as a figure can show."""
+def _series(fronts: Sequence[LabelFront]) -> Iterator[dict[str, Any]]:
+    """The labels as the figures of the report's page have them (`page_values`), in percent."""
+    from clsweep.reporting.render.page_values import style_values
+    from clsweep.reporting.render.styles import curve_styles, reference_styles
+
+    curves = [front for front in fronts if not front.is_reference]
+    references = [front for front in fronts if front.is_reference]
+    for place, (front, look) in enumerate(zip(curves, curve_styles(curves), strict=True)):
+        yield {"kind": "curve", "style": style_values(place, look), **_points(front)}
+    for front, style in zip(references, reference_styles(references), strict=True):
+        yield {"kind": "reference", "style": {"marker": style["marker"]}, **_points(front)}
+
+
+def _points(front: LabelFront) -> dict[str, Any]:
+    """Of its front, and of the others, as many as a figure can show; of a reference the best."""
     left_out: set[int] = set()
     for on_front in (True, False):
         alike = [i for i, mean in enumerate(front.means) if mean.on_front is on_front]
         step = max(1, -(-len(alike) // _MOST_POINTS))
         left_out |= {i for n, i in enumerate(alike) if n % step and i != front.best}
+    if front.is_reference:
+        left_out = {i for i in range(len(front.means)) if i != front.best}
+    shown = [(i, mean) for i, mean in enumerate(front.means) if i not in left_out]
     return {
         "label": front.label,
-        "is_reference": front.is_reference,
         "n_seeds": len(front.seeds),
-        "n_left_out": len(left_out),
+        "n_left_out": 0 if front.is_reference else len(left_out),
+        "front": [n for n, (_, mean) in enumerate(shown) if mean.on_front],
+        "best": next((n for n, (i, _) in enumerate(shown) if i == front.best), None),
         "points": [
             {
-                "source": round(mean.source, 5),
-                "target": round(mean.target, 5),
-                "configuration": mean.configuration,
-                "on_front": mean.on_front,
-                "is_best": i == front.best,
+                "text": mean.configuration,
+                "x": [_percent(mean.source), _percent(mean.source_error)],
+                "y": [_percent(mean.target), _percent(mean.target_error)],
             }
-            for i, mean in enumerate(front.means)
-            if i not in left_out
+            for _, mean in shown
         ],
     }
+
+
+def _percent(share: float) -> float | None:
+    return round(100 * share, 3) if math.isfinite(share) else None
 
 
 def _row(row: TrialRow) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsweep.live.trial_rows import words_of
+from clsweep.records.accuracy import mean_and_error
 from clsweep.search.pareto import non_dominated
 from clsweep.search.validation_table import seeds_in_common
 from clsweep.status.reader import Sweep
@@ -29,6 +30,8 @@ class ValidationMean:
         source: mean over the tasks before the last.
         target: of the last task.
         average: mean over all tasks.
+        source_error: standard error of the mean; NaN for one seed.
+        target_error: the same of the target accuracy.
         on_front: whether no other configuration of its label is better in both.
     """
 
@@ -37,6 +40,8 @@ class ValidationMean:
     source: float
     target: float
     average: float
+    source_error: float
+    target_error: float
     on_front: bool
 
 
@@ -98,10 +103,11 @@ def _front(
     found: Sequence[tuple[str, str, list[ValidationPoint]]],
 ) -> LabelFront:
     means = np.array([np.mean(points, axis=0) for _, _, points in found]).reshape(-1, 3)
+    errors = [[mean_and_error(v)[1] for v in list(zip(*p, strict=True))[:2]] for _, _, p in found]
     on_front = non_dominated(means[:, :2])
     order = np.lexsort((means[:, 1], means[:, 0]))
     made = tuple(
-        ValidationMean(*found[i][:2], *(float(v) for v in means[i]), bool(on_front[i]))
+        ValidationMean(*found[i][:2], *(float(v) for v in means[i]), *errors[i], bool(on_front[i]))
         for i in order
     )
     # Fine-tuning is chosen by its target accuracy, as in the report.

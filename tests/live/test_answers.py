@@ -46,11 +46,10 @@ def test_what_is_told_of_a_sweep(disk: DiskFolder) -> None:
     (running,) = told["running"]
     assert running["started_at"] == pytest.approx(disk.began + 5)
     assert told["machines"] == [{"name": running["machine"], "n_workers": 1, "n_trials": 1}]
-    front = told["fronts"][1]
-    assert [(p["source"], p["on_front"], p["is_best"]) for p in front["points"]] == [
-        (0.6, True, False),
-        (0.8, True, True),
-    ]
+    curve, reference = told["series"]
+    assert (reference["kind"], reference["points"][0]["x"][0]) == ("reference", 50.0)
+    assert [p["x"] for p in curve["points"]] == [[60.0, 0.0], [80.0, 0.0]]
+    assert (curve["front"], curve["best"], curve["style"]["place"]) == ([0, 1], 1, 0)
 
 
 def test_no_answer_depends_on_test_accuracies(tmp_path: Path) -> None:
@@ -83,7 +82,7 @@ def test_before_the_first_record_and_when_the_folder_is_gone(disk: DiskFolder) -
     watched = read_always(disk.place)
     told = sweep_answer(watched.state())
     assert (told["n_done"], told["trials_per_minute"], told["error"]) == (0, None, "")
-    assert [front["points"] for front in told["fronts"]] == [[], []]
+    assert [series["points"] for series in told["series"]] == [[], []]
     assert trials_answer(watched.state(), "")["n_found"] == 8
     (disk.place / "study.toml").rename(disk.place / "moved.toml")
     told = sweep_answer(watched.state())

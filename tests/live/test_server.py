@@ -26,7 +26,17 @@ from tests.support.live_pages import Browser, finish, served
 from tests.support.study_folders import DiskFolder
 
 # Every address of a server of one folder but the report's.
-ADDRESSES = ("/", "/live", "/live.js", "/live.css", "/data/sweeps", "/data/0", "/data/0/trials")
+ADDRESSES = (
+    "/",
+    "/live",
+    "/live.js",
+    "/live.css",
+    "/svg.js",
+    "/page.css",
+    "/data/sweeps",
+    "/data/0",
+    "/data/0/trials",
+)
 
 
 @pytest.fixture
@@ -183,7 +193,7 @@ def test_the_report_is_shown_when_all_is_done_and_counts_as_a_test_look(
     assert browser.ask("/data/0").value["has_report"]
     first = browser.ask("/report/0")
     assert first.status == 200
-    assert b"accurac" in first.body
+    assert b'"split":"test"' in first.body
     assert b'href="../live"' in first.body
     assert "script-src" not in first.headers["Content-Security-Policy"]  # the page names its own
     again = browser.ask("/report/0", If_None_Match=first.headers["ETag"])

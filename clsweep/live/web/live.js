@@ -5,7 +5,7 @@
   const element = (id) => document.getElementById(id);
   const STATES = {
     running: "", failed: "bad", oom: "bad", diverged: "bad", stopped: "", ok: "good",
-    "to come": "hint",
+    "to come": "soft",
   };
   const NAMES = { oom: "out of memory", stopped: "stopped early" };
   let chosen = Number(new URLSearchParams(location.search).get("sweep")) || 0;
@@ -181,6 +181,7 @@
     element("done").hidden = !value.has_report;
     element("report").href = `report/${chosen}`;
     list("warnings", value.warnings);
+    showFronts();
     showMethods(value);
     showWork(value);
     element("errors-section").hidden = !value.errors.length;
@@ -238,7 +239,7 @@
         [percent(best.average), "number"], [percent(best.source), "number"],
         [percent(best.target), "number"], [best.configuration]];
     }));
-    const n = v.fronts.length ? v.fronts[0].n_seeds : 0;
+    const n = v.series.length ? v.series[0].n_seeds : 0;
     element("methods-note").textContent = n
       ? `Best so far, on validation data: means over ${counted(n, "seed")} ` +
         `of ${v.seeds.length} that all shown configurations have run with.`
@@ -267,6 +268,117 @@
     const more = v.n_running - v.running.length;
     element("running-note").textContent = more > 0 ? `and ${more} more, in the list of trials` : "";
   }
+
+  // ---------------------------------------------------------------------------------- fronts
+
+  let showsAll = false;
+
+  /* Ends of an axis around values in percent, with room for marks. */
+  function ends(values) {
+    if (!values.length) return [0, 100];
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const margin = 0.08 * Math.max(high - low, 4);
+    return [low - margin, Math.min(high + margin, 100 + margin)];
+  }
+
+  /* What is drawn where: fronts and references have to be seen, other points may lie outside. */
+  function viewed(series) {
+    const isFront = (one, i) => one.kind !== "curve" || one.best === i || one.front.includes(i);
+    return series.flatMap((one) => one.points.filter((_, i) => showsAll || isFront(one, i)));
+  }
+
+  function showFronts() {
+    const place = element("fronts");
+    const shown = sweep.series.filter((one) => one.points.length);
+    const points = viewed(shown);
+    const width = Math.max(280, Math.min(place.clientWidth, 1000));
+    place.replaceChildren();
+    const figure = axes({
+      width, height: Math.round(Math.min(520, Math.max(320, 0.6 * width))),
+      x: ends(points.map((point) => point.x[0])), y: ends(points.map((point) => point.y[0])),
+      xTitle: "source accuracy, validation (%)", yTitle: "target accuracy, validation (%)",
+    }, place);
+    const { left, right, top, bottom } = figure.box;
+    const layers = ["rest", "bars", "lines", "marks"].map((kind) => figure.layer(kind));
+    const inside = (point) => {
+      const [x, y] = [figure.px(point.x[0]), figure.py(point.y[0])];
+      return x >= left - 8 && x <= right + 8 && y >= top - 8 && y <= bottom + 8;
+    };
+    let beyond = 0;
+    for (const one of shown) {
+      const groups = layers.map((layer) => svgElement("g", { class: colourClass(one) }, layer));
+      beyond += one.points.filter((point) => !inside(point)).length;
+      drawSeries(figure, one, groups, inside);
+    }
+    if (!shown.length) {
+      const middle = { x: width / 2, y: bottom / 2, "text-anchor": "middle" };
+      svgText("No configuration has ended well yet.", middle, figure.svg);
+    }
+    showLegend(shown);
+    const left_out = shown.reduce((sum, one) => sum + one.n_left_out, 0);
+    element("fronts-note").textContent = [
+      beyond ? `${counted(beyond, "point")} outside of this part of the plane` : "",
+      left_out ? `${counted(left_out, "point")} not drawn, since there are too many` : "",
+    ].filter(Boolean).join("; ");
+    element("zoom").setAttribute("aria-pressed", String(showsAll));
+    element("save").disabled = !shown.length;
+  }
+
+  function drawSeries(figure, one, [rest, bars, lines, marks], inside) {
+    const { px, py } = figure;
+    const front = new Set(one.front);
+    const isCurve = one.kind === "curve";
+    one.points.forEach((point, i) => {
+      if (!inside(point)) return;
+      const [x, y] = [px(point.x[0]), py(point.y[0])];
+      const isFront = !isCurve || front.has(i);
+      const filled = one.style.marker === "*" ? "point end" : "point end open";
+      const kind = isCurve ? `point${isFront ? "" : " hollow"}` : filled;
+      const size = isCurve ? (isFront ? 4.6 : 3) : 5.5;
+      const made = mark(one.style.marker, size, x, y, kind, isFront ? marks : rest);
+      svgElement("title", {}, made).textContent = pointText(one, point);
+      if (isFront && isCurve) drawBars(figure, point, bars);
+      if (one.best === i && isCurve) mark("o", 9, x, y, "choice ring", marks);
+    });
+    if (!isCurve) return;
+    const places = one.front.map((i) => [px(one.points[i].x[0]), py(one.points[i].y[0])]);
+    svgElement("path", {
+      d: pathOf(places), class: "line", "stroke-dasharray": one.style.dashes.join(" "),
+    }, lines);
+  }
+
+  /* Mean ± standard error in both directions; no accuracy lies beyond 0 and 100 %. */
+  function drawBars({ px, py }, { x: [x, wide], y: [y, high] }, parent) {
+    const within = (value) => Math.min(100, Math.max(0, value));
+    if (wide !== null) {
+      const both = [within(x - wide), within(x + wide)].map((end) => [px(end), py(y)]);
+      svgElement("path", { d: pathOf(both), class: "bar" }, parent);
+    }
+    if (high !== null) {
+      const both = [within(y - high), within(y + high)].map((end) => [px(x), py(end)]);
+      svgElement("path", { d: pathOf(both), class: "bar" }, parent);
+    }
+  }
+
+  function pointText(one, point) {
+    const numbers = `source ${point.x[0].toFixed(1)} %, target ${point.y[0].toFixed(1)} %`;
+    return [one.label, point.text, numbers].filter(Boolean).join("\n");
+  }
+
+  function showLegend(shown) {
+    element("legend").replaceChildren(...shown.map((one) => {
+      const item = make("li");
+      const size = { width: 18, height: 14, class: "figure", "aria-hidden": "true" };
+      const svg = svgElement("svg", size, item);
+      const group = svgElement("g", { class: colourClass(one) }, svg);
+      const open = one.kind === "curve" ? "point" : "point end open";
+      mark(one.style.marker, 4.6, 9, 7, one.style.marker === "*" ? "point end" : open, group);
+      item.append(one.label);
+      return item;
+    }));
+  }
+
+  // ----------------------------------------------------------------------------------- times
 
   function showTimes() {
     if (sweep && sweep.study !== null) {
@@ -319,7 +431,7 @@
 
   function prepare() {
     for (const heading of document.querySelectorAll("th[data-sort]")) {
-      const button = make("button", heading.textContent);
+      const button = make("button", heading.textContent, "sort");
       button.type = "button";
       button.addEventListener("click", () => sortBy(heading));
       heading.replaceChildren(button);
@@ -337,6 +449,16 @@
     element("label").addEventListener("change", () => ask({ label: element("label").value }));
     element("previous").addEventListener("click", () => ask({ page: wanted.page - 1 }));
     element("next").addEventListener("click", () => ask({ page: wanted.page + 1 }));
+    element("zoom").addEventListener("click", () => { showsAll = !showsAll; showFronts(); });
+    element("save").addEventListener("click", () => {
+      const name = `${sweep.study}_validation_fronts.svg`;
+      saveFigures(name, [...element("fronts").querySelectorAll("svg")], 1);
+    });
+    let resizing = 0;
+    window.addEventListener("resize", () => {
+      clearTimeout(resizing);
+      resizing = setTimeout(() => { if (sweep && sweep.study !== null) showFronts(); }, 150);
+    });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
     setInterval(showTimes, 1000);
   }

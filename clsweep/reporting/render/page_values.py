@@ -75,7 +75,7 @@ def _series(comparison: Comparison, split: str) -> Iterator[Values]:
         yield {
             "label": curve.label,
             "kind": "curve",
-            "style": _style(place, look),
+            "style": style_values(place, look),
             "absence": curve.absence,
             "isDrawn": not curve.only_seeds,
             "front": _front(curve),
@@ -104,7 +104,13 @@ def _mark(label: str, marker: str, points: list[Values], absence: str) -> Values
     }  # fmt: skip
 
 
-def _style(place: int, look: Style) -> Values:
+def style_values(place: int, look: Style) -> Values:
+    """How a curve is drawn.
+
+    Args:
+        place: of its label among the curves; the page's colours go by it.
+        look: its style.
+    """
     dashes = look.dashes
     lengths = [] if isinstance(dashes, str) else [_LINE_WIDTH * length for length in dashes[1]]
     return {

@@ -7,9 +7,7 @@ Ito's (2008). References are black and have strokes or a star where curves have 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from clsweep.reporting.curves import Curve
+from typing import Any, NamedTuple, Protocol
 
 GREY = "0.45"
 RING: dict[str, Any] = {
@@ -37,6 +35,11 @@ _REFERENCE_MARKERS = {"finetune": "x", "frozen": "+", "joint": "*"}
 _OTHER_REFERENCES = ("1", "2", "3", "4")
 
 
+class _OfMethod(Protocol):
+    @property
+    def method(self) -> str: ...
+
+
 class Style(NamedTuple):
     """How one label is drawn."""
 
@@ -45,7 +48,7 @@ class Style(NamedTuple):
     dashes: Any
 
 
-def curve_styles(curves: Sequence[Curve]) -> list[Style]:
+def curve_styles(curves: Sequence[object]) -> list[Style]:
     """One style per curve, in order; no two of fewer than 500 curves share all three.
 
     Args:
@@ -68,7 +71,7 @@ SOURCE_END: dict[str, Any] = {
 }
 
 
-def reference_styles(references: Sequence[Curve]) -> list[dict[str, Any]]:
+def reference_styles(references: Sequence[_OfMethod]) -> list[dict[str, Any]]:
     """What `Line2D` takes for each reference, in order.
 
     Args:
