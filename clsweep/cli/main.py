@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
 import typer
 
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _code_of(arguments: Sequence[str] | None) -> int:
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="clsweep")
+        command = _commands()
+        command(args=None if arguments is None else list(arguments), prog_name="clsweep")
     except ClsweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,6 +73,12 @@ def _code_of(arguments: Sequence[str] | None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+@lru_cache(maxsize=1)
+def _commands() -> Any:
+    """The commands as they are parsed, made once for all calls of a process."""
+    return typer.main.get_command(app)
 
 
 def _has_folder() -> bool:

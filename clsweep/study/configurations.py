@@ -110,6 +110,8 @@ class Table:
         start = "training."
         keys = (key for key in self.rest if key.startswith(start))
         self.rest_of_training = {key.removeprefix(start): self.rest[key] for key in keys}
+        # A search asks for many points with few settings of training.
+        self._trained_at: dict[str, _Trained] = {}
 
     def made(self, training: TrainingConfig, numbers: Mapping[str, Any]) -> Configuration:
         """The configuration at a point.
@@ -149,7 +151,12 @@ class Table:
             key: self._value(f"training.{key}", point, axis)
             for key, axis in request.training.axes().items()
         }
-        made = self.made(request.training_at(self.study.training, training), numbers)
+        key = canonical_json(training)
+        if key not in self._trained_at:
+            self._trained_at[key] = self._trained(
+                request.training_at(self.study.training, training)
+            )
+        made = self._made(self._trained_at[key], numbers)
         return replace(made, asked=canonical_json([request.label, dict(point)]))
 
     def grid(self) -> list[Configuration]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,12 +19,18 @@ def identity(model: BaseModel) -> dict[str, Any]:
     Args:
         model: the table.
     """
-    fields = type(model).model_fields
+    defaults = _defaults(type(model))
     return {
         key: value
         for key, value in plain_values(model).items()
-        if key == "name" or value != fields[key].get_default(call_default_factory=True)
+        if key == "name" or value != defaults[key]
     }
+
+
+@lru_cache(maxsize=256)
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    fields = model.model_fields
+    return {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
 
 
 def canonical_json(value: Any) -> str:

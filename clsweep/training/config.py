@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -389,6 +390,7 @@ def both_lengths_of_the_first() -> PydanticCustomError:
     )
 
 
+@lru_cache(maxsize=256)
 def default_of(key: str) -> Any:
     """The default of a key.
 

@@ -40,30 +40,44 @@ def cli(
     return CommandLine(capsys)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--version"],
-        ["--help"],
-        ["plan", "study.toml"],
-        ["plan", "models/study.toml"],
-        ["methods"],
-        ["methods", "ewc"],
-        ["benchmarks"],
-        ["benchmarks", "pair"],
-        ["init"],
-        ["schema"],
-        ["plan", "nowhere.toml"],
-        ["run", "nowhere.toml"],
-    ],
-    ids=" ".join,
+LIGHT_COMMANDS = (
+    ["--version"],
+    ["--help"],
+    ["plan", "study.toml"],
+    ["plan", "models/study.toml"],
+    ["methods"],
+    ["methods", "ewc"],
+    ["benchmarks"],
+    ["benchmarks", "pair"],
+    ["init"],
+    ["schema"],
+    ["plan", "nowhere.toml"],
+    ["run", "nowhere.toml"],
 )
-def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+
+
+def test_light_commands_import_nothing_heavy(tmp_path: Path) -> None:
+    """One after the other in one process: what none has imported by its end, no one imports."""
     tiny_study(tmp_path)
     (tmp_path / "models").mkdir()
     tiny_study(tmp_path / "models", net='name = "torchvision"\nmodel = "resnet18"')
-    ran = _run_without(HEAVY, arguments, tmp_path)
-    assert ran.returncode == (2 if "nowhere.toml" in arguments else 0)
+    code = (
+        "import json, sys; from clsweep.cli.main import main; codes = []\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    codes.append(main(arguments))\n"
+        f"    loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "    assert not loaded, f'{arguments} has imported {loaded}'\n"
+        "print(json.dumps(codes))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(LIGHT_COMMANDS)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in ran.stderr, ran.stderr
+    codes = json.loads(ran.stdout.splitlines()[-1])
+    assert codes == [2 if "nowhere.toml" in words else 0 for words in LIGHT_COMMANDS]
 
 
 def test_a_run_with_nothing_to_do_imports_neither_torch_nor_ray(tmp_path: Path) -> None:

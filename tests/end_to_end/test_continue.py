@@ -55,12 +55,15 @@ def terminate(pid: int) -> None:
 @pytest.mark.parametrize(
     ("executor", "stop", "code"),
     [
-        pytest.param("ray", kill_driver, -signal.SIGKILL, marks=pytest.mark.ray),
+        pytest.param(
+            "ray", kill_driver, -signal.SIGKILL, marks=[pytest.mark.ray, pytest.mark.slow]
+        ),
         pytest.param("ray", press_ctrl_c, 130, marks=[pytest.mark.ray, pytest.mark.slow]),
         pytest.param("ray", terminate, 143, marks=[pytest.mark.ray, pytest.mark.slow]),
+        ("inline", kill_driver, -signal.SIGKILL),
         ("inline", press_ctrl_c, 130),
     ],
-    ids=["ray-kill", "ray-ctrl-c", "ray-terminate", "inline-ctrl-c"],
+    ids=["ray-kill", "ray-ctrl-c", "ray-terminate", "inline-kill", "inline-ctrl-c"],
 )
 def test_a_stopped_run_is_finished_by_the_same_command(
     executor: str, stop: Callable[[int], None], code: int, tmp_path: Path, undisturbed: bytes
@@ -68,11 +71,13 @@ def test_a_stopped_run_is_finished_by_the_same_command(
     out = tmp_path / "out"
     how = ["--inline"] if executor == "inline" else ["--workers", "2"]
     command = ("run", write_study(tmp_path, **SLOW), *how, "--out", out)
-    process = start(*command, cwd=tmp_path)
+    # How a command ends that is told to end is seen in a process started as a shell does.
+    started = Forked if executor == "inline" and stop is kill_driver else start
+    process = started(*command, cwd=tmp_path)
     wait_for(2, out, process)
     stop(process.pid)
     printed, err = process.communicate(timeout=240)
-    assert process.returncode == code, err
+    assert process.poll() == code, err
     assert "Traceback" not in err
     if code > 0:
         assert "\nnext: clsweep run " in printed

@@ -9,7 +9,6 @@ import pytest
 
 from clsweep.errors import CacheError, StoreError
 from clsweep.execution import outcomes, shared_storage, worker
-from clsweep.execution.ray import node_probes
 from clsweep.execution.ray.slots import slots_of
 from clsweep.storage.local_folder import LocalFolder
 from clsweep.study.planning import Job
@@ -131,38 +130,3 @@ def test_a_worker_that_joined_late_and_is_blind_stops_the_run(tmp_path, out, sta
     for word in (socket.gethostname(), "does not see the run's results folder", str(out)):
         assert word in outcome.message
     assert list(out.rglob("*")) == []
-
-
-@pytest.mark.ray
-def test_the_blind_node_of_a_cluster_is_named(tmp_path, out, stages, monkeypatch):
-    import ray
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
-    try:
-        blind = cluster.add_node(num_cpus=1).node_id
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        nodes = ray.nodes()
-        assert len(nodes) == 2
-        study = load_study(tiny_study(tmp_path))
-        context = outcomes.Context("run", study, out, stages, None, "cpu", token="abc")
-        real, other = shared_storage.leave_node_file, tmp_path / "other"
-
-        def visit(token, out, stages, name):
-            return real(token, other if name == blind else out, stages, name)
-
-        with shared_storage.driver_file("abc", out, stages):
-            node_probes.probe_nodes(context, nodes)
-            assert names(out) == names(stages) == [".run-abc"]
-            monkeypatch.setattr(shared_storage, "leave_node_file", visit)
-            with pytest.raises(StoreError, match="do not share the storage") as error:
-                node_probes.probe_nodes(context, nodes)
-        (node,) = [node for node in nodes if node["NodeID"] == blind]
-        complaints = [line for line in str(error.value).splitlines() if "does not find" in line]
-        assert len(complaints) == 1
-        assert complaints[0].strip().startswith(node["NodeManagerAddress"])
-    finally:
-        ray.shutdown()
-        cluster.shutdown()

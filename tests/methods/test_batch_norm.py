@@ -41,7 +41,18 @@ every_method = pytest.mark.parametrize(
     "case", [case for case, _ in FITTING], ids=[name for _, name in FITTING]
 )
 both_modes = pytest.mark.parametrize("bn_mode", ["batch", "frozen"])
-every_scenario = pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+# One head for all tasks, and a head for each; what is learnt within them is the same in each mode.
+MODES_AND_SCENARIOS = [
+    pytest.param(mode, scenario, marks=[] if is_usual else [pytest.mark.slow])
+    for mode, scenario, is_usual in (
+        ("batch", "class", True),
+        ("batch", "task", True),
+        ("frozen", "domain", True),
+        ("batch", "domain", False),
+        ("frozen", "class", False),
+        ("frozen", "task", False),
+    )
+]
 
 
 def net_for(sequence: TaskSequence, bn_mode: str) -> Net:
@@ -61,8 +72,7 @@ def running(params: Params) -> Params:
     return {name: value for name, value in params.items() if is_statistic(name)}
 
 
-@every_scenario
-@both_modes
+@pytest.mark.parametrize(("bn_mode", "scenario"), MODES_AND_SCENARIOS)
 @every_method
 def test_runs_repeats_and_keeps_its_statistics_apart(
     case: Case, bn_mode: str, scenario: str, short_sequences: dict[str, TaskSequence]

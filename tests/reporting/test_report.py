@@ -872,7 +872,7 @@ class TestDamage:
         assert loaded.fronts.num_rows == 36
         loaded.figure()
         loaded.interactive()
-        exported = cli("export", directory, "--optuna", tmp_path / "export.db")
+        exported = cli("export", directory, "--optuna", tmp_path / "export.log")
         assert exported.code == 0, exported.err
         for command in (("status", directory), ("plan", directory / "study.toml")):
             ran = cli(*command)

@@ -51,6 +51,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def small(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One configuration of it: what a file is called does not depend on what it holds."""
+    whole, directory = Store(folder), tmp_path_factory.mktemp("small")
+    study = searched('kind = "optuna"\nsampler = "random"\ntrials = 12')
+    records = whole.load()
+    few = [r for r in records if r["trial"]["config_id"] == records[0]["trial"]["config_id"]]
+    with Store(directory).open_for_run(
+        study_identity(study), resolved_toml(study), study.name
+    ) as store:
+        for record in few:
+            store.commit(record)
+        store.compact()
+    return directory
+
+
 @pytest.mark.parametrize("name", ["study.db", "study.log"])
 def test_an_exported_study_opens_with_the_front_of_the_validation_means(
     folder: Path, tmp_path: Path, name: str
@@ -133,12 +149,12 @@ def test_mistakes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     + [":memory:.db", "?mode=ro.log", "50%#{x} ü.journal"],
 )
 def test_a_file_of_any_name_is_written_where_it_is_named(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     odd, plain = tmp_path / "in a %23?#{folder}", tmp_path / f"plain{Path(name).suffix}"
     odd.mkdir()
     monkeypatch.chdir(odd)
-    written = export_optuna(folder, Path(name))
+    written = export_optuna(small, Path(name))
     assert [path.name for path in odd.iterdir()] == [name]
     shutil.copy(odd / name, plain)
     is_journal = name.endswith((".log", ".journal"))

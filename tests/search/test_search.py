@@ -64,7 +64,7 @@ def test_killed_anywhere_and_on_any_number_of_workers_it_chooses_the_same(search
     whole = work(study)
     assert len(set(ids(whole))) == len(whole), "a trial was repeated"
     rng = random.Random(search)
-    for _ in range(4):
+    for _ in range(2):
         records, n_kills = [], 0
         while len(records) < len(whole) and n_kills < 50:
             n_new = rng.randrange(1, len(whole) + 1)
@@ -385,7 +385,7 @@ def test_what_belongs_to_a_study_is_what_its_search_takes_note_of(
     """Told by numbers alone, it is what a search that is told of every record knows."""
     study = searched(search + "\nstop_margin = 0.05" * stops)
     whole, rng = work(study, workers=3), random.Random(search)
-    for _ in range(12):
+    for _ in range(4):
         # Killed, or with records lost; trials were stopped, or have failed.
         stored = copy.deepcopy(rng.sample(whole, rng.randrange(len(whole) + 1)))
         for one in rng.sample(stored, len(stored) // 4):

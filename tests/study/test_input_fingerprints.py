@@ -11,7 +11,6 @@ import shutil
 import socket
 import sys
 import types
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -555,36 +554,6 @@ class TestWorkers:
         rows = pq.read_table("results/pets/trials.parquet").to_pylist()
         for row in rows:
             assert fingerprints_of([one]).items() <= json.loads(row["versions"]).items()
-
-    @pytest.mark.ray
-    def test_nodes_with_other_data_are_named_before_the_first_trial(self, pets, tmp_path):
-        import ray
-        from ray.cluster_utils import Cluster
-
-        from clsweep.execution.ray import node_probes
-
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-        )
-        try:
-            cluster.add_node(num_cpus=1)
-            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-            study = load_study(pets, tmp_path / "a")
-            planned = inputs_of(study, tmp_path / "a")
-            context = outcomes.Context(
-                "r3", study, tmp_path, tmp_path, tmp_path / "a", "cpu", inputs=planned
-            )
-            node_probes.probe_inputs(context, ray.nodes())
-            other = replace(context, data_root=tmp_path / "b")
-            with pytest.raises(StoreError, match="not every node finds") as error:
-                node_probes.probe_inputs(other, ray.nodes())
-            for node in ray.nodes():
-                assert f"{node['NodeManagerAddress']} (" in str(error.value)
-            lines = [line for line in str(error.value).splitlines() if "folder:pets" in line]
-            assert len(lines) == 2
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
 
 
 class TestReports:
