@@ -16,13 +16,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test writes into the ledger of whoever runs it; fixtures of modules keep none.
 os.environ["CLSWEEP_LEDGER"] = ""
-# Every process that runs tests reads all of their files, and dozens are started that read the
-# package's: compiled once, they start in half the time. Git ignores what is written.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Thousands of tests, once collected, stay to the end: looking through them for garbage again and
-# again would take a quarter of the time that collecting takes.
-gc.disable()
 
 import pytest
 import torch
@@ -32,6 +25,13 @@ from clsweep.data.benchmark_specs import SplitBenchmark
 from clsweep.data.tasks import TaskSequence
 from tests.support.distribution import GroupScheduling, tell_groups
 
+# Every process that runs tests reads all of their files, and dozens are started that read the
+# package's: compiled once, they start in half the time. Git ignores what is written.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Thousands of tests, once collected, stay to the end: looking through them for garbage again and
+# again would take a quarter of the time that collecting takes.
+gc.disable()
 # A shell ignores SIGINT in what it starts in the background, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

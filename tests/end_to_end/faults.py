@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from clsweep.records.schema import trial_id_of
 from clsweep.study.configurations import configurations
 from clsweep.study.study import load_study
-from tests.end_to_end.studies import clsweep, committed, start, trials, write_study
+from tests.end_to_end.studies import Process, clsweep, committed, start, trials, write_study
 from tests.support.ray_cluster import ROOT, RayCluster, RayNode
 
 # Columns that say where and how fast a trial ran, not what came of it.
@@ -131,7 +131,7 @@ def start_on(cluster: RayCluster, study: Study, **options: Any) -> subprocess.Po
     return start(*command, cwd=study.folder, **{"env": environment, **options})
 
 
-def ended(process: subprocess.Popen[str], expect: int, seconds: float = 300) -> str:
+def ended(process: Process, expect: int, seconds: float = 300) -> str:
     """What the run printed, after checking its exit code and that it left no traceback."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -139,7 +139,7 @@ def ended(process: subprocess.Popen[str], expect: int, seconds: float = 300) -> 
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         raise AssertionError(f"no end in {seconds} s\n{out}\n{err}") from None
-    assert process.returncode == expect, f"exit code {process.returncode}\n{out}\n{err}"
+    assert process.poll() == expect, f"exit code {process.poll()}\n{out}\n{err}"
     assert "Traceback" not in err, err
     return out + err
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.faults import assert_nothing_lost, ended, run_undisturbed
-from tests.end_to_end.studies import ROOT, start, trials, write_study
+from tests.end_to_end.studies import ROOT, Forked, start, trials, write_study
 
 # Imported by every Python process of the run, Ray's included, before anything else.
 SITECUSTOMIZE = """\
@@ -33,6 +34,12 @@ time.time_ns = lambda: _time_ns() + int(1e9 * _jump())
 STUDY = {"seeds": 2, "steps": 20}
 
 
+def _jumping(records: str) -> None:
+    """Let the clock of this process jump."""
+    os.environ["CLOCK_OF"] = records
+    exec(SITECUSTOMIZE, {})
+
+
 @pytest.mark.parametrize(
     "executor",
     ["--inline", pytest.param("--workers=2", marks=[pytest.mark.ray, pytest.mark.slow])],
@@ -51,7 +58,11 @@ def test_a_clock_that_jumps_changes_nothing(executor: str, tmp_path: Path) -> No
         "OMP_NUM_THREADS": "1",
     }
     study = write_study(tmp_path, **STUDY)
-    ended(start("run", study, executor, "--out", out, cwd=tmp_path, env=environment), 0)
+    command = ("run", study, executor, "--out", out)
+    if executor == "--inline":
+        ended(Forked(*command, cwd=tmp_path, before=partial(_jumping, str(out / "records"))), 0)
+    else:
+        ended(start(*command, cwd=tmp_path, env=environment), 0)
     assert {row["attempts"] for row in trials(out).values()} == {1}, "a trial ran twice"
     (tmp_path / "undisturbed").mkdir()
     assert_nothing_lost(out, run_undisturbed(tmp_path / "undisturbed", **STUDY), {})
