@@ -45,6 +45,7 @@ def forget(
         near_values,
     )
     from clsweep.reporting.results_reader import check_folders
+    from clsweep.storage.benchmark_folders import refuse_several
     from clsweep.storage.folder_kinds import folder_of
     from clsweep.storage.forgetting import FORGOTTEN, refuse_object_store
     from clsweep.storage.saved_files import saved_models
@@ -62,7 +63,9 @@ def forget(
         record["trial"]["trial_id"]: known_values(record, record["trial"]["trial_id"] in models)
         for record in records
     }
-    if known:
+    if not known:
+        refuse_several(place)
+    else:
         check_keys(conditions, known.values())
     fits = {key for key, values in known.items() if all(one.holds(values) for one in conditions)}
     if not fits:

@@ -24,6 +24,7 @@ from clsweep.reporting.ledger import (
     other_studies_text,
     study_hash,
 )
+from clsweep.storage.benchmark_folders import refuse_several
 from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
 from clsweep.storage.study_binding import bound_inputs
@@ -140,6 +141,7 @@ def read(directory: Place, *, read_only: bool = False) -> Results:
     store = Store(directory, read_only=read_only)
     records = store.load()
     if not records:
+        refuse_several(directory)
         raise StoreError(
             "there are no finished trials to report",
             expected="a results folder of `clsweep run`",

@@ -63,6 +63,24 @@ def noted_benchmarks(place: Place) -> tuple[str, ...]:
     return tuple(found)
 
 
+def refuse_several(place: Place) -> None:
+    """Refuse a folder that holds results folders where one is wanted.
+
+    Args:
+        place: a folder without results of its own.
+
+    Raises:
+        StoreError: it holds those of the benchmarks of a study file.
+    """
+    if labels := noted_benchmarks(place):
+        raise StoreError(
+            f"{place} holds the results of several benchmarks: {', '.join(labels)}",
+            expected="the results folder of one of them",
+            next_step=f"name it, such as {place / labels[0]}; `clsweep report` and "
+            "`clsweep status` show all",
+        )
+
+
 def _damaged(place: Place) -> StoreError:
     return StoreError(
         "the list of benchmarks is damaged",

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torchvision
 
+from clsweep import load
+from clsweep.errors import StoreError
 from clsweep.execution import runner
 from clsweep.execution.listeners.progress import LineProgress
 from clsweep.execution.outcomes import Outcome, Summary
@@ -448,5 +450,8 @@ def test_one_file_runs_on_several_data_sets_and_is_reported_as_one(
         "data": 3,
     }
     cli("export", folder, "--study", "new.toml").is_mistake("2 benchmarks", "results/tiny/digits")
+    cli("forget", folder, "--where", "seed = 0").is_mistake("several benchmarks: digits, data")
+    with pytest.raises(StoreError, match="several benchmarks: digits, data"):
+        load(folder)
     path.write_text(alone, encoding="utf-8")
-    cli("report", path).is_mistake("no finished trials")
+    cli("report", path).is_mistake("several benchmarks: digits, data")
