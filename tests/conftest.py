@@ -40,10 +40,10 @@ _MOST_WORKERS = 4
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """As many processes as cores for all tests; none beside this one for some files of them."""
+    """One process more than cores for all tests, some of which wait; none for some files."""
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return 0
-    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    return min(len(os.sched_getaffinity(0)) + 1, _MOST_WORKERS)
 
 
 _GROUPS = pytest.StashKey[TemporaryDirectory]()

@@ -110,7 +110,10 @@ gap = 0.02
 FILLED = STUDY.replace("training = {{ lr = [0.05, 0.1] }}\n", "")
 
 
-@pytest.mark.parametrize(("text", "search"), [(STUDY, OPTUNA.format(8)), (FILLED, FILL)])
+@pytest.mark.parametrize(
+    ("text", "search"),
+    [(STUDY, OPTUNA.format(8)), pytest.param(FILLED, FILL, marks=pytest.mark.slow)],
+)
 def test_a_search_killed_in_the_middle_asks_for_what_it_would_have_asked_for(
     text: str, search: str, tmp_path: Path
 ) -> None:

@@ -117,7 +117,7 @@ def test_on_ray_with_two_workers_the_same_is_stopped(
 
 def test_a_run_that_was_killed_stops_the_same(inline: tuple[Path, str], tmp_path: Path) -> None:
     out, path = tmp_path / "out", study(tmp_path, SMALL)
-    for n in (9, 20):
+    for n in (14,):
         process = Forked("run", path, "--inline", "--out", out, cwd=tmp_path)
         wait_for(n, out, process)
         os.killpg(process.pid, signal.SIGKILL)

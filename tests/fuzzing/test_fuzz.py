@@ -19,7 +19,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
 
 
 # Those that have failed once, and a few more.
-@pytest.mark.parametrize("number", [66, 260, 278, 751, 1152, 2626, 2775, *range(20)])
+@pytest.mark.parametrize("number", [66, 260, 278, 751, 1152, 2626, 2775, *range(8)])
 def test_a_mistaken_study_is_refused_with_one_message_or_planned(
     tmp_path: Path, number: int
 ) -> None:
@@ -28,7 +28,7 @@ def test_a_mistaken_study_is_refused_with_one_message_or_planned(
     assert check_study(mutated_study(text, rng), tmp_path) in ("accepted", "refused")
 
 
-@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize("number", range(25))
 def test_spoilt_results_are_refused_or_say_what_was_written(
     tmp_path: Path, original: Original, number: int
 ) -> None:

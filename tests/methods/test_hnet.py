@@ -201,7 +201,14 @@ IMAGE_NETS = {
 }
 
 
-@pytest.mark.parametrize("config", IMAGE_NETS.values(), ids=IMAGE_NETS)
+@pytest.mark.parametrize(
+    "config",
+    [
+        # The two kinds of residual networks differ in nothing that a hypernetwork sees but size.
+        pytest.param(net, marks=[pytest.mark.slow] if "resnet18" in name else [], id=name)
+        for name, net in IMAGE_NETS.items()
+    ],
+)
 def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> None:
     """All parameters, with those of norms, come from the embedding, and learn a task."""
     digits = SplitBenchmark(
