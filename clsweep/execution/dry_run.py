@@ -10,6 +10,7 @@ from clsweep.data.dataset_specs import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.execution import stage_cache
 from clsweep.execution.forecast import FinishedTrial, Forecast, forecast
+from clsweep.execution.unstable_weights import UnstableWeights
 from clsweep.records.own_code import older_code_notes
 from clsweep.records.recorded_inputs import stage_inputs
 from clsweep.search.search import expected
@@ -55,6 +56,7 @@ def plan(
         StudyError: the data cannot be used.
         StoreError: the folder belongs to another study, was computed from other data, or cannot
             be read.
+        CacheError: a stage whose importances are looked at is damaged.
     """
     folder = place_of(out) if out else study.results_folder
     root = root_of(data_root)
@@ -63,19 +65,22 @@ def plan(
     inputs = inputs_of(study, root)
     store.check_inputs(inputs)
     records, finished = _stored(study, store)
+    stage_folder = place_of(stages) if stages else folder / "stages"
+    values = stage_inputs(inputs)
     planned = forecast(
         study,
         benchmark_sizes(study.located_benchmark, root),
         finished,
-        partial(stage_cache.exists, place_of(stages) if stages else folder / "stages"),
+        partial(stage_cache.exists, stage_folder),
         expected(study, records, {trial.trial_id for trial in finished}),
-        stage_inputs(inputs),
+        values,
         [
             *download_notes(study, root),
             *data_facts(study, root),
             *data_notes(study, root),
             *_code_notes(study, store),
         ],
+        UnstableWeights(study, stage_folder, values).notes,
     )
     return planned._replace(warnings=tuple(store.warnings))
 

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from clsweep.data.task_sizes import TaskSize
 from clsweep.methods.hyper_fields import knob_keys
 from clsweep.methods.information_needs import task_identity_text
+from clsweep.methods.regulariser_hypers import PenaltyHyper
 from clsweep.number_conditions import condition_text, idle
 from clsweep.records.schema import trial_id_of
 from clsweep.study import fairness, planning
@@ -114,6 +115,7 @@ def forecast(
     grid: list[Configuration] | None = None,
     values: planning.Values = (),
     about_data: Sequence[str] = (),
+    about_weights: Callable[[list[Configuration]], Sequence[str]] = lambda configurations: (),
 ) -> Forecast:
     """What a run of the study would do.
 
@@ -125,6 +127,7 @@ def forecast(
         grid: the study's configurations, where a search adds to its own; see `search.expected`.
         values: fingerprints in the keys of stages, see `recorded_inputs.stage_inputs`.
         about_data: what is doubtful about the data, see `data_warnings`.
+        about_weights: which of the configurations to do will diverge, see `unstable_weights`.
     """
     grid = configurations(study) if grid is None else grid
     asked = {trial_id_of(c.id, seed) for c in grid for seed in study.seeds}
@@ -134,6 +137,7 @@ def forecast(
     everything = planning.plan(study, grid, set(), lambda key: False, values)
     by_id = {configuration.id: configuration for configuration in grid}
     rates = _seconds_per_step(ours)
+    to_do = {job.config_id for job in missing.jobs if job.kind == "trial"}
     return Forecast(
         curves=_curves(study, grid, done),
         n_seeds=len(study.seeds),
@@ -147,10 +151,35 @@ def forecast(
         n_steps_all=_n_steps(everything.jobs, by_id, sizes),
         n_steps_missing=_n_steps(missing.jobs, by_id, sizes),
         seconds=_seconds(missing.jobs, by_id, sizes, rates) if rates else None,
-        notes=[*about_data, *fairness_notes(study, grid)],
+        notes=[
+            *about_data,
+            *form_notes(study),
+            *about_weights([c for c in grid if c.id in to_do]),
+            *fairness_notes(study, grid),
+        ],
         search=_search_text(study),
         told=task_identity_text(study.benchmark.scenario),
     )
+
+
+def form_notes(study: Study) -> list[str]:
+    """Which form quadratic penalties have where the file does not say; one sentence or none.
+
+    Args:
+        study: the study.
+    """
+    labels = [
+        one.label
+        for one in study.methods
+        if issubclass(one.entry.hyper, PenaltyHyper) and "form" not in one.model_fields_set
+    ]
+    if not labels:
+        return []
+    return [
+        f'{", ".join(labels)}: no `form` is named, which means form = "gradient": it diverges '
+        'where the penalty is large. form = "proximal" never does; its trials are others. Name '
+        "the one that you mean"
+    ]
 
 
 def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from clsweep.errors import ClsweepError, RunnerError, StoreError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
 from clsweep.execution.code_repository import repository_versions
+from clsweep.execution.forecast import form_notes
 from clsweep.execution.kept_models import settle_models
 from clsweep.execution.listeners.base import Audience, Listener
 from clsweep.execution.listeners.trackers import Callbacks
@@ -24,6 +25,7 @@ from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_
 from clsweep.execution.run_start import ToCome, run_start
 from clsweep.execution.schedule import Schedule
 from clsweep.execution.trial_record import record_of
+from clsweep.execution.unstable_weights import UnstableWeights
 from clsweep.records.recorded_inputs import Inputs, fingerprints_of, stage_inputs
 from clsweep.records.schema import trial_id_of
 from clsweep.search import stopping_rules
@@ -266,6 +268,7 @@ class _Driver:
         self.configurations = work.configurations
         self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
         self.done, self.had_records, self.labels = work.done, work.had_records, work.labels
+        self.unstable = UnstableWeights(study, stage_folder, self.values)
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
@@ -287,6 +290,9 @@ class _Driver:
         to_come = ToCome(self.plan, self.configurations, self.done, self.names, more)
         start = run_start(self.study, self.store, to_come, has_work=context is not None)
         self.audience.begin(start)
+        for note in form_notes(self.study) if not (self.plan.n_done or context is None) else ():
+            self.audience.told(note)
+        self._warn_of_divergence(self.plan.jobs)
         if context is None:
             return
         try:
@@ -364,6 +370,14 @@ class _Driver:
             if self.search:
                 self.search.tell(record())
         self.audience.finished(job, outcome, self.by_id[job.config_id], record)
+        if job.kind != "trial" and outcome.status == "ok":
+            self._warn_of_divergence(self.schedule.waiting)
+
+    def _warn_of_divergence(self, jobs: Iterable[Job]) -> None:
+        """Say which values that are to come will diverge, once that is known."""
+        to_come = dict.fromkeys(job.config_id for job in jobs if job.kind == "trial")
+        for note in self.unstable.notes(self.by_id[key] for key in to_come):
+            self.audience.told(note)
 
     def _ensure_record(self, job: Job, outcome: Outcome) -> None:
         """A trial that never ran, or whose process died, has no record of its own yet."""

@@ -28,6 +28,8 @@ from clsweep.records.schema import is_number
 from clsweep.storage.remote_path import Place, RemotePath
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from clsweep.nets.parameter_trees import Params
 
 _TENSORS, _MARKER = "tensors.safetensors", "stage.json"
@@ -185,6 +187,22 @@ def facts(folder: Place, key: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = _marker(folder / key, key)["facts"]
     return found
+
+
+def arrays(folder: Place, key: str) -> dict[str, NDArray[Any]]:
+    """The tensors of a stage as arrays, without torch.
+
+    Raises:
+        CacheError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parsed
+
+    data, _ = _read(folder, key)
+    try:
+        return parsed(data)
+    except (SafetensorError, ValueError, KeyError) as error:  # an unknown type is a KeyError
+        raise _damaged(folder / key, f"{type(error).__name__}: {error}") from error
 
 
 def load(folder: Place, key: str) -> Entry:

@@ -7,6 +7,7 @@ from typing import Any
 
 from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import knob_keys
+from clsweep.methods.regulariser_hypers import PenaltyHyper
 from clsweep.text import key_text
 
 # Of the forms of a penalty, the one whose step diverges beyond η w ω = 2, and its remedy.
@@ -32,6 +33,6 @@ def what_helps(method: str, hyper: Mapping[str, Any]) -> str:
     weight = key_text(knobs[0]) if knobs else ""
     lower = f"a lower lr or a lower {weight}" if weight else "a lower lr"
     form = hyper.get("form", fields["form"].default if "form" in fields else "")
-    if method in _QUADRATIC and form == _GRADIENT:
+    if issubclass(entry.hyper, PenaltyHyper) and form == _GRADIENT:
         return f'form = "{_STABLE}", which is stable for every {weight}; else {lower}'
     return lower

@@ -27,7 +27,6 @@ from clsweep.nets.parameter_trees import Params, tree_map
 
 def build(net: Net, hyper: EwcHyper) -> Method:
     """EWC of `net`; its memory is one `Anchor`."""
-    weight = hyper.lam * hyper.gamma if hyper.anchor == "online" else hyper.lam
 
     def begin(params: Params) -> Memory:
         return {"anchor": no_anchor(params)}
@@ -52,5 +51,5 @@ def build(net: Net, hyper: EwcHyper) -> Method:
         omega = tree_map(lambda f, o: o * hyper.gamma + f, statistics, old.omega)
         return {"anchor": Anchor(omega, shared(params))}
 
-    phase = penalised_phase(net, weight, hyper.form)
+    phase = penalised_phase(net, hyper.penalty_weight, hyper.form)
     return Method(net, hyper, (phase,), begin=begin, measure=measure, absorb=absorb)

@@ -21,7 +21,7 @@ from clsweep.nets.parameter_trees import Params, tree_map
 
 def build(net: Net, hyper: L2Hyper) -> Method:
     """The plain anchor of `net`; its memory is an `Anchor` with one number per tensor for ω."""
-    phase = penalised_phase(net, hyper.lam, hyper.form)
+    phase = penalised_phase(net, hyper.penalty_weight, hyper.form)
     return Method(net, hyper, (phase,), begin=_begin, absorb=_absorb)
 
 

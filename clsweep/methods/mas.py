@@ -41,5 +41,5 @@ def build(net: Net, hyper: MasHyper) -> Method:
         omega = tree_map(lambda s, o: o + s, statistics, old.omega)
         return {"anchor": Anchor(omega, shared(params))}
 
-    phase = penalised_phase(net, 2 * hyper.lam, hyper.form)
+    phase = penalised_phase(net, hyper.penalty_weight, hyper.form)
     return Method(net, hyper, (phase,), begin=begin, measure=measure, absorb=absorb)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from clsweep.methods.hyper_fields import Hyper, among_or_own, estimator, fixed, knob
 
@@ -20,14 +20,38 @@ _WITHOUT_C = {"c": 0}
 TWO_TASKS = {"benchmark.n_tasks": 2}
 
 
-class L2Hyper(Hyper):
+class PenaltyHyper(Hyper):
+    """Numbers of a method whose penalty is quadratic, ½ w Σ ω (θ−θ*)², in one of two forms.
+
+    Attributes:
+        smallest_peak: what the largest ω is at least, whatever the data; 0 where they decide.
+    """
+
+    smallest_peak: ClassVar[float] = 0.0
+    if TYPE_CHECKING:  # a field here would come before the others, in every table and file
+        form: Form
+
+    @property
+    def penalty_weight(self) -> float:
+        """w; the gradient form adds w ω (θ−θ*) to the gradient."""
+        raise NotImplementedError
+
+
+class L2Hyper(PenaltyHyper):
     """Numbers of `l2`."""
+
+    smallest_peak: ClassVar[float] = 1.0  # every ω is 1
 
     lam: float = knob(1.0, 1e-4, 1e4, log=True, doc="λ, weight of the penalty (λ/2) Σ (θ−θ*)²")
     form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
 
+    @property
+    def penalty_weight(self) -> float:
+        """Of (λ/2) Σ (θ−θ*)²: λ."""
+        return self.lam
 
-class EwcHyper(Hyper):
+
+class EwcHyper(PenaltyHyper):
     """Numbers of `ewc`."""
 
     lam: float = knob(1e3, 1e0, 1e10, log=True, doc="λ, weight of the penalty (λ/2) Σ F (θ−θ*)²")
@@ -62,8 +86,13 @@ class EwcHyper(Hyper):
     )
     form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
 
+    @property
+    def penalty_weight(self) -> float:
+        """Of (λ/2) Σ F (θ−θ*)²: λ; with online anchors λγ, as (λ/2) γ Σ F̃ (θ−θ*)² has it."""
+        return self.lam * self.gamma if self.anchor == "online" else self.lam
 
-class MasHyper(Hyper):
+
+class MasHyper(PenaltyHyper):
     """Numbers of `mas`."""
 
     lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ Ω (θ−θ*)²")
@@ -81,8 +110,13 @@ class MasHyper(Hyper):
     )
     form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
 
+    @property
+    def penalty_weight(self) -> float:
+        """Of λ Σ Ω (θ−θ*)², without a ½: 2λ."""
+        return 2 * self.lam
 
-class SiHyper(Hyper):
+
+class SiHyper(PenaltyHyper):
     """Numbers of `si`."""
 
     c: float = knob(0.1, 1e-3, 1e5, log=True, doc="c, weight of the surrogate loss c Σ Ω (θ−θ*)²")
@@ -105,9 +139,16 @@ class SiHyper(Hyper):
     )
     form: Form = fixed("gradient", doc=FORM_DOC, unless=_WITHOUT_C)
 
+    @property
+    def penalty_weight(self) -> float:
+        """Of c Σ Ω (θ−θ*)², without a ½: 2c."""
+        return 2 * self.c
 
-class RwalkHyper(Hyper):
+
+class RwalkHyper(PenaltyHyper):
     """Numbers of `rwalk`."""
+
+    smallest_peak: ClassVar[float] = 1.0  # F̂ and ŝ are scaled so that their largest value is 1
 
     lam: float = knob(1.0, 1e-3, 1e5, log=True, doc="λ, weight of the penalty λ Σ (F̂ + ŝ)(θ−θ*)²")
     fisher_decay: float = fixed(
@@ -127,3 +168,8 @@ class RwalkHyper(Hyper):
         unless=WITHOUT_LAM,
     )
     form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
+
+    @property
+    def penalty_weight(self) -> float:
+        """Of λ Σ (F̂ + ŝ) (θ−θ*)², without a ½: 2λ."""
+        return 2 * self.lam

@@ -76,11 +76,13 @@ def build(net: Net, hyper: RwalkHyper) -> Method:
     ) -> tuple[Params, Memory]:
         walk = stepped(memory["path"]["walk"], full, grads, hyper)
         if hyper.form == "gradient":
-            grads = with_penalty_gradient(grads, full, Pull(*memory["anchor"], 2 * hyper.lam))
+            grads = with_penalty_gradient(
+                grads, full, Pull(*memory["anchor"], hyper.penalty_weight)
+            )
         return grads, _with_walk(memory, walk)
 
     def settle(trained: Params, memory: Memory, step_size: float, task: int) -> Params:
-        return proximal(trained, memory["anchor"], 2 * hyper.lam, step_size)
+        return proximal(trained, memory["anchor"], hyper.penalty_weight, step_size)
 
     def close(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
         return full, _with_walk(memory, interval_ended(memory["path"]["walk"], full, hyper))

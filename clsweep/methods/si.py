@@ -40,5 +40,5 @@ def build(net: Net, hyper: SiHyper) -> Method:
             omega[name] = (old.omega[name] + gained).clamp(min=0)
         return {"anchor": Anchor(omega, trunk)}
 
-    phase = penalised_phase(net, 2 * hyper.c, hyper.form)
+    phase = penalised_phase(net, hyper.penalty_weight, hyper.form)
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb, trace=hyper.path_gradient)

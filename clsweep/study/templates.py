@@ -18,6 +18,7 @@ from clsweep.data.benchmark_specs import BENCHMARKS, BenchmarkConfig
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import ALL_SCENARIOS, METHODS, entry_of
 from clsweep.methods.hyper_fields import knob_keys, search_range
+from clsweep.methods.regulariser_hypers import PenaltyHyper
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import switched_off
 from clsweep.study.field_text import in_words
@@ -80,7 +81,11 @@ _ORDER_HELP = """\
 # A value that says more than the default, which is none.
 _SEARCHED = {"training": {"lr": {"low": 0.01, "high": 0.3}}}
 # The form that no λ makes diverge; every range of λ goes beyond what the gradient form bears.
-_WRITTEN = {(method, "form"): "proximal" for method in ("l2", "ewc", "mas", "si", "rwalk")}
+_WRITTEN = {
+    (method, "form"): "proximal"
+    for method, entry in METHODS.items()
+    if issubclass(entry.hyper, PenaltyHyper)
+}
 # What a benchmark cannot do without and has no default for.
 _REQUIRED = {"target": ("mnist",), "datasets": ("digits", "mnist")}
 _SHAPES = {"sequence": {"dataset": "digits"}}

@@ -160,6 +160,14 @@ class Audience(Listener):
         self._show(sentence)
         self.collect()
 
+    def told(self, sentence: str) -> None:
+        """Have a sentence shown at once, which need not be said again when the run is over.
+
+        Args:
+            sentence: what is to be expected.
+        """
+        self._each(lambda one: one.warned(sentence))
+
     def jobs_ended(self) -> None:
         """See `Listener`."""
         self._each(lambda one: one.jobs_ended())
