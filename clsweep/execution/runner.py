@@ -291,7 +291,7 @@ class _Driver:
         start = run_start(self.study, self.store, to_come, has_work=context is not None)
         self.audience.begin(start)
         for note in form_notes(self.study) if not (self.plan.n_done or context is None) else ():
-            self.audience.told(note)
+            self.audience.announce(note)
         self._warn_of_divergence(self.plan.jobs)
         if context is None:
             return
@@ -377,7 +377,7 @@ class _Driver:
         """Say which values that are to come will diverge, once that is known."""
         to_come = dict.fromkeys(job.config_id for job in jobs if job.kind == "trial")
         for note in self.unstable.notes(self.by_id[key] for key in to_come):
-            self.audience.told(note)
+            self.audience.announce(note)
 
     def _ensure_record(self, job: Job, outcome: Outcome) -> None:
         """A trial that never ran, or whose process died, has no record of its own yet."""

@@ -160,7 +160,7 @@ class Audience(Listener):
         self._show(sentence)
         self.collect()
 
-    def told(self, sentence: str) -> None:
+    def announce(self, sentence: str) -> None:
         """Have a sentence shown at once, which need not be said again when the run is over.
 
         Args:
