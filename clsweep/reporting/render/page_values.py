@@ -70,12 +70,12 @@ def _series(comparison: Comparison, split: str) -> Iterator[Values]:
     """Everything that is drawn in the figure of fronts: curves, references, the source end."""
     finetuned = best_finetuned(comparison.validation)
     looks = curve_styles(comparison.curves)
-    for place, (curve, look) in enumerate(zip(comparison.curves, looks, strict=True)):
+    for i_curve, (curve, look) in enumerate(zip(comparison.curves, looks, strict=True)):
         knob = knob_of(curve)
         yield {
             "label": curve.label,
             "kind": "curve",
-            "style": style_values(place, look),
+            "style": style_values(i_curve, look),
             "absence": curve.absence,
             "isDrawn": not curve.only_seeds,
             "front": _front(curve),
@@ -92,7 +92,7 @@ def _series(comparison: Comparison, split: str) -> Iterator[Values]:
     end = comparison.source_end
     if end is not None and split == "test":
         x, y = (_mean_and_error(end.corner_S2[:, i]) for i in (0, 1))
-        place = {"unmeasured": end.unmeasured, "x": x, "y": y}
+        place: Values = {"unmeasured": end.unmeasured, "x": x, "y": y}
         place["seeds"] = _rounded(100 * end.test_S2) if len(end.test_S2) > 1 else []
         yield _mark(end.label, SOURCE_END["marker"], [place], "")
 
@@ -251,7 +251,7 @@ def _slider(data: ReportData, split: str) -> Values:
     ]
     reached = [value for value in reached if math.isfinite(value)]
     low, high = (min(reached), max(reached)) if reached else (0.0, 100.0)
-    marks = [
+    marks: list[Values] = [
         {"text": _mark_text(r.drop), "value": 100 * (shown - r.drop)}
         for r in comparison.requirements
     ]

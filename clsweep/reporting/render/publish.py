@@ -247,19 +247,8 @@ def write_outputs(
     Raises:
         StoreError: the disk refuses them.
     """
-    # Without a home folder that it can write to, matplotlib warns that it uses another.
-    logging.getLogger("matplotlib").addFilter(_is_no_cache_warning)
-    try:
-        from clsweep.reporting.render import plots
-    except OSError as error:  # not even that other one
-        raise StoreError(
-            f"no figure can be drawn: {error}",
-            expected="a folder for matplotlib's cache that can be written",
-            next_step="`export MPLCONFIGDIR=FOLDER`",
-        ) from error
-
     endings = [name for name in formats if name in _FIGURES]
-    written = plots.draw(data, folder / "front", endings) if endings else []
+    written = _drawn_figures(data, folder, endings) if endings else []
     files = list(_table_files(tables, formats))
     if "csv" in formats:
         files.append(("fronts.csv", _points_csv(points)))
@@ -271,6 +260,21 @@ def write_outputs(
         write_atomically(folder / name, content)
         written.append(folder / name)
     return written
+
+
+def _drawn_figures(data: ReportData, folder: Path, endings: Sequence[str]) -> list[Path]:
+    """Write the figures; importing matplotlib takes half a second, which others need not wait."""
+    # Without a home folder that it can write to, matplotlib warns that it uses another.
+    logging.getLogger("matplotlib").addFilter(_is_no_cache_warning)
+    try:
+        from clsweep.reporting.render import plots
+    except OSError as error:  # not even that other one
+        raise StoreError(
+            f"no figure can be drawn: {error}",
+            expected="a folder for matplotlib's cache that can be written",
+            next_step="`export MPLCONFIGDIR=FOLDER`",
+        ) from error
+    return plots.draw(data, folder / "front", endings)
 
 
 def formats_of(text: str) -> tuple[str, ...]:
