@@ -436,6 +436,7 @@ class TestSaving:
             if name == "fronts":
                 assert int(root.attrib["width"]) == wide
                 assert any("standard error of 6 seeds" in word for word in words)
+                assert any(word.startswith("synthetic: ") for word in words)
         dark = "return getComputedStyle(document.body).backgroundColor === 'rgb(20, 23, 27)'"
         assert opened.execute_script(dark), "the page stays dark"
         assert opened.get_log("browser") == []
@@ -473,4 +474,5 @@ class TestSaving:
         name = "best average accuracy (%): average"
         assert float(row[name]) == pytest.approx(average, abs=0.051)
         assert float(row[f"{name} error"]) > 0
+        assert row[name] == f"{average:.1f}", "as it is printed"
         assert not any("backward" in name for name in row)

@@ -392,7 +392,8 @@ function legendFigure(parent, width) {
     svgText(series.label, { x: x + 32, y: y + 4 }, labels);
     x += wide;
   });
-  [...state.values.notes, ...markMeanings().map((one) => one.text)].forEach((text) => {
+  const about = `${document.title}; ${state.values.split} accuracies`;
+  [about, ...state.values.notes, ...markMeanings().map((one) => one.text)].forEach((text) => {
     y += 18;
     svgText(text, { x: 12, y: y + 4, class: "note" }, labels);
   });

@@ -90,7 +90,7 @@ const noFormula = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
 
 function csvCell(value) {
   if (value === null || value === undefined) return "";
-  if (typeof value === "number") return String(value);
+  if (typeof value === "number" || value.isNumber) return String(value.text || value);
   const text = typeof value === "boolean" ? String(value) : noFormula(value);
   return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 }
@@ -111,7 +111,9 @@ function cellsOf(text, isNumber, isDivided) {
   const parts = isDivided ? text.split(" ± ") : [text];
   const cells = parts.map((part) => {
     const plain = part.replace("−", "-").replace("+", "").replace(/,/g, "");
-    return isNumber && /^-?[\d.]+(e[+-]?\d+)?$/.test(plain) ? Number(plain) : part;
+    // With the digits that are printed.
+    const isOne = isNumber && /^-?[\d.]+(e[+-]?\d+)?$/.test(plain);
+    return isOne ? { isNumber: true, text: plain } : part;
   });
   return isDivided && cells.length < 2 ? [...cells, ""] : cells;
 }
