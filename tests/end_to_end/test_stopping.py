@@ -183,7 +183,15 @@ def test_a_changed_margin_runs_again_what_it_would_not_stop(
     printed = clsweep("run", study(tmp_path, NONE), "--inline", "--out", out)
     assert f"{len(leads) - n_wrong} by this run" in printed
     assert stopped(out) == {}
-    # What was run again is what a run that never stopped would have had.
-    never = tmp_path / "never"
+
+
+@pytest.mark.slow  # a run that never stops takes longest; the CI runs it by name
+def test_what_is_run_again_is_what_a_run_that_never_stopped_would_have_had(
+    inline: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, never = tmp_path / "out", tmp_path / "never"
+    shutil.copytree(inline[0], out)
+    clsweep("run", study(tmp_path, NONE), "--inline", "--out", out)
+    assert stopped(out) == {}
     clsweep("run", study(tmp_path, NONE), "--inline", "--out", never)
     assert accuracy_bytes(never) == accuracy_bytes(out)

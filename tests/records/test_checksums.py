@@ -200,7 +200,7 @@ def test_processes_that_end_right_after_reading_end_well(tmp_path):
         "    data = (pathlib.Path(sys.argv[1]) / f'{name}.parquet').read_bytes()\n"
         "    table_from_parquet(data, name, '')\n"
     )
-    for _ in range(60):
+    for _ in range(40):
         done = subprocess.run([sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE)
         assert (done.returncode, done.stderr) == (0, b"")
 
