@@ -20,6 +20,7 @@ from clsweep.execution.forecast import form_notes
 from clsweep.execution.kept_models import settle_models
 from clsweep.execution.listeners.base import Audience, Listener
 from clsweep.execution.listeners.trackers import Callbacks
+from clsweep.execution.listeners.webhook import Webhook
 from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
 from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.run_start import ToCome, run_start
@@ -96,7 +97,7 @@ def run(
     root = root.resolve() if (root := root_of(data_root)) else None
     stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
     callbacks = Callbacks(study, folder, inline=inline)
-    audience = Audience([*listeners, callbacks])
+    audience = Audience([*listeners, callbacks, Webhook(study)])
     try:
         with Store(folder) as store:
             inputs = _opened(study, store, root)

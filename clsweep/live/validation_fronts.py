@@ -107,7 +107,16 @@ def _front(
     on_front = non_dominated(means[:, :2])
     order = np.lexsort((means[:, 1], means[:, 0]))
     made = tuple(
-        ValidationMean(*found[i][:2], *(float(v) for v in means[i]), *errors[i], bool(on_front[i]))
+        ValidationMean(
+            config_id=found[i][0],
+            configuration=found[i][1],
+            source=float(means[i, 0]),
+            target=float(means[i, 1]),
+            average=float(means[i, 2]),
+            source_error=errors[i][0],
+            target_error=errors[i][1],
+            on_front=bool(on_front[i]),
+        )
         for i in order
     )
     # Fine-tuning is chosen by its target accuracy, as in the report.

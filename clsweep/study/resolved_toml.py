@@ -27,8 +27,8 @@ def resolved_toml(study: StudyTables) -> str:
         if not training:
             search.pop("training")
         blocks.append(toml_table("[search]", search))
-    if study.callbacks.named:
-        blocks.append(toml_table("[callbacks]", plain_values(study.callbacks)))
+    if study.callbacks.is_asked:
+        blocks.append(toml_table("[callbacks]", study.callbacks.written))
     if study.save.is_asked:
         blocks.append(toml_table("[save]", plain_values(study.save)))
     for request in study.methods:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -130,8 +130,15 @@ class SaveConfig(Section):
         return self != type(self)()
 
 
+_Event = Literal["done", "stopped", "failed", "claim"]
+_EVENTS: tuple[_Event, ...] = ("done", "stopped", "failed", "claim")
+
+
 class CallbacksConfig(Section):
-    """Trackers that are handed the finished trials, `[callbacks]`. No trial depends on it."""
+    """Trackers that get finished trials, and an address that is told, `[callbacks]`.
+
+    No trial depends on it.
+    """
 
     tensorboard: Annotated[
         bool, Field(description="event files for TensorBoard in the results folder's tensorboard/")
@@ -151,13 +158,45 @@ class CallbacksConfig(Section):
         ),
     ] = ""
 
+    webhook: Annotated[
+        str,
+        Field(
+            description="'${NAME}': the environment variable that holds an address, which gets "
+            "JSON by POST when the run is done, fails or finds a first difference; '' for none"
+        ),
+    ] = ""
+    webhook_events: Annotated[
+        tuple[_Event, ...],
+        Field(strict=False, description="what the webhook is told of"),
+    ] = _EVENTS
+
     @property
     def named(self) -> tuple[str, ...]:
         """The trackers that are asked for."""
-        return tuple(name for name in type(self).model_fields if getattr(self, name))
+        return tuple(name for name in ("tensorboard", "mlflow", "wandb") if getattr(self, name))
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody is to be told anything."""
+        return bool(self.named or self.webhook)
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """What the stored study says: nothing of a webhook where none is asked for."""
+        webhook = {"webhook", "webhook_events"}
+        return self.model_dump(exclude=None if self.webhook else webhook)
 
     @model_validator(mode="after")
     def _check(self) -> CallbacksConfig:
+        if self.webhook and not re.fullmatch(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", self.webhook):
+            # What was written may be the address itself, which no message repeats.
+            raise mistake(
+                "webhook names no environment variable; an address would be a secret in a study "
+                "file, which is copied into every result",
+                expected="'${NAME}'",
+                next_step="`export NAME=https://…` where the run is started",
+                at=("webhook",),
+            )
         if re.search(r"://[^/@]*:[^/@]*@", self.mlflow):
             raise mistake(
                 "the tracking URI holds a password, and a study file is copied into every result",
