@@ -40,6 +40,7 @@ STUDIES = {
     "rescl_permuted_mnist": "configs/rescl_fronts/permuted_mnist.toml",
     "rescl_cifar10": "configs/rescl_fronts/cifar10.toml",
     "rescl_ablation": "configs/rescl_fronts/ablation.toml",
+    "features_cifar10": "configs/features_cifar10.toml",
 }
 # Figures of the documentation that show some methods of a study, for a first look.
 PICTURES = {"quickstart": ("EWC", "experience replay")}
