@@ -134,7 +134,8 @@ class LineProgress(Progress):
         if self._is_open:
             self._is_open = False
             self._write_numbers()
-            self._write_table()
+            if self.tally.n_finished:  # what did not come to a trial ends with its error alone
+                self._write_table()
 
     def _on_begin(self) -> None:
         self._is_open = True

@@ -367,6 +367,14 @@ def test_a_start_that_takes_long_says_what_is_done(clock: Clock) -> None:
     ]
 
 
+def test_a_run_that_came_to_no_trial_shows_no_table(clock: Clock) -> None:
+    progress, stream = _lines(clock)
+    _begin(progress, 9, 0)
+    progress.preparing("starting Ray")
+    progress.jobs_ended()
+    assert "best trial" not in stream.getvalue()
+
+
 def test_what_was_cut_short_runs_no_more(clock: Clock) -> None:
     progress, stream = _lines(clock)
     _begin(progress, 9, 0)
