@@ -128,7 +128,7 @@ def limit_of(one: Configuration) -> float | None:
     hyper = one.hyper
     if not isinstance(hyper, PenaltyHyper) or hyper.form != "gradient":
         return None
-    if not hyper.penalty_weight or not one.knobs:
+    if not hyper.penalty_weight or not one.knobs or not hyper.statistics_are_omega:
         return None
     return largest_curvature(one.training)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import exemplar_hypers, hypers, regulariser_hypers
+from clsweep.methods import exemplar_hypers, hypers, isolation_hypers, regulariser_hypers
 from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import (
@@ -71,7 +71,7 @@ METHODS: dict[str, MethodEntry] = {
         is_reference=True,
         starts_from_source=False,
         trains=False,
-        family="class statistics",
+        family="statistics",
     ),
     "slda": MethodEntry(
         "streaming LDA",
@@ -80,7 +80,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("class statistics",),
         starts_from_source=False,
         trains=False,
-        family="class statistics",
+        family="statistics",
     ),
     "ranpac": MethodEntry(
         "RanPAC",
@@ -89,7 +89,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("class statistics",),
         starts_from_source=False,
         trains=False,
-        family="class statistics",
+        family="statistics",
     ),
     "l2": MethodEntry(
         "L2 anchor",
@@ -112,7 +112,7 @@ METHODS: dict[str, MethodEntry] = {
         "Aljundi et al. 2018, ECCV",
         uses=("source statistics",),
         statistics="mas_omega",
-        statistics_read=("omega", "omega_examples"),
+        statistics_read=("omega", "omega_examples", "omega_batch"),
         family="regularisation",
     ),
     "si": MethodEntry(
@@ -142,14 +142,78 @@ METHODS: dict[str, MethodEntry] = {
         hypers.ResclHyper,
         "Lee, Joo, Hong and Kim 2020, AAAI (arXiv 2002.06774)",
         starts_from_finetuned=True,
-        family="network combination",
+        family="combination",
     ),
     "interpolate": MethodEntry(
         "weight interpolation",
         hypers.InterpolateHyper,
         "Lee et al. 2017, NeurIPS (incremental moment matching; the mean at β = ½)",
         starts_from_finetuned=True,
-        family="network combination",
+        family="combination",
+    ),
+    "mode_imm": MethodEntry(
+        "Mode-IMM",
+        hypers.ModeImmHyper,
+        "Lee et al. 2017, NeurIPS (incremental moment matching, weighted by the Fisher)",
+        uses=("source statistics",),
+        starts_from_finetuned=True,
+        takes_batch_norm=False,
+        statistics="fisher",
+        statistics_read=("fisher", "fisher_examples", "fisher_batch"),
+        family="combination",
+    ),
+    "l2init": MethodEntry(
+        "L2 Init",
+        regulariser_hypers.L2initHyper,
+        "Kumar, Marklund and Van Roy 2023, arXiv 2308.11958 (regenerative regularization)",
+        family="plasticity",
+    ),
+    "shrink_perturb": MethodEntry(
+        "shrink and perturb",
+        regulariser_hypers.ShrinkPerturbHyper,
+        "Ash and Adams 2020, NeurIPS",
+        family="plasticity",
+    ),
+    "cbp": MethodEntry(
+        "CBP",
+        regulariser_hypers.CbpHyper,
+        "Dohare et al. 2024, Nature 632",
+        takes_batch_norm=False,
+        family="plasticity",
+    ),
+    "packnet": MethodEntry(
+        "PackNet",
+        isolation_hypers.PacknetHyper,
+        "Mallya and Lazebnik 2018, CVPR",
+        scenarios=("task",),
+        scenario_note="the task of a test example says which weights classify it",
+        takes_batch_norm=False,
+        family="isolation",
+    ),
+    "gpm": MethodEntry(
+        "GPM",
+        isolation_hypers.GpmHyper,
+        "Saha, Garg and Roy 2021, ICLR",
+        uses=("source statistics",),
+        scenarios=("task", "domain"),
+        scenario_note="it keeps outputs on earlier inputs as they are, which teaches nobody to "
+        "tell new classes from old ones",
+        takes_batch_norm=False,
+        statistics="layer_inputs",
+        statistics_read=("examples",),
+        family="isolation",
+    ),
+    "hat": MethodEntry(
+        "HAT",
+        isolation_hypers.HatHyper,
+        "Serrà, Suris, Miron and Karatzoglou 2018, ICML",
+        uses=("gates with a start of their own",),
+        scenarios=("task",),
+        scenario_note="the task of a test example says which units classify it",
+        starts_from_source=False,
+        own_start="gates",
+        takes_batch_norm=False,
+        family="isolation",
     ),
     "replay": MethodEntry(
         "experience replay",
@@ -200,7 +264,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("a generator with a start of its own",),
         own_start="generator",
         generates_images=True,
-        family="generated examples",
+        family="generation",
     ),
     "gem": MethodEntry(
         "GEM",
@@ -218,7 +282,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         own_start="hypernetwork",
         takes_batch_norm=False,
-        family="generated networks",
+        family="hypernetworks",
     ),
     "hnet_tir": MethodEntry(
         "HNET+TIR",
@@ -231,7 +295,7 @@ METHODS: dict[str, MethodEntry] = {
         own_start="hypernetwork with its generator and task classifier",
         generates_images=True,
         takes_batch_norm=False,
-        family="generated networks",
+        family="hypernetworks",
     ),
     "hnet_replay": MethodEntry(
         "HNET+R",
@@ -241,7 +305,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("a generator with a start of its own",),
         own_start="generator",
         generates_images=True,
-        family="generated examples",
+        family="generation",
     ),
 }
 

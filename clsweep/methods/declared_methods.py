@@ -31,7 +31,7 @@ _CODE = re.compile(r"[0-9a-f]{24}")
 _MOST_NUMBERS = 200
 _MOST_BYTES = 2**22
 # What declarations did not say from the beginning; left out where it is ''.
-_LATER = ("family",)
+_LATER = ("family", "scenario_note")
 _ROLES = ("knob", "nuisance", "fixed")
 
 

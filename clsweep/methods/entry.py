@@ -23,6 +23,7 @@ class MethodEntry:
         version: raised whenever its numbers change, so that stored trials are not mixed.
         uses: what it needs beyond the previous network and the current task's data.
         scenarios: the scenarios it is defined for.
+        scenario_note: why for no others, as half a sentence; '' for nothing.
         is_reference: whether it marks an end of the plot instead of tracing a curve.
         starts_from_source: whether its trials begin at the shared source model.
         starts_from_finetuned: whether they also need the plainly fine-tuned network of the second
@@ -47,6 +48,7 @@ class MethodEntry:
     version: int = 1
     uses: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ALL_SCENARIOS
+    scenario_note: str = ""
     is_reference: bool = False
     starts_from_source: bool = True
     starts_from_finetuned: bool = False

@@ -120,6 +120,23 @@ class InterpolateHyper(Hyper):
         return n_steps, 0
 
 
+class ModeImmHyper(Hyper):
+    """Numbers of `mode_imm`."""
+
+    beta: float = knob(
+        0.5, 0, 1, log=False, at_most=1, stable="low", doc="α of the new task, 1 − α of the old"
+    )
+    fisher: Literal["exact", "sampled", "empirical", "predicted", "batched"] = fixed(
+        "exact", doc="estimator of the Fisher diagonal"
+    )
+    fisher_examples: int = fixed(
+        0, doc="training examples the Fisher is estimated on; 0 for all", at_least=0
+    )
+    fisher_batch: int = fixed(
+        128, doc="examples per squared gradient", at_least=1, where={"fisher": "batched"}
+    )
+
+
 class ResclHyper(Hyper):
     """Numbers of `rescl`."""
 

@@ -13,6 +13,7 @@ _SHORT = {
     "source trajectory": "trajectory",
     "source examples": "examples",
     "a trajectory with a start of its own": "own trajectory",
+    "gates with a start of their own": "own gates",
     "a generator with a start of its own": "own generator",
     "weights with a start of their own": "own weights",
     "weights and generator with a start of their own": "own weights, generator",

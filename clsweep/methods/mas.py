@@ -1,7 +1,7 @@
 """Memory aware synapses (MAS).
 
     L_t(θ) + λ Σ_i Ω_i (θ_i − θ*_i)²
-    Ω_i    = (1/N) Σ_n |∂ ‖F(x_n; θ)‖²₂ / ∂θ_i|, summed over past tasks;
+    Ω_i    = (1/N) Σ_n |∂ ‖F(x_n; θ)‖²₂ / ∂θ_i|, summed over past tasks, or of the latest alone;
              F the logits of the task's head
     θ*     the latest optimum
 
@@ -10,7 +10,9 @@ used. Note that there is no factor ½ in front of λ.
 
 Deviations. The absolute value is taken per example, as in the paper's equation; the authors' code
 takes it after summing a mini-batch, which loses parameters whose gradients cancel and depends on
-the batch size. The new task's head is not penalised.
+the batch size: `omega = "batched"`. Their code adds up the tasks' Ω (`accumulation = "sum"`), or
+begins anew for every task, which is `"latest"` where it reads the last task's data alone. The new
+task's head is not penalised.
 """
 
 from __future__ import annotations
@@ -34,11 +36,18 @@ def build(net: Net, hyper: MasHyper) -> Method:
         if hyper.omega not in OMEGAS:
             n_examples = hyper.omega_examples
             return own_importance(hyper.omega, "omega", net, params, learnt, n_examples)
-        return importance.mas_omega(net, params, learnt, n_examples=hyper.omega_examples)
+        n_examples = hyper.omega_examples
+        if hyper.omega == "batched":
+            return importance.batched_mas_omega(
+                net, params, learnt, n_examples=n_examples, batch_size=hyper.omega_batch
+            )
+        return importance.mas_omega(net, params, learnt, n_examples=n_examples)
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         old: Anchor = memory["anchor"]
-        omega = tree_map(lambda s, o: o + s, statistics, old.omega)
+        omega = statistics
+        if hyper.accumulation == "sum":
+            omega = tree_map(lambda s, o: o + s, statistics, old.omega)
         return {"anchor": Anchor(omega, shared(params))}
 
     phase = penalised_phase(net, hyper.penalty_weight, hyper.form)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from clsweep.methods.hyper_fields import Hyper, among_or_own, estimator, fixed, knob
+from clsweep.methods.hyper_fields import Hyper, among_or_own, estimator, fixed, knob, nuisance
 
 Form = Literal["gradient", "proximal"]
-FISHERS = ("exact", "sampled", "empirical", "predicted", "label_weighted", "batched")
-OMEGAS = ("squared_norm",)
+FISHERS = (
+    *("exact", "sampled", "empirical", "predicted", "label_weighted", "batched"),
+    *("reversed", "kfac"),
+)
+OMEGAS = ("squared_norm", "batched")
 FORM_DOC = (
     "how the quadratic penalty acts: 'gradient' adds its gradient before the optimiser's step, "
     "'proximal' solves for it after the step and never diverges"
@@ -17,6 +20,7 @@ FORM_DOC = (
 # At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
 WITHOUT_LAM = {"lam": 0}
 _WITHOUT_C = {"c": 0}
+_WITHOUT_RATE = {"rate": 0}
 TWO_TASKS = {"benchmark.n_tasks": 2}
 
 
@@ -35,6 +39,11 @@ class PenaltyHyper(Hyper):
     def penalty_weight(self) -> float:
         """w; the gradient form adds w ω (θ−θ*) to the gradient."""
         raise NotImplementedError
+
+    @property
+    def statistics_are_omega(self) -> bool:
+        """Whether what is measured of a task is its ω as it stands."""
+        return True
 
 
 class L2Hyper(PenaltyHyper):
@@ -69,7 +78,11 @@ class EwcHyper(PenaltyHyper):
         unless=WITHOUT_LAM,
     )
     fisher: Annotated[str, among_or_own(FISHERS)] = estimator(
-        "exact", FISHERS, doc="estimator of the Fisher diagonal", unless=WITHOUT_LAM
+        "exact",
+        FISHERS,
+        doc="estimator of the Fisher diagonal, or 'kfac' for Kronecker factors of each layer's "
+        "Fisher",
+        unless=WITHOUT_LAM,
     )
     fisher_examples: int = fixed(
         0,
@@ -84,12 +97,23 @@ class EwcHyper(PenaltyHyper):
         where={"fisher": "batched"},
         unless=WITHOUT_LAM,
     )
-    form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
+    normalise: Literal["none", "norm", "max"] = fixed(
+        "none",
+        doc="what every task's Fisher is divided by, so that tasks count alike: 'norm', its "
+        "Frobenius norm over the whole network, or 'max', its largest entry (Schwarz)",
+        unless=(WITHOUT_LAM, {"fisher": "kfac"}),
+    )
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=(WITHOUT_LAM, {"fisher": "kfac"}))
 
     @property
     def penalty_weight(self) -> float:
         """Of (λ/2) Σ F (θ−θ*)²: λ; with online anchors λγ, as (λ/2) γ Σ F̃ (θ−θ*)² has it."""
         return self.lam * self.gamma if self.anchor == "online" else self.lam
+
+    @property
+    def statistics_are_omega(self) -> bool:
+        """Not of Kronecker factors, and not before they are normalised."""
+        return self.fisher != "kfac" and self.normalise == "none"
 
 
 class MasHyper(PenaltyHyper):
@@ -99,7 +123,8 @@ class MasHyper(PenaltyHyper):
     omega: Annotated[str, among_or_own(OMEGAS)] = estimator(
         "squared_norm",
         OMEGAS,
-        doc="estimator of Ω: 'squared_norm' as published",
+        doc="estimator of Ω: 'squared_norm' as in the paper's equation, 'batched' as in the "
+        "authors' code, the absolute value of a whole batch's gradient",
         unless=WITHOUT_LAM,
     )
     omega_examples: int = fixed(
@@ -107,6 +132,18 @@ class MasHyper(PenaltyHyper):
         doc="training examples that Ω is estimated on; 0 for all",
         at_least=0,
         unless=WITHOUT_LAM,
+    )
+    omega_batch: int = fixed(
+        20,
+        doc="examples per gradient whose absolute value is taken",
+        at_least=1,
+        where={"omega": "batched"},
+        unless=WITHOUT_LAM,
+    )
+    accumulation: Literal["sum", "latest"] = fixed(
+        "sum",
+        doc="Ω of all past tasks: their 'sum', or that of the 'latest' alone",
+        unless=(WITHOUT_LAM, TWO_TASKS),
     )
     form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
 
@@ -173,3 +210,54 @@ class RwalkHyper(PenaltyHyper):
     def penalty_weight(self) -> float:
         """Of λ Σ (F̂ + ŝ) (θ−θ*)², without a ½: 2λ."""
         return 2 * self.lam
+
+
+class L2initHyper(PenaltyHyper):
+    """Numbers of `l2init`."""
+
+    smallest_peak: ClassVar[float] = 1.0  # every ω is 1
+
+    lam: float = knob(
+        1e-2, 1e-5, 1e2, log=True, stable="low", doc="λ, weight of the penalty λ Σ (θ−θ₀)²"
+    )
+    form: Form = fixed("gradient", doc=FORM_DOC, unless=WITHOUT_LAM)
+
+    @property
+    def penalty_weight(self) -> float:
+        """Of λ Σ (θ−θ₀)², without a ½: 2λ."""
+        return 2 * self.lam
+
+
+class ShrinkPerturbHyper(Hyper):
+    """Numbers of `shrink_perturb`."""
+
+    shrink: float = knob(
+        0.6, 0, 1, log=False, at_most=1, doc="λ, what every weight is multiplied by before a task"
+    )
+    noise: float = nuisance(
+        0.01, 1e-4, 0.1, log=True, doc="σ, standard deviation of what is then added"
+    )
+
+
+class CbpHyper(Hyper):
+    """Numbers of `cbp`."""
+
+    rate: float = knob(
+        1e-4,
+        1e-6,
+        1e-2,
+        log=True,
+        at_most=1,
+        stable="low",
+        doc="ρ, share of the mature units of a layer that a step starts anew",
+    )
+    decay: float = fixed(
+        0.99,
+        doc="η in [0, 1), weight of the past in utility and mean",
+        at_least=0,
+        at_most=0.999999,
+        unless=_WITHOUT_RATE,
+    )
+    maturity: int = fixed(
+        100, doc="m, steps before a unit may be replaced", at_least=0, unless=_WITHOUT_RATE
+    )

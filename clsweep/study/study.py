@@ -254,8 +254,10 @@ def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
     for index, request in enumerate(methods):
         defined = request.entry.scenarios
         if scenario not in defined:
+            note = request.entry.scenario_note
             raise mistake(
-                f"'{request.method_key}' is not defined for the scenario '{scenario}'",
+                f"'{request.method_key}' is not defined for the scenario '{scenario}'"
+                + (f": {note}" if note else ""),
                 expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
                 at=(index, "name"),
             )
@@ -265,7 +267,7 @@ def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
     for index, request in enumerate(methods):
         if net.norm_used == "batch" and not request.entry.takes_batch_norm:
             raise mistake(
-                f"'{request.method_key}' cannot generate the batch norms of the net '{net.name}': "
+                f"'{request.method_key}' takes no batch norms, and the net '{net.name}' has some: "
                 "their running statistics belong to a task",
                 expected="net.norm = 'group' or 'none'",
                 at=(index, "name"),

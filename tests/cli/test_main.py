@@ -207,7 +207,7 @@ def test_init_writes_a_file_with_every_key_that_loads_and_plans(
     assert type(study.benchmark) is BENCHMARKS[benchmark]
     defined = [n for n, e in METHODS.items() if study.benchmark.scenario in e.scenarios]
     assert [request.name for request in study.methods] == defined
-    assert len(defined) >= len(METHODS) - 1
+    assert len(defined) > len(METHODS) / 2
     keys = [*BENCHMARKS[benchmark].model_fields, *NetConfig.model_fields]
     keys += [*TrainingConfig.model_fields, *Resources.model_fields, *ReportConfig.model_fields]
     keys += [key for name in defined for key in REQUESTS[name].model_fields]

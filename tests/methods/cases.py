@@ -32,6 +32,12 @@ class Case(NamedTuple):
         """Whether it makes gradient steps."""
         return METHODS[self.name].trains
 
+    @property
+    def scenario(self) -> str:
+        """One with a single head, if it is defined for that."""
+        scenarios = METHODS[self.name].scenarios
+        return "domain" if "domain" in scenarios else scenarios[0]
+
     def numbers(self, overrides: dict[str, Any] | None = None) -> Hyper:
         return METHODS[self.name].hyper(**{**self.hyper, **(overrides or {})})
 
@@ -71,7 +77,27 @@ CASES = [
         {"lam": 0.0},
         regularises=True,
     ),
+    Case(
+        "ewc",
+        {"lam": 0.5, "fisher": "reversed", "normalise": "max", "anchor": "online"},
+        {"lam": 0.0},
+        regularises=True,
+    ),
+    Case("ewc", {"lam": 3.0, "fisher": "kfac"}, {"lam": 0.0}, regularises=True, batch_norm=False),
+    Case(
+        "ewc",
+        {"lam": 3.0, "fisher": "kfac", "anchor": "online", "gamma": 0.7, "fisher_examples": 20},
+        {"lam": 0.0},
+        regularises=True,
+        batch_norm=False,
+    ),
     Case("mas", {"lam": 0.1}, {"lam": 0.0}, regularises=True),
+    Case(
+        "mas",
+        {"lam": 0.1, "omega": "batched", "omega_batch": 7, "accumulation": "latest"},
+        {"lam": 0.0},
+        regularises=True,
+    ),
     Case("mas", {"lam": 1e4, "form": "proximal"}, {"lam": 0.0}, regularises=True),
     Case("si", {"c": 0.5}, {"c": 0.0}, regularises=True),
     Case("si", {"c": 0.5, "path_gradient": "total"}, {"c": 0.0}, regularises=True),
@@ -89,6 +115,15 @@ CASES = [
         {"lam": 10.0, "lam_unit": "channel", "form": "proximal", "statistics": "batch"},
     ),
     Case("interpolate", {"beta": 0.5}, {"beta": 1.0}),
+    Case("mode_imm", {"beta": 0.5}, {"beta": 1.0}, batch_norm=False),
+    Case("l2init", {"lam": 0.1}, {"lam": 0.0}),
+    Case("l2init", {"lam": 10.0, "form": "proximal"}, {"lam": 0.0}),
+    Case("shrink_perturb", {}, {"shrink": 1.0, "noise": 0.0}),
+    Case("cbp", {"rate": 0.2, "maturity": 2}, {"rate": 0.0}, batch_norm=False),
+    Case("gpm", {"threshold": 0.9}, {"threshold": 0.0, "growth": 0.0}, batch_norm=False),
+    Case("hat", {"c": 0.1}, batch_norm=False),
+    Case("packnet", {}, batch_norm=False),
+    Case("packnet", {"prune": 0.8, "retrain": 2.0}, batch_norm=False),
     Case("replay", {"memory_size": 20, "weight": 1.0}, {"weight": 0.0}, exact_at_zero=False),
     Case(
         "replay",

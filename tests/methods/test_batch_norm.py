@@ -12,6 +12,8 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
+from clsweep.errors import MethodError
+from clsweep.methods import METHODS
 from clsweep.methods.base import LearntTask
 from clsweep.methods.parts import importance
 from clsweep.nets.build import build_net
@@ -241,3 +243,12 @@ def test_only_norms_need_per_example_gradients(kind: str) -> None:
     params = net.init(generator(0, "init"))
     taps = importance._Taps(net, params, torch.rand(2, 1, 8, 8), 0)
     assert taps.rest == sorted(name for name in params if "norm" in name)
+
+
+@pytest.mark.parametrize("name", ["packnet", "gpm", "mode_imm", "hat", "cbp"])
+def test_methods_that_take_no_batch_norms_refuse_those_of_a_user_too(
+    name: str, short_sequences: dict[str, TaskSequence]
+) -> None:
+    net = net_for(short_sequences["task"], "batch")
+    with pytest.raises(MethodError, match="batch"):
+        methods.build(name, net, METHODS[name].hyper())

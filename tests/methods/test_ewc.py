@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from clsweep import methods
 from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.methods.base import LearntTask, Pull
+from clsweep.methods.ewc import normalised
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal, with_penalty_gradient
 from clsweep.methods.regulariser_hypers import EwcHyper
 from clsweep.nets.build import build_net
@@ -125,3 +128,21 @@ def test_online_has_the_latest_anchor_and_decaying_importance() -> None:
         expected = 0.25 * fishers[0][name] + 0.5 * fishers[1][name] + fishers[2][name]
         torch.testing.assert_close(online.omega[name], expected)
         assert torch.equal(online.star[name], stars[2][name])
+
+
+@pytest.mark.parametrize("by", ["norm", "max"])
+def test_normalised_tasks_count_alike_whatever_the_scale_of_their_loss(by: str) -> None:
+    online, _, fishers = absorbed(3, anchor="online", gamma=0.5, normalise=by)
+    sizes = []
+    for fisher in fishers:
+        entries = [float(v) for f in fisher.values() for v in f.flatten()]
+        sizes.append(math.sqrt(sum(v * v for v in entries)) if by == "norm" else max(entries))
+    for name, omega in online.omega.items():
+        parts = [f[name] / size for f, size in zip(fishers, sizes, strict=True)]
+        torch.testing.assert_close(omega, 0.25 * parts[0] + 0.5 * parts[1] + parts[2])
+
+
+def test_a_task_without_a_fisher_stays_without_one() -> None:
+    zero = {"w": torch.zeros(3)}
+    for by in ("norm", "max", "none"):
+        assert normalised(zero, by)["w"].tolist() == [0.0, 0.0, 0.0]

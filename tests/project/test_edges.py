@@ -244,7 +244,7 @@ def test_distillation_needs_no_linear_head(
     [
         ("filtered", ()),
         ("normed", ("cannot generate the batch norm '1'", "group normalisation")),
-        ('name = "conv"\nnorm = "batch"', ("'hnet' cannot generate the batch norm", "group")),
+        ('name = "conv"\nnorm = "batch"', ("'hnet' takes no batch norms", "group")),
     ],
 )
 def test_hypernetworks_refuse_batch_norm_before_any_training(

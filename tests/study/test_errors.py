@@ -565,7 +565,7 @@ def test_batch_norms_that_no_hypernetwork_can_generate(net: str, method: str) ->
     with pytest.raises(StudyError) as caught:
         parse_study(text, "st.toml")
     message = str(caught.value)
-    assert f"'{method}' cannot generate the batch norms of the net '" in message
+    assert f"'{method}' takes no batch norms, and the net '" in message
     assert "expected: net.norm = 'group' or 'none'" in message
     assert "where: st.toml: methods[1].name" in message
 
@@ -592,6 +592,15 @@ def test_task_inference_needs_a_hidden_task() -> None:
     message = str(caught.value)
     assert "'hnet_tir' is not defined for the scenario 'task'" in message
     assert "'domain', 'class'" in message
+
+
+@pytest.mark.parametrize("method", [n for n, e in METHODS.items() if e.scenario_note])
+def test_a_method_says_why_it_is_defined_for_no_other_scenario(method: str) -> None:
+    text = TOP.replace("[benchmark]", '[benchmark]\nscenario = "class"', 1)
+    with pytest.raises(StudyError) as caught:
+        parse_study(text + f'[[methods]]\nname = "{method}"\n', "st.toml")
+    said = f"for the scenario 'class': {METHODS[method].scenario_note}"
+    assert said in str(caught.value)
 
 
 # ------------------------------------------------------------------------------- the file itself

@@ -16,9 +16,13 @@ Estimators of the Fisher diagonal F_i = E_x E_{y~p(y|x)} [(∂ log p(y|x)/∂θ_
     predicted       y = argmax p(y|x)
     empirical       y = the label
     label_weighted  y = the label, weighted by p(y|x) (Mammoth)
+    reversed        y = the label, of the network with reversed logits: p = softmax(−z) (EWC-DR)
     batched         square of the mean gradient over batches of examples, labels as given
 
-Kunstner et al. 2019 and van de Ven 2025 (arXiv 2502.11756) compare them.
+Kunstner et al. 2019 and van de Ven 2025 (arXiv 2502.11756) compare them. 'reversed' is that of
+"Elastic weight consolidation done right" (2026, CVPR, arXiv 2603.18596): where a network is sure
+of the label, ∂ log p(y|x) vanishes, and that of the reversed logits does not. The authors' code
+squares means over batches and caps every entry at 10⁻⁴; neither is done here.
 """
 
 from __future__ import annotations
@@ -62,11 +66,13 @@ def fisher_diag(
     if estimator == "batched":
         return _batched_fisher(net, params, learnt, n_examples, batch_size)
 
+    sign = -1 if estimator == "reversed" else 1
+
     def log_p(logits: Tensor, y: Tensor) -> Tensor:
-        return logits.log_softmax(1).gather(1, y[:, None])[:, 0]
+        return (sign * logits).log_softmax(1).gather(1, y[:, None])[:, 0]
 
     total, n = zeros_like(shared(params)), 0
-    for x, y in _chunks(learnt, n_examples, _CHUNK):
+    for x, y in chunks(learnt, n_examples, _CHUNK):
         taps = _Taps(net, params, x, learnt.task.index)
         p = taps.logits.detach().softmax(1)
         for labels, weights in _labels(estimator, p, y, learnt.rng):
@@ -89,7 +95,7 @@ def _labels(
         yield (p.cumsum(1) < uniform).sum(1).clamp(max=p.shape[1] - 1), ones
     elif estimator == "predicted":
         yield p.argmax(1), ones
-    elif estimator == "empirical":
+    elif estimator in ("empirical", "reversed"):
         yield y, ones
     elif estimator == "label_weighted":
         yield y, p.gather(1, y[:, None])[:, 0]
@@ -104,7 +110,7 @@ def _batched_fisher(
     if not names:
         return {}
     total, n = zeros_like(shared(params)), 0
-    for x, y in _chunks(learnt, n_examples, batch_size):
+    for x, y in chunks(learnt, n_examples, batch_size):
         leaves = _leaves(params)
         loss = F.cross_entropy(net.apply(leaves, x, learnt.task.index), y)
         grads = torch.autograd.grad(loss, [leaves[name] for name in names])
@@ -128,9 +134,35 @@ def mas_omega(net: Net, params: Params, learnt: LearntTask, *, n_examples: int =
         return logits.square().sum(1)
 
     total, n = zeros_like(shared(params)), 0
-    for x, y in _chunks(learnt, n_examples, _CHUNK):
+    for x, y in chunks(learnt, n_examples, _CHUNK):
         taps = _Taps(net, params, x, learnt.task.index)
         taps.add(total, squared_norm, y, torch.ones_like(x[:, 0, 0, 0]), squared=False)
+        n += len(x)
+    return {name: value / n for name, value in total.items()}
+
+
+def batched_mas_omega(
+    net: Net, params: Params, learnt: LearntTask, *, n_examples: int = 0, batch_size: int = 20
+) -> Params:
+    """MAS importances of the authors' code, Ω_i = (1/N) Σ_batches |∂ Σ_n ‖F(x_n)‖²₂ / ∂θ_i|.
+
+    Args:
+        net: the network; only its shared parameters get an importance.
+        params: θ*.
+        learnt: the task; its labels are not used.
+        n_examples: examples to use, drawn at random; 0 for all.
+        batch_size: examples per gradient, in the order of the data set as the authors' are.
+    """
+    names = list(shared(params))
+    if not names:
+        return {}
+    total, n = zeros_like(shared(params)), 0
+    for x, _ in chunks(learnt, n_examples, batch_size):
+        leaves = _leaves(params)
+        value = net.apply(leaves, x, learnt.task.index).square().sum()
+        grads = torch.autograd.grad(value, [leaves[name] for name in names])
+        for name, g in zip(names, grads, strict=True):
+            total[name] += g.abs()
         n += len(x)
     return {name: value / n for name, value in total.items()}
 
@@ -143,8 +175,14 @@ def _leaves(params: Params) -> Params:
     }
 
 
-def _chunks(learnt: LearntTask, n_examples: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and labels of the task's training set, or of a random part of it."""
+def chunks(learnt: LearntTask, n_examples: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and labels of the task's training set, or of a random part of it.
+
+    Args:
+        learnt: the task.
+        n_examples: examples to use, drawn at random; 0 for all.
+        size: examples per chunk.
+    """
     data = learnt.task.train
     index = torch.arange(len(data))
     if 0 < n_examples < len(data):

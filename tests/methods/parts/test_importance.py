@@ -122,6 +122,34 @@ def test_one_label_estimators_against_a_loop(net: Net, estimator: str) -> None:
         torch.testing.assert_close(found[name], expected[name] / 23, rtol=1e-4, atol=1e-9)
 
 
+def test_reversed_fisher_against_a_loop(net: Net) -> None:
+    params, learnt = net.init(generator(1, "init")), learnt_of()
+    expected = loop(net, params, learnt, lambda out, y: (-out).log_softmax(0)[y], torch.square)
+    found = importance.fisher_diag(net, params, learnt, estimator="reversed")
+    for name in params:
+        torch.testing.assert_close(found[name], expected[name] / 23, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 10, 100])
+def test_batched_mas_takes_the_absolute_value_of_a_batch(net: Net, size: int) -> None:
+    params, learnt = net.init(generator(1, "init")), learnt_of()
+    found = importance.batched_mas_omega(net, params, learnt, batch_size=size)
+    expected = {name: torch.zeros_like(value) for name, value in params.items()}
+    for rows in torch.arange(23).split(size):
+        leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
+        outputs = net.apply(leaves, learnt.scale(learnt.task.train.raw(rows)), 1)
+        grads = torch.autograd.grad(outputs.square().sum(), list(leaves.values()))
+        for name, g in zip(leaves, grads, strict=True):
+            expected[name] += g.abs() / 23
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-9)
+    one_by_one = importance.mas_omega(net, params, learnt)
+    for name, value in one_by_one.items():
+        if size == 1:  # a batch of one is the paper's equation
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-8)
+        assert (found[name] <= value * 1.001 + 1e-7).all()
+
+
 def test_mas_against_a_loop(net: Net) -> None:
     params, learnt = net.init(generator(1, "init")), learnt_of()
     expected = loop(net, params, learnt, lambda out, y: out.square().sum(), torch.abs)
@@ -145,6 +173,30 @@ def test_fisher_of_logistic_regression() -> None:
     found = importance.fisher_diag(net, params, learnt)
     torch.testing.assert_close(found["head.weight"], expected, rtol=1e-5, atol=1e-9)
     torch.testing.assert_close(found["head.bias"], (p * (1 - p)).mean(0), rtol=1e-5, atol=1e-9)
+
+
+def test_reversed_fisher_of_a_linear_softmax_model() -> None:
+    """F of the weight of class c is E[(q_c − [c = y])² x²] with q = softmax(−z)."""
+    net, params = linear()
+    learnt = learnt_of()
+    learnt.task.train.labels.clamp_(max=1)
+    x = learnt.scale(learnt.task.train.raw(torch.arange(23))).flatten(1)
+    y = learnt.task.train.labels
+    q = (-(x @ params["head.weight"].T + params["head.bias"])).softmax(1)
+    wrong = (q - F.one_hot(y, 2)).square()
+    found = importance.fisher_diag(net, params, learnt, estimator="reversed")
+    torch.testing.assert_close(
+        found["head.weight"], wrong.T @ x.square() / 23, rtol=1e-5, atol=1e-9
+    )
+    torch.testing.assert_close(found["head.bias"], wrong.mean(0), rtol=1e-5, atol=1e-9)
+    # Of a network that is sure and right, the usual Fisher vanishes and this one does not.
+    sure = {name: value * 0 for name, value in params.items()}
+    sure["head.bias"] = torch.tensor([40.0, 0.0])
+    y.zero_()
+    usual = importance.fisher_diag(net, sure, learnt, estimator="empirical")
+    assert float(usual["head.bias"].max()) < 1e-30
+    found = importance.fisher_diag(net, sure, learnt, estimator="reversed")
+    assert float(found["head.bias"].min()) == pytest.approx(1)
 
 
 def test_sampled_fisher_approaches_the_exact_one() -> None:
