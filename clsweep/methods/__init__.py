@@ -131,6 +131,13 @@ METHODS: dict[str, MethodEntry] = {
         own_start="score along the path of training",
         family="regularisation",
     ),
+    "vcl": MethodEntry(
+        "VCL",
+        regulariser_hypers.VclHyper,
+        "Nguyen, Li, Bui and Turner 2018, ICLR",
+        takes_batch_norm=False,
+        family="regularisation",
+    ),
     "lwf": MethodEntry(
         "LwF",
         hypers.LwfHyper,

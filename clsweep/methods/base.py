@@ -37,6 +37,7 @@ class Batch(NamedTuple):
         noted: what the phase's `note` made of these inputs.
         smoothing: share of every label that is spread evenly over the classes of its head.
         weights: how much the loss of each example counts, float32 [B]; None where all count 1.
+        n_examples: training examples of the data that batches are taken from.
     """
 
     x: Tensor
@@ -48,6 +49,7 @@ class Batch(NamedTuple):
     noted: dict[str, Tensor] = {}
     smoothing: float = 0.0
     weights: Tensor | None = None
+    n_examples: int = 0
 
 
 class Trace(NamedTuple):

@@ -261,3 +261,30 @@ class CbpHyper(Hyper):
     maturity: int = fixed(
         100, doc="m, steps before a unit may be replaced", at_least=0, unless=_WITHOUT_RATE
     )
+
+
+class VclHyper(Hyper):
+    """Numbers of `vcl`."""
+
+    beta: float = knob(
+        1.0,
+        1e-3,
+        1e3,
+        log=True,
+        doc="β, weight of the divergence from the last posterior (published: 1)",
+    )
+    initial_variance: float = fixed(
+        0.0025, doc="σ² of every weight before the first task, and of a new head", at_least=1e-12
+    )
+    prior_variance: float = fixed(
+        1.0, doc="σ₀² of the prior N(0, σ₀²) of the first task, and of a new head", at_least=1e-9
+    )
+    n_networks: int = fixed(
+        10,
+        doc="networks drawn for a prediction (published: 100); 0 for the mean of the posterior",
+        at_least=0,
+    )
+
+    def first_steps(self, n_steps: int) -> tuple[int, ...]:
+        """The posterior of the first task, from the source model on."""
+        return (n_steps,)

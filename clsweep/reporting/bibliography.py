@@ -234,6 +234,13 @@ PAPERS: dict[str, Paper] = {
         "Nature",
         {"volume": "632", "pages": "768--774"},
     ),
+    "nguyen2018vcl": Paper(
+        "inproceedings",
+        ("Nguyen, Cuong V.", "Li, Yingzhen", "Bui, Thang D.", "Turner, Richard E."),
+        "Variational Continual Learning",
+        2018,
+        _ICLR,
+    ),
     "kumar2023l2init": Paper(
         "misc",
         ("Kumar, Saurabh", "Marklund, Henrik", "Van Roy, Benjamin"),
@@ -447,6 +454,7 @@ OF_METHODS: dict[str, tuple[str, ...]] = {
     "l2init": ("kumar2023l2init",),
     "shrink_perturb": ("ash2020warmstarting",),
     "cbp": ("dohare2024cbp",),
+    "vcl": ("nguyen2018vcl",),
     "packnet": ("mallya2018packnet",),
     "gpm": ("saha2021gpm",),
     "hat": ("serra2018hat",),

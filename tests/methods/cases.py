@@ -119,6 +119,8 @@ CASES = [
     Case("l2init", {"lam": 0.1}, {"lam": 0.0}),
     Case("l2init", {"lam": 10.0, "form": "proximal"}, {"lam": 0.0}),
     Case("shrink_perturb", {}, {"shrink": 1.0, "noise": 0.0}),
+    Case("vcl", {"beta": 0.1, "n_networks": 2}, batch_norm=False),
+    Case("vcl", {"beta": 0.01, "n_networks": 0}, batch_norm=False),
     Case("cbp", {"rate": 0.2, "maturity": 2}, {"rate": 0.0}, batch_norm=False),
     Case("gpm", {"threshold": 0.9}, {"threshold": 0.0, "growth": 0.0}, batch_norm=False),
     Case("hat", {"c": 0.1}, batch_norm=False),

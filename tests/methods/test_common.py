@@ -383,7 +383,7 @@ STORES_IMPORTANCES = {"l2", "ewc", "mas", "si", "rwalk", "mode_imm", "l2init"}
 STORES_NETWORKS = {
     *STORES_IMPORTANCES,
     *("ncm", "slda", "ranpac"),  # means, covariances and the like
-    *("shrink_perturb", "cbp", "packnet", "hat", "gpm"),  # noise, utilities, masks, bases
+    *("shrink_perturb", "cbp", "packnet", "hat", "gpm", "vcl"),  # noise, utilities, ...
     *("lwf", "rescl", "interpolate", "dgr", "hnet", "hnet_tir", "hnet_replay"),
 }
 
