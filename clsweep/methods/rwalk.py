@@ -76,9 +76,9 @@ def build(net: Net, hyper: RwalkHyper) -> Method:
     ) -> tuple[Params, Memory]:
         walk = stepped(memory["path"]["walk"], full, grads, hyper)
         if hyper.form == "gradient":
-            grads = with_penalty_gradient(
-                grads, full, Pull(*memory["anchor"], hyper.penalty_weight)
-            )
+            anchor: Anchor = memory["anchor"]
+            pull = Pull(anchor.omega, anchor.star, hyper.penalty_weight)
+            grads = with_penalty_gradient(grads, full, pull)
         return grads, _with_walk(memory, walk)
 
     def settle(trained: Params, memory: Memory, step_size: float, task: int) -> Params:

@@ -85,4 +85,5 @@ def grown_projector(projector: Tensor, moment: Tensor, energy: float) -> Tensor:
     before = held + values.cumsum(0) - values
     n_new = int(((before < energy * moment.trace()) & (values > 0)).sum())
     new = vectors[:, :n_new]
-    return projector + new @ new.T
+    grown: Tensor = projector + new @ new.T
+    return grown
