@@ -30,7 +30,7 @@ from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.parts.input_spaces import layer_uses
 from clsweep.methods.parts.losses import task_loss
-from clsweep.methods.parts.random_weights import DrawnOutputs, divergence, drawn_networks
+from clsweep.methods.parts.random_weights import SampledOutputs, divergence, sampled_networks
 from clsweep.methods.regulariser_hypers import VclHyper
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params
@@ -71,7 +71,7 @@ def build(net: Net, hyper: VclHyper) -> Method:
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         means, variances = _means(full), _variances(full)
-        with DrawnOutputs(means, variances, batch.draw["noise"]):
+        with SampledOutputs(means, variances, batch.draw["noise"]):
             total = task_loss(net, means, batch, task)
         prior: Prior = memory["prior"]
         for name in _used(net, means, task):
@@ -107,7 +107,7 @@ def build(net: Net, hyper: VclHyper) -> Method:
             return net.apply(means, x, task)
         rng = generator(0, "vcl", "prediction")
         used = _used(net, means, task)
-        drawn = drawn_networks({n: means[n] for n in used}, variances, hyper.n_networks, rng)
+        drawn = sampled_networks({n: means[n] for n in used}, variances, hyper.n_networks, rng)
         log_p = [net.apply({**means, **one}, x, task).log_softmax(1) for one in drawn]
         return torch.stack(log_p).logsumexp(0) - math.log(len(log_p))
 

@@ -12,7 +12,7 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask
-from clsweep.methods.parts.random_weights import DrawnOutputs, divergence, drawn_networks
+from clsweep.methods.parts.random_weights import SampledOutputs, divergence, sampled_networks
 from clsweep.methods.regulariser_hypers import VclHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -61,12 +61,12 @@ def test_outputs_have_the_moments_of_drawn_weights(kind: str) -> None:
     rng = generator(2, "v")
     variances = {k: torch.rand(v.shape, generator=rng) for k, v in means.items()}
     noise = torch.randn(n, 3, generator=generator(3, "e"))
-    with DrawnOutputs(means, variances, noise):
+    with SampledOutputs(means, variances, noise):
         found = applied()
     mean = (flat @ means[weight].flatten(1).T + means[bias])[0]
     variance = (flat.square() @ variances[weight].flatten(1).T + variances[bias])[0]
     torch.testing.assert_close(found, mean + variance.sqrt() * noise, rtol=1e-5, atol=1e-5)
-    drawn = drawn_networks(means, variances, n, generator(4, "n"))
+    drawn = sampled_networks(means, variances, n, generator(4, "n"))
     outputs = torch.stack([flat[0] @ d[weight].flatten(1).T + d[bias] for d in drawn])
     error = 5 * (variance / n).sqrt()
     assert ((outputs.mean(0) - mean).abs() < error).all()

@@ -21,7 +21,7 @@ from clsweep.nets.parameter_trees import Params
 _LEAST = 1e-16  # keeps the slope of √ finite
 
 
-class DrawnOutputs(TorchFunctionMode):
+class SampledOutputs(TorchFunctionMode):
     """Within it, a forward pass with the means draws the output of every layer."""
 
     def __init__(self, means: Params, variances: Params, noise: Tensor) -> None:
@@ -69,7 +69,9 @@ def divergence(mean: Tensor, variance: Tensor, prior_mean: Tensor, prior: Tensor
     return 0.5 * (ratio + (mean - prior_mean).square() / prior - 1 - ratio.log()).sum()
 
 
-def drawn_networks(means: Params, variances: Params, n: int, rng: torch.Generator) -> list[Params]:
+def sampled_networks(
+    means: Params, variances: Params, n: int, rng: torch.Generator
+) -> list[Params]:
     """Networks from the posterior.
 
     Args:
