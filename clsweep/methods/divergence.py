@@ -12,7 +12,6 @@ from clsweep.text import key_text
 
 # Of the forms of a penalty, the one whose step diverges beyond η w ω = 2, and its remedy.
 _GRADIENT, _STABLE = "gradient", "proximal"
-_QUADRATIC = ("l2", "ewc", "mas", "si", "rwalk", "l2init")
 
 
 def what_helps(method: str, hyper: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from clsweep.study.planning import Job
 from clsweep.study.study import Study, parse_study
 from clsweep.training.config import TrainingConfig
 
-KNOBS = {"l2": "lam", "ewc": "lam", "mas": "lam", "si": "c", "rwalk": "lam"}
+KNOBS = {"l2": "lam", "ewc": "lam", "mas": "lam", "si": "c", "rwalk": "lam", "l2init": "lam"}
 # What each needs of the bound to be stable: the importances of RWalk may be twice what is known.
 SAFE = {"rwalk": 0.45}
 
@@ -114,7 +114,7 @@ def test_trials_diverge_beyond_the_bound_that_is_told_and_not_below(tmp_path: Pa
     first = _study({name: [1e-3, 1e12] for name in KNOBS})
     before = dry_run.plan(first, out).notes
     # Where data decide, nothing is known before there are importances.
-    assert _bounds(before).keys() == {labels["l2"], labels["rwalk"]}
+    assert _bounds(before).keys() == {labels[name] for name in ("l2", "rwalk", "l2init")}
     assert not any("form" in note and "named" in note for note in before)
     summary = runner.run(first, out=out, inline=True, listeners=[told])
     assert summary.warnings == ()
@@ -147,7 +147,9 @@ def test_a_form_that_no_file_names_is_told_once(tmp_path: Path) -> None:
     study = _study({name: [1e-3] for name in KNOBS}, form="")
     notes = [note for note in dry_run.plan(study, out).notes if "`form`" in note]
     assert len(notes) == 1
-    assert notes[0].startswith("L2 anchor, EWC, MAS, SI, RWalk: no `form` is named, which means")
+    assert notes[0].startswith(
+        "L2 anchor, EWC, MAS, SI, RWalk, L2 Init: no `form` is named, which means"
+    )
     first, second = Told(), Told()
     runner.run(study, out=out, inline=True, only=["L2 anchor"], listeners=[first])
     runner.run(study, out=out, inline=True, only=["L2 anchor", "EWC"], listeners=[second])
