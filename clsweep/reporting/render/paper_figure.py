@@ -35,7 +35,7 @@ _FRAME = 0.25
 # Lighter than this is too faint on white.
 _LIGHTEST = 0.82
 _EDGE = "0.15"
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "font.size": 7.5,
     "legend.fontsize": 6.8,
     "axes.linewidth": 0.6,

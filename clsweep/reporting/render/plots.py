@@ -339,7 +339,9 @@ def _files(data: ReportData, view: View, endings: Sequence[str]) -> dict[str, by
     found = {}
     with settings():
         made = figure(data, view)
-        made.draw_without_rendering()
+        engine = made.get_layout_engine()
+        if engine is not None:
+            engine.execute(made)
         made.set_layout_engine(None)
         for ending in endings:
             buffer = io.BytesIO()
