@@ -14,7 +14,7 @@ from clsweep.reporting.comparison import SourceEnd
 from clsweep.reporting.curves import Curve, Point
 from clsweep.reporting.inference import LEVEL, Difference, ends_text, fewest_seeds
 from clsweep.reporting.report_data import ReportData
-from clsweep.reporting.report_table import NOTHING, percent_cell
+from clsweep.reporting.report_table import NOTHING, percent_cell, signed_text
 from clsweep.reporting.summary import RankedMethod, family_size, misses_target, ranking
 from clsweep.text import counted
 
@@ -147,22 +147,11 @@ def _difference(behind: Difference | None) -> str:
     if behind is None:
         return NOTHING
     found = behind.interval
-    mean = signed(f"{round(-100 * found.mean, 1) + 0.0:.1f}")
+    mean = signed_text(f"{round(-100 * found.mean, 1) + 0.0:.1f}")
     if found.absence or math.isnan(found.low):
         return mean
     low, high = ends_text(found, -100, 1)
-    return f"{mean} [{signed(low)}, {signed(high)}]"
-
-
-def signed(number: str) -> str:
-    """With a minus as wide as a plus, and no sign for what rounds to zero.
-
-    Args:
-        number: as Python writes it.
-    """
-    if number.startswith("-"):
-        return f"−{number[1:]}"
-    return f"+{number}" if float(number) else number
+    return f"{mean} [{signed_text(low)}, {signed_text(high)}]"
 
 
 def _caption(data: ReportData) -> str:

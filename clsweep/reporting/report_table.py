@@ -167,6 +167,17 @@ def mean_of(values: Iterable[float]) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
+def signed_text(number: str) -> str:
+    """With a sign of its own width, and none for what rounds to zero.
+
+    Args:
+        number: written with a hyphen where it is below zero.
+    """
+    if number.startswith("-"):
+        return f"−{number[1:]}"
+    return f"+{number}" if float(number) else number
+
+
 def count_text(mean: float) -> str:
     """A whole number with separators."""
     return NOTHING if np.isnan(mean) else f"{mean:,.0f}"

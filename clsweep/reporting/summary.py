@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,11 +157,16 @@ def what_can_be_said(data: ReportData) -> tuple[str, ...]:
         return (f"nothing about which method is better: {which} results to compare.",)
     if n < fewest_seeds():
         return tuple(_without_claims(data))
-    by_average = _claims(pairs, "average (*)")
+    by_average = _claims([pairs], "average (*)")
+    by_source: dict[tuple[object, ...], dict[float, Sequence[Difference]]] = {}
+    for found, drop in zip(data.judgement.source_pairs, data.judgement.drops, strict=True):
+        if found:
+            first, above, others, total = _outcome(found)
+            outcome = first, frozenset(above), frozenset(others), total
+            by_source.setdefault(outcome, {})[drop] = found
     sources = (
-        _claims(found, f"source kept, {_points(drop)} short", " that reach it")
-        for found, drop in zip(data.judgement.source_pairs, data.judgement.drops, strict=True)
-        if found
+        _claims([*alike.values()], f"source kept, {_points(alike)} short", " that reach it")
+        for alike in by_source.values()
     )
     return (by_average, *sources, *_seeds_needed(data))
 
@@ -185,26 +190,44 @@ def _without_claims(data: ReportData) -> Iterator[str]:
     yield from _seeds_needed(data)
 
 
-def _claims(pairs: Sequence[Difference], measure: str, which: str = "") -> str:
-    """What is above what by one measure: of the first, and how many pairs in all."""
-    first = pairs[0].above
-    own = [found for found in pairs if first in (found.above, found.below)]
-    above = [found for found in own if found.is_claim and found.above == first]
-    others = [_other(found, first) for found in own if not found.is_claim]
-    total = f"{sum(found.is_claim for found in pairs)} of {counted(len(pairs), 'pair')} differ"
+def _claims(alike: Sequence[Sequence[Difference]], measure: str, which: str = "") -> str:
+    """What is above what by measures of one outcome: of the first, and how many pairs in all."""
+    first, above, others, total = _outcome(alike[0])
     if not above:
         return f"{measure}: {first} is first, not told apart from {', '.join(others)}; {total}."
-    who = ", ".join(found.below for found in above)
+    who = ", ".join(above)
     if not others:
-        who = f"all {len(above)} others{which}" if len(above) > 1 else above[0].below
-    least = 100 * min(found.interval.low for found in above)
-    size = f"by {least:.1f} points or more" if least >= 0.05 else "by a little or more"
+        who = f"all {len(above)} others{which}" if len(above) > 1 else above[0]
+    least = [_least(pairs) for pairs in alike]
+    sizes = " and ".join(f"{size:.1f}" for size in least)
+    size = f"by {sizes} points or more" if min(least) >= 0.05 else "by a little or more"
     rest = f", not told apart from {', '.join(others)}" if others else ""
-    return f"{measure}: {first} is above {who}, {size}{rest}; {total}."
+    return f"{measure}: {first} is above {who}, {size}{rest}; {total}{' each' * (len(alike) > 1)}."
 
 
-def _points(drop: float) -> str:
-    return f"{100 * drop:g} point{'s' * (drop != 0.01)}"
+def _outcome(
+    pairs: Sequence[Difference],
+) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
+    """The first, what it is above by a claim, what it is not told apart from, how many differ."""
+    first = pairs[0].above
+    own = [found for found in pairs if first in (found.above, found.below)]
+    above = tuple(found.below for found in own if found.is_claim and found.above == first)
+    others = tuple(_other(found, first) for found in own if not found.is_claim)
+    n_claims = sum(found.is_claim for found in pairs)
+    differ = "differs" if n_claims == 1 else "differ"
+    return first, above, others, f"{n_claims} of {counted(len(pairs), 'pair')} {differ}"
+
+
+def _least(pairs: Sequence[Difference]) -> float:
+    """By how many points the first is at least above what it is above by a claim."""
+    first = pairs[0].above
+    claims = [found for found in pairs if found.is_claim and found.above == first]
+    return 100 * min(found.interval.low for found in claims)
+
+
+def _points(drops: Iterable[float]) -> str:
+    texts = [f"{100 * drop:g}" for drop in drops]
+    return f"{' and '.join(texts)} point{'s' * (texts != ['1'])}"
 
 
 def _other(found: Difference, label: str) -> str:

@@ -180,7 +180,10 @@ class TestOneHead:
         console = Console(file=io.StringIO(), width=110, record=True)
         console.print(*on_terminal(data, tables(data)), sep="\n")
         text = " ".join(console.export_text().split())
-        assert "hypervolume between fine-tuning and the source model" in text
+        assert (
+            "normalised hypervolume: share of the area between fine-tuning and the source model"
+            in text
+        )
         assert re.search(r"source model – – 97\.\d ± 0\.\d – –", text)
         names = [series["label"] for series in page_values(data)["series"]]
         assert "source model" in names

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from clsweep.reporting.inference import Difference, Interval
-from clsweep.reporting.paper_table import is_above_all, paper_table, signed
+from clsweep.reporting.paper_table import is_above_all, paper_table
 from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_table import signed_text
 from clsweep.reporting.summary import ranking
 from tests.support.records import make_study, write_study
 
@@ -79,4 +80,4 @@ def test_above_all_needs_a_claim_over_each_other() -> None:
 
 @pytest.mark.parametrize(("number", "text"), [("-1.2", "−1.2"), ("3.4", "+3.4"), ("0.0", "0.0")])
 def test_a_difference_has_a_sign_of_its_own_width(number: str, text: str) -> None:
-    assert signed(number) == text
+    assert signed_text(number) == text

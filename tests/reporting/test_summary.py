@@ -113,10 +113,10 @@ def test_six_seeds_name_what_is_above_what(tmp_path: Path) -> None:
         f"average (*): high is above low, by {least:.1f} points or more, not told apart from "
         "middle; 2 of 3 pairs differ."
     )
-    assert sources[0].startswith("source kept, 1 point short: high is above low, by ")
+    assert sources[0].startswith("source kept, 1 and 5 points short: high is above low, by ")
     told = what_can_be_said(study(tmp_path / "two", 6, ("high", "low")))
     assert told[0].startswith("average (*): high is above low, by ")
-    assert told[0].endswith("; 1 of 1 pair differ.")
+    assert told[0].endswith("; 1 of 1 pair differs.")
 
 
 def test_seeds_needed_are_the_fewest_whose_interval_leaves_out_zero() -> None:

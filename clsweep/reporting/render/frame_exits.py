@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -72,26 +72,29 @@ def nearest_inside(xy: Array, view: View) -> Exit | None:
     return Exit(shown_x, shown_y, across, up) if across or up else None
 
 
-def draw_heads(axes: Axes, found: Iterable[Exit], colour: str, size: float, edge: str) -> None:
+def head_style(colour: str) -> dict[str, Any]:
+    """What `Line2D` takes for the head of an arrow: hollow, since points are filled.
+
+    Args:
+        colour: of its edge.
+    """
+    return {"ls": "none", "ms": 5.0, "mfc": "white", "mec": colour, "mew": 1.0}
+
+
+def draw_heads(axes: Axes, found: Iterable[Exit], colour: str) -> None:
     """A head of an arrow where each line goes on outside.
 
     Args:
         axes: where.
         found: places on the frame.
         colour: of the line.
-        size: of the head, in points.
-        edge: colour of its edge.
     """
     for one in found:
         axes.plot(
             [one.x],
             [one.y],
             marker=_HEADS[one.across, one.up],
-            ls="none",
-            color=colour,
-            ms=size,
-            mec=edge,
-            mew=0.5,
+            **head_style(colour),
             clip_on=False,
             zorder=6,
         )

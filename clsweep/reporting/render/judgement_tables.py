@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from clsweep.reporting.inference import Difference, Interval, ends_text, fewest_seeds
-from clsweep.reporting.judgement import FrontQuality, GoodRegion
+from clsweep.reporting.judgement import FrontQuality, GoodRegion, Judgement
 from clsweep.reporting.report_table import (
     NOTHING,
     Cell,
@@ -114,7 +114,7 @@ def front_table(data: ReportData) -> ReportTable:
 
     return report_table(
         "Fronts: 95 % intervals over seeds (%; hypervolume as a fraction)",
-        ["best average", "normalised" if judgement.is_normalised else "hypervolume", "decades"],
+        ["best average", _area_name(judgement, "\n"), "decades"],
         _front_caption(data),
         [Section([row(quality) for quality in judgement.fronts])],
         with_choice=False,
@@ -171,6 +171,7 @@ def pair_table(data: ReportData) -> ReportTable:
     judgement = data.judgement
     areas = {frozenset((d.above, d.below)): d for d in judgement.hypervolume_pairs}
     n, n_pairs = len(data.comparison.seeds), len(judgement.average_pairs)
+    area_name = _area_name(judgement, " ")
 
     def row(found: Difference) -> list[Cell | str]:
         area = areas.get(frozenset((found.above, found.below)))
@@ -180,10 +181,10 @@ def pair_table(data: ReportData) -> ReportTable:
 
     return report_table(
         "Pairs of methods: difference and 95 % interval, the same seeds of both",
-        ["average\n(points)", "hypervolume"],
+        ["average\n(points)", area_name],
         f"* above with a 95 % interval; those of averages hold for all {_family(data)} at once, "
-        f"those of hypervolume for its {len(areas)} pairs ({_correction(n)})"
-        f"{_selection_text(data, 'intervals of averages')}; hypervolume "
+        f"those of {area_name} for its {len(areas)} pairs ({_correction(n)})"
+        f"{_selection_text(data, 'intervals of averages')}; {area_name}: the area "
         + ("between the references" if judgement.is_normalised else "beyond the point above")
         + ", of the points that "
         + ("other seeds pick" if data.comparison.choose_on else "each seed itself picks")
@@ -260,6 +261,11 @@ def _shared_text(data: ReportData) -> str:
     )
 
 
+def _area_name(judgement: Judgement, blank: str) -> str:
+    """What the area under a front is called, by what it is measured against."""
+    return f"normalised{blank}hypervolume" if judgement.is_normalised else "hypervolume"
+
+
 def _left_out(n_pairs: int) -> str:
     return "" if n_pairs <= _MOST_PAIRS else f"; the first {_MOST_PAIRS}, all in pairs.parquet"
 
@@ -272,7 +278,7 @@ def _front_caption(data: ReportData) -> str:
         end = data.comparison.source_end
         between = f"fine-tuning and {data.comparison.source_name}"
         between += f" ({end.unmeasured})" if end and end.unmeasured else ""
-        said += f"normalised: hypervolume between {between}, per seed; "
+        said += f"normalised hypervolume: share of the area between {between}, per seed; "
     else:
         said += f"hypervolume is not normalised ({judgement.remark}); "
     return (

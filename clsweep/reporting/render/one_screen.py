@@ -1,7 +1,8 @@
 """The report in one screen: the ranking, a small figure, what can be said, and what to beware of.
 
 At 78 columns and more the ranking has two parts, the second with the figure beside it; at fewer it
-has three, each with the ranks of its rows.
+has up to three, each with the ranks of its rows. What does not fit in one screen is left out, the
+least needed first; `--full` and `report.txt` have it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -33,13 +34,15 @@ from clsweep.text import axes_text, in_ascii
 _WIDE = 78
 _WIDEST = 100
 _LEAST = 34
-_MOST_METHODS = 10
-_MOST_FINDINGS = 3
 _MOST_REQUIREMENTS = 2
+# Of a screen, and what commands below it take of them: where these are wrapped, and where not.
+_MOST_LINES = 40
+_MORE_LINES = {True: 3, False: 5}
 _GAP = 2
 _HEIGHT = 9
 _NARROWEST_FIGURE = 24
 _LABEL = 9
+_LEAST_TEXT = 6
 _BOLD, _DIM = "bold", "dim"
 
 
@@ -55,6 +58,63 @@ class Line(NamedTuple):
     text: str
     style: str = ""
     n_styled: int | None = None
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """How much the screen shows.
+
+    Attributes:
+        n_methods: rows of the ranking.
+        n_findings: to beware of.
+        n_said: sentences of what can be said.
+        has_spans: whether a narrow ranking has the span of seeds and the chosen numbers.
+        has_references: whether references are named.
+        has_sizes: whether it is said how many configurations and images there were.
+        has_gaps: whether empty lines are anywhere but below what was run.
+    """
+
+    n_methods: int = 10
+    n_findings: int = 3
+    n_said: int = 5
+    has_spans: bool = True
+    has_references: bool = True
+    has_sizes: bool = True
+    has_gaps: bool = True
+
+
+# What is given up, the least needed first; at fewer columns the table is what most is read for.
+_LESS_WIDE = (
+    {"n_findings": 2},
+    {"has_gaps": False},
+    {"n_said": 2},
+    {"n_methods": 8},
+    {"n_said": 1},
+    {"n_findings": 1},
+    {"n_methods": 6},
+    {"has_references": False},
+)
+_LESS_NARROW = (
+    {"n_said": 2},
+    {"has_spans": False},
+    {"n_findings": 2},
+    {"has_gaps": False},
+    {"has_sizes": False},
+    {"n_said": 1},
+    {"has_references": False},
+    {"n_methods": 6},
+    {"n_findings": 1},
+    {"n_methods": 5},
+    {"n_methods": 4},
+)
+
+
+def _extents(is_wide: bool) -> Iterator[_Extent]:
+    extent = _Extent()
+    yield extent
+    for less in _LESS_WIDE if is_wide else _LESS_NARROW:
+        extent = replace(extent, **less)
+        yield extent
 
 
 @dataclass(frozen=True)
@@ -77,13 +137,14 @@ class OneScreen:
 
 
 def print_more(console: Console, more: Sequence[tuple[str, str]]) -> None:
-    """Commands and files, on lines that can be copied whole, with what they show.
+    """Commands and files, on lines that can be copied whole, with what they show where it fits.
 
     Args:
         console: where to print.
-        more: each with what it shows.
+        more: each with what it shows; the first and the last at few columns.
     """
     is_wide = console.width >= _WIDE
+    more = more if is_wide else [*more[:1], *more[1:][-1:]]
     indent = " " * (_LABEL if is_wide else 0)
     longest = max((cell_len(how) for how, _ in more), default=0)
     is_beside = all(
@@ -91,12 +152,12 @@ def print_more(console: Console, more: Sequence[tuple[str, str]]) -> None:
     )
     before = Text(f"{'MORE':{len(indent)}}" + "\n" * (not is_wide), style=_BOLD)
     for how, what in more:
-        blank = " " * (longest - cell_len(how) + _GAP) if is_beside else f"\n{indent}  "
+        said = f"{' ' * (longest - cell_len(how) + _GAP)}{what}" if is_beside else ""
         # A line that was broken here could not be copied.
         console.print(
             before,
             how,
-            Text(f"{blank}{what}", style=_DIM),
+            Text(said, style=_DIM),
             sep="",
             markup=False,
             highlight=False,
@@ -117,22 +178,29 @@ def screen_lines(data: ReportData, width: int, is_plain: bool = False) -> list[L
         width: columns of the terminal.
         is_plain: whether it has no characters but those of ASCII.
     """
-    return _Screen(data, max(_LEAST, min(width, _WIDEST)), is_plain).lines()
+    width, is_wide = max(_LEAST, min(width, _WIDEST)), width >= _WIDE
+    found: list[Line] = []
+    for extent in _extents(is_wide):
+        found = _Screen(data, width, is_plain, extent).lines()
+        if len(found) <= _MOST_LINES - _MORE_LINES[is_wide]:
+            break
+    return found
 
 
 class _Screen:
-    def __init__(self, data: ReportData, width: int, is_plain: bool) -> None:
+    def __init__(self, data: ReportData, width: int, is_plain: bool, extent: _Extent) -> None:
         self._data, self._width, self._is_plain = data, width, is_plain
+        self._extent = extent
         self._all = ranking(data)
-        self._rows = self._all[:_MOST_METHODS]
-        self._worst = findings(data)[:_MOST_FINDINGS]
+        self._rows = self._all[: extent.n_methods]
+        self._worst = findings(data)[: extent.n_findings]
 
     def lines(self) -> list[Line]:
         """All lines, from top to bottom."""
         blocks = [self._head(), self._ranking(), self._words()]
         found: list[Line] = []
         for block in blocks:
-            if found and block:
+            if block and found and (self._extent.has_gaps or block is blocks[1]):
                 found.append(Line(""))
             found += block
         return found
@@ -154,7 +222,8 @@ class _Screen:
 
     def _head(self) -> list[Line]:
         title = [Line(text, _BOLD) for text in self._wrapped(self._data.title)]
-        return [*title, *map(Line, self._wrapped(what_was_run(self._data)))]
+        run = what_was_run(self._data, with_sizes=self._extent.has_sizes)
+        return [*title, *map(Line, self._wrapped(run))]
 
     # ----- who won, by how much, at what cost
 
@@ -164,17 +233,20 @@ class _Screen:
         is_wide = self._width >= _WIDE
         found_rows = [row for row in self._rows if not row.absence]
         first, second, third = _ranks(self._rows), _ranks(found_rows), _ranks(found_rows)
-        first += [_names(self._rows), *_averages(self._rows)]
+        has_spans = is_wide or self._extent.has_spans
+        first += [_names(self._rows, is_wide), *_averages(self._rows, has_spans)]
+        if is_wide or not has_spans:
+            first.append(_behind(self._rows))
         if is_wide:
-            first += [_behind(self._rows), _chosen(self._rows)]
+            first.append(_chosen(self._rows))
         second += [_behind(found_rows), _chosen(found_rows)]
         third += [*self._kept(found_rows), _needs(found_rows, is_wide)]
-        parts = [first, third] if is_wide else [first, second, third]
+        parts = [first, second, third] if has_spans and not is_wide else [first, third]
         if not found_rows:
             parts = [first]
         found: list[Line] = []
         for part in parts:
-            if found:
+            if found and self._extent.has_gaps:
                 found.append(Line(""))
             is_last = part is third
             width = self._width if not (is_last and is_wide) else self._width - _room(self._width)
@@ -186,17 +258,24 @@ class _Screen:
             found += made
         if len(self._all) > len(self._rows):
             left_out = len(self._all) - len(self._rows)
-            found.append(Line(f"… and {left_out} more: --tables average,required", _DIM))
+            text = f"… and {left_out} more: --tables average,required"
+            found += [Line(line, _DIM) for line in self._wrapped(text, indent="  ", first="")]
         found += self._missed(found_rows)
         return found + [Line(text) for text in self._references()]
 
     def _missed(self, rows: Sequence[RankedMethod]) -> list[Line]:
-        """What † says, where it stands in a cell and nothing below explains it."""
-        kept = [one for row in rows for one in row.kept[:_MOST_REQUIREMENTS] if one is not None]
-        if not any(one.is_missed for one in kept) or any(f.startswith("†") for f in self._worst):
-            return []
-        text = "† the target got is below what is required"
-        return [Line(line, _DIM) for line in self._wrapped(text, indent="  ", first="")]
+        """What † and 'not reached' say, where they stand in a cell and are not explained below."""
+        kept = [one for row in rows for one in row.kept[:_MOST_REQUIREMENTS]]
+        texts = []
+        is_explained = any(f.startswith("†") for f in self._worst)
+        if any(one is not None and one.is_missed for one in kept) and not is_explained:
+            texts.append("† not comparable: the target got is below what is required")
+        if any(one is None for one in kept):
+            margin = self._data.comparison.margin
+            by = f" by {margin:g} standard error{'s' * (margin != 1)}" if margin else ""
+            texts.append(f"not reached: no value meets it{by} on validation data")
+        lines = [one for text in texts for one in self._wrapped(text, indent="  ", first="")]
+        return [Line(line, _DIM) for line in lines]
 
     def _kept(self, rows: Sequence[RankedMethod]) -> list[_Column]:
         shown = self._data.comparison.requirements[:_MOST_REQUIREMENTS]
@@ -223,6 +302,8 @@ class _Screen:
         return [Line(self._plain(text), _DIM) for text in texts]
 
     def _references(self) -> list[str]:
+        if not self._extent.has_references:
+            return []
         return self._wrapped(
             references_text(self._data, with_letters=self._width >= _WIDE), indent="  ", first=""
         )
@@ -254,6 +335,10 @@ class _Screen:
 
     def _words(self) -> list[Line]:
         said = what_can_be_said(self._data)
+        left_out = len(said) - self._extent.n_said
+        said = said[: self._extent.n_said]
+        if left_out > 0:
+            said = (*said[:-1], f"{said[-1]} {left_out} more: --full")
         return [*self._labelled("CAN SAY", said), *self._labelled("BEWARE", self._worst)]
 
     def _labelled(self, label: str, sentences: Sequence[str]) -> Iterator[Line]:
@@ -307,7 +392,7 @@ def _laid_out(columns: Sequence[_Column], room: int, gap: int) -> Iterator[tuple
     too_wide = sum(widths) + gap * (len(columns) - 1) - room
     while too_wide > 0 and texts:
         widest = max(texts, key=lambda i: widths[i])
-        if widths[widest] <= 6:
+        if widths[widest] <= max(_LEAST_TEXT, *map(cell_len, columns[widest].head)):
             break
         widths[widest] -= 1
         too_wide -= 1
@@ -344,14 +429,18 @@ def _ranks(rows: Sequence[RankedMethod]) -> list[_Column]:
     ]
 
 
-def _names(rows: Sequence[RankedMethod]) -> _Column:
-    return _Column(("",), [row.label for row in rows], is_text=True)
+def _names(rows: Sequence[RankedMethod], is_wide: bool) -> _Column:
+    # A rank was read as that of a whole front.
+    head = ("rank of the", "chosen point") if is_wide else ("chosen", "point")
+    return _Column(head, [row.label for row in rows], is_text=True)
 
 
-def _averages(rows: Sequence[RankedMethod]) -> list[_Column]:
+def _averages(rows: Sequence[RankedMethod], with_spans: bool) -> list[_Column]:
     means = [
         row.absence or NOTHING if math.isnan(row.mean) else f"{100 * row.mean:.1f}" for row in rows
     ]
+    if not with_spans:
+        return [_Column(("test", "%"), means)]
     spans = [
         "" if math.isnan(row.mean) else f"{100 * row.lowest:.1f}–{100 * row.highest:.1f}"
         for row in rows

@@ -22,9 +22,15 @@ from matplotlib.patheffects import withStroke
 
 from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.curves import Curve
-from clsweep.reporting.render.frame_exits import draw_arrow, draw_heads, exits, nearest_inside
+from clsweep.reporting.render.frame_exits import (
+    draw_arrow,
+    draw_heads,
+    exits,
+    head_style,
+    nearest_inside,
+)
 from clsweep.reporting.render.plots import settings
-from clsweep.reporting.render.styles import DASHES, MARKERS, Style, reference_styles
+from clsweep.reporting.render.styles import DASHES, GREY, MARKERS, Style, reference_styles
 from clsweep.reporting.render.views import Array, View, front_points, in_percent, views
 from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.summary import ranking
@@ -119,8 +125,8 @@ def paper_figure(data: ReportData, width: float) -> Figure:
             axes.plot(*in_percent([curve.points[curve.best]]).T, **_ring(), zorder=5)
     entries.append((Line2D([], [], **_ring()), "chosen"))
     if leaves:
-        head: dict[str, Any] = {"marker": "v", "ls": "none", "color": "0.45", "ms": 3.5}
-        entries.append((Line2D([], [], **head), "goes on outside"))
+        head = Line2D([], [], marker="v", **head_style(GREY))
+        entries.append((head, "goes on outside"))
     sources = "task 1" if data.n_tasks <= 2 else f"tasks 1–{data.n_tasks - 1}"
     axes.set_xlabel(f"source accuracy, {sources} (%)")
     axes.set_ylabel(f"target accuracy, task {data.n_tasks} (%)")
@@ -154,7 +160,7 @@ def _add_curve(axes: Axes, curve: Curve, look: Style, view: View) -> bool:
     xy = in_percent(front)
     axes.plot(*xy.T, **_line(look), zorder=4, label=curve.label)
     found = list(exits(xy, view))
-    draw_heads(axes, found, look.colour, 3.5, _EDGE)
+    draw_heads(axes, found, look.colour)
     return bool(found)
 
 

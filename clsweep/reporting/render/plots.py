@@ -18,6 +18,13 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.curves import Curve, Point
+from clsweep.reporting.render.frame_exits import (
+    draw_arrow,
+    draw_heads,
+    exits,
+    head_style,
+    nearest_inside,
+)
 from clsweep.reporting.render.styles import (
     GREY,
     RING,
@@ -53,16 +60,7 @@ _SETTINGS: Any = {
     # Element ids of an SVG are otherwise drawn at random.
     "svg.hashsalt": "clsweep",
 }
-_ARROWS = {
-    (-1, 0): "←",
-    (1, 0): "→",
-    (0, -1): "↓",
-    (0, 1): "↑",
-    (-1, -1): "↙",
-    (-1, 1): "↖",
-    (1, -1): "↘",
-    (1, 1): "↗",
-}
+_ARROW = 18.0
 
 
 def draw(data: ReportData, stem: Path, endings: Sequence[str] = ("png", "svg")) -> list[Path]:
@@ -97,14 +95,14 @@ def figure(data: ReportData, view: View) -> Figure:
         view: limits of the axes.
     """
     comparison = data.comparison
-    entries = _legend_entries(data)
+    entries = _legend_entries(data, view)
     made = Figure(figsize=(7.2, max(4.4, 0.6 + 0.22 * len(entries))), layout="constrained")
     axes = made.add_subplot()
     axes.set(xlim=(view.left, view.right), ylim=(view.bottom, view.top))
     _add_titles(axes, data)
     _add_requirements(axes, data, view)
     for curve, look in zip(comparison.curves, curve_styles(comparison.curves), strict=True):
-        _add_curve(axes, curve, look)
+        _add_curve(axes, curve, look, view)
     # Rings above every curve, so that none hides the choice of another.
     for curve in comparison.curves:
         if curve.best is not None:
@@ -170,8 +168,11 @@ def _requirement_style() -> dict[str, Any]:
     return {"color": GREY, "lw": 0.8, "ls": (0, (1, 2))}
 
 
-def _add_curve(axes: Axes, curve: Curve, look: Style) -> None:
-    """Its front with bars over seeds, and behind it every seed and what is on no front."""
+def _add_curve(axes: Axes, curve: Curve, look: Style, view: View) -> None:
+    """Its front with bars over seeds, and behind it every seed and what is on no front.
+
+    Heads of arrows say where its line goes on outside of the view.
+    """
     front = front_points(curve)
     rest = [p for p, on_front in zip(curve.points, curve.on_front, strict=True) if not on_front]
     hollow: dict[str, Any] = {"mfc": "white", "mec": look.colour, "mew": 0.8}
@@ -182,7 +183,9 @@ def _add_curve(axes: Axes, curve: Curve, look: Style) -> None:
         faint: dict[str, Any] = {"marker": ".", "ls": "none", "color": look.colour, "alpha": 0.45}
         axes.plot(*each.T, **faint, ms=3.5, mew=0, zorder=2.5)
         _add_bars(axes, front, look.colour)
-    axes.plot(*in_percent(front).T, **line_style(look), zorder=4, label=curve.label)
+    xy = in_percent(front)
+    axes.plot(*xy.T, **line_style(look), zorder=4, label=curve.label)
+    draw_heads(axes, exits(xy, view), look.colour)
 
 
 def _add_bars(axes: Axes, points: list[Point], colour: str) -> None:
@@ -210,18 +213,23 @@ class _Box(NamedTuple):
 def _add_reference(
     axes: Axes, label: str, xy: Array, style: dict[str, Any], view: View, taken: list[_Box]
 ) -> None:
-    """A black marker with its name; one outside of the view is noted at the border."""
+    """A black marker with its name; of one outside of the view an arrow there, and no marker."""
     x, y = map(float, xy)
-    shown_x = float(np.clip(x, view.left, view.right))
-    shown_y = float(np.clip(y, view.bottom, view.top))
-    axes.plot([shown_x], [shown_y], **style, clip_on=False, zorder=6, label=label)
-    beyond = (int(np.sign(x - shown_x)), int(np.sign(y - shown_y)))
+    shown_x, shown_y, *beyond = x, y, 0, 0
+    place = nearest_inside(xy, view)
+    if place is None:
+        axes.plot([x], [y], **style, clip_on=False, zorder=6, label=label)
+    else:
+        draw_arrow(axes, place, _ARROW)
+        back = _ARROW * _per_point(view) * (place.across, place.up)
+        shown_x, shown_y = place.x - float(back[0]), place.y - float(back[1])
+        beyond = [place.across, place.up]
     # The legend has the whole of a name that would run over other names here.
     text = textwrap.wrap(label, _LONGEST_NAME)[0] if label.strip() else ""
     text += "…" if len(text) < len(label.strip()) else ""
-    if any(beyond):
-        text = f"{text} ({x:.1f}, {y:.1f}) {_ARROWS[beyond]}"
-    across, up = _freest(axes, (shown_x, shown_y), text, beyond, view, taken)
+    if place is not None:
+        text = f"{text} ({x:.1f}, {y:.1f})"
+    across, up = _freest(axes, (shown_x, shown_y), text, (beyond[0], beyond[1]), view, taken)
     note = axes.annotate(
         text,
         (shown_x, shown_y),
@@ -249,11 +257,13 @@ def _freest(
     What is drawn already counts by the marks and pieces of lines under the name; other names, and
     leaving the axes, count for more. The place is added to those that are taken.
     """
-    per_point = (np.array([view.right - view.left, view.top - view.bottom])) / _AXES_POINTS
+    per_point = _per_point(view)
     wide, high = np.array([0.55 * _NAME_SIZE * len(text), 1.2 * _NAME_SIZE]) * per_point
     drawn = _drawn_points(axes)
     found: list[tuple[float, tuple[int, int], _Box]] = []
-    for across, up in _SIDES:
+    # The name of an arrow goes behind it where that is as free as other sides.
+    behind = (-beyond[0], -beyond[1])
+    for across, up in sorted(_SIDES, key=lambda side: side != behind):
         if beyond[0] * across > 0 or beyond[1] * up > 0:
             continue
         x, y = np.array(xy) + _APART * per_point * (across, up)
@@ -267,6 +277,11 @@ def _freest(
     _, side, box = min(found, key=lambda one: one[0])
     taken.append(box)
     return side
+
+
+def _per_point(view: View) -> Array:
+    """What a point of print measures on both axes, about."""
+    return np.asarray([view.right - view.left, view.top - view.bottom] / _AXES_POINTS)
 
 
 def _drawn_points(axes: Axes) -> Array:
@@ -283,7 +298,7 @@ def _drawn_points(axes: Axes) -> Array:
     return np.concatenate(found)
 
 
-def _legend_entries(data: ReportData) -> list[tuple[Line2D, str]]:
+def _legend_entries(data: ReportData, view: View) -> list[tuple[Line2D, str]]:
     """Handles and their texts, from the curves down to what is explained once."""
     comparison = data.comparison
     entries: list[tuple[Line2D, str]] = []
@@ -293,9 +308,10 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D, str]]:
     styles = reference_styles(comparison.references)
     for curve, style in zip(comparison.references, styles, strict=True):
         if not curve.only_seeds:
-            entries.append((Line2D([], [], **style), curve.label))
+            entries.append(_reference_entry(curve.label, _end_of(curve), style, view))
     if comparison.source_end is not None:
-        entries.append((Line2D([], [], **SOURCE_END), comparison.source_end.label))
+        xy = 100 * comparison.source_end.corner_S2.mean(axis=0)
+        entries.append(_reference_entry(comparison.source_end.label, xy, SOURCE_END, view))
     entries.append((Line2D([], [], **RING), "chosen: best average\non validation data"))
     n_seeds = len(comparison.seeds)
     if n_seeds > 1:
@@ -306,12 +322,28 @@ def _legend_entries(data: ReportData) -> list[tuple[Line2D, str]]:
     if any(not curve.on_front.all() for curve in comparison.curves):
         hollow: dict[str, Any] = {"marker": "o", "ls": "none", "mfc": "white", "mec": GREY}
         entries.append((Line2D([], [], **hollow, ms=4, mew=0.8), "not on the front"))
+    if any(any(exits(in_percent(front_points(c)), view)) for c in comparison.curves):
+        head = Line2D([], [], marker="v", **head_style(GREY))
+        entries.append((head, "line goes on outside"))
     entries += [(Line2D([], [], ls="none"), text) for text in comparison.figure_notes]
     if comparison.requirements:
         entries.append(
             (Line2D([], [], **_requirement_style()), "target so many points\nbelow fine-tuning")
         )
     return entries
+
+
+def _end_of(curve: Curve) -> Array | None:
+    return None if curve.best is None else in_percent([curve.points[curve.best]])[0]
+
+
+def _reference_entry(
+    label: str, xy: Array | None, style: dict[str, Any], view: View
+) -> tuple[Line2D, str]:
+    """Its marker; of one outside of the view none, since it stands nowhere, and where it lies."""
+    if xy is None or nearest_inside(xy, view) is None:
+        return Line2D([], [], **style), label
+    return Line2D([], [], ls="none"), f"{label}: outside,\nat ({xy[0]:.1f}, {xy[1]:.1f})"
 
 
 def _add_legend(made: Figure, entries: list[tuple[Line2D, str]]) -> None:

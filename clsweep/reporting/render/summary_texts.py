@@ -7,15 +7,17 @@ import math
 from clsweep.reporting.inference import ends_text
 from clsweep.reporting.render.text_front import letter_of
 from clsweep.reporting.report_data import ReportData
+from clsweep.reporting.report_table import signed_text
 from clsweep.reporting.summary import Kept, RankedMethod
 from clsweep.text import counted, seeds_of
 
 
-def what_was_run(data: ReportData) -> str:
+def what_was_run(data: ReportData, with_sizes: bool = True) -> str:
     """Trials, values, images and seeds, in sentences.
 
     Args:
         data: what `report_data.build` computed.
+        with_sizes: whether it has the numbers of configurations and images.
     """
     comparison = data.comparison
     counts = [curve.n_by_status for curve in comparison.all_curves]
@@ -34,7 +36,7 @@ def what_was_run(data: ReportData) -> str:
             if any(curve.points for curve in comparison.curves)
             else "none has finished"
         )
-    said = [trials, tested]
+    said = [trials, tested] if with_sizes else [trials]
     seeds = counted(len(comparison.seeds), "seed")
     if len(comparison.seeds) > 1 and data.varied:
         seeds += f" vary {' and '.join((', '.join(data.varied[:-1]), data.varied[-1]))}"
@@ -103,17 +105,6 @@ def _signed(value: float) -> str:
     return signed_text(f"{round(value, 1) + 0.0:.1f}")
 
 
-def signed_text(number: str) -> str:
-    """With a sign of its own width, and none for what rounds to zero.
-
-    Args:
-        number: written with a hyphen where it is below zero.
-    """
-    if number.startswith("-"):
-        return f"−{number[1:]}"
-    return f"+{number}" if float(number) else number
-
-
 def kept_text(kept: Kept | None, row: RankedMethod) -> str:
     """The source accuracy that is kept, and the target accuracy that is got with it.
 
@@ -123,4 +114,5 @@ def kept_text(kept: Kept | None, row: RankedMethod) -> str:
     """
     if kept is None:
         return "" if row.absence else "not reached"
-    return f"{100 * kept.source:.1f} ({100 * kept.target:.1f}{'†' if kept.is_missed else ''})"
+    # In front of it: what is not comparable must not be read as the best.
+    return f"{'†' if kept.is_missed else ''}{100 * kept.source:.1f} ({100 * kept.target:.1f})"

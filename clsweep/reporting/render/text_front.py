@@ -14,13 +14,14 @@ from clsweep.reporting.report_data import ReportData
 RANKS = "123456789abcdefghijklmnopqrstuvwxyz"
 _LETTERS = {"finetune": "F", "joint": "J"}
 _AXIS = 4
+_BESIDE = 3
 
 
 def front_lines(data: ReportData, order: Sequence[str], width: int, height: int) -> list[str]:
     """The front of every method, target accuracy upwards and source accuracy to the right.
 
     Where several points fall on one place, a chosen one is shown before others, and of those the
-    one of the better rank.
+    one of the better rank; a reference goes beside them.
 
     Args:
         data: what `report_data.build` computed.
@@ -34,16 +35,21 @@ def front_lines(data: ReportData, order: Sequence[str], width: int, height: int)
     columns, rows = width - _AXIS - 1, height - 3
     xy = np.array([place for _, place in marks])
     low, high = np.floor(xy.min(axis=0)), np.ceil(xy.max(axis=0))
+    # Both ends of an axis would have one number where all points have one accuracy.
+    low = np.maximum(np.minimum(low, high - 1), 0)
     span = np.maximum(high - low, 1.0)
+    high = low + span
     field = [[" "] * columns for _ in range(rows)]
     for mark, place in marks:
         x, y = (place - low) / span
         column, row = round(float(x) * (columns - 1)), round((1 - float(y)) * (rows - 1))
+        if mark in _LETTERS.values():
+            row, column = _free_place(field, row, column)
         if field[row][column] == " ":
             field[row][column] = mark
     ends = {0: f"{high[1]:.0f}", rows - 1: f"{low[1]:.0f}"}
     last = RANKS[min(len(order), len(RANKS)) - 1]
-    lines = ["target %" + (f", fronts of 1–{last}" if len(order) > 1 else ", front of 1")]
+    lines = ["target %" + (f", points of 1–{last}" if len(order) > 1 else ", points of 1")]
     for row, line in enumerate(field):
         tick = "┤" if row in ends else "│"
         lines.append(f"{ends.get(row, ''):>{_AXIS}}{tick}{''.join(line)}")
@@ -52,6 +58,18 @@ def front_lines(data: ReportData, order: Sequence[str], width: int, height: int)
     middle = "source %".center(columns - len(left) - len(right))
     lines.append(f"{'':{_AXIS + 1}}{left}{middle}{right}")
     return lines
+
+
+def _free_place(field: Sequence[Sequence[str]], row: int, column: int) -> tuple[int, int]:
+    """The nearest free place beside a mark that stands where a reference is, or that place."""
+    near = [
+        (abs(down) + abs(right), row + down, column + right)
+        for down in (-1, 0, 1)
+        for right in range(-_BESIDE, _BESIDE + 1)
+        if 0 <= row + down < len(field) and 0 <= column + right < len(field[0])
+    ]
+    free = [one for one in sorted(near) if field[one[1]][one[2]] == " "]
+    return free[0][1:] if free else (row, column)
 
 
 def letter_of(reference: Curve) -> str:

@@ -44,7 +44,9 @@ def test_the_quickstart_is_one_screen_that_answers_the_questions(quickstart: Rep
     mas = r"^2  MAS +82\.7 +81\.3–84\.6 +−7\.4 \[−22\.0, \+7\.1\]  λ=0\.1$"
     assert re.search(mas, text, re.M)
     assert "1   47.0 (97.7)   80.1 (94.5)  examples; 8 kB" in text
-    assert "4  55.1 (96.4†)   55.1 (96.4)  nothing; 68.4 kB" in text
+    # What misses its target is not read as the best of its column.
+    assert "4  †55.1 (96.4)   55.1 (96.4)  nothing; 68.4 kB" in text
+    assert re.search(r"^   rank of the .*\n   chosen point ", text, re.M)
     assert "fine-tuning's 98.0 % by" in text
     assert "114 trials, 0 failed, 0 diverged. 7 configurations per method" in text
     assert "3 seeds vary weights and batches." in text
@@ -58,17 +60,43 @@ def test_claims_have_a_star_and_are_said(search: ReportData) -> None:
     assert "2 experience replay 87.9 86.5–89.0 −3.1 [−4.9, −1.2]* weight=3.16" in text
     assert "GEM is above all 6 others, by 1.2 points or more; 11 of 21 pairs differ." in text
     assert "3 not reached not reached nothing; 355 kB" in text
+    assert "not reached: no value meets it by 1 standard error on validation data" in text
+    assert "source kept, 1 and 5 points short: GEM is above all 5 others that reach it" in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_it_is_one_screen_with_its_commands(
+    search: ReportData, quickstart: ReportData, width: int
+) -> None:
+    for data in (search, quickstart):
+        out = io.StringIO()
+        console = Console(file=out, width=width)
+        console.print(OneScreen(data))
+        print_more(
+            console, [("clsweep report results/NAME --full", "all"), ("b", "c"), ("d", "e")]
+        )
+        assert 24 <= out.getvalue().count("\n") <= 40
+        assert "CAN SAY" in out.getvalue()
+        assert "BEWARE" in out.getvalue()
+
+
+def test_what_has_no_room_is_counted(search: ReportData) -> None:
+    text = " ".join(lines(search, 40))
+    assert re.search(r"… and \d more: --tables average,required", text)
+    assert re.search(r"pairs differ\. 1 more: --full", " ".join(text.split()))
 
 
 @pytest.mark.parametrize("width", [34, 40, 60, 78, 80, 120])
 @pytest.mark.parametrize("is_plain", [False, True])
-def test_no_line_is_too_long_and_no_number_lost(
+def test_no_line_is_too_long_and_no_number_lost_where_there_is_room(
     search: ReportData, width: int, is_plain: bool
 ) -> None:
     shown = lines(search, width, is_plain)
     assert max(map(len, shown)) <= width
     text = "\n".join(shown)
     assert text.isascii() == is_plain
+    if width < 78:
+        return
     wide = re.findall(r"\d+\.\d \(\d+\.\d", "\n".join(lines(search, 100)))
     assert set(wide) == set(re.findall(r"\d+\.\d \(\d+\.\d", text.replace("\n  ", " ")))
     assert ("λ=100000" if not is_plain else "lambda=100000") in re.sub(r"\s", "", text)
@@ -117,7 +145,7 @@ def test_the_figure_has_a_mark_of_every_method_and_its_axes(quickstart: ReportDa
     drawn = front_lines(quickstart, order, 60, 16)
     assert len(drawn) == 16
     assert max(map(len, drawn)) <= 60
-    assert drawn[0] == "target %, fronts of 1–5"
+    assert drawn[0] == "target %, points of 1–5"
     field = "".join(line[5:] for line in drawn[1:-2])
     assert set(field) - {" "} == set("12345FJ")
     # The axes are of whole percent, around all that is drawn.
@@ -128,6 +156,21 @@ def test_the_figure_has_a_mark_of_every_method_and_its_axes(quickstart: ReportDa
     assert drawn[1].split("┤")[1].lstrip().startswith("F")
     letters = [letter_of(curve) for curve in quickstart.comparison.references]
     assert letters == ["F", "", "J"]
+
+
+def test_equal_accuracies_have_two_ends_and_do_not_hide_fine_tuning(tmp_path: Path) -> None:
+    rows = split_rows((1.0, 1.0))
+    records = [
+        make_record(name, method, s, {"v": name}, {"lam": 1.0}, rows, is_reference=name == "F")
+        for name, method in (("A", "ewc"), ("F", "finetune"))
+        for s in range(2)
+    ]
+    drawn = front_lines(build(write_study(tmp_path / "r", records)), ["A"], 30, 9)
+    assert drawn[1].startswith(" 100┤")
+    assert drawn[-3].startswith("  99┤")
+    assert drawn[-1].split() == ["99", "source", "%", "100"]
+    assert "F" in "".join(drawn[1:-2])
+    assert "1" in "".join(line[5:] for line in drawn[1:-2])
 
 
 def test_without_points_there_is_no_figure(tmp_path: Path) -> None:
@@ -146,7 +189,7 @@ def test_a_console_of_another_encoding_gets_ascii(quickstart: ReportData) -> Non
     assert "lambda=0.1" in text
 
 
-@pytest.mark.parametrize(("width", "n_lines"), [(100, 2), (60, 5)])
+@pytest.mark.parametrize(("width", "n_lines"), [(100, 2), (60, 3)])
 def test_commands_can_be_copied_whole(width: int, n_lines: int) -> None:
     out = io.StringIO()
     long = "clsweep report " + "'a folder'/" * 4 + " --full"
@@ -246,11 +289,11 @@ def test_where_everything_failed_nothing_is_ranked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80])
-@pytest.mark.parametrize("mark", ["†", "+"])
+@pytest.mark.parametrize("mark", ["†", "!"])
 def test_a_missed_target_is_explained_on_the_screen(
     quickstart: ReportData, width: int, mark: str
 ) -> None:
-    shown = lines(quickstart, width, is_plain=mark == "+")
-    assert any(re.search(rf"\d\{mark}\)", line) for line in shown)
+    shown = lines(quickstart, width, is_plain=mark == "!")
+    assert any(re.search(rf"\{mark}\d\d\.\d \(", line) for line in shown)
     text = " ".join(" ".join(shown).split())
     assert text.count(f"{mark} the target got is below what is required") == 1

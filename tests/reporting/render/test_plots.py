@@ -12,6 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
 from clsweep.reporting.comparison import compare
 from clsweep.reporting.render import plots, views
@@ -77,6 +78,14 @@ def lines(axes: Axes, label: str) -> list[Line2D]:
 
 def points(line: Line2D) -> list[list[float]]:
     return np.round(np.asarray(line.get_xydata()), 6).tolist()
+
+
+def is_head(line: Line2D) -> bool:
+    return (
+        line.get_linestyle() == "None"
+        and line.get_markerfacecolor() == "white"
+        and (not line.get_clip_on())
+    )
 
 
 def notes(axes: Axes) -> list[str]:
@@ -169,21 +178,40 @@ class TestFigure:
         assert {"fine-tuning", "joint"} <= set(notes(axes))
 
     @pytest.mark.parametrize(
-        ("view", "at", "text"),
+        ("view", "at", "way"),
         [
-            (views.View(70, 100, 60, 100), [70, 94], "fine-tuning (64.0, 94.0) ←"),
-            (views.View(50, 60, 60, 100), [60, 94], "fine-tuning (64.0, 94.0) →"),
-            (views.View(50, 100, 60, 90), [64, 90], "fine-tuning (64.0, 94.0) ↑"),
-            (views.View(50, 100, 95, 99), [64, 95], "fine-tuning (64.0, 94.0) ↓"),
-            (views.View(70, 100, 60, 90), [70, 90], "fine-tuning (64.0, 94.0) ↖"),
+            (views.View(70, 100, 60, 100), (70, 94), (-1, 0)),
+            (views.View(50, 60, 60, 100), (60, 94), (1, 0)),
+            (views.View(50, 100, 60, 90), (64, 90), (0, 1)),
+            (views.View(50, 100, 95, 99), (64, 95), (0, -1)),
+            (views.View(70, 100, 60, 90), (70, 90), (-1, 1)),
         ],
     )
-    def test_a_reference_outside_is_noted_at_the_border(
-        self, view: views.View, at: list[float], text: str
+    def test_a_reference_outside_has_an_arrow_and_no_marker(
+        self, view: views.View, at: tuple[float, float], way: tuple[int, int]
     ) -> None:
-        _, axes = drawn(data_of(), view)
-        assert points(lines(axes, "fine-tuning")[0]) == [at]
-        assert text in notes(axes)
+        made, axes = drawn(data_of(), view)
+        assert lines(axes, "fine-tuning") == []
+        assert "fine-tuning (64.0, 94.0)" in notes(axes)
+        ends = [(t.xy, t.xyann) for t in axes.texts if isinstance(t, Annotation) if t.arrow_patch]
+        assert (at, (-18 * way[0], -18 * way[1])) in [
+            (tuple(np.round(end, 6)), start) for end, start in ends
+        ]
+        legend = [t.get_text() for t in made.legends[0].get_texts()]
+        assert any(text.startswith("fine-tuning: outside") for text in legend)
+
+    def test_a_line_that_leaves_the_axes_has_a_head_there(self) -> None:
+        view = views.View(50, 100, 80, 100)
+        made, axes = drawn(data_of(references={}), view)
+        heads = {(line.get_marker(), *points(line)[0]) for line in axes.lines if is_head(line)}
+        # EWC's front, a percent below validation's, goes from (79, 85) to (89, 69).
+        assert heads == {("v", 82.125, 80.0)}
+        legend = [t.get_text() for t in made.legends[0].get_texts()]
+        assert "line goes on outside" in legend
+        whole, axes = drawn(data_of(references={}), views.View(0, 100, 0, 100))
+        assert not any(map(is_head, axes.lines))
+        texts = [t.get_text() for t in whole.legends[0].get_texts()]
+        assert "line goes on outside" not in texts
 
     @pytest.mark.parametrize(
         ("name", "shown"),
