@@ -188,7 +188,8 @@ class TestOneHead:
         names = [series["label"] for series in page_values(data)["series"]]
         assert "source model" in names
         figure = plots.figure(data, views.views(data)[0])
-        assert "source model" in [line.get_label() for line in figure.axes[0].lines]
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert any(text.startswith("source model") for text in legend)
 
 
 def test_the_measures_are_of_the_choices_of_validation() -> None:
