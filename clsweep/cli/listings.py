@@ -16,7 +16,7 @@ from clsweep.methods.hyper_fields import knob_keys
 from clsweep.methods.hypers import NoHyper
 from clsweep.methods.own_methods import installed_names
 from clsweep.storage.remote_path import Place
-from clsweep.text import counted, duration, number_text, printable
+from clsweep.text import counted, duration, key_text, number_text, printable
 
 if TYPE_CHECKING:
     from clsweep.execution.forecast import Forecast
@@ -37,12 +37,18 @@ def methods_table() -> Table:
         )
     )
     for name, entry in _known():
-        knobs = ", ".join(knob_keys(entry.hyper.model_fields))
+        knobs = ", ".join(map(_key, knob_keys(entry.hyper.model_fields)))
         scenarios = ", ".join(entry.scenarios)
         uses = ", ".join(entry.uses)
         row = (name, entry.title, entry.family, knobs, uses, scenarios, entry.citation)
         table.add_row(*map(Text, row))
     return table
+
+
+def _key(name: str) -> str:
+    """A number as people write it, with its key where that is another: 'λ (lam)'."""
+    symbol = key_text(name)
+    return name if symbol == name else f"{symbol} ({name})"
 
 
 def _known() -> Iterator[tuple[str, MethodEntry]]:
@@ -83,7 +89,7 @@ def plan_table(plan: Forecast) -> Table:
     table = _table("label", "method", "knobs", "configurations", "trials", "done")
     for curve in plan.curves:
         knobs = ", ".join(
-            f"{key} {number_text(low)}…{number_text(high)}"
+            f"{key_text(key)} {number_text(low)}…{number_text(high)}"
             for key, (low, high) in curve.knobs.items()
         )
         counts = (curve.n_configurations, curve.n_trials, curve.n_done)

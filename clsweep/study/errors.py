@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from clsweep.config_section import Loc, as_toml
 from clsweep.errors import StudyError, closest_name
+from clsweep.text import number_text
 
 # A list of the wrong kind is one complaint per value, and each is compared with the others.
 _MOST_DETAILS = 100
@@ -133,7 +134,7 @@ def _in_words(
         return shown, closest_name(str(detail["input"]), _quoted(ctx["expected"])), ""
     if kind in _BOUND_WORDS:
         bound, words = _BOUND_WORDS[kind]
-        return shown, words.format(f"{ctx[bound]:g}"), ""
+        return shown, words.format(number_text(ctx[bound])), ""
     if kind == "tuple_type" and loc == ("methods",):
         return "'methods' is not a list of tables", "[[methods]], in double brackets", ""
     if kind in ("too_short", "too_long"):

@@ -37,7 +37,7 @@ def allowed(field: FieldInfo) -> str:
         for name, phrase in _BOUNDS:
             bound = getattr(constraint, name, None)
             if bound is not None:
-                bounds.append(f"{phrase} {bound:g}")
+                bounds.append(f"{phrase} {number_text(bound)}")
     return ", ".join(filter(None, [words, " and ".join(bounds)]))
 
 

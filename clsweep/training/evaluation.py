@@ -15,6 +15,7 @@ from clsweep.nets.norms import is_statistic
 from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.records.schema import SPLITS
+from clsweep.text import number_text
 from clsweep.training.engine import Diverged
 
 Predict = Callable[[Params, Tensor, int], Tensor]
@@ -66,7 +67,8 @@ def check_weights(after: Params, task: int) -> None:
     weights = [value for name, value in after.items() if not is_statistic(name)]
     largest = max(float(value.abs().max()) for value in weights)
     if largest > 1e4:
-        raise Diverged(f"a parameter grew to {largest:.3g} by the end of task {task + 1}")
+        size = number_text(float(f"{largest:.3g}"))
+        raise Diverged(f"a parameter grew to {size} by the end of task {task + 1}")
 
 
 def _training_loss(net: Net, params: Params, sequence: TaskSequence, task: int) -> float:

@@ -424,7 +424,7 @@ class Oscillates(Finetuning):
     ("kind", "found"),
     [
         (Nan, "what is predicted after task 2 is NaN"),
-        (Grows, "a parameter grew to 1e+05 by the end of task 2"),
+        (Grows, "a parameter grew to 100000 by the end of task 2"),
         (Overflows, "the network is no longer finite at the end of task 2"),
         (Oscillates, "after task 2 its own training loss is "),
     ],
