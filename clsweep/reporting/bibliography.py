@@ -15,7 +15,7 @@ class Paper:
 
     Attributes:
         kind: of BibTeX: 'article', 'inproceedings' or 'misc'.
-        authors: in full, each as 'Surname, Given names'.
+        authors: in full, as BibTeX has them: 'Surname, Given names and Surname, Given names'.
         title: as it is printed; braces keep capitals.
         year: of the version that is cited.
         venue: the journal, or the proceedings; of 'misc' where it can be found.
@@ -23,7 +23,7 @@ class Paper:
     """
 
     kind: str
-    authors: tuple[str, ...]
+    authors: str
     title: str
     year: int
     venue: str
@@ -32,7 +32,7 @@ class Paper:
     @property
     def short(self) -> str:
         """Author and year as a sentence has them: 'Li and Hoiem, 2016'."""
-        names = [author.partition(",")[0] for author in self.authors]
+        names = [author.partition(",")[0] for author in self.authors.split(" and ")]
         if len(names) > 2:
             who = f"{names[0]} et al."
         else:
@@ -48,7 +48,7 @@ class Paper:
         place = {"article": "journal", "inproceedings": "booktitle", "misc": "howpublished"}
         fields = {
             "title": self.title,
-            "author": " and ".join(self.authors),
+            "author": self.authors,
             place[self.kind]: self.venue,
             **self.rest,
             "year": str(self.year),
@@ -69,26 +69,33 @@ _ECCV = "European Conference on Computer Vision"
 PAPERS: dict[str, Paper] = {
     "aljundi2018mas": Paper(
         "inproceedings",
-        (
-            "Aljundi, Rahaf",
-            "Babiloni, Francesca",
-            "Elhoseiny, Mohamed",
-            "Rohrbach, Marcus",
-            "Tuytelaars, Tinne",
-        ),
+        "Aljundi, Rahaf and Babiloni, Francesca and Elhoseiny, Mohamed and Rohrbach, Marcus "
+        "and Tuytelaars, Tinne",
         "Memory Aware Synapses: Learning What (Not) to Forget",
         2018,
         _ECCV,
     ),
+    "aljundi2019gss": Paper(
+        "inproceedings",
+        "Aljundi, Rahaf and Lin, Min and Goujaud, Baptiste and Bengio, Yoshua",
+        "Gradient Based Sample Selection for Online Continual Learning",
+        2019,
+        _NEURIPS,
+        {"volume": "32"},
+    ),
+    "aljundi2019mir": Paper(
+        "inproceedings",
+        "Aljundi, Rahaf and Belilovsky, Eugene and Tuytelaars, Tinne and Charlin, Laurent "
+        "and Caccia, Massimo and Lin, Min and Page-Caccia, Lucas",
+        "Online Continual Learning with Maximal Interfered Retrieval",
+        2019,
+        _NEURIPS,
+        {"volume": "32"},
+    ),
     "akiba2019optuna": Paper(
         "inproceedings",
-        (
-            "Akiba, Takuya",
-            "Sano, Shotaro",
-            "Yanase, Toshihiko",
-            "Ohta, Takeru",
-            "Koyama, Masanori",
-        ),
+        "Akiba, Takuya and Sano, Shotaro and Yanase, Toshihiko and Ohta, Takeru and Koyama, "
+        "Masanori",
         "{Optuna}: A Next-Generation Hyperparameter Optimization Framework",
         2019,
         "{ACM} {SIGKDD} International Conference on Knowledge Discovery and Data Mining",
@@ -96,34 +103,40 @@ PAPERS: dict[str, Paper] = {
     ),
     "ash2020warmstarting": Paper(
         "inproceedings",
-        ("Ash, Jordan T.", "Adams, Ryan P."),
+        "Ash, Jordan T. and Adams, Ryan P.",
         "On Warm-Starting Neural Network Training",
         2020,
         _NEURIPS,
         {"volume": "33"},
     ),
+    "benjamin2019fdr": Paper(
+        "inproceedings",
+        "Benjamin, Ari S. and Rolnick, David and Kording, Konrad P.",
+        "Measuring and Regularizing Networks in Function Space",
+        2019,
+        _ICLR,
+    ),
     "buzzega2020der": Paper(
         "inproceedings",
-        (
-            "Buzzega, Pietro",
-            "Boschini, Matteo",
-            "Porrello, Angelo",
-            "Abati, Davide",
-            "Calderara, Simone",
-        ),
+        "Buzzega, Pietro and Boschini, Matteo and Porrello, Angelo and Abati, Davide and "
+        "Calderara, Simone",
         "Dark Experience for General Continual Learning: A Strong, Simple Baseline",
         2020,
         _NEURIPS,
         {"volume": "33", "pages": "15920--15930"},
     ),
+    "caccia2022erace": Paper(
+        "inproceedings",
+        "Caccia, Lucas and Aljundi, Rahaf and Asadi, Nader and Tuytelaars, Tinne and "
+        "Pineau, Joelle and Belilovsky, Eugene",
+        "New Insights on Reducing Abrupt Representation Change in Online Continual Learning",
+        2022,
+        _ICLR,
+    ),
     "chaudhry2018rwalk": Paper(
         "inproceedings",
-        (
-            "Chaudhry, Arslan",
-            "Dokania, Puneet K.",
-            "Ajanthan, Thalaiyasingam",
-            "Torr, Philip H. S.",
-        ),
+        "Chaudhry, Arslan and Dokania, Puneet K. and Ajanthan, Thalaiyasingam and Torr, "
+        "Philip H. S.",
         "{Riemannian} Walk for Incremental Learning: Understanding Forgetting and Intransigence",
         2018,
         _ECCV,
@@ -131,34 +144,23 @@ PAPERS: dict[str, Paper] = {
     ),
     "chaudhry2019agem": Paper(
         "inproceedings",
-        (
-            "Chaudhry, Arslan",
-            "Ranzato, Marc'Aurelio",
-            "Rohrbach, Marcus",
-            "Elhoseiny, Mohamed",
-        ),
+        "Chaudhry, Arslan and Ranzato, Marc'Aurelio and Rohrbach, Marcus and Elhoseiny, Mohamed",
         "Efficient Lifelong Learning with {A-GEM}",
         2019,
         _ICLR,
     ),
     "chaudhry2019tiny": Paper(
         "misc",
-        (
-            "Chaudhry, Arslan",
-            "Rohrbach, Marcus",
-            "Elhoseiny, Mohamed",
-            "Ajanthan, Thalaiyasingam",
-            "Dokania, Puneet K.",
-            "Torr, Philip H. S.",
-            "Ranzato, Marc'Aurelio",
-        ),
+        "Chaudhry, Arslan and Rohrbach, Marcus and Elhoseiny, Mohamed and Ajanthan, "
+        "Thalaiyasingam and Dokania, Puneet K. and Torr, Philip H. S. and Ranzato, "
+        "Marc'Aurelio",
         "On Tiny Episodic Memories in Continual Learning",
         2019,
         "arXiv:1902.10486",
     ),
     "dunn1961comparisons": Paper(
         "article",
-        ("Dunn, Olive Jean",),
+        "Dunn, Olive Jean",
         "Multiple Comparisons Among Means",
         1961,
         "Journal of the American Statistical Association",
@@ -166,7 +168,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "hayes2020slda": Paper(
         "inproceedings",
-        ("Hayes, Tyler L.", "Kanan, Christopher"),
+        "Hayes, Tyler L. and Kanan, Christopher",
         "Lifelong Machine Learning with Deep Streaming Linear Discriminant Analysis",
         2020,
         f"{_CVPR} Workshops",
@@ -174,7 +176,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "huszar2018note": Paper(
         "article",
-        ("Huszár, Ferenc",),
+        "Huszár, Ferenc",
         "Note on the Quadratic Penalties in Elastic Weight Consolidation",
         2018,
         _PNAS,
@@ -182,22 +184,10 @@ PAPERS: dict[str, Paper] = {
     ),
     "kirkpatrick2017ewc": Paper(
         "article",
-        (
-            "Kirkpatrick, James",
-            "Pascanu, Razvan",
-            "Rabinowitz, Neil",
-            "Veness, Joel",
-            "Desjardins, Guillaume",
-            "Rusu, Andrei A.",
-            "Milan, Kieran",
-            "Quan, John",
-            "Ramalho, Tiago",
-            "Grabska-Barwinska, Agnieszka",
-            "Hassabis, Demis",
-            "Clopath, Claudia",
-            "Kumaran, Dharshan",
-            "Hadsell, Raia",
-        ),
+        "Kirkpatrick, James and Pascanu, Razvan and Rabinowitz, Neil and Veness, Joel and "
+        "Desjardins, Guillaume and Rusu, Andrei A. and Milan, Kieran and Quan, John and "
+        "Ramalho, Tiago and Grabska-Barwinska, Agnieszka and Hassabis, Demis and Clopath, "
+        "Claudia and Kumaran, Dharshan and Hadsell, Raia",
         "Overcoming Catastrophic Forgetting in Neural Networks",
         2017,
         _PNAS,
@@ -243,14 +233,14 @@ PAPERS: dict[str, Paper] = {
     ),
     "kumar2023l2init": Paper(
         "misc",
-        ("Kumar, Saurabh", "Marklund, Henrik", "Van Roy, Benjamin"),
+        "Kumar, Saurabh and Marklund, Henrik and Van Roy, Benjamin",
         "Maintaining Plasticity in Continual Learning via Regenerative Regularization",
         2023,
         "arXiv:2308.11958",
     ),
     "lee2017imm": Paper(
         "inproceedings",
-        ("Lee, Sang-Woo", "Kim, Jin-Hwa", "Jun, Jaehyun", "Ha, Jung-Woo", "Zhang, Byoung-Tak"),
+        "Lee, Sang-Woo and Kim, Jin-Hwa and Jun, Jaehyun and Ha, Jung-Woo and Zhang, Byoung-Tak",
         "Overcoming Catastrophic Forgetting by Incremental Moment Matching",
         2017,
         _NEURIPS,
@@ -258,7 +248,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "lee2020rescl": Paper(
         "inproceedings",
-        ("Lee, Janghyeon", "Joo, Donggyu", "Hong, Hyeong Gwon", "Kim, Junmo"),
+        "Lee, Janghyeon and Joo, Donggyu and Hong, Hyeong Gwon and Kim, Junmo",
         "Residual Continual Learning",
         2020,
         "{AAAI} Conference on Artificial Intelligence",
@@ -266,7 +256,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "li2016lwf": Paper(
         "inproceedings",
-        ("Li, Zhizhong", "Hoiem, Derek"),
+        "Li, Zhizhong and Hoiem, Derek",
         "Learning Without Forgetting",
         2016,
         _ECCV,
@@ -274,7 +264,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "li2018l2sp": Paper(
         "inproceedings",
-        ("Li, Xuhong", "Grandvalet, Yves", "Davoine, Franck"),
+        "Li, Xuhong and Grandvalet, Yves and Davoine, Franck",
         "Explicit Inductive Bias for Transfer Learning with Convolutional Networks",
         2018,
         "International Conference on Machine Learning",
@@ -282,21 +272,15 @@ PAPERS: dict[str, Paper] = {
     ),
     "liaw2018tune": Paper(
         "misc",
-        (
-            "Liaw, Richard",
-            "Liang, Eric",
-            "Nishihara, Robert",
-            "Moritz, Philipp",
-            "Gonzalez, Joseph E.",
-            "Stoica, Ion",
-        ),
+        "Liaw, Richard and Liang, Eric and Nishihara, Robert and Moritz, Philipp and "
+        "Gonzalez, Joseph E. and Stoica, Ion",
         "{Tune}: A Research Platform for Distributed Model Selection and Training",
         2018,
         "arXiv:1807.05118",
     ),
     "lopezpaz2017gem": Paper(
         "inproceedings",
-        ("Lopez-Paz, David", "Ranzato, Marc'Aurelio"),
+        "Lopez-Paz, David and Ranzato, Marc'Aurelio",
         "Gradient Episodic Memory for Continual Learning",
         2017,
         _NEURIPS,
@@ -304,13 +288,8 @@ PAPERS: dict[str, Paper] = {
     ),
     "mcdonnell2023ranpac": Paper(
         "inproceedings",
-        (
-            "McDonnell, Mark D.",
-            "Gong, Dong",
-            "Parvaneh, Amin",
-            "Abbasnejad, Ehsan",
-            "van den Hengel, Anton",
-        ),
+        "McDonnell, Mark D. and Gong, Dong and Parvaneh, Amin and Abbasnejad, Ehsan and van "
+        "den Hengel, Anton",
         "{RanPAC}: Random Projections and Pre-Trained Models for Continual Learning",
         2023,
         _NEURIPS,
@@ -318,57 +297,49 @@ PAPERS: dict[str, Paper] = {
     ),
     "mensink2013ncm": Paper(
         "article",
-        ("Mensink, Thomas", "Verbeek, Jakob", "Perronnin, Florent", "Csurka, Gabriela"),
+        "Mensink, Thomas and Verbeek, Jakob and Perronnin, Florent and Csurka, Gabriela",
         "Distance-Based Image Classification: Generalizing to New Classes at Near-Zero Cost",
         2013,
         _TPAMI,
         {"volume": "35", "number": "11", "pages": "2624--2637"},
     ),
+    "nguyen2018vcl": Paper(
+        "inproceedings",
+        "Nguyen, Cuong V. and Li, Yingzhen and Bui, Thang D. and Turner, Richard E.",
+        "Variational Continual Learning",
+        2018,
+        _ICLR,
+    ),
     "vonoswald2020hypernetworks": Paper(
         "inproceedings",
-        (
-            "von Oswald, Johannes",
-            "Henning, Christian",
-            "Sacramento, João",
-            "Grewe, Benjamin F.",
-        ),
+        "von Oswald, Johannes and Henning, Christian and Sacramento, João and Grewe, Benjamin F.",
         "Continual Learning with Hypernetworks",
         2020,
         _ICLR,
     ),
     "paszke2019pytorch": Paper(
         "inproceedings",
-        (
-            "Paszke, Adam",
-            "Gross, Sam",
-            "Massa, Francisco",
-            "Lerer, Adam",
-            "Bradbury, James",
-            "Chanan, Gregory",
-            "Killeen, Trevor",
-            "Lin, Zeming",
-            "Gimelshein, Natalia",
-            "Antiga, Luca",
-            "Desmaison, Alban",
-            "Kopf, Andreas",
-            "Yang, Edward",
-            "DeVito, Zachary",
-            "Raison, Martin",
-            "Tejani, Alykhan",
-            "Chilamkurthy, Sasank",
-            "Steiner, Benoit",
-            "Fang, Lu",
-            "Bai, Junjie",
-            "Chintala, Soumith",
-        ),
+        "Paszke, Adam and Gross, Sam and Massa, Francisco and Lerer, Adam and Bradbury, "
+        "James and Chanan, Gregory and Killeen, Trevor and Lin, Zeming and Gimelshein, "
+        "Natalia and Antiga, Luca and Desmaison, Alban and Kopf, Andreas and Yang, Edward "
+        "and DeVito, Zachary and Raison, Martin and Tejani, Alykhan and Chilamkurthy, "
+        "Sasank and Steiner, Benoit and Fang, Lu and Bai, Junjie and Chintala, Soumith",
         "{PyTorch}: An Imperative Style, High-Performance Deep Learning Library",
         2019,
         _NEURIPS,
         {"volume": "32", "pages": "8024--8035"},
     ),
+    "prabhu2020gdumb": Paper(
+        "inproceedings",
+        "Prabhu, Ameya and Torr, Philip H. S. and Dokania, Puneet K.",
+        "{GDumb}: A Simple Approach That Questions Our Progress in Continual Learning",
+        2020,
+        _ECCV,
+        {"pages": "524--540"},
+    ),
     "ratcliff1990recognition": Paper(
         "article",
-        ("Ratcliff, Roger",),
+        "Ratcliff, Roger",
         "Connectionist Models of Recognition Memory: Constraints Imposed by Learning and "
         "Forgetting Functions",
         1990,
@@ -377,12 +348,8 @@ PAPERS: dict[str, Paper] = {
     ),
     "rebuffi2017icarl": Paper(
         "inproceedings",
-        (
-            "Rebuffi, Sylvestre-Alvise",
-            "Kolesnikov, Alexander",
-            "Sperl, Georg",
-            "Lampert, Christoph H.",
-        ),
+        "Rebuffi, Sylvestre-Alvise and Kolesnikov, Alexander and Sperl, Georg and Lampert, "
+        "Christoph H.",
         "{iCaRL}: Incremental Classifier and Representation Learning",
         2017,
         _CVPR,
@@ -390,15 +357,8 @@ PAPERS: dict[str, Paper] = {
     ),
     "schwarz2018progress": Paper(
         "inproceedings",
-        (
-            "Schwarz, Jonathan",
-            "Luketina, Jelena",
-            "Czarnecki, Wojciech M.",
-            "Grabska-Barwinska, Agnieszka",
-            "Teh, Yee Whye",
-            "Pascanu, Razvan",
-            "Hadsell, Raia",
-        ),
+        "Schwarz, Jonathan and Luketina, Jelena and Czarnecki, Wojciech M. and Grabska- "
+        "Barwinska, Agnieszka and Teh, Yee Whye and Pascanu, Razvan and Hadsell, Raia",
         r"Progress \& Compress: A Scalable Framework for Continual Learning",
         2018,
         "International Conference on Machine Learning",
@@ -406,7 +366,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "shin2017dgr": Paper(
         "inproceedings",
-        ("Shin, Hanul", "Lee, Jung Kwon", "Kim, Jaehong", "Kim, Jiwon"),
+        "Shin, Hanul and Lee, Jung Kwon and Kim, Jaehong and Kim, Jiwon",
         "Continual Learning with Deep Generative Replay",
         2017,
         _NEURIPS,
@@ -414,22 +374,30 @@ PAPERS: dict[str, Paper] = {
     ),
     "vandeven2018generative": Paper(
         "misc",
-        ("van de Ven, Gido M.", "Tolias, Andreas S."),
+        "van de Ven, Gido M. and Tolias, Andreas S.",
         "Generative Replay with Feedback Connections as a General Strategy for Continual Learning",
         2018,
         "arXiv:1809.10635",
     ),
     "vandeven2022types": Paper(
         "article",
-        ("van de Ven, Gido M.", "Tuytelaars, Tinne", "Tolias, Andreas S."),
+        "van de Ven, Gido M. and Tuytelaars, Tinne and Tolias, Andreas S.",
         "Three Types of Incremental Learning",
         2022,
         "Nature Machine Intelligence",
         {"volume": "4", "pages": "1185--1197"},
     ),
+    "wu2019bic": Paper(
+        "inproceedings",
+        "Wu, Yue and Chen, Yinpeng and Wang, Lijuan and Ye, Yuancheng and Liu, Zicheng and "
+        "Guo, Yandong and Fu, Yun",
+        "Large Scale Incremental Learning",
+        2019,
+        _CVPR,
+    ),
     "zenke2017si": Paper(
         "inproceedings",
-        ("Zenke, Friedemann", "Poole, Ben", "Ganguli, Surya"),
+        "Zenke, Friedemann and Poole, Ben and Ganguli, Surya",
         "Continual Learning Through Synaptic Intelligence",
         2017,
         "International Conference on Machine Learning",
@@ -460,6 +428,14 @@ OF_METHODS: dict[str, tuple[str, ...]] = {
     "hat": ("serra2018hat",),
     "replay": ("ratcliff1990recognition", "chaudhry2019tiny"),
     "agem": ("chaudhry2019agem",),
+    "er_ace": ("caccia2022erace",),
+    "fdr": ("benjamin2019fdr", "buzzega2020der"),
+    "gdumb": ("prabhu2020gdumb",),
+    "icarl": ("rebuffi2017icarl",),
+    "bic": ("wu2019bic",),
+    "mir": ("aljundi2019mir",),
+    "gss": ("aljundi2019gss",),
+    "vcl": ("nguyen2018vcl",),
     "der": ("buzzega2020der",),
     "derpp": ("buzzega2020der",),
     "dgr": ("shin2017dgr", "vandeven2018generative"),
