@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from clsweep.reporting.inference import Difference, ends_text
 from clsweep.reporting.render.page_terms import explained
-from clsweep.reporting.render.summary_texts import signed_text
 from clsweep.reporting.report_data import ReportData
-from clsweep.reporting.report_table import ReportTable
+from clsweep.reporting.report_table import ReportTable, signed_text
 from clsweep.reporting.summary import ranking
 from clsweep.text import counted
 
