@@ -345,6 +345,7 @@ _HEADINGS = {
     "source, images ±": "images",
     "target, images ±": "images",
     "normalised": "normalised",
+    "normalised hypervolume": "normalised",
     "plain": "plain",
     "other choices": "other-choices",
     "configs": "diverged",
