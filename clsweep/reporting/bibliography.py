@@ -195,7 +195,7 @@ PAPERS: dict[str, Paper] = {
     ),
     "mallya2018packnet": Paper(
         "inproceedings",
-        ("Mallya, Arun", "Lazebnik, Svetlana"),
+        "Mallya, Arun and Lazebnik, Svetlana",
         "{PackNet}: Adding Multiple Tasks to a Single Network by Iterative Pruning",
         2018,
         _CVPR,
@@ -203,14 +203,14 @@ PAPERS: dict[str, Paper] = {
     ),
     "saha2021gpm": Paper(
         "inproceedings",
-        ("Saha, Gobinda", "Garg, Isha", "Roy, Kaushik"),
+        "Saha, Gobinda and Garg, Isha and Roy, Kaushik",
         "Gradient Projection Memory for Continual Learning",
         2021,
         _ICLR,
     ),
     "serra2018hat": Paper(
         "inproceedings",
-        ("Serrà, Joan", "Surís, Dídac", "Miron, Marius", "Karatzoglou, Alexandros"),
+        "Serrà, Joan and Surís, Dídac and Miron, Marius and Karatzoglou, Alexandros",
         "Overcoming Catastrophic Forgetting with Hard Attention to the Task",
         2018,
         _PMLR,
@@ -218,18 +218,11 @@ PAPERS: dict[str, Paper] = {
     ),
     "dohare2024cbp": Paper(
         "article",
-        ("Dohare, Shibhansh", "Hernandez-Garcia, J. Fernando", "Lan, Qingfeng", "others"),
+        "Dohare, Shibhansh and Hernandez-Garcia, J. Fernando and Lan, Qingfeng and others",
         "Loss of Plasticity in Deep Continual Learning",
         2024,
         "Nature",
         {"volume": "632", "pages": "768--774"},
-    ),
-    "nguyen2018vcl": Paper(
-        "inproceedings",
-        ("Nguyen, Cuong V.", "Li, Yingzhen", "Bui, Thang D.", "Turner, Richard E."),
-        "Variational Continual Learning",
-        2018,
-        _ICLR,
     ),
     "kumar2023l2init": Paper(
         "misc",
@@ -435,7 +428,6 @@ OF_METHODS: dict[str, tuple[str, ...]] = {
     "bic": ("wu2019bic",),
     "mir": ("aljundi2019mir",),
     "gss": ("aljundi2019gss",),
-    "vcl": ("nguyen2018vcl",),
     "der": ("buzzega2020der",),
     "derpp": ("buzzega2020der",),
     "dgr": ("shin2017dgr", "vandeven2018generative"),
