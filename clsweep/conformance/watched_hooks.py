@@ -13,7 +13,19 @@ from clsweep.methods.base import Method, Phase
 
 _OF_METHOD = ("predict", "begin", "fit", "measure", "absorb", "counters")
 _OF_PHASE = (
-    *("loss", "open", "note", "pull", "steer", "project", "foresee", "settle", "draw", "track"),
+    *(
+        "loss",
+        "prepare",
+        "open",
+        "note",
+        "pull",
+        "steer",
+        "project",
+        "foresee",
+        "settle",
+        "draw",
+        "track",
+    ),
     *("survey", "close"),
 )
 

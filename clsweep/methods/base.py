@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clsweep.data.tasks import Scale, Task
+from clsweep.data.tasks import Scale, Task, Trainable
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
@@ -108,6 +108,20 @@ class NotedLoss(NamedTuple):
     noted: dict[str, Tensor]
 
 
+class Prepared(NamedTuple):
+    """What a phase starts from.
+
+    Attributes:
+        params: every parameter of the method's network; statistics of batch norms may be absent.
+        memory: what it carries.
+        data: what the phase is trained on.
+    """
+
+    params: Params
+    memory: Memory
+    data: Trainable
+
+
 @dataclass(frozen=True)
 class Phase:
     """One training run inside a method. `full` is every parameter, trained or held.
@@ -118,6 +132,8 @@ class Phase:
         name: what error messages call it.
         loss: (full, memory, batch, task) -> scalar, differentiated by the engine, or a
             `NotedLoss`.
+        prepare: (params, memory, task's data, rng) -> what the phase starts from, before all other
+            hooks; None for the parameters and the memory as they are, and the task's training set.
         open: (params, memory, task) -> the dict of tensors to train; the others are held, and
             running statistics are never trained. None trains all. Names that the network does not
             have are the phase's own: `close` has to leave them out.
@@ -153,6 +169,7 @@ class Phase:
 
     name: str
     loss: Callable[[Params, Memory, Batch, int], Tensor | NotedLoss]
+    prepare: Callable[[Params, Memory, Task, torch.Generator], Prepared] | None = None
     open: Callable[[Params, Memory, int], Params] | None = None
     note: Callable[[Params, Memory, int], Note] | None = None
     pull: Callable[[Memory], Pull] | None = None

@@ -29,7 +29,7 @@ from clsweep.nets.net import Net
 
 def build(net: Net, hyper: ErAceHyper) -> Method:
     """ER-ACE of `net`; its memory is a buffer."""
-    return example_replay(net, hyper, present_label_loss)
+    return example_replay(net, hyper, present_label_loss, hyper.fill)
 
 
 def present_label_loss(logits: Tensor, batch: Batch) -> Tensor:

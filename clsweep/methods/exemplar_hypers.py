@@ -23,13 +23,32 @@ _FILL_DOC = (
 )
 
 
-class ErAceHyper(Hyper):
-    """Numbers of `er_ace`."""
+class ReplayedHyper(Hyper):
+    """Numbers of methods that train stored labels along."""
 
     weight: float = knob(1.0, 0.1, 10.0, log=True, doc="λ, weight of the loss on stored examples")
     memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
     replay_batch: int = fixed(0, doc=_REPLAY_DOC, at_least=0)
+
+
+class ErAceHyper(ReplayedHyper):
+    """Numbers of `er_ace`."""
+
     fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
+
+
+class GssHyper(ReplayedHyper):
+    """Numbers of `gss`."""
+
+    compared: int = fixed(
+        10, doc="n, stored examples per step whose gradients are compared", at_least=1
+    )
+    average: bool = fixed(
+        True,
+        doc="divide the sum of both losses by 1 + λ, so that the step size does not grow "
+        "(published)",
+        unless=_WITHOUT_WEIGHT,
+    )
 
 
 class DerHyper(Hyper):
@@ -77,4 +96,67 @@ class FdrHyper(Hyper):
     )
     outputs: Literal["all", "seen"] = fixed(
         "all", doc=_OUTPUTS_DOC, where={"benchmark.scenario": "class"}
+    )
+
+
+class GdumbHyper(Hyper):
+    """Numbers of `gdumb`."""
+
+    memory_size: int = knob(500, 50, 1000, log=True, doc=_MEMORY_DOC, at_least=1)
+
+
+class IcarlHyper(Hyper):
+    """Numbers of `icarl`."""
+
+    memory_size: int = knob(
+        500, 50, 1000, log=True, doc="K, exemplars in all, over every class", at_least=1
+    )
+
+
+class BicHyper(Hyper):
+    """Numbers of `bic`."""
+
+    memory_size: int = knob(
+        500,
+        50,
+        1000,
+        log=True,
+        doc="stored examples in all, a tenth held out",
+        at_least=1,
+    )
+    temperature: float = nuisance(
+        2.0, 1.0, 5.0, log=True, doc="T of the distillation", at_least=1e-6
+    )
+    correction_ridge: float = nuisance(
+        1e-3, 1e-5, 1e-1, log=True, doc="ε, pull of (α, β) towards (1, 0)", at_least=1e-9
+    )
+
+
+class MirHyper(Hyper):
+    """Numbers of `mir`."""
+
+    weight: float = knob(1.0, 0.1, 10.0, log=True, doc="λ, weight of the loss on stored examples")
+    memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
+    replay_batch: int = fixed(
+        0,
+        doc="k, stored examples that are replayed per step; 0 for as many as the training batch",
+        at_least=0,
+        unless=_WITHOUT_WEIGHT,
+    )
+    candidates: int = fixed(
+        50,
+        doc="C, stored examples of which those are chosen",
+        at_least=1,
+        unless=_WITHOUT_WEIGHT,
+    )
+    virtual_lr: float = nuisance(
+        0.1,
+        1e-3,
+        1.0,
+        log=True,
+        doc="η_v, rate of the step that is looked ahead; that of training as published",
+        unless=_WITHOUT_WEIGHT,
+    )
+    fill: Literal["reservoir", "balanced"] = fixed(
+        "reservoir", doc=_FILL_DOC, unless=_WITHOUT_WEIGHT
     )

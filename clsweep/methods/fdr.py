@@ -104,4 +104,5 @@ def probability_distance(now: Tensor, then: Tensor) -> Tensor:
     """
     then = then[:, : now.shape[1]]
     among = torch.where(then > float("-inf"), now, float("-inf"))
-    return torch.linalg.vector_norm(then.softmax(1) - F.softmax(among, 1), dim=1).mean()
+    far: Tensor = torch.linalg.vector_norm(then.softmax(1) - F.softmax(among, 1), dim=1)
+    return far.mean()

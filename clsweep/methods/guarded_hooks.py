@@ -23,7 +23,19 @@ _WATCHED = 3
 _PURE = "a pure function: new tensors and dicts instead of changed ones"
 _METHOD_HOOKS = ("predict", "begin", "fit", "measure", "absorb", "counters")
 _PHASE_HOOKS = (
-    *("loss", "open", "note", "pull", "steer", "project", "foresee", "settle", "draw", "track"),
+    *(
+        "loss",
+        "prepare",
+        "open",
+        "note",
+        "pull",
+        "steer",
+        "project",
+        "foresee",
+        "settle",
+        "draw",
+        "track",
+    ),
     *("survey", "close"),
 )
 # What each hook returns; of a pair, the first is a dict of parameters.

@@ -16,6 +16,7 @@ _SHORT = {
     "gates with a start of their own": "own gates",
     "a generator with a start of its own": "own generator",
     "weights with a start of their own": "own weights",
+    "a start of its own": "own start",
     "weights and generator with a start of their own": "own weights, generator",
 }
 

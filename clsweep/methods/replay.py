@@ -23,4 +23,4 @@ from clsweep.nets.net import Net
 
 def build(net: Net, hyper: ReplayHyper) -> Method:
     """Replay for `net`; its memory is a buffer."""
-    return example_replay(net, hyper, label_loss, hyper.average)
+    return example_replay(net, hyper, label_loss, hyper.fill, hyper.average)

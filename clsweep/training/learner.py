@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clsweep.data.rng import generator
-from clsweep.data.tasks import Scale, Task, TaskSequence
+from clsweep.data.tasks import Scale, Task, TaskSequence, Trainable
 from clsweep.methods.base import LearntTask, Memory, Method, Phase, Trace
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, all_finite
@@ -178,10 +178,15 @@ class Learner:
                 continue
             is_last = phase is phases[-1]
             n_before = state.n_steps - begun
+            data: Trainable = task.train
+            if phase.prepare:
+                rng = generator(self.setting.seed, "prepare", phase.name, task.index)
+                params, memory, data = phase.prepare(state.params, state.memory, task, rng)
+                state = state._replace(params=params, memory=memory)
             state = train_phase(
                 phase,
                 state,
-                task.train,
+                data,
                 self.setting,
                 task=task.index,
                 n_steps=n_steps,

@@ -133,6 +133,18 @@ CASES = [
         {"weight": 0.0},
         exact_at_zero=False,
     ),
+    Case("gdumb", {"memory_size": 20}),
+    Case("icarl", {"memory_size": 20}),
+    Case("bic", {"memory_size": 40}),
+    Case(
+        "gss",
+        {"memory_size": 20, "compared": 5},
+        {"weight": 0.0},
+        exact_at_zero=False,
+        batch_norm=False,
+    ),
+    Case("mir", {"memory_size": 30, "candidates": 20, "replay_batch": 6}, {"weight": 0.0}),
+    Case("mir", {"memory_size": 30, "candidates": 20, "fill": "balanced", "weight": 0.5}),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
     Case("er_ace", {"memory_size": 20, "fill": "balanced", "weight": 0.5}),
     Case(

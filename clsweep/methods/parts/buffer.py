@@ -42,7 +42,12 @@ class Buffer(NamedTuple):
 NoteOfRaw = Callable[[Tensor], dict[str, Tensor]]
 
 
-def _nothing(raw: Tensor) -> dict[str, Tensor]:
+def _first(index: Tensor, n: int) -> Tensor:
+    return index[:n]
+
+
+def nothing_noted(raw: Tensor) -> dict[str, Tensor]:
+    """No note."""
     return {}
 
 
@@ -78,7 +83,7 @@ def balanced(
     task: Task,
     rng: torch.Generator,
     most_per_task: int = 0,
-    note: NoteOfRaw = _nothing,
+    note: NoteOfRaw = nothing_noted,
 ) -> Buffer:
     """A buffer shared equally among all classes of all tasks up to `task`.
 
@@ -95,13 +100,36 @@ def balanced(
     """
     order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
     labels = task.train.labels[order]
+    groups = _past_groups(old, task)
+    new = [order[labels == label] for label in labels.unique().tolist()]
+    return _shared_out(old, task, groups, new, most_per_task, note)
+
+
+def ranked(
+    old: Buffer, task: Task, rank: Callable[[Tensor, int], Tensor], note: NoteOfRaw = nothing_noted
+) -> Buffer:
+    """A buffer as `balanced` shares it, whose examples of a class are chosen by their rank.
+
+    Args:
+        old: the buffer before the task.
+        task: the task just learnt.
+        rank: (positions of a class among the training examples, how many) -> which are kept, the
+            best first.
+        note: what else is kept of the examples of `task`.
+    """
+    labels = task.train.labels
+    new = [(labels == label).nonzero().flatten() for label in labels.unique().tolist()]
+    return _shared_out(old, task, _past_groups(old, task), new, 0, note, rank)
+
+
+def _past_groups(old: Buffer, task: Task) -> list[Tensor]:
+    """Slots of every class of every task before `task`."""
     groups = []
     for past in range(task.index):
         here = old.tasks[: old.n_filled] == past
         for label in old.labels[: old.n_filled][here].unique().tolist():
             groups.append((here & (old.labels[: old.n_filled] == label)).nonzero().flatten())
-    new = [order[labels == label] for label in labels.unique().tolist()]
-    return _shared_out(old, task, groups, new, most_per_task, note)
+    return groups
 
 
 def uniform(
@@ -109,7 +137,7 @@ def uniform(
     task: Task,
     rng: torch.Generator,
     most_per_task: int = 0,
-    note: NoteOfRaw = _nothing,
+    note: NoteOfRaw = nothing_noted,
 ) -> Buffer:
     """A buffer shared equally among all tasks up to `task`, a uniform sample of each.
 
@@ -128,14 +156,16 @@ def _shared_out(
     new: list[Tensor],
     most_per_task: int,
     note: NoteOfRaw,
+    rank: Callable[[Tensor, int], Tensor] = _first,
 ) -> Buffer:
     """Equal shares of the slots for groups of old slots and for groups of the task's examples."""
     sizes = [len(index) for index in new]
     allowed = _shares(sizes, most_per_task) if most_per_task else sizes
     shares = _shares([len(index) for index in past] + allowed, len(old.labels))
-    kept = [index[:n] for index, n in zip(past + new, shares, strict=True)]
-    chosen = torch.cat(kept[len(past) :])
-    previous = torch.cat(kept[: len(past)]) if past else chosen[:0]
+    of_past, of_new = shares[: len(past)], shares[len(past) :]
+    chosen = torch.cat([rank(index, n) for index, n in zip(new, of_new, strict=True)])
+    kept = [index[:n] for index, n in zip(past, of_past, strict=True)]
+    previous = torch.cat(kept) if past else chosen[:0]
     labels = torch.cat([old.labels[previous], task.train.labels[chosen]])
     new_raw = task.train.raw(chosen)
     raw = torch.cat([old.raw[previous], new_raw])
@@ -179,7 +209,11 @@ def _shares(available: list[int], capacity: int) -> list[int]:
 
 
 def sampled(
-    old: Buffer, task: Task, n_presented: int, rng: torch.Generator, note: NoteOfRaw = _nothing
+    old: Buffer,
+    task: Task,
+    n_presented: int,
+    rng: torch.Generator,
+    note: NoteOfRaw = nothing_noted,
 ) -> Buffer:
     """A uniform sample of one task's training set: a reservoir after that task's stream.
 

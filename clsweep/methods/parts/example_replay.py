@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
-from clsweep.methods.exemplar_hypers import ErAceHyper
+from clsweep.methods.exemplar_hypers import ReplayedHyper
 from clsweep.methods.hypers import ReplayHyper
 from clsweep.methods.parts import buffer, filling
 from clsweep.methods.parts.losses import padded_label_loss
@@ -18,16 +18,18 @@ from clsweep.nets.parameter_trees import Params
 
 def example_replay(
     net: Net,
-    hyper: ReplayHyper | ErAceHyper,
+    hyper: ReplayHyper | ReplayedHyper,
     new_loss: Callable[[Tensor, Batch], Tensor],
+    fill: filling.Filling,
     average: bool = False,
 ) -> Method:
     """Replay for `net`; its memory is a buffer.
 
     Args:
         net: the network.
-        hyper: weight λ, size and filling of the memory.
+        hyper: weight λ, size of the memory and of what is drawn.
         new_loss: (logits of the new task's head [B, K], batch) -> scalar.
+        fill: how the memory is filled.
         average: whether the sum of both losses is divided by 1 + λ.
     """
 
@@ -57,9 +59,9 @@ def example_replay(
         }
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        return {"slots": filling.absorbed(memory["slots"], learnt, hyper.fill)}
+        return {"slots": filling.absorbed(memory["slots"], learnt, fill)}
 
-    track = _stream if hyper.fill == "reservoir" else None
+    track = _stream if fill == "reservoir" else None
     phase = Phase("train", loss, draw=draw, track=track)
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
 

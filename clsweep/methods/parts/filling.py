@@ -6,6 +6,7 @@ The first task is plain training; whatever the filling, its examples are taken w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -21,7 +22,7 @@ Filling = Literal["balanced", "reservoir"]
 
 
 def empty_for(
-    net: Net, params: Params, capacity: int, noted: dict[str, tuple[int, ...]] | None = None
+    net: Net, params: Params, capacity: int, noted: Mapping[str, tuple[int, ...]] | None = None
 ) -> Buffer:
     """A buffer without examples, for the inputs of a network and on its device.
 
@@ -36,7 +37,10 @@ def empty_for(
 
 
 def absorbed(
-    old: Buffer, learnt: LearntTask, filling: Filling, note: NoteOfRaw | None = None
+    old: Buffer,
+    learnt: LearntTask,
+    filling: Filling,
+    note: NoteOfRaw = buffer.nothing_noted,
 ) -> Buffer:
     """The buffer once a task has been learnt.
 
@@ -45,13 +49,12 @@ def absorbed(
         learnt: the task.
         filling: 'balanced' takes examples now; 'reservoir' of the first task alone, whose stream
             it has not seen.
-        note: what else is kept of its examples; None for nothing.
+        note: what else is kept of its examples.
     """
-    more = {} if note is None else {"note": note}
     if filling == "balanced":
-        return buffer.balanced(old, learnt.task, learnt.rng, **more)
+        return buffer.balanced(old, learnt.task, learnt.rng, note=note)
     if old.n_seen == 0:
-        return buffer.sampled(old, learnt.task, learnt.n_presented, learnt.rng, **more)
+        return buffer.sampled(old, learnt.task, learnt.n_presented, learnt.rng, note)
     return old
 
 

@@ -1,0 +1,92 @@
+"""Maximally interfered retrieval (MIR): replay of what the next step would hurt most.
+
+    L_t(θ) + λ L_{M*}(θ)
+    M*  of C examples drawn from the memory, the k with the largest ℓ(θ_v) − ℓ(θ)
+    θ_v = θ − η_v ∇L_t(θ),   ℓ the cross-entropy of one example
+
+Aljundi, Belilovsky, Tuytelaars, Charlin, Caccia, Lin and Page-Caccia 2019, "Online continual
+learning with maximal interfered retrieval", NeurIPS; λ = 1, C = 50, and η_v is the learning rate
+of training, which is written here as a number of its own (`virtual_lr`), since the look ahead is
+one of plain descent whatever the optimiser is. L_{M*} is the mean over M*.
+
+Every stored example is classified by the head of its own task. Memory and filling are those of
+`replay`; a reservoir as published. The first task is plain training in all methods. A step costs
+two forward passes of the C examples beside what replay costs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
+from clsweep.methods.exemplar_hypers import MirHyper
+from clsweep.methods.parts import buffer, filling
+from clsweep.methods.parts.losses import padded_label_loss, plain_phase
+from clsweep.nets.net import Net, own_head_logits
+from clsweep.nets.parameter_trees import Params
+
+
+def build(net: Net, hyper: MirHyper) -> Method:
+    """The hooks of MIR; its memory is a buffer."""
+
+    def begin(params: Params) -> Memory:
+        return {"slots": filling.empty_for(net, params, hyper.memory_size)}
+
+    def logits_of(full: Params, memory: Memory, index: Tensor, batch: Batch, task: int) -> Tensor:
+        stored: buffer.Buffer = memory["slots"]
+        h = net.features(full, batch.scale(stored.raw[index]))
+        return own_head_logits(net, full, h, stored.tasks[index], task)
+
+    def chosen(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        """M* as places in the memory, int64 [k]."""
+        index, labels = batch.draw["candidates"], memory["slots"].labels
+        ahead = {n: v - hyper.virtual_lr * grads[n] if n in grads else v for n, v in full.items()}
+        before, after = (
+            F.cross_entropy(
+                logits_of(one, memory, index, batch, task), labels[index], reduction="none"
+            )
+            for one in (full, ahead)
+        )
+        k = min(hyper.replay_batch or len(batch.x), len(index))
+        return index[(after - before).topk(k).indices]
+
+    def project(
+        grads: Params, full: Params, memory: Memory, batch: Batch, task: int
+    ) -> tuple[Params, Memory]:
+        index = chosen(grads, full, memory, batch, task)
+        trained = {name: value for name, value in full.items() if value.requires_grad}
+        with torch.enable_grad():
+            logits = logits_of(full, memory, index, batch, task)
+            loss = padded_label_loss(logits, memory["slots"].labels[index], batch.smoothing)
+            found = torch.autograd.grad(
+                hyper.weight * loss, list(trained.values()), allow_unused=True
+            )
+        replayed = {n: g for n, g in zip(trained, found, strict=True) if g is not None}
+        both = {n: grads[n] + g if n in grads else g for n, g in replayed.items()}
+        return {**grads, **both}, memory
+
+    def draw(
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
+    ) -> dict[str, Tensor]:
+        n_filled = memory["slots"].n_filled
+        return {
+            "candidates": buffer.example_indices(rng, n_filled, hyper.candidates, n_steps),
+            "uniform": filling.uniforms(rng, n_steps, batch_size),
+        }
+
+    def stream(memory: Memory, batch: Batch, task: int) -> Memory:
+        return {"slots": filling.streamed(memory["slots"], batch, task)}
+
+    def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
+        return {"slots": filling.absorbed(memory["slots"], learnt, hyper.fill)}
+
+    phase = Phase(
+        "train",
+        plain_phase(net).loss,
+        project=project if hyper.weight else None,
+        draw=draw,
+        track=stream if hyper.fill == "reservoir" else None,
+    )
+    return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
