@@ -270,7 +270,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
         scenarios=("class",),
-        scenario_note="it corrects the preference of one head for the classes that were added to it",
+        scenario_note="it corrects how one head prefers the classes that were added to it",
     ),
     "mir": MethodEntry(
         "MIR",
