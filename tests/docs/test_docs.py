@@ -218,7 +218,7 @@ def test_the_example_of_the_notebook_runs(
         "<synthetic: permuted mnist, 2 tasks, domain-incremental: 6 labels, 18 config" in printed
     )
     assert Path("fronts.pdf").read_bytes().startswith(b"%PDF")
-    assert "Plotly.newPlot" in Path("fronts.html").read_text(encoding="utf-8")
+    assert "window.clsweepPage" in Path("fronts.html").read_text(encoding="utf-8")
 
 
 def test_tables_of_two_folders_name_their_folder(
