@@ -83,8 +83,9 @@ def batches(
                 known = {name: value[a:b] for name, value in noted.items()}
                 shown = x[a:b], y[a:b], raw[a:b]
                 weight = None if counts is None else counts[a:b]
-                rest = own, known, order.smoothing, weight, len(data)
-                chunk.append(Batch(*shown, scale, draw, *rest))
+                chunk.append(
+                    Batch(*shown, scale, draw, own, known, order.smoothing, weight, len(data))
+                )
             yield step, chunk
             step += len(chunk)
 
