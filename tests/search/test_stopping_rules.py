@@ -591,7 +591,7 @@ LOOKED_AT = [
 def test_looking_changes_no_bit(
     case: Case, kind: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
-    sequence = short_sequences["domain"]
+    sequence = short_sequences[case.scenario]
     net = net_for(sequence) if kind == "plain" else batch_norm_net(sequence, "batch")
     n_tasks = len(sequence.tasks)
     watch = Watch("", n_tasks, margin=0.05, n_checks=1)

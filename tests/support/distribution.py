@@ -111,8 +111,9 @@ class GroupScheduling(LoadScopeScheduling):
 
     def schedule(self) -> None:
         """Distribute; by now every process has collected."""
-        path = next(self.folder.iterdir())
-        self._groups: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        written = next(self.folder.iterdir(), None)  # none where nothing could be collected
+        text = written.read_text(encoding="utf-8") if written else "{}"
+        self._groups: dict[str, str] = json.loads(text)
         super().schedule()
 
     def _split_scope(self, nodeid: str) -> str:

@@ -181,7 +181,7 @@ def test_no_method_depends_on_the_strides_of_a_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     training = TrainingConfig(lr=0.01, batch_size=16, steps=3, **OPTIMISERS[optimizer])
-    sequence = sequences["domain" if case.name != "frozen" else "task"]
+    sequence = sequences[case.scenario if case.name != "frozen" else "task"]
     plain = learnt(case, sequence, training=training)
     given = torch.autograd.grad
 
