@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clsweep.cli.results_folders import run_of_all
 from clsweep.errors import StudyError
 from clsweep.storage.remote_path import Place
 from clsweep.study.toml_files import file_text, leaves, toml_tables
@@ -98,6 +99,31 @@ def after_report(data: ReportData, folder: Place) -> str:
     name = f"{data.name}-chosen.toml"
     export = command("clsweep export", folder)
     return f"next: {command(f'{export} --study', name)}"
+
+
+def after_reports(
+    word: str, folder: Place, data: Mapping[str, ReportData], missing: Sequence[str]
+) -> str:
+    """What comes after a report of several benchmarks: the trials that they miss, or a choice.
+
+    Args:
+        word: the study file, or the folder, as it was named.
+        folder: holds a results folder for each benchmark.
+        data: label of a benchmark to what was reported.
+        missing: labels of benchmarks without finished trials.
+    """
+    left = next((label for label, one in data.items() if one.unfinished), None)
+    if missing or (left is not None and word.endswith(".toml")):
+        run = run_of_all(word)
+        return f"next: {python_path(Path(word)) if word.endswith('.toml') else ''}{run}"
+    if left is not None:
+        return after_report(data[left], folder / left)
+    lines = {label: after_report(one, folder / label) for label, one in data.items()}
+    exports = {key: line for key, line in lines.items() if line.startswith("next: clsweep export")}
+    if not exports:
+        return f"next: {command('clsweep status', word)}"
+    first, *others = exports
+    return f"{exports[first]}{'  # likewise ' * bool(others)}{', '.join(others)}"
 
 
 def after_export(file: Path, directory: Place | None) -> str:

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli.console import show
-from clsweep.cli.results_folders import each_place, results_by_benchmark, results_place
+from clsweep.cli.results_folders import (
+    each_place,
+    results_by_benchmark,
+    results_place,
+    with_trials,
+)
 from clsweep.cli.streams import as_json_text
 from clsweep.errors import StudyError
 from clsweep.storage.remote_path import Place
@@ -124,10 +129,11 @@ def _report_several(
     written: Callable[..., ReportData],
 ) -> None:
     """Report the benchmarks of one study file, and all of them in one table."""
-    from clsweep.cli.next_commands import after_report
+    from clsweep.cli.next_commands import after_reports
     from clsweep.reporting.render.publish_several import report_several
 
-    places = each_place(word, labels, place)
+    places = with_trials(word, each_place(word, labels, place))
+    missing = [label for label in labels if place / label not in places]
     local = place if isinstance(place, Path) else Path("results") / place.name
     data = report_several(
         places,
@@ -135,11 +141,9 @@ def _report_several(
         lambda one: written(one, out=Path(out) / one.name if out else None),
         name=place.name,
         formats=formats,
-        missing=[label for label in labels if place / label not in places],
+        missing=missing,
     )
-    left = next((one for one in data.values() if one.unfinished), None)
-    last = places[-1]
-    print(after_report(left or data[last.name], last))
+    print(after_reports(word, place, data, missing))
 
 
 def export(

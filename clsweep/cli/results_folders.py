@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from clsweep.errors import StudyError
 from clsweep.storage.benchmark_folders import noted_benchmarks
 from clsweep.storage.remote_path import Place, RemotePath, place_of
+from clsweep.storage.store import Store
 from clsweep.text import command, counted
 
 
@@ -79,10 +81,44 @@ def each_place(word: str, labels: tuple[str, ...], place: Place) -> list[Place]:
     """
     found = [place / label for label in labels if (place / label).is_dir()]
     if not found:
-        file = word if word.endswith(".toml") else "STUDY.toml"
         raise StudyError(
             f"none of the benchmarks of {word} has results",
             expected=f"results folders in {place}",
-            next_step=f"`{command('clsweep run', file)}`",
+            next_step=f"`{run_of_all(word)}`",
         )
     return found
+
+
+def with_trials(word: str, places: Sequence[Place]) -> list[Place]:
+    """Those of the results folders of benchmarks in which a trial has finished.
+
+    Args:
+        word: what named their folder.
+        places: results folders, at least one.
+
+    Raises:
+        StudyError: there is no finished trial in any.
+        StoreError: a table is damaged.
+    """
+    stores = [Store(place, read_only=True) for place in places]
+    found = [place for place, store in zip(places, stores, strict=True) if store.statuses()]
+    if not found:
+        warnings = [warning for store in stores for warning in store.warnings]
+        raise StudyError(
+            f"none of the benchmarks of {word} has finished trials to report",
+            expected=f"finished trials in {', '.join(map(str, places))}",
+            next_step="; ".join([*warnings, f"`{run_of_all(word)}`"]),
+        )
+    return found
+
+
+def run_of_all(word: str) -> str:
+    """The command that runs what is left of all benchmarks.
+
+    Args:
+        word: what named their folder: the study file, or the folder itself, which does not know
+            the file.
+    """
+    if word.endswith(".toml"):
+        return command("clsweep run", word)
+    return command("clsweep run STUDY.toml --out", word)

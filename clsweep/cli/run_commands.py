@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -14,7 +14,7 @@ import typer
 
 from clsweep.cli.console import show
 from clsweep.cli.streams import excuse_lost_output, output_refused
-from clsweep.errors import RunnerError
+from clsweep.errors import ClsweepError, RunnerError, StudyError
 from clsweep.storage.benchmark_folders import note_benchmarks
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.text import counted, seconds_in
@@ -170,18 +170,27 @@ def _summaries(
     from clsweep.execution.listeners.notebook_progress import progress_on
 
     until = None if seconds is None else time.monotonic() + seconds
+    if len(parts.studies) > 1 and options.address is None:  # nodes of a cluster have their own
+        _fetch_data(parts)
+    ended: dict[str, Summary] = {}
     with event_log(log_json) if log_json else contextlib.nullcontext() as log:
         for label, loaded in parts.studies.items():
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 return
-            summary = runner.run(
-                loaded,
-                out=parts.folder_of(label),
-                time_limit=left,
-                listeners=[progress_on(sys.stderr, quiet=quiet), *([log] if log else [])],
-                **options._asdict(),
-            )
+            try:
+                summary = runner.run(
+                    loaded,
+                    out=parts.folder_of(label),
+                    time_limit=left,
+                    listeners=[progress_on(sys.stderr, quiet=quiet), *([log] if log else [])],
+                    **options._asdict(),
+                )
+            except ClsweepError:
+                if ended:
+                    print(_kept_text(label, ended), file=sys.stderr)
+                raise
+            ended[label] = summary
             for warning in summary.warnings:
                 print(f"warning: {warning}", file=sys.stderr)
             with contextlib.suppress(OSError):
@@ -189,6 +198,45 @@ def _summaries(
             yield summary
             if summary.terminated or summary.interrupted or summary.out_of_time:
                 return
+
+
+def _fetch_data(parts: _Parts) -> None:
+    """Download what benchmarks with trials to do lack, before the first of them is trained.
+
+    Raises:
+        StudyError: it cannot be downloaded.
+    """
+    from clsweep.data.data_files import missing_files
+
+    for label, loaded in parts.studies.items():
+        names = dict.fromkeys(loaded.benchmark.datasets)
+        lacking = [name for name in names if missing_files(name, parts.root)]
+        if not lacking or not _has_work(loaded, parts, label):
+            continue
+        from clsweep.data.datasets import fetch
+
+        for name in lacking:
+            try:
+                fetch(name, parts.root)
+            except StudyError as error:
+                raise StudyError(
+                    f"benchmark '{label}', before any training: {error.found}",
+                    expected=error.expected,
+                    where=error.where,
+                    next_step=error.next_step,
+                ) from error
+
+
+def _has_work(study: Study, parts: _Parts, label: str) -> bool:
+    from clsweep.execution import dry_run
+
+    return dry_run.plan(study, parts.folder_of(label), data_root=parts.root).n_left > 0
+
+
+def _kept_text(label: str, ended: Mapping[str, Summary]) -> str:
+    """What stays of the benchmarks that ran before one that cannot."""
+    kept = ", ".join(f"{k} ({s.n_done} of {s.n_trials} trials done)" for k, s in ended.items())
+    return f"benchmark '{label}' could not be run; kept: {kept}"
 
 
 def plan(

@@ -179,19 +179,34 @@ def _digits() -> Dataset:
     return _dataset((images[~is_test], labels[~is_test]), (images[is_test], labels[is_test]), 10)
 
 
+def fetch(name: str, root: Path | None) -> None:
+    """Download a data set that torchvision knows, unless it is there; others are left alone.
+
+    Args:
+        name: see `load`.
+        root: the data root; see `load`.
+
+    Raises:
+        StudyError: it cannot be downloaded, or something of it is there in another form.
+    """
+    place = place_of_data(root)
+    if name not in _TORCHVISION or is_there(name, place):
+        return
+    try:
+        _download(name, place)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise StudyError(
+            f"data set '{name}' is not in the data root and cannot be downloaded: {reason}",
+            expected=" and ".join(missing_files(name, place)),
+            where=str(place),
+            next_step=_ROOT_ADVICE,
+        ) from error
+
+
 def _torchvision(name: str, root: Path) -> Dataset:
     class_name = _TORCHVISION[name]
-    if not is_there(name, root):
-        try:
-            _download(name, root)
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise StudyError(
-                f"data set '{name}' is not in the data root and cannot be downloaded: {reason}",
-                expected=" and ".join(missing_files(name, root)),
-                where=str(root),
-                next_step=_ROOT_ADVICE,
-            ) from error
+    fetch(name, root)
     try:
         if _is_packed(name, root):
             parts = [_idx_part(root / STORED[name].folder, part) for part in ("train", "t10k")]

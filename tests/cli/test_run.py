@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -406,8 +407,23 @@ def test_a_run_out_of_time_ends_in_order_and_the_next_one_goes_on(
         assert Path("results/tiny", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+def test_data_of_all_benchmarks_are_fetched_before_the_first_is_trained(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def offline(self: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", offline)
+    path = tiny_study(tmp_path)
+    listed = 'name = "split"\ndataset = ["digits", "mnist"]'
+    path.write_text(path.read_text().replace('name = "split"', listed))
+    ran = cli("run", path, "--inline", "--data-root", tmp_path / "no data")
+    ran.is_mistake("benchmark 'mnist', before any training", "Name or service not known")
+    assert not Path("results/tiny/digits").exists()
+
+
 def test_one_file_runs_on_several_data_sets_and_is_reported_as_one(
-    cli: CommandLine, tmp_path: Path
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tiny_study(tmp_path, lam="[1.0, 10.0]")
     alone = path.read_text(encoding="utf-8")
@@ -424,6 +440,27 @@ def test_one_file_runs_on_several_data_sets_and_is_reported_as_one(
     stopped = cli("run", path, "--inline", "--quiet", "--time-limit", "0.001s")
     assert stopped.code == 130
     assert "left for later: data" in stopped.out
+    cli("report", path).is_mistake("finished trials", f"`clsweep run {path}`")
+    run, calls = runner.run, []
+
+    def second_fails(study: Study, **options: Any) -> Summary:
+        calls.append(study.name)
+        if len(calls) == 2:
+            options["out"].mkdir()  # what a run leaves that has not come to a trial
+            raise StoreError("the disk is full")
+        return run(study, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "run", second_fails)
+        failed = cli("run", path, "--inline", "--quiet")
+    assert failed.code == 2
+    assert "'data' could not be run; kept: digits (3 of 3 trials done)" in failed.err
+    half = cli("report", path, "--format", "csv")
+    assert half.code == 0, half.err
+    assert "no finished trials yet: data" in half.out
+    assert half.out.endswith(f"\nnext: clsweep run {path}\n")
+    of_folder = cli("report", "results/tiny", "--format", "csv").out
+    assert of_folder.endswith("\nnext: clsweep run STUDY.toml --out results/tiny\n")
     ran = cli("run", path, "--inline", "--quiet")
     assert ran.code == 0, ran.err
     assert "data: 3 of 3 trials done" in ran.out
@@ -438,6 +475,8 @@ def test_one_file_runs_on_several_data_sets_and_is_reported_as_one(
     reported = cli("report", folder, "--format", "csv")
     assert reported.code == 0, reported.err
     assert "tiny: 2 benchmarks" in reported.out
+    export = "clsweep export results/tiny/digits --study tiny-digits-chosen.toml"
+    assert reported.out.endswith(f"\nnext: {export}  # likewise data\n")
     rows = pq.read_table(folder / "benchmarks.parquet").to_pylist()
     assert [(row["benchmark"], row["label"], row["rank"]) for row in rows] == [
         ("digits", "EWC", 1.0),

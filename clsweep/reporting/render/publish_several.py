@@ -46,7 +46,7 @@ def report_several(
         write_report: prints and writes the report of one.
         name: of the study file's study.
         formats: of `publish.FORMATS`; of them, csv and latex have files of the table.
-        missing: labels of benchmarks without results.
+        missing: labels of benchmarks without finished trials.
         console: where to print; None for standard output.
 
     Raises:
@@ -69,7 +69,7 @@ def report_several(
         Text(table.caption, style="dim"),
     ]
     if missing:
-        shown.append(Text(f"no results yet: {', '.join(missing)}"))
+        shown.append(Text(f"no finished trials yet: {', '.join(missing)}"))
     console.print(Fitted(*shown))
     recorded = Console(file=io.StringIO(), width=TEXT_WIDTH, record=True)
     recorded.print(*shown, sep="\n")
