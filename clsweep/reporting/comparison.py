@@ -115,6 +115,21 @@ class Comparison:
         return self.curves + self.references
 
     @property
+    def has_numbers(self) -> bool:
+        """Whether any configuration has finished with every seed."""
+        return any(curve.points for curve in self.all_curves)
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether validation chose for a method among several configurations."""
+        return any(curve.points and curve.n_configs > 1 for curve in self.curves)
+
+    @property
+    def kept_at(self) -> tuple[Requirement, ...]:
+        """The requirements at which a method can be asked what it keeps: none without a point."""
+        return self.requirements if any(curve.points for curve in self.curves) else ()
+
+    @property
     def not_drawn(self) -> str:
         """What figures say of configurations that diverged; empty where none did."""
         found = [

@@ -42,7 +42,7 @@ Bounds = tuple[float, float]
 LEVEL = 0.95
 # What an accuracy, and an area of accuracies, can be.
 ACCURACY: Bounds = (0.0, 1.0)
-_FEWEST = 3
+FEWEST_FOR_INTERVALS = 3
 # Differences of accuracies are multiples of 1 over the test examples; below this is rounding.
 _SAME = 1e-12
 _TIE_DIGITS = 12
@@ -78,7 +78,12 @@ class Interval:
             return ""
         if math.isnan(self.mean):
             return "not a number"
-        return "too few seeds" if self.n < _FEWEST else "seeds all equal"
+        return "too few seeds" if self.n < FEWEST_FOR_INTERVALS else "seeds all equal"
+
+    @property
+    def is_no_limit(self) -> bool:
+        """Whether that of a difference of accuracies leaves nothing out that is possible."""
+        return self.low <= -1 and self.high >= 1
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,8 @@ def seeds_text(n: int) -> str:
     if n == 1:
         return f"1 seed cannot support a claim at 95 %: it takes {fewest_seeds()}."
     intervals = (
-        f"There are no intervals: they take {_FEWEST}."
-        if n < _FEWEST
+        f"There are no intervals: they take {FEWEST_FOR_INTERVALS}."
+        if n < FEWEST_FOR_INTERVALS
         else "Intervals are Student's, valid for normal differences."
     )
     return (
@@ -262,7 +267,7 @@ def half_widths(d_PS: Array, n_together: int | None = None) -> Array:
         n_together: how many intervals have to hold at once, P unless said.
     """
     n_pairs, n = d_PS.shape[-2:]
-    if n < _FEWEST:
+    if n < FEWEST_FOR_INTERVALS:
         return np.full(d_PS.shape[:-1], np.nan)
     p = 1 - (1 - LEVEL) / (2 * (n_together or n_pairs))
     return student_quantile(p, n - 1) * _errors(d_PS)
@@ -276,7 +281,7 @@ def mean_ends(values_S: Array, bounds: Bounds) -> tuple[Array, Array]:
         bounds: smallest and largest value that the measure can have.
     """
     means, n = values_S.mean(axis=-1), values_S.shape[-1]
-    if n < _FEWEST:
+    if n < FEWEST_FOR_INTERVALS:
         nothing = np.full(means.shape, np.nan)
         return nothing, nothing
     halves = student_quantile((1 + LEVEL) / 2, n - 1) * _errors(values_S)

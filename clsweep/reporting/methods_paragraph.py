@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from clsweep.reporting import bibliography
 from clsweep.reporting.comparison import Comparison
-from clsweep.reporting.inference import LEVEL, fewest_seeds
+from clsweep.reporting.inference import FEWEST_FOR_INTERVALS, LEVEL, fewest_seeds
 from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.results_reader import table_of
 from clsweep.reporting.setting_words import (
@@ -35,7 +35,6 @@ class Cite(NamedTuple):
 
 Sentence = tuple[str | Cite, ...]
 
-_FEWEST_FOR_INTERVALS = 3
 _SAMPLERS = {
     "tpe": "the tree-structured Parzen estimator",
     "gp": "a Gaussian process",
@@ -120,10 +119,10 @@ def _tried(data: ReportData) -> Iterator[Sentence]:
     counts = [curve.n_by_status for curve in data.comparison.all_curves]
     n_trials = sum(sum(n.values()) for n in counts)
     n_failed, n_diverged = sum(n["failed"] + n["oom"] for n in counts), _n_diverged(data)
-    yield (
-        f"Of {n_trials:,} trials in all {n_failed:,} failed and {n_diverged:,} diverged; a "
-        "configuration that diverged with any seed was not eligible.",
-    )
+    trials = f"{n_trials:,} {'trial' if n_trials == 1 else 'trials'}"
+    rule = "; a configuration that diverged with any seed was not eligible"
+    told = rule if n_diverged or data.comparison.has_choice else ""
+    yield (f"Of {trials} in all {n_failed:,} failed and {n_diverged:,} diverged{told}.",)
 
 
 def _proposed(kind: str, sampler: str) -> Iterator[Sentence]:
@@ -141,10 +140,20 @@ def _n_diverged(data: ReportData) -> int:
 
 def _chosen(data: ReportData) -> Iterator[Sentence]:
     comparison = data.comparison
+    if comparison.has_choice:
+        yield _chosen_how(data)
+    elif comparison.curves and all(curve.n_configs == 1 for curve in comparison.curves):
+        yield ("Every method had one configuration, so that nothing was chosen.",)
+    if comparison.kept_at:
+        yield _required(comparison)
+
+
+def _chosen_how(data: ReportData) -> Sentence:
+    comparison = data.comparison
     chosen = [
         f"{curve.label} {axes_text(curve.points[curve.best].axes)}"
         for curve in comparison.curves
-        if curve.best is not None and curve.points[curve.best].axes
+        if curve.best is not None and curve.n_configs > 1 and curve.points[curve.best].axes
     ]
     split = "the validation split"
     fractions = {table_of(one, "benchmark").get("validation_fraction") for one in data.studies}
@@ -152,12 +161,10 @@ def _chosen(data: ReportData) -> Iterator[Sentence]:
         split = f"a validation split of {100 * fraction:.3g} % of the training images"
     by = f" of {seeds_of(comparison.choose_on)}" if comparison.choose_on else ""
     told = f": {'; '.join(chosen)}" if chosen else ""
-    yield (
+    return (
         f"Hyperparameters were chosen by the mean average accuracy on {split}{by}{told}. Test "
         f"images{_images(data)} chose nothing.",
     )
-    if comparison.requirements:
-        yield _required(comparison)
 
 
 def _images(data: ReportData) -> str:
@@ -170,11 +177,18 @@ def _images(data: ReportData) -> str:
 
 
 def _required(comparison: Comparison) -> Sentence:
-    drops = listed([f"{100 * one.drop:g}" for one in comparison.requirements], "or")
+    drops = listed([f"{100 * one.drop:g}" for one in comparison.kept_at], "or")
     margin = ""
     if comparison.margin:
         errors = "standard error" if comparison.margin == 1 else "standard errors"
         margin = f", less {comparison.margin:g} {errors},"
+    if not comparison.has_choice:
+        return (
+            "The source accuracy kept at a required target accuracy",
+            Cite(bibliography.REQUIRED_TARGET),
+            f" is that of a configuration whose target accuracy on validation data{margin} is at "
+            f"most {drops} points below fine-tuning's.",
+        )
     return (
         "For the source accuracy kept at a required target accuracy",
         Cite(bibliography.REQUIRED_TARGET),
@@ -185,7 +199,7 @@ def _required(comparison: Comparison) -> Sentence:
 
 def _seeds(data: ReportData) -> Iterator[Sentence]:
     seeds = data.comparison.seeds
-    if not seeds:
+    if not seeds or not data.comparison.has_numbers:
         return
     if len(seeds) == 1:
         yield (f"All numbers are of one seed ({seeds[0]}), so that no error can be given.",)
@@ -198,7 +212,7 @@ def _seeds(data: ReportData) -> Iterator[Sentence]:
 
 def _intervals(data: ReportData) -> Iterator[Sentence]:
     n, n_pairs = len(data.comparison.seeds), family_size(data)
-    if n < _FEWEST_FOR_INTERVALS or not n_pairs:
+    if n < FEWEST_FOR_INTERVALS or not n_pairs:
         return
     level = f"{100 * LEVEL:g} %"
     if n_pairs == 1:

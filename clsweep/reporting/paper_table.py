@@ -12,14 +12,20 @@ from dataclasses import dataclass
 
 from clsweep.reporting.comparison import SourceEnd
 from clsweep.reporting.curves import Curve, Point
-from clsweep.reporting.inference import LEVEL, Difference, ends_text, fewest_seeds
+from clsweep.reporting.inference import (
+    FEWEST_FOR_INTERVALS,
+    LEVEL,
+    Difference,
+    ends_text,
+    fewest_seeds,
+)
 from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.report_table import NOTHING, percent_cell, signed_text
 from clsweep.reporting.summary import RankedMethod, family_size, misses_target, ranking
 from clsweep.text import counted
 
 MISSED = "†"
-_FEWEST_FOR_INTERVALS = 3
+NO_LIMIT = "no limit"
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def paper_table(data: ReportData) -> PaperTable:
     headings += [("Difference to the first", "(points)")] * with_pairs
     headings += [
         ("Source (%) kept,", f"target −{100 * requirement.drop:g}")
-        for requirement in comparison.requirements
+        for requirement in comparison.kept_at
     ]
     rows = tuple(tuple(_method(data, row, curves[row.label], with_pairs)) for row in ranking(data))
     n_empty = len(headings) - 4
@@ -93,7 +99,7 @@ def _method(
     yield PaperCell(curve.label)
     if curve.best is None:
         yield PaperCell(curve.absence or NOTHING)
-        yield from [PaperCell("")] * (2 + with_pairs + len(comparison.requirements))
+        yield from [PaperCell("")] * (2 + with_pairs + len(comparison.kept_at))
         return
     point = curve.points[curve.best]
     is_best = is_above_all(judgement.average_pairs, curve.label)
@@ -101,8 +107,8 @@ def _method(
     yield from _ends(point)
     if with_pairs:
         yield PaperCell(_difference(row.behind))
-    sources = judgement.source_pairs or [()] * len(comparison.requirements)
-    for requirement, pairs in zip(comparison.requirements, sources, strict=True):
+    sources = judgement.source_pairs or [()] * len(comparison.kept_at)
+    for requirement, pairs in zip(comparison.kept_at, sources, strict=True):
         chosen = requirement.chosen[curve.label]
         if chosen is None:
             yield PaperCell("not reached")
@@ -148,18 +154,21 @@ def _difference(behind: Difference | None) -> str:
         return NOTHING
     found = behind.interval
     mean = signed_text(f"{round(-100 * found.mean, 1) + 0.0:.1f}")
+    if found.is_no_limit:
+        return f"{mean} [{NO_LIMIT}]"
     if found.absence or math.isnan(found.low):
-        return mean
+        return f"{mean} [seeds equal]" if found.absence == "seeds all equal" else mean
     low, high = ends_text(found, -100, 1)
     return f"{mean} [{signed_text(low)}, {signed_text(high)}]"
 
 
 def _caption(data: ReportData) -> str:
     n = len(data.comparison.seeds)
-    mean = f"means over {n} seeds ± standard error" if n > 1 else "one seed"
+    chosen = " of what validation chose for the best average" * data.comparison.has_choice
+    mean = f", means over {n} seeds ± standard error" if n > 1 else ", one seed"
     return (
-        f"{data.benchmark[:1].upper()}{data.benchmark[1:]}: test accuracies of what validation "
-        f"chose for the best average, {mean}."
+        f"{data.benchmark[:1].upper()}{data.benchmark[1:]}: test accuracies{chosen}"
+        f"{mean * data.comparison.has_numbers}."
     )
 
 
@@ -169,21 +178,24 @@ def _notes(
     comparison, n = data.comparison, len(data.comparison.seeds)
     sources = "task 1" if data.n_tasks <= 2 else f"mean of tasks 1–{data.n_tasks - 1}"
     yield f"Source: {sources}; target: task {data.n_tasks}; both after the last task."
-    if comparison.requirements:
-        drops = " or ".join(f"{100 * one.drop:g}" for one in comparison.requirements)
+    if comparison.kept_at:
+        drops = " or ".join(f"{100 * one.drop:g}" for one in comparison.kept_at)
+        chosen = "chosen for the most source accuracy while" * comparison.has_choice
         yield (
-            f"Source kept: chosen for the most source accuracy while target accuracy falls at "
+            f"Source kept: {chosen or 'that of a configuration whose'} target accuracy falls at "
             f"most {drops} points short of fine-tuning's on validation data."
         )
     if any(MISSED in cell.text for row in rows for cell in row):
         yield f"{MISSED}: the target accuracy on test data is below what is required."
-    if with_pairs and n >= _FEWEST_FOR_INTERVALS:
+    if with_pairs and n >= FEWEST_FOR_INTERVALS:
         together = counted(family_size(data), "comparison")
         choice = ", and for the choice" * (data.judgement.selection == "cross-fitted")
         yield (
             f"Brackets: {100 * LEVEL:g} % intervals of the difference, paired by seed, Student's "
             f"t, that hold at once for all {together} (Bonferroni){choice}."
         )
+    if any(NO_LIMIT in cell.text for row in rows for cell in row[1:]):
+        yield f"{NO_LIMIT[:1].upper()}{NO_LIMIT[1:]}: the interval leaves out nothing."
     if with_pairs:
         yield _about_bold(any(cell.is_claim for row in rows for cell in row), n)
     end = comparison.source_end

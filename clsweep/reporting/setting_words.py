@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clsweep.methods import known_entry
+from clsweep.methods.hyper_fields import knob_keys
 from clsweep.reporting.curves import Curve
 from clsweep.reporting.training_text import fixed_settings, setting_said, tried_settings
 from clsweep.text import counted, key_text, number_text, printable
@@ -109,13 +110,16 @@ def _values(values: Sequence[Any]) -> str:
 
 
 def _unusual(curve: Curve) -> Iterator[str]:
-    """The method's own numbers that all its configurations share and that are not the defaults."""
+    """The method's own numbers that do not vary: all knobs, of the others what is no default."""
     entry = known_entry(curve.method)
     if entry is None or not curve.points:
         return
     first = curve.points[0].candidate.hyper
+    knobs = knob_keys(entry.hyper.model_fields)
     for name, field in entry.hyper.model_fields.items():
-        if name in curve.grid or name not in first or first[name] == field.default:
+        if name in curve.grid or name not in first:
+            continue
+        if first[name] == field.default and name not in knobs:
             continue
         if all(point.candidate.hyper.get(name) == first[name] for point in curve.points):
             words, value = key_text(name).replace("_", " "), first[name]

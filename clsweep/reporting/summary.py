@@ -11,6 +11,7 @@ from clsweep.methods.information_needs import short_needs
 from clsweep.reporting.comparison import Requirement
 from clsweep.reporting.curves import Curve
 from clsweep.reporting.inference import (
+    FEWEST_FOR_INTERVALS,
     LEVEL,
     Difference,
     Interval,
@@ -20,7 +21,6 @@ from clsweep.reporting.inference import (
 from clsweep.reporting.report_data import ReportData
 from clsweep.text import counted
 
-_FEWEST_FOR_INTERVALS = 3
 _MOST_SEEDS = 100
 _ROUNDING = 1e-12
 
@@ -174,7 +174,7 @@ def what_can_be_said(data: ReportData) -> tuple[str, ...]:
 def _without_claims(data: ReportData) -> Iterator[str]:
     pairs, n = data.judgement.average_pairs, len(data.comparison.seeds)
     takes = f"a claim takes {fewest_seeds()} (`seeds = {fewest_seeds()}`)"
-    interval = "" if n >= _FEWEST_FOR_INTERVALS else ", an interval 3"
+    interval = "" if n >= FEWEST_FOR_INTERVALS else f", an interval {FEWEST_FOR_INTERVALS}"
     yield f"nothing at 95 %: {counted(n, 'seed')}, and {takes}{interval}."
     first = pairs[0].above
     own = [found for found in pairs if found.above == first]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from clsweep.methods import METHODS
+from clsweep.methods.hyper_fields import knob_keys
 from clsweep.reporting.bibliography import PAPERS
 from clsweep.reporting.methods_paragraph import cited, methods_paragraph
 from clsweep.reporting.render.paper import paragraph_text
 from clsweep.reporting.report_data import ReportData, build
-from clsweep.reporting.setting_words import listed, network_words
+from clsweep.reporting.setting_words import listed, network_words, values_words
 from clsweep.reporting.summary import family_size
-from tests.support.records import make_study, write_study
+from clsweep.text import key_text, number_text
+from tests.support.records import make_record, make_study, two_task_rows, write_study
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,47 @@ def test_what_is_not_known_is_left_out(data: ReportData) -> None:
     assert "network" not in text
     assert "van de Ven" not in text
     assert "validation split" in text
+
+
+def test_knobs_are_named_at_their_default_too(tmp_path: Path) -> None:
+    defaults = METHODS["fdr"].hyper.model_fields
+    hyper = {key: defaults[key].default for key in knob_keys(defaults)}
+    rows = two_task_rows(0.9, 0.8, 0.7)
+    records = [make_record("FDR", "fdr", seed, hyper, {}, rows) for seed in (0, 1)]
+    curve = build(write_study(tmp_path / "a", records)).comparison.curves[0]
+    words = values_words(curve)
+    assert len(hyper) == 2
+    for key, value in hyper.items():
+        named = f"{key_text(key).replace('_', ' ')} {number_text(value)}"
+        assert named in words
+
+
+def test_references_alone_are_not_said_to_be_chosen(tmp_path: Path) -> None:
+    text = text_of(build(write_study(tmp_path / "a", make_study((), 1, 2))))
+    assert "We run fine-tuning" in text
+    assert "± one standard error" in text
+    for false in ("chosen", "source accuracy kept", "one configuration"):
+        assert false not in text
+
+
+def test_one_configuration_is_no_choice(tmp_path: Path) -> None:
+    records = make_study(("EWC",), 1, 1)
+    text = text_of(build(write_study(tmp_path / "a", records)))
+    assert "Every method had one configuration, so that nothing was chosen." in text
+    assert "was chosen among" not in text
+    assert "is that of a configuration whose target accuracy on validation data" in text
+    alone = text_of(build(write_study(tmp_path / "b", records[:1])))
+    assert "Of 1 trial in all 0 failed and 0 diverged." in alone
+
+
+def test_without_a_number_no_mean_is_explained(tmp_path: Path) -> None:
+    records = make_study(("EWC",), 3, 2)
+    for record in records:
+        record["trial"]["status"] = "diverged"
+    text = text_of(build(write_study(tmp_path / "a", records)))
+    assert "diverged; a configuration that diverged with any seed was not eligible" in text
+    for false in ("means over", "standard error", "were chosen", "source accuracy kept"):
+        assert false not in text
 
 
 @pytest.mark.parametrize(

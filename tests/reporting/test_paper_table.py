@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clsweep.reporting.inference import Difference, Interval
 from clsweep.reporting.paper_table import is_above_all, paper_table
+from clsweep.reporting.render.summary_texts import behind_text
 from clsweep.reporting.report_data import ReportData, build
 from clsweep.reporting.report_table import signed_text
 from clsweep.reporting.summary import ranking
@@ -62,6 +65,46 @@ def test_one_seed_or_one_method_has_no_difference_and_no_bold(tmp_path: Path) ->
         assert not any(cell.is_claim for row in table.methods for cell in row)
     assert "±" not in paper_table(one_seed).methods[0][1].text
     assert ("Difference to the first", "(points)") not in paper_table(alone).headings
+
+
+def test_what_small_folders_do_not_hold_has_no_column_and_no_words(tmp_path: Path) -> None:
+    ends = paper_table(data_of(tmp_path / "ends", 2, ()))
+    one = paper_table(build(write_study(tmp_path / "one", make_study(("EWC",), 1, 2))))
+    records = make_study(("EWC",), 3, 2)
+    for record in records:
+        record["trial"]["status"] = "diverged"
+    diverged = paper_table(build(write_study(tmp_path / "diverged", records)))
+    for table in (ends, one, diverged):
+        assert "chose" not in table.caption + "".join(table.notes)
+        widths = {len(row) for row in (table.headings, *table.methods, *table.references)}
+        assert widths == {len(table.headings)}
+    assert len(ends.headings) == len(diverged.headings) == 4
+    assert len(one.headings) > 4
+    assert "±" in one.caption
+    assert "±" not in diverged.caption
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(0.05, -1.0, 1.0, 3, "student"), "−5.0 [no limit]"),
+        (Interval(0.05, 0.05, 0.05, 3, "none"), "−5.0 [seeds equal]"),
+        (Interval(0.05, math.nan, math.nan, 2, "none"), "−5.0"),
+        (Interval(0.05, 0.02, 0.08, 6, "student"), "−5.0 [−8.0, −2.0]"),
+    ],
+)
+def test_a_difference_has_the_words_of_the_screen(
+    tmp_path: Path, interval: Interval, text: str
+) -> None:
+    data = data_of(tmp_path, 3)
+    pairs = tuple(replace(one, interval=interval) for one in data.judgement.average_pairs)
+    judged = replace(data.judgement, average_pairs=pairs)
+    table = paper_table(replace(data, judgement=judged))
+    assert [row[4].text for row in table.methods[1:]] == [text, text]
+    assert any("No limit:" in note for note in table.notes) is ("no limit" in text)
+    if interval.n > 2:
+        row = ranking(replace(data, judgement=judged))[1]
+        assert behind_text(row, is_first=False).rstrip("*") == text
 
 
 def test_above_all_needs_a_claim_over_each_other() -> None:

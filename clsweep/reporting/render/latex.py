@@ -3,6 +3,7 @@ r"""Text as LaTeX: every character that it would obey is spelt out, and numbers 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from clsweep.text import in_ascii
 
@@ -76,6 +77,20 @@ def _spelt(char: str) -> str:
     if char.isascii() or (char.isalpha() and char <= _LAST_LATIN):
         return char
     return "".join(_CHARACTERS.get(one, one) for one in in_ascii(char))
+
+
+def table_row(cells: Sequence[str]) -> str:
+    r"""A row of a `tabular`, whatever its first cell begins with.
+
+    `\\` and the rules before a row take `[…]` and `*` after them as their own arguments, across
+    blanks and ends of lines: an empty group stands between.
+
+    Args:
+        cells: what `escaped` made.
+    """
+    row = " & ".join(cells)
+    start = "{}" if row.startswith(("[", "*")) else ""
+    return rf"{start}{row} \\"
 
 
 def with_powers(text: str) -> str:

@@ -162,7 +162,7 @@ def _interval(found: Difference, factor: int, digits: int) -> str:
     own = found.interval
     if own.absence:
         return html.escape(own.absence)
-    if own.low <= -1 and own.high >= 1:
+    if own.is_no_limit:
         # From end to end of what is possible an interval says nothing.
         return "no limit"
     low, high = ends_text(own, factor, digits)

@@ -19,7 +19,7 @@ from clsweep.reporting.bibliography import PAPERS, bibtex_text
 from clsweep.reporting.methods_paragraph import Cite, Sentence, cited, methods_paragraph
 from clsweep.reporting.paper_table import PaperCell, paper_table
 from clsweep.reporting.render.frame_exits import nearest_inside
-from clsweep.reporting.render.latex import escaped, with_powers
+from clsweep.reporting.render.latex import escaped, table_row, with_powers
 from clsweep.reporting.render.paper_figure import figure_bytes
 from clsweep.reporting.render.views import in_percent, views
 from clsweep.reporting.report_data import ReportData
@@ -79,6 +79,7 @@ def figure_latex(data: ReportData) -> str:
 def _figure_caption(data: ReportData) -> Iterator[str]:
     n = len(data.comparison.seeds)
     of_seeds = f"; means over {n} seeds, bars are one standard error" if n > 1 else "; one seed"
+    of_seeds *= data.comparison.has_numbers
     yield (
         f"{data.benchmark[:1].upper()}{data.benchmark[1:]}: source against target accuracy on "
         f"test data. Lines join the configurations of a method that no other of it beats in both "
@@ -145,11 +146,11 @@ def table_latex(data: ReportData) -> str:
 
 
 def _row(cells: Sequence[PaperCell]) -> str:
-    texts = (
+    texts = [
         rf"\textbf{{{_latex(cell.text)}}}" if cell.is_claim else _latex(cell.text)
         for cell in cells
-    )
-    return f"    {' & '.join(texts)} \\\\"
+    ]
+    return f"    {table_row(texts)}"
 
 
 def paragraph_latex(sentences: Sequence[Sentence]) -> str:

@@ -95,7 +95,7 @@ def behind_text(row: RankedMethod, is_first: bool) -> str:
         return "first" if is_first and not row.absence else ""
     found = row.behind.interval
     mean = _signed(-100 * found.mean)
-    if found.absence or (found.low <= -1 and found.high >= 1):
+    if found.absence or found.is_no_limit:
         return f"{mean} [{'seeds equal' if found.absence == 'seeds all equal' else 'no limit'}]"
     low, high = ends_text(found, -100, 1)
     return f"{mean} [{signed_text(low)}, {signed_text(high)}]{'*' if row.behind.is_claim else ''}"

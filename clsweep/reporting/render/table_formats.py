@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clsweep.reporting.render.latex import escaped
+from clsweep.reporting.render.latex import escaped, table_row
 from clsweep.reporting.report_table import Cell, ReportTable
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -161,4 +161,4 @@ def _no_formula(text: str) -> str:
 
 
 def _latex_row(cells: Sequence[Cell | str]) -> str:
-    return " & ".join(escaped(str(cell)) for cell in cells) + r" \\"
+    return table_row([escaped(str(cell)) for cell in cells])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clsweep.reporting.render.latex import escaped, with_powers
+from clsweep.reporting.render.latex import escaped, table_row, with_powers
+from clsweep.reporting.render.table_formats import latex_bytes
+from clsweep.reporting.report_table import Column, ReportTable, Section
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,17 @@ from clsweep.reporting.render.latex import escaped, with_powers
 )
 def test_a_character_is_spelt_as_latex_sets_it(text: str, latex: str) -> None:
     assert escaped(text) == latex
+
+
+@pytest.mark.parametrize("label", ["[5pt] of mine", "*", "*EWC"])
+def test_a_row_is_no_argument_of_the_line_before_it(label: str) -> None:
+    columns = (Column("[name]", ""), Column("n", ""))
+    table = ReportTable("t", "", columns, (Section(((label, "[1]"),)),))
+    assert table_row([label, "[1]"]) == rf"{{}}{label} & [1] \\"
+    lines = latex_bytes(table).decode().splitlines()
+    assert r"{}[name] & n \\" in lines
+    assert rf"{{}}{label} & [1] \\" in lines
+    assert table_row(["EWC", "*"]) == r"EWC & * \\"
 
 
 @pytest.mark.parametrize(

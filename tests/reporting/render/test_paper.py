@@ -138,6 +138,17 @@ def test_the_latex_is_sound(data: ReportData, written: Path) -> None:
         assert f"\\{rule}" in table
 
 
+def test_a_label_in_brackets_begins_no_argument(tmp_path: Path) -> None:
+    records = make_study(("EWC", "LwF"), 1, 1, references=())
+    names = {"EWC": "[a]", "LwF": "* b"}
+    for record in records:
+        label = names[record["config"]["label"]]
+        record["trial"]["label"] = record["config"]["label"] = label
+    lines = table_latex(build(write_study(tmp_path / "a", records))).splitlines()
+    starts = [line.strip()[:5] for line in lines if line.endswith(r"\\")][-2:]
+    assert sorted(starts) == ["{}* b", "{}[a]"]
+
+
 def test_bold_is_a_claim_and_a_minus_is_a_minus(data: ReportData) -> None:
     table = table_latex(data)
     n_claims = sum(cell.is_claim for row in paper_table(data).methods for cell in row)
