@@ -44,11 +44,13 @@ class ReportPages:
             told = {key: one.finished_at for key, one in state.sweep.done.items()}
             kept = self._made.get(index)
             if kept is None or kept[0] != told:
-                kept = told, self._rendered(index, live_address)
-                self._made[index] = kept
+                page = self._rendered(index, live_address)
+                if page is None:
+                    return None
+                self._made[index] = kept = told, page
             return kept[1]
 
-    def _rendered(self, index: int, live_address: str) -> bytes:
+    def _rendered(self, index: int, live_address: str) -> bytes | None:
         from clsweep.reporting.joined_studies import joined_results
         from clsweep.reporting.ledger import count_looks
         from clsweep.reporting.render.page import LiveSection, page_of
@@ -56,6 +58,9 @@ class ReportPages:
         from clsweep.reporting.results_reader import read
 
         data = data_of(joined_results([read(self._watched[index].place, read_only=True)]))
+        # The state that led here may be seconds old; the study may ask for more by now.
+        if data.unfinished or not self._watched[index].state_now().is_done:
+            return None
         uncounted = count_looks(data.shown, "serve")
         data = replace(data, notes=(*data.notes, *uncounted))
         link = _LINK.format(

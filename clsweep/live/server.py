@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(303, headers={**answer.headers, "Set-Cookie": access.set_cookie})
         if not access.is_known(self.headers.get("Cookie", "")):
             return _no_token("")
-        return self.server.answering.answer(path, query)
+        return self.server.answering.answer(path, query, self.command == "HEAD")
 
     def _send(self, answer: Answer) -> None:
         tag = answer.tag
@@ -173,12 +173,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in {**_ALWAYS, **answer.headers}.items():
             self.send_header(name, value)
-        if answer.status in (200, 304):
+        is_head = self.command == "HEAD"
+        is_unmade = is_head and not answer.body  # what GET would send is not known
+        if answer.status in (200, 304) and not is_unmade:
             self.send_header("ETag", tag)
-        if answer.status != 304:
+        if answer.status != 304 and not is_unmade:
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        if self.command != "HEAD":
+        if not is_head:
             self.wfile.write(answer.body)
 
     def send_error(
@@ -204,5 +206,6 @@ def _no_token(what: str) -> Answer:
         int(HTTPStatus.FORBIDDEN),
         "This page needs its token",
         f"{what}Open the whole address that `clsweep serve` has printed, with all that stands "
-        "behind the question mark. Every start of the command has another token.",
+        "behind the question mark. Every start of the command has another token. It is exchanged "
+        "for a cookie, which curl has to be told to keep: curl -L -c jar -b jar 'ADDRESS'",
     )

@@ -98,12 +98,21 @@ class WatchedSweep:
             return known
         with self._turn:
             if self._state is None or self._clock() >= self._due_at:
-                began = self._clock()
-                self._state = self._read(self._state)
-                ended = self._clock()
-                pause = max(self.refreshed_after, (ended - began) / self.share_of_reading)
-                self._due_at = ended + pause
+                return self._read_anew()
             return self._state
+
+    def state_now(self) -> SweepState:
+        """As it is now, however lately it was read: for what must not be shown too early."""
+        with self._turn:
+            return self._read_anew()
+
+    def _read_anew(self) -> SweepState:
+        began = self._clock()
+        self._state = self._read(self._state)
+        ended = self._clock()
+        pause = max(self.refreshed_after, (ended - began) / self.share_of_reading)
+        self._due_at = ended + pause
+        return self._state
 
     def _read(self, before: SweepState | None) -> SweepState:
         try:
@@ -114,7 +123,9 @@ class WatchedSweep:
                 if one.status == "ok"
             }
             return SweepState(sweep, self._points.of(ended))
-        except (ClsweepError, OSError) as error:
+        except Exception as error:  # a fault in one folder must not hide the others
+            is_plain = isinstance(error, (ClsweepError, OSError))
+            what = str(error) if is_plain else f"{type(error).__name__}: {error}"
             if before is None:
-                return SweepState(None, {}, str(error))
-            return SweepState(before.sweep, before.points, str(error))
+                return SweepState(None, {}, what)
+            return SweepState(before.sweep, before.points, what)

@@ -29,6 +29,10 @@ def test_only_the_token_and_the_cookie_open(monkeypatch: pytest.MonkeyPatch) -> 
     cookie = access.set_cookie.partition(";")[0]
     assert token not in access.set_cookie
     assert access.is_known(f"other=1; {cookie}")
+    # Other programs of this host name set what they like.
+    for odd in ('a={"x":1}', "b@[c]=1, 2", "=", 'open="', "ä"):
+        assert access.is_known(f"{odd}; {cookie}"), odd
+        assert access.is_known(f"{cookie};{odd}"), odd
     wrong = (
         "",
         "clsweep_8642=",

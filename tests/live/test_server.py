@@ -12,14 +12,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from clsweep.errors import StoreError
+from clsweep.live.report_pages import ReportPages
 from clsweep.live.server import PORT, LiveServer, opened_server
 from clsweep.live.watched_sweep import WatchedSweep
+from clsweep.reporting import results_reader
 from clsweep.reporting.ledger import LEDGER, looks
+from clsweep.reporting.results_reader import Results, read
 from clsweep.study.study import parse_study
 from tests.support.command_line import TINY, CommandLine
 from tests.support.live_pages import Browser, finish, served
@@ -66,6 +70,7 @@ def test_nothing_is_shown_without_the_token(disk: DiskFolder, browser: Browser) 
         got = browser.ask(path)
         assert got.status == 403, path
         assert b"clsweep serve" in got.body
+        assert b"curl -L -c jar -b jar 'ADDRESS'" in got.body
         assert b"tiny" not in got.body
         assert "Set-Cookie" not in got.headers
     browser.enter()
@@ -205,6 +210,42 @@ def test_the_report_is_shown_when_all_is_done_and_counts_as_a_test_look(
     # Another seed is asked for: what is shown now would be seen while trials are to come.
     disk.open(parse_study(TINY.format(seeds=3, net="hidden = [4]", steps=2, lam="[1.0]")))
     assert browser.ask("/report/0").headers["Location"] == "../live"
+
+
+def test_head_of_a_report_is_no_test_look(disk: DiskFolder, browser: Browser) -> None:
+    browser.enter()
+    assert browser.ask("/report/0", "HEAD").headers["Location"] == "../live"
+    done(disk)
+    head = browser.ask("/report/0", "HEAD")
+    assert (head.status, head.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert head.headers.keys().isdisjoint({"Content-Length", "ETag"})
+    assert looks(disk.place) == ()
+    assert browser.ask("/report/0").status == 200
+    assert len(looks(disk.place)) == 1
+
+
+@pytest.mark.parametrize("is_data_older", [False, True])
+def test_a_state_read_before_the_study_grew_opens_no_report(
+    disk: DiskFolder, monkeypatch: pytest.MonkeyPatch, is_data_older: bool
+) -> None:
+    done(disk)
+    watched = WatchedSweep(disk.place)
+    watched.refreshed_after = 3600.0
+    assert watched.state().is_done
+    more = parse_study(TINY.format(seeds=3, net="hidden = [4]", steps=2, lam="[1.0]"))
+
+    def read_and_grow(*args: Any, **kwargs: Any) -> Results:
+        found = read(*args, **kwargs)
+        disk.open(more)
+        return found
+
+    if is_data_older:
+        monkeypatch.setattr(results_reader, "read", read_and_grow)
+    else:
+        disk.open(more)
+        monkeypatch.setattr(watched, "state_now", watched.state)
+    assert ReportPages((watched,)).page(0, "../live") is None
+    assert looks(disk.place) == ()
 
 
 def test_several_folders_and_a_link_to_each_report(tmp_path: Path) -> None:

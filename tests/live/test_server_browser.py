@@ -123,3 +123,24 @@ def test_a_wrong_token_is_refused_and_lists_are_searched_with_the_keyboard(
     disk.store.close()
     refused = [line for line in browser.get_log("browser") if "403" not in line["message"]]
     assert refused == []
+
+
+def test_an_address_of_no_folder_and_filters_of_another(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.support.select import Select
+
+    one, other = DiskFolder(tmp_path / "one"), DiskFolder(tmp_path / "other")
+    with served(one.place, other.place) as server:
+        url = server.server.url
+        browser.get(url)
+        browser.get(f"{url.partition('?')[0]}live?sweep=9")
+        rows = "return document.querySelectorAll('#trials tbody tr').length"
+        wait(browser, f"{rows} === 8")
+        assert "sweep=" not in browser.current_url
+        Select(browser.find_element("id", "label")).select_by_index(1)
+        wait(browser, f"{rows} === 2")
+        browser.find_elements("css selector", "#folders button")[1].click()
+        wait(browser, f"{rows} === 8")
+        shown = "return ['text', 'state', 'label'].map((id) => document.getElementById(id).value)"
+        assert browser.execute_script(shown) == ["", "", ""]
+    one.store.close()
+    other.store.close()

@@ -85,6 +85,23 @@ def test_who_asks_while_it_is_read_gets_what_was_read_before(
     disk.store.close()
 
 
+def test_a_fault_in_one_folder_is_its_error_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = DiskFolder(tmp_path / "one"), DiskFolder(tmp_path / "other")
+    watched = [read_always(one.place), read_always(other.place)]
+
+    def reading(now: float) -> object:
+        raise KeyError("seed")
+
+    monkeypatch.setattr(watched[0]._reader, "sweep", reading)
+    lines = sweeps_answer(watched)["sweeps"]
+    assert [line["error"] for line in lines] == ["KeyError: 'seed'", ""]
+    assert lines[1]["n_trials"] == 8
+    one.store.close()
+    other.store.close()
+
+
 def test_a_bucket_that_goes_away_and_comes_back(
     server: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

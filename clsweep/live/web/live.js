@@ -44,6 +44,11 @@
     const mine = ++round;
     try {
       const all = await told("data/sweeps");
+      // An address that was kept may name a folder that is no longer served.
+      if (!all.sweeps.some((one) => one.index === chosen)) {
+        chosen = 0;
+        history.replaceState(null, "", location.pathname);
+      }
       const one = await told(`data/${chosen}`);
       const some = await told(trialsAddress());
       if (mine !== round) return;
@@ -160,7 +165,7 @@
     chosen = index;
     history.replaceState(null, "", index ? `?sweep=${index}` : location.pathname);
     Object.assign(wanted, { text: "", state: "", label: "", page: 1 });
-    element("text").value = element("state").value = "";
+    element("text").value = element("state").value = element("label").value = "";
     sweep = null;
     refresh();
   }
