@@ -98,9 +98,10 @@ def _watched(
         outer = calls.current
         calls.current = key
         calls.n += 1
-        returned = hook(*args)
-        calls.current = outer
-        return returned
+        try:
+            return hook(*args)
+        finally:
+            calls.current = outer
 
     def watched(*args: Any) -> Any:
         nonlocal n_calls

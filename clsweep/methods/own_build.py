@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ from clsweep.methods.own_methods import FORMS, code_fingerprint, imported, own_e
 from clsweep.nets.net import Net
 from clsweep.records.recorded_inputs import short_fingerprint, unlike_nodes_error
 from clsweep.signals import contained
+from clsweep.text import shortened
 from clsweep.user_code import definition_place, described, raising_place
 
 # Seconds for which code of the user's may go without a sign of life.
@@ -70,10 +72,33 @@ def patience_seconds(entry: MethodEntry) -> float:
         entry: what the driver knows about it.
 
     Raises:
+        MethodError: what it says is no time.
         StudyError: it cannot be imported here.
     """
     code = imported(entry.path, entry.kind, FORMS[entry.kind])
-    return float(getattr(code.found, "patience_seconds", PATIENCE))
+    return checked_patience(code.found, entry.path, code.place)
+
+
+def checked_patience(code: object, name: str, place: str) -> float:
+    """The seconds that code of the user's says that it may take, or PATIENCE.
+
+    Args:
+        code: its function or class.
+        name: of it, for messages.
+        place: where it is defined.
+
+    Raises:
+        MethodError: what it says is no time.
+    """
+    said = getattr(code, "patience_seconds", PATIENCE)
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    if not is_number or not (said > 0 and math.isfinite(said)):
+        raise MethodError(
+            f"patience_seconds of '{name}' is {shortened(repr(said), 60)}",
+            expected="a number of seconds above 0, such as 60",
+            where=place,
+        )
+    return float(said)
 
 
 def built(entry: MethodEntry, net: Net, hyper: Hyper, calls: HookCalls | None = None) -> Method:
@@ -105,7 +130,8 @@ def built(entry: MethodEntry, net: Net, hyper: Hyper, calls: HookCalls | None = 
             f"'{entry.path}' raised {described(error)}",
             where=raising_place(error) or code.place,
         ) from error
-    calls.current = ""
+    finally:
+        calls.current = ""
     if not isinstance(method, Method):
         raise MethodError(
             f"'{entry.path}' returned a {type(method).__name__}",

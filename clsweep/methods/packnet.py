@@ -47,9 +47,10 @@ def build(net: Net, hyper: PacknetHyper) -> Method:
     trunk = _trunk(net)
     weights = [name for name, value in trunk.items() if value.ndim > 1]
     others = [name for name, value in trunk.items() if value.ndim <= 1]
+    kind = owner_type(len(net.heads.sizes))
 
     def init(rng: torch.Generator) -> Params:
-        owners = {_OWNER + n: torch.zeros_like(trunk[n], dtype=torch.int8) for n in weights}
+        owners = {_OWNER + n: torch.zeros_like(trunk[n], dtype=kind) for n in weights}
         return {**net.init(rng), **owners}
 
     def begin(params: Params) -> Memory:
@@ -113,12 +114,21 @@ def build(net: Net, hyper: PacknetHyper) -> Method:
     )
 
 
+def owner_type(n_tasks: int) -> torch.dtype:
+    """The smallest type of integers up to the number of tasks.
+
+    Args:
+        n_tasks: of the sequence.
+    """
+    return torch.int8 if n_tasks <= torch.iinfo(torch.int8).max else torch.int16
+
+
 def owners_after_pruning(weight: Tensor, owner: Tensor, new: int, prune: float) -> Tensor:
     """`owner`, with the largest of the free weights given to a new one.
 
     Args:
         weight: of a layer, any shape.
-        owner: of each weight, int8 in the same shape; 0 where it is free.
+        owner: of each weight, see `owner_type`, in the same shape; 0 where it is free.
         new: the new owner.
         prune: share of the free weights that stay free.
     """

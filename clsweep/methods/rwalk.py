@@ -39,6 +39,8 @@ from clsweep.nets.parameter_trees import Params, tree_map, zeros_like
 class Walk(NamedTuple):
     """What is noted along the path, by shared parameter.
 
+    Between tasks only F is kept; all else is empty until the next step.
+
     Attributes:
         path: ΔL of the steps of this interval but the last.
         squares: Σ g² of this interval.
@@ -67,9 +69,8 @@ def build(net: Net, hyper: RwalkHyper) -> Method:
 
     def begin(params: Params) -> Memory:
         zero = zeros_like(shared(params))
-        trunk = shared(params)
-        walk = Walk(zero, zero, trunk, zero, trunk, zero, zero)
-        return {"anchor": no_anchor(params), "path": {"walk": walk, "score": zero}, "n_tasks": 0}
+        path = {"walk": between_tasks(zero, 0), "score": zero}
+        return {"anchor": no_anchor(params), "path": path, "n_tasks": 0}
 
     def project(
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
@@ -85,18 +86,21 @@ def build(net: Net, hyper: RwalkHyper) -> Method:
         return proximal(trained, memory["anchor"], hyper.penalty_weight, step_size)
 
     def close(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
-        return full, _with_walk(memory, interval_ended(memory["path"]["walk"], full, hyper))
+        walk = interval_ended(memory["path"]["walk"], full, hyper)
+        old = memory["path"]["score"]
+        own = walk.score or zeros_like(old)  # empty where the task made no step
+        share = 0.5 if memory["n_tasks"] else 1.0
+        score = tree_map(lambda s, o: o.lerp(s, share), own, old)
+        path = {"walk": between_tasks(walk.fisher, walk.n_intervals), "score": score}
+        return full, {**memory, "path": path}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        walk, old = memory["path"]["walk"], memory["path"]["score"]
-        share = 0.5 if memory["n_tasks"] else 1.0
-        score = tree_map(lambda s, o: o.lerp(s, share), walk.score, old)
-        fisher, scaled = unit_scaled(walk.fisher), unit_scaled(score)
-        omega = tree_map(torch.add, fisher, scaled)
-        walk = walk._replace(score=zeros_like(score))
+        path = memory["path"]
+        fisher, score = unit_scaled(path["walk"].fisher), unit_scaled(path["score"])
+        omega = tree_map(torch.add, fisher, score)
         return {
             "anchor": Anchor(omega, shared(params)),
-            "path": {"walk": walk, "score": score},
+            "path": path,
             "n_tasks": memory["n_tasks"] + 1,
         }
 
@@ -104,6 +108,16 @@ def build(net: Net, hyper: RwalkHyper) -> Method:
     if hyper.form == "proximal":
         phase = replace(phase, settle=settle)
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
+
+
+def between_tasks(fisher: Params, n_intervals: int) -> Walk:
+    """The walk between two tasks, which is F.
+
+    Args:
+        fisher: F.
+        n_intervals: intervals so far, over all tasks.
+    """
+    return Walk({}, {}, {}, {}, {}, fisher, {}, 0, n_intervals)
 
 
 def stepped(walk: Walk, full: Params, grads: Params, hyper: RwalkHyper) -> Walk:
@@ -115,17 +129,17 @@ def stepped(walk: Walk, full: Params, grads: Params, hyper: RwalkHyper) -> Walk:
         grads: g, by parameter; the loss does not depend on what has no entry.
         hyper: α, Δt, ε.
     """
-    here = {name: full[name].detach().clone() for name in walk.last}
+    here = {name: full[name].detach().clone() for name in walk.fisher}
     if walk.n_steps == hyper.interval:
         walk = interval_ended(walk, here, hyper)
     g = {name: grads.get(name, torch.zeros_like(value)) for name, value in here.items()}
-    path, begun = walk.path, here
     if walk.n_steps:
-        path, begun = _extended(walk, here), walk.begun
+        walk = walk._replace(path=_extended(walk, here))
+    else:
+        zero = zeros_like(here)
+        walk = walk._replace(path=zero, squares=zero, begun=here, score=walk.score or zero)
     squares = tree_map(lambda total, new: total.addcmul(new, new), walk.squares, g)
-    return walk._replace(
-        path=path, squares=squares, last=here, gradient=g, begun=begun, n_steps=walk.n_steps + 1
-    )
+    return walk._replace(squares=squares, last=here, gradient=g, n_steps=walk.n_steps + 1)
 
 
 def interval_ended(walk: Walk, full: Params, hyper: RwalkHyper) -> Walk:
@@ -145,10 +159,7 @@ def interval_ended(walk: Walk, full: Params, hyper: RwalkHyper) -> Walk:
     for name, gained in _extended(walk, full).items():
         distance = 0.5 * fisher[name] * (full[name] - walk.begun[name]).square()
         score[name] = walk.score[name] + gained.clamp(min=0) / (distance + hyper.damping)
-    zero = zeros_like(walk.path)
     return walk._replace(
-        path=zero,
-        squares=zero,
         fisher=fisher,
         score=score,
         n_steps=0,

@@ -13,8 +13,9 @@ the same networks for all inputs.
 Deviations. The outputs of layers are drawn instead of their weights, once per step and example
 (local reparameterisation), where the authors draw ten networks per step. β is 1 in the paper; it
 tempers the prior. The study's weight decay does not act. An epoch's noise is drawn at once, which
-is what limits the size of the network. Plain SGD diverges beyond η β / (N σ²) = 2; the authors
-train with Adam.
+is what limits the size of the network. The ε of the networks that predict are the same in all
+trials, whatever their seed: seeds differ in the posterior alone. Plain SGD diverges beyond
+η β / (N σ²) = 2; the authors train with Adam.
 """
 
 from __future__ import annotations

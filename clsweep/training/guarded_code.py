@@ -142,20 +142,24 @@ def interrupting(calls: HookCalls, name: str, patience_seconds: float) -> Iterat
     Raises:
         MethodError: one has taken longer.
     """
-    n, since = -1, 0.0
+    n, since, stuck = -1, 0.0, ""
 
     def is_stuck() -> bool:
-        nonlocal n, since
-        if not calls.current or calls.n != n:
-            n, since = calls.n if calls.current else -1, time.monotonic()
-        return n >= 0 and time.monotonic() - since >= patience_seconds
+        nonlocal n, since, stuck
+        at_work = calls.current
+        if not at_work or calls.n != n:
+            n, since = calls.n if at_work else -1, time.monotonic()
+        if n < 0 or time.monotonic() - since < patience_seconds:
+            return False
+        stuck = at_work  # when it has been interrupted, nothing is at work any more
+        return True
 
     try:
         with _looking(is_stuck, patience_seconds / 4):
             yield
     except _Silence as error:
         raise MethodError(
-            f"{calls.current} of '{name}' did not return for {patience_seconds:g} s",
+            f"{stuck} of '{name}' did not return for {patience_seconds:g} s",
             where=_place(error),
             next_step="patience_seconds of the function that builds it says how long it may take",
         ) from error

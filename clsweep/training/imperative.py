@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clsweep.data.rng import generator
 from clsweep.errors import MethodError
+from clsweep.methods.own_build import checked_patience
 from clsweep.nets.net_module import NetModule
 from clsweep.nets.parameter_trees import Params, all_finite
 from clsweep.records.accuracy import AccuracyRow
@@ -32,7 +33,6 @@ from clsweep.training.evaluation import check_learnt, check_weights, evaluate
 from clsweep.training.guarded_code import GuardedCode, seeded
 from clsweep.training.imperative_learner import (
     Batches,
-    ImperativeLearner,
     OptimiserStates,
     TrainingExamples,
 )
@@ -116,8 +116,7 @@ class ImperativeRun:
         self.module = NetModule(net, self.start, holds_statistics=holds)
         self.states = OptimiserStates(self.module, source.optimiser if source else {})
         self.name, self.place = kind.__name__, definition_place(kind)
-        patience = getattr(kind, "patience_seconds", ImperativeLearner.patience_seconds)
-        self.code = GuardedCode(self.name, float(patience))
+        self.code = GuardedCode(self.name, checked_patience(kind, self.name, self.place))
         missing = [part for part in _PARTS if not callable(getattr(kind, part, None))]
         if missing:
             raise self._broken(

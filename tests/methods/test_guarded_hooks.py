@@ -11,7 +11,7 @@ import torch
 
 from clsweep.errors import MethodError
 from clsweep.methods.base import Method, Phase
-from clsweep.methods.guarded_hooks import _WATCHED, guarded
+from clsweep.methods.guarded_hooks import _WATCHED, HookCalls, guarded
 from clsweep.methods.hypers import NoHyper
 
 NET: Any = None
@@ -134,3 +134,16 @@ def test_later_calls_are_not_looked_at() -> None:
 def test_a_hook_that_does_nothing_stays_none() -> None:
     made = guarded(Method(NET, NoHyper(), (Phase("p", lambda *a: torch.zeros(())),)), "mine")
     assert (made.begin, made.phases[0].steer, made.phases[0].name) == (None, None, "p")
+
+
+def test_a_hook_that_raises_is_no_longer_at_work() -> None:
+    def fails(params: Any) -> Any:
+        raise ZeroDivisionError
+
+    calls = HookCalls()
+    made = guarded(Method(NET, NoHyper(), (), begin=fails), "mine", calls)
+    assert made.begin is not None
+    for _ in range(_WATCHED + 1):
+        with pytest.raises(ZeroDivisionError):
+            made.begin(PARAMS)
+        assert calls.current == ""

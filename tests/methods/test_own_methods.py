@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from clsweep.cli.main import main
-from clsweep.errors import StudyError
+from clsweep.errors import MethodError, StudyError
 from clsweep.methods import METHODS, entry_of, known_entry, method_doc, own_methods
 from clsweep.methods.hypers import NoHyper
+from clsweep.methods.own_build import PATIENCE, patience_seconds
 from clsweep.study.file_schema import file_schema
 from clsweep.study.study import parse_study
 from tests.support.own_code import CLIPPED, package
@@ -199,3 +200,21 @@ def test_names_of_ours_come_first() -> None:
     assert own_methods.is_free_name("lam")
     assert not own_methods.is_free_name("phase_steps")
     assert issubclass(NoHyper, own_methods.Hyper)
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "float('inf')", "float('nan')", "'60'", "True"])
+def test_a_patience_that_is_no_time_is_refused(tmp_path: Path, said: str) -> None:
+    source = f"{CLIPPED}\nbuild.patience_seconds = {said}\n"
+    with package(tmp_path, clipped=source):
+        entry = entry_of("my_pkg.clipped:build")
+        with pytest.raises(
+            MethodError, match="patience_seconds of 'my_pkg.clipped:build' is"
+        ) as e:
+            patience_seconds(entry)
+    assert "clipped.py" in e.value.where
+
+
+def test_a_patience_is_what_the_function_says(tmp_path: Path) -> None:
+    with package(tmp_path, clipped=f"{CLIPPED}\nbuild.patience_seconds = 60\n", bare=CLIPPED):
+        assert patience_seconds(entry_of("my_pkg.clipped:build")) == 60
+        assert patience_seconds(entry_of("my_pkg.bare:build")) == PATIENCE

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from clsweep import methods
+from clsweep.data.benchmark_specs import Heads
+from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.isolation_hypers import PacknetHyper
 from clsweep.methods.packnet import owners_after_pruning
@@ -98,3 +100,14 @@ def test_capacity_left_is_what_pruning_leaves(sequences: dict[str, TaskSequence]
     n_weights = sum(run.params[name].numel() for name in TRUNK)
     assert run.memory_bytes.models == run.memory_bytes.total == n_weights  # a byte each
     assert run.n_steps == 3 + 2 * (6 + 3)
+
+
+@pytest.mark.parametrize("n_tasks", [127, 128, 300])
+def test_every_task_s_number_fits_as_an_owner(n_tasks: int) -> None:
+    heads = Heads("domain", (2,) * n_tasks)
+    net = build_net(NetConfig(hidden=(2,)), (1, 2, 2), heads)
+    params = methods.build("packnet", net, PacknetHyper()).net.init(generator(0, "init"))
+    owner = params["owner.layers.0.weight"]
+    assert owner.element_size() == (1 if n_tasks <= 127 else 2)
+    found = owners_after_pruning(torch.ones(owner.shape), owner, n_tasks, 0.0)
+    assert set(found.flatten().tolist()) == {n_tasks}

@@ -63,11 +63,13 @@ def test_scores_of_later_tasks_are_averaged() -> None:
             score={"w": torch.tensor(score)}, fisher={"w": torch.tensor([1.0, 3.0, 1.0])}
         )
         memory = {**memory, "path": {**memory["path"], "walk": walk}}
+        assert method.phases[0].close is not None
+        _, memory = method.phases[0].close({}, memory, 0)
         memory = method.absorb({"w": torch.ones(3)}, memory, {}, data)
     assert memory["path"]["score"]["w"].tolist() == [4.0, 2.0, 4.0]
     assert memory["anchor"].omega["w"].tolist() == [1.0, 1.0, 1.0]  # [0, 1, 0] + [1, 0, 1]
     assert memory["anchor"].star["w"].tolist() == [1.0, 1.0, 1.0]
-    assert not memory["path"]["walk"].score["w"].any()
+    assert memory["path"]["walk"].score == {}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -90,15 +92,15 @@ def test_the_path_is_that_of_the_task_s_loss_under_a_penalty(
     x = sequence.scale(data.raw(torch.arange(len(data))))
     loss = F.cross_entropy(net.apply(leaves, x, 1), data.labels)
     grads = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    walk = run.memory["path"]["walk"]
+    path = run.memory["path"]
     for name, g in grads.items():
         moved = run.params[name] - start[name]
         if optimizer == "sgd":  # down loss and λ Σ (θ − θ*)², whose gradient is 2 λ (θ − θ*)
             expected = -0.01 * (g + 2 * 0.5 * (start[name] - star[name]))
             torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-7)
         gained = (-g * moved).clamp(min=0) / (0.5 * g.square() * moved.square() + 1e-3)
-        torch.testing.assert_close(walk.fisher[name], g.square(), rtol=1e-4, atol=1e-9)
-        torch.testing.assert_close(walk.score[name], gained, rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(path["walk"].fisher[name], g.square(), rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(path["score"][name], gained, rtol=1e-3, atol=1e-7)
 
 
 def test_its_first_task_is_the_shared_source_bit_for_bit(
@@ -112,3 +114,17 @@ def test_its_first_task_is_the_shared_source_bit_for_bit(
     run = learn_sequence(method, sequence, training, 0, None, {})
     n = len(source.rows)
     assert run.rows[:n] == source.rows
+
+
+def test_between_tasks_it_keeps_four_numbers_per_parameter(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    """ω, θ*, F and s; what the steps of a task need is gone with them."""
+    sequence = sequences["domain"]
+    net = build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
+    training = TrainingConfig(lr=0.01, batch_size=16, steps=5)
+    source = learn_source(net, sequence, training, 0)
+    method = methods.build("rwalk", net, RwalkHyper(lam=3.0))
+    kept = learn_sequence(method, sequence, training, 0, None, {}).memory_bytes
+    one_copy = sum(value.numel() * value.element_size() for value in source.params.values())
+    assert (kept.importances, kept.models) == (3 * one_copy, one_copy)

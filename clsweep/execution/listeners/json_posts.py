@@ -44,8 +44,7 @@ class JsonPosts(threading.Thread):
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._waiting: queue.SimpleQueue[Callable[[], Mapping[str, Any] | None] | None]
         self._waiting = queue.SimpleQueue()
-        self._n_given = self._n_done = 0
-        self._n_lost = 0
+        self._n_given = self._n_settled = 0  # delivered, or found to be nothing
         self._trouble = self._reason = ""  # of what is being sent; of what was lost last
 
     def put(self, make: Callable[[], Mapping[str, Any] | None]) -> None:
@@ -65,7 +64,7 @@ class JsonPosts(threading.Thread):
         """
         self._waiting.put(None)
         self.join(patience)
-        n_lost = self._n_lost + (self._n_given - self._n_done)
+        n_lost = self._n_given - self._n_settled
         if not n_lost:
             return ""
         why = self._reason or self._trouble or f"no answer within {patience:g} s"
@@ -79,11 +78,12 @@ class JsonPosts(threading.Thread):
         while (make := self._waiting.get()) is not None:
             try:
                 told = make()
-                if told is not None and not self._is_taken(json.dumps(told).encode()):
-                    self._n_lost, self._reason = self._n_lost + 1, self._trouble
+                if told is None or self._is_taken(json.dumps(told).encode()):
+                    self._n_settled += 1
+                else:
+                    self._reason = self._trouble
             except Exception as error:  # whoever is told of a sweep must not end it
-                self._n_lost, self._reason = self._n_lost + 1, type(error).__name__
-            self._n_done += 1
+                self._reason = type(error).__name__
 
     def _is_taken(self, body: bytes) -> bool:
         for pause in (*self._pauses, None):

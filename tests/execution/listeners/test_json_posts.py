@@ -87,3 +87,30 @@ def test_what_cannot_be_made_is_lost_and_the_rest_is_sent() -> None:
         assert "(ZeroDivisionError)" in sending.finish(60)
         assert server.next()["n"] == 2
         assert threading.main_thread().is_alive()
+
+
+class _LookedAt(JsonPosts):
+    """Holds still while it writes down why a message is lost."""
+
+    writes: threading.Event | None = None
+    may_go_on = threading.Event()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "_reason" and self.writes is not None:
+            self.writes.set()
+            self.may_go_on.wait(60)
+
+
+def test_a_lost_message_is_one_message_at_every_moment() -> None:
+    with hook() as server:
+        server.statuses = [404]
+        sending = _LookedAt(server.url, 60.0, ())
+        sending.writes = threading.Event()
+        sending.put(lambda: {"n": 1})
+        sending.start()
+        assert sending.writes.wait(60)
+        said = sending.finish(0.0)
+        sending.may_go_on.set()
+        assert said == sending.finish(60)
+    assert "1 message not delivered (HTTP status 404)" in said
