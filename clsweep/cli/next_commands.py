@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from clsweep.cli.results_folders import run_of_all
 from clsweep.errors import StudyError
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.remote_path import Place
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import command
@@ -89,6 +90,8 @@ def after_report(data: ReportData, folder: Place) -> str:
         folder: the first results folder.
     """
     if data.unfinished:
+        if (busy := _at_work(data.unfinished)) is not None:
+            return _wait(busy)
         left = data.unfinished[0]
         if not isinstance(left, Path):  # `run` takes a study file from a disk alone
             return f"next: {command('clsweep status', left)}"
@@ -113,6 +116,10 @@ def after_reports(
         missing: labels of benchmarks without finished trials.
     """
     left = next((label for label, one in data.items() if one.unfinished), None)
+    unfinished = [folder / label for label, one in data.items() if one.unfinished]
+    started = [folder / label for label in missing if (folder / label).is_dir()]
+    if (busy := _at_work([*unfinished, *started])) is not None:
+        return _wait(busy)
     if missing or (left is not None and word.endswith(".toml")):
         run = run_of_all(word)
         return f"next: {python_path(Path(word)) if word.endswith('.toml') else ''}{run}"
@@ -124,6 +131,16 @@ def after_reports(
         return f"next: {command('clsweep status', word)}"
     first, *others = exports
     return f"{exports[first]}{'  # likewise ' * bool(others)}{', '.join(others)}"
+
+
+def _at_work(places: Sequence[Place]) -> Path | None:
+    """The first of results folders on a disk in which a run is at work, as far as can be told."""
+    local = [place for place in places if isinstance(place, Path)]  # of others status is asked
+    return next((p for p in local if folder_of(p).lock_watch().read().state == "held"), None)
+
+
+def _wait(place: Place) -> str:
+    return f"a run is at work; next: {command('clsweep status', place)}"
 
 
 def after_export(file: Path, directory: Place | None) -> str:

@@ -121,22 +121,27 @@ def run(
     )
     if parts.is_several:
         note_benchmarks(parts.folder, [*parts.studies])
-    summaries = list(_summaries(parts, options, _seconds(time_limit), log_json, quiet=quiet))
+    again = run_command(
+        study,
+        out,
+        stages,
+        data_root,
+        address=asked_address,
+        workers=workers,
+        inline=inline,
+        only=only or (),
+        time_limit=time_limit,
+    )
+    try:
+        summaries = list(_summaries(parts, options, _seconds(time_limit), log_json, quiet=quiet))
+    except KeyboardInterrupt:  # before the first trial or after the last, where no summary is
+        with contextlib.suppress(OSError):
+            print(f"{_interrupted_text(parts)}\nnext: {again}", file=sys.stderr)
+        raise
     told = sys.stderr if log_json == "-" else sys.stdout  # then for the log alone
     with contextlib.suppress(OSError):  # the trials are done, whoever hears of it
         if left := [*parts.studies][len(summaries) :]:
             print(f"left for later: {', '.join(left)}", file=told)
-        again = run_command(
-            study,
-            out,
-            stages,
-            data_root,
-            address=asked_address,
-            workers=workers,
-            inline=inline,
-            only=only or (),
-            time_limit=time_limit,
-        )
         print(after_run(max(summaries, key=_exit_code), parts.folder, again), file=told)
     if (lost := excuse_lost_output()) is not None:
         print(f"warning: {output_refused(lost)}", file=sys.stderr)
@@ -231,6 +236,19 @@ def _has_work(study: Study, parts: _Parts, label: str) -> bool:
     from clsweep.execution import dry_run
 
     return dry_run.plan(study, parts.folder_of(label), data_root=parts.root).n_left > 0
+
+
+def _interrupted_text(parts: _Parts) -> str:
+    """What is stored where a run was interrupted outside of its trials."""
+    from clsweep.storage.store import Store
+
+    places = [parts.folder_of(label) for label in parts.studies]
+    try:
+        n = sum(len(Store(one, read_only=True).statuses()) for one in places if one.is_dir())
+    except ClsweepError as error:  # that it was interrupted is what decides the exit code
+        return f"stopped (Ctrl-C); what is stored cannot be counted: {error.found}"
+    kept = f"{counted(n, 'trial')} stored, and kept"
+    return f"stopped (Ctrl-C): {kept}; the next command does the rest"
 
 
 def _kept_text(label: str, ended: Mapping[str, Summary]) -> str:

@@ -108,7 +108,10 @@ def run(
                 audience.warned(note)
             context = _context(study, folder, stage_folder, root, inputs) if work.jobs else None
             driver.run(context, callbacks, inline=inline, address=address, workers=workers)
-            _settle(study, store, inputs, root, audience)
+            try:
+                _settle(study, store, inputs, root, audience)
+            except KeyboardInterrupt:  # all that has ended is stored: the run has its summary
+                driver.interrupted = True
             summary = driver.summary(began)
     except ClsweepError as error:
         audience.failed(str(error))

@@ -9,6 +9,7 @@ import pytest
 
 from clsweep.cli.next_commands import after_export, after_report, python_path, run_command
 from clsweep.reporting.report_data import build
+from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.remote_path import place_of
 from tests.support.records import make_study, write_study
 
@@ -30,6 +31,12 @@ def test_what_is_left_in_a_folder_is_run_from_its_study(tmp_path: Path) -> None:
     left = replace(data, unfinished=(tmp_path / "r",))
     again = f"clsweep run {tmp_path / 'r'}/study.toml --out {tmp_path / 'r'}"
     assert after_report(left, tmp_path / "r") == f"next: {again}"
+    lock = folder_of(tmp_path / "r").lock()
+    try:
+        line = after_report(left, tmp_path / "r")
+    finally:
+        lock.release()
+    assert line == f"a run is at work; next: clsweep status {tmp_path / 'r'}"
     place = place_of("s3://bucket/r")
     assert after_report(replace(data, unfinished=(place,)), place) == (
         "next: clsweep status s3://bucket/r"

@@ -247,11 +247,23 @@ def test_how_a_run_ends(
 
 
 def test_ctrl_c_outside_the_trials(cli: CommandLine, monkeypatch, tmp_path: Path) -> None:
-    def interrupted(study: Study, **_: object) -> None:
+    def interrupted(*_: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run", interrupted)
-    assert cli("run", tiny_study(tmp_path)).code == 130
+    path = tiny_study(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "run", interrupted)
+        ran = cli("run", path)
+    assert ran.code == 130
+    assert "stopped (Ctrl-C): 0 trials stored, and kept" in ran.err
+    assert ran.err.endswith(f"\nnext: clsweep run {path}\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "_settle", interrupted)
+        ran = cli("run", path, "--inline", "--quiet")
+    assert ran.code == 130
+    assert "2 of 2 trials done, 2 by this run" in ran.out
+    assert "stopped early (Ctrl-C): what has ended is kept" in ran.out
+    assert ran.out.endswith(f"\nnext: clsweep run {path} --inline\n")
 
 
 def test_what_run_hands_on(cli: CommandLine, monkeypatch, tmp_path: Path) -> None:
