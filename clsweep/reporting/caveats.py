@@ -19,6 +19,8 @@ from clsweep.text import axes_text, counted, key_text, number_text, seeds_of
 # A front that ends this close to a reference has reached it.
 _END_POINTS = 1.0
 _MOST_NAMED = 4
+_MOST_DIGITS = 4
+_ROUNDING = 1e-12
 
 # Of what fine-tuning learns of the last task beyond guessing: less is hardly learnt.
 _HARDLY_LEARNT = 0.25
@@ -44,6 +46,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
         *(remark.sentence for remark in fairness.starts(design)),
         *_about_unknown(comparison.all_curves),
         *_about_fine_tuning(comparison),
+        *_about_below_fine_tuning(comparison),
         *(remark.sentence for remark in fairness.references(design)),
         *_about_unlearnt(comparison),
         *(remark.sentence for remark in fairness.ranges(design)),
@@ -253,6 +256,85 @@ def _about_fine_tuning(comparison: Comparison) -> Iterator[str]:
         yield "Fine-tuning diverged, so there is no required target accuracy."
     else:
         yield "No finished fine-tuning reference, so no required target accuracy."
+
+
+def _about_below_fine_tuning(comparison: Comparison) -> Iterator[str]:
+    """Choices by average accuracy that do worse than doing nothing against forgetting."""
+    below = below_fine_tuning(comparison)
+    if below is not None:
+        yield (
+            f"{below.sentence(below.labels)} These are averages of test accuracy over tasks and "
+            "seeds, without an interval of their difference; fine-tuning does nothing against "
+            "forgetting."
+        )
+
+
+class BelowFineTuning(NamedTuple):
+    """The methods whose best average is below that of fine-tuning.
+
+    Attributes:
+        means: label to its average test accuracy in [0, 1], worst first.
+        tuned: that of fine-tuning.
+    """
+
+    means: dict[str, float]
+    tuned: float
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All of them, worst first."""
+        return tuple(self.means)
+
+    def sentence(self, named: Sequence[str]) -> str:
+        """Who is below fine-tuning, and by how much.
+
+        Args:
+            named: the labels to name; of the others their number is said.
+        """
+        digits = 1
+        closest = 100 * max(self.means.values())
+        # What is below must be seen to be, and a difference of 1 example is not always.
+        while (
+            digits < _MOST_DIGITS and f"{closest:.{digits}f}" == f"{100 * self.tuned:.{digits}f}"
+        ):
+            digits += 1
+        texts = {label: f"{100 * mean:.{digits}f}" for label, mean in self.means.items()}
+        tuned = f"{100 * self.tuned:.{digits}f} %"
+        if len(texts) == 1:
+            (label,) = texts
+            return f"{label} is below plain fine-tuning: {texts[label]} against {tuned}."
+        listed = ", ".join(f"{label} {texts[label]}" for label in named)
+        more = len(texts) - len(named)
+        rest = f" and {more} more" if more > 0 else ""
+        return f"{len(texts)} methods are below plain fine-tuning ({tuned}): {listed}{rest}."
+
+
+def below_fine_tuning(comparison: Comparison) -> BelowFineTuning | None:
+    """The methods whose best average is below that of fine-tuning; None where there is none.
+
+    Of several fine-tunings the best counts.
+
+    Args:
+        comparison: what the report says.
+    """
+    tuned = [_average(c) for c in comparison.references if c.method == "finetune" and _chose(c)]
+    if not tuned:
+        return None
+    means = {
+        c.label: _average(c) for c in comparison.curves if c.method != "finetune" and _chose(c)
+    }
+    below = {label: mean for label, mean in means.items() if mean < max(tuned) - _ROUNDING}
+    if not below:
+        return None
+    return BelowFineTuning(dict(sorted(below.items(), key=lambda item: item[1])), max(tuned))
+
+
+def _chose(curve: Curve) -> bool:
+    return curve.best is not None
+
+
+def _average(curve: Curve) -> float:
+    return float(curve.points[curve.best or 0].measures["average_accuracy"].mean())
 
 
 def _about_unlearnt(comparison: Comparison) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The most important caveats of a study, each in a line or two, worst first.
 
 `caveats.py` says everything, label by label. Here labels of one trouble are named together, and
-kinds of trouble have an order: what makes all numbers doubtful, then what favours one method, then
-what a better study would show, then what only widens intervals.
+kinds of trouble have an order: what makes all numbers doubtful, who is worse than no method at
+all, then what favours one method, then what a better study would show, then what only widens
+intervals.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from clsweep.methods.divergence import what_helps
 from clsweep.records.accuracy import mean_and_error
 from clsweep.reporting.caveats import (
+    below_fine_tuning,
     design_of,
     grid_edges,
     hardly_learnt,
@@ -46,6 +48,7 @@ def findings(data: ReportData) -> tuple[str, ...]:
         finding
         for kind in (
             _about_everything,
+            _about_below_fine_tuning,
             _about_absent,
             _about_seeds,
             _about_fairness,
@@ -67,6 +70,12 @@ def findings(data: ReportData) -> tuple[str, ...]:
 def _about_everything(data: ReportData) -> Iterator[str]:
     for note in data.urgent:
         yield _first_sentence(note)
+
+
+def _about_below_fine_tuning(data: ReportData) -> Iterator[str]:
+    below = below_fine_tuning(data.comparison)
+    if below is not None:
+        yield below.sentence(below.labels[:_MOST_NAMED])
 
 
 def _about_absent(data: ReportData) -> Iterator[str]:

@@ -175,9 +175,12 @@ def _without_claims(data: ReportData) -> Iterator[str]:
     pairs, n = data.judgement.average_pairs, len(data.comparison.seeds)
     takes = f"a claim takes {fewest_seeds()} (`seeds = {fewest_seeds()}`)"
     interval = "" if n >= FEWEST_FOR_INTERVALS else f", an interval {FEWEST_FOR_INTERVALS}"
-    yield f"nothing at 95 %: {counted(n, 'seed')}, and {takes}{interval}."
     first = pairs[0].above
     own = [found for found in pairs if found.above == first]
+    # The ranking shows these; unexplained, they were read as claims.
+    leaves_out_zero = any(found.interval.low > _ROUNDING for found in own)
+    why = "; with fewer, an interval that leaves out 0 is no claim: it takes differences as normal"
+    yield f"nothing at 95 %: {counted(n, 'seed')}, and {takes}{interval}{why * leaves_out_zero}."
     n_rivals = len({label for found in pairs for label in (found.above, found.below)}) - 1
     if len(own) < n_rivals:
         return

@@ -136,3 +136,50 @@ def test_a_front_that_goes_on_is_said(tmp_path: Path) -> None:
 def test_without_fine_tuning_it_is_said_what_to_add(tmp_path: Path) -> None:
     data = study(tmp_path / "r", trials("A", "ewc", INSIDE))
     assert any('add a method `name = "finetune"`' in one for one in findings(data))
+
+
+# Halves of a point are rounded either way, and none comes of these.
+SOURCES = {"A": 0.205, "B": 0.105, "C": 0.005, "D": 0.105, "E": 0.205}
+
+
+def test_who_loses_to_fine_tuning_is_said_before_other_trouble(tmp_path: Path) -> None:
+    # Fine-tuning has 0.3 of the source and 0.9 of the target: 60 %.
+    one = study(
+        tmp_path / "one",
+        trials("A", "ewc", {1.0: 0.255}),
+        trials("B", "mas", {1.0: 0.6, 10.0: 0.8}),
+        tuned(),
+    )
+    assert findings(one)[0] == "A is below plain fine-tuning: 58.0 against 60.0 %."
+    assert len(findings(one)) > 1
+    (note,) = (note for note in one.notes if "plain fine-tuning" in note)
+    assert note.startswith("A is below plain fine-tuning: 58.0 against 60.0 %. These are averages")
+    several = study(
+        tmp_path / "several",
+        *(trials(label, "ewc", {1.0: s}) for label, s in SOURCES.items()),
+        tuned(),
+    )
+    assert findings(several)[0] == (
+        "5 methods are below plain fine-tuning (60.0 %): C 45.5, B 50.5, D 50.5, A 55.5 and 1 "
+        "more."
+    )
+    (note,) = (note for note in several.notes if "plain fine-tuning" in note)
+    assert "A 55.5, E 55.5. These" in note
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [(-1, "59.98 against 60.00"), (-12, "59.8 against 60.0"), (0, ""), (1, "")]
+)
+def test_only_what_is_below_is_below_and_is_seen_to_be(
+    tmp_path: Path, more: int, said: str
+) -> None:
+    """With 0.295 of the source on average both have 60 %, until one trial has more or less."""
+    records = trials("A", "ewc", {1.0: 0.295})
+    for row in records[0]["accuracy"]:
+        row[3] += more
+    found = [
+        one
+        for one in findings(study(tmp_path / "r", records, tuned()))
+        if "plain fine-tuning" in one
+    ]
+    assert found == ([f"A is below plain fine-tuning: {said} %."] if said else [])

@@ -87,8 +87,19 @@ def test_a_pair_is_found_either_way_round(tmp_path: Path) -> None:
 
 
 def test_three_seeds_say_who_was_ahead_and_what_a_claim_takes(tmp_path: Path) -> None:
-    said = what_can_be_said(study(tmp_path / "r", 3, ("low", "high")))
-    assert said[0] == "nothing at 95 %: 3 seeds, and a claim takes 6 (`seeds = 6`)."
+    data = study(tmp_path / "r", 3, ("low", "high"))
+    said = what_can_be_said(data)
+    # Without the second half this is read as the opposite of the interval on the screen.
+    assert data.judgement.average_pairs[0].interval.low > 0
+    assert said[0] == (
+        "nothing at 95 %: 3 seeds, and a claim takes 6 (`seeds = 6`); with fewer, an interval "
+        "that leaves out 0 is no claim: it takes differences as normal."
+    )
+    around_zero = study(tmp_path / "z", 3, ("middle", "high"))
+    assert around_zero.judgement.average_pairs[0].interval.low < 0
+    assert what_can_be_said(around_zero)[0] == (
+        "nothing at 95 %: 3 seeds, and a claim takes 6 (`seeds = 6`)."
+    )
     assert said[1] == "high was ahead of low with all 3 seeds."
     mixed = what_can_be_said(study(tmp_path / "m", 3))
     assert not any("ahead" in sentence for sentence in mixed), "not with every seed"
