@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from clsweep.training.config import TrainingConfig
 
 _MOST_NAMED = 4
+# Just beyond the bound, θ−θ* grows so slowly that a task may end first.
+_SURELY = 1.05
 
 
 class _Unstable(NamedTuple):
@@ -192,8 +194,12 @@ def _note(unstable: Sequence[_Unstable]) -> str:
         else f"the largest importance is at least {peak}"
     )
     lr = number_text(worst.configuration.training.lr)
+    is_sure = all(
+        next(iter(one.configuration.knobs.values())) > _SURELY * one.bound for one in unstable
+    )
+    fate = "will diverge" if is_sure else "is unstable"
     return (
-        f"{first.label}: {knob} = {named}{more} will diverge: {source}, and with lr = {lr} the "
+        f"{first.label}: {knob} = {named}{more} {fate}: {source}, and with lr = {lr} the "
         f"gradient form is stable at most up to {knob} = {number_text(worst.bound)}; what helps: "
         f"{what_helps(first.method, first.hyper.model_dump())}"
     )

@@ -142,6 +142,17 @@ def test_trials_diverge_beyond_the_bound_that_is_told_and_not_below(tmp_path: Pa
         assert ended == wanted, name
 
 
+def test_just_beyond_the_bound_nothing_is_said_to_be_sure(tmp_path: Path) -> None:
+    def notes_of(value: float) -> list[str]:
+        study = _study({name: [value if name == "l2" else 1e-3] for name in KNOBS})
+        return [*dry_run.plan(study, tmp_path).notes]
+
+    (bound,) = _bounds(notes_of(1e12)).values()
+    for factor, fate in ((1.02, "is unstable"), (1.1, "will diverge")):
+        notes = notes_of(factor * bound)
+        assert sum(f" {fate}: the largest importance" in note for note in notes) == 1, notes
+
+
 def test_a_form_that_no_file_names_is_told_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
     study = _study({name: [1e-3] for name in KNOBS}, form="")
