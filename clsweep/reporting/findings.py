@@ -172,15 +172,15 @@ def _about_unfinished(data: ReportData) -> Iterator[str]:
 def _about_missed_targets(data: ReportData) -> Iterator[str]:
     comparison = data.comparison
     missed = [
-        f"{curve.label} −{100 * requirement.drop:g}"
+        f"{curve.label} at {100 * requirement.drop:g} point{'s' * (requirement.drop != 0.01)}"
         for requirement in comparison.requirements
         for curve in comparison.curves
         if misses_target(curve, requirement)
     ]
     if missed:
         yield (
-            "† the target got is below what is required, so that the source kept flatters: "
-            f"{_named(missed)}."
+            "† the target got is below what is required, so that the source kept looks better "
+            f"than it is: {_named(missed)}."
         )
 
 

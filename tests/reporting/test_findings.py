@@ -102,7 +102,7 @@ def test_a_target_that_is_missed_on_test_data_is_said(
     found = [one for one in findings(data) if one.startswith("†")]
     assert len(found) == is_missed
     if is_missed:
-        assert found[0].endswith("the source kept flatters: A −1, A −5.")
+        assert found[0].endswith("looks better than it is: A at 1 point, A at 5 points.")
 
 
 def test_a_best_average_that_hardly_learns_the_last_task_is_said(tmp_path: Path) -> None:

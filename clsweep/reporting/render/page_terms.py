@@ -174,7 +174,7 @@ TERMS = (
         "dagger",
         "† (missed)",
         "The required target accuracy was met on validation images and is missed on test images, "
-        "so that the source kept flatters.",
+        "so that the source kept looks better than it is.",
         ("†",),
     ),
     Term(

@@ -48,8 +48,7 @@ def front_lines(data: ReportData, order: Sequence[str], width: int, height: int)
         if field[row][column] == " ":
             field[row][column] = mark
     ends = {0: f"{high[1]:.0f}", rows - 1: f"{low[1]:.0f}"}
-    last = RANKS[min(len(order), len(RANKS)) - 1]
-    lines = ["target %" + (f", points of 1–{last}" if len(order) > 1 else ", points of 1")]
+    lines = ["target %; marks: ranks"]
     for row, line in enumerate(field):
         tick = "┤" if row in ends else "│"
         lines.append(f"{ends.get(row, ''):>{_AXIS}}{tick}{''.join(line)}")

@@ -145,7 +145,7 @@ def test_the_figure_has_a_mark_of_every_method_and_its_axes(quickstart: ReportDa
     drawn = front_lines(quickstart, order, 60, 16)
     assert len(drawn) == 16
     assert max(map(len, drawn)) <= 60
-    assert drawn[0] == "target %, points of 1–5"
+    assert drawn[0] == "target %; marks: ranks"
     field = "".join(line[5:] for line in drawn[1:-2])
     assert set(field) - {" "} == set("12345FJ")
     # The axes are of whole percent, around all that is drawn.
