@@ -18,7 +18,7 @@ from clsweep.methods.hypers import NoHyper
 from clsweep.training.guarded_code import interrupting
 
 NET: Any = None
-PATIENCE = 0.1
+PATIENCE = 0.4
 
 
 def spins(params: Any) -> Any:
@@ -61,7 +61,7 @@ def in_another(do: Any, *args: Any) -> None:
 
 @pytest.mark.parametrize("where", [in_this_thread, in_another])
 def test_a_hook_that_does_not_return_is_named_with_its_line(where: Any) -> None:
-    said = r"begin of 'mine' did not return for 0.1 s"
+    said = r"begin of 'mine' did not return for 0.4 s"
     with pytest.raises(MethodError, match=said) as caught:
         where(stuck)
     line = spins.__code__.co_firstlineno
@@ -72,9 +72,9 @@ def test_a_hook_that_does_not_return_is_named_with_its_line(where: Any) -> None:
 
 @pytest.mark.parametrize("where", [in_this_thread, in_another])
 def test_many_calls_that_return_are_not_interrupted(where: Any) -> None:
-    n_threads, handler = threading.active_count(), signal.getsignal(signal.SIGALRM)
-    where(slept, PATIENCE / 4, 12)
-    assert threading.active_count() == n_threads
+    threads, handler = {*threading.enumerate()}, signal.getsignal(signal.SIGALRM)
+    where(slept, PATIENCE / 8, 16)
+    assert {*threading.enumerate()} <= threads  # one of an earlier test may have ended meanwhile
     assert signal.getsignal(signal.SIGALRM) is handler
     assert signal.getitimer(signal.ITIMER_REAL)[1] == 0
 
