@@ -10,24 +10,7 @@ import torch
 from torch import Tensor
 
 from clsweep.methods.base import Method, Phase
-
-_OF_METHOD = ("predict", "begin", "fit", "measure", "absorb", "counters")
-_OF_PHASE = (
-    *(
-        "loss",
-        "prepare",
-        "open",
-        "note",
-        "pull",
-        "steer",
-        "project",
-        "foresee",
-        "settle",
-        "draw",
-        "track",
-    ),
-    *("survey", "close"),
-)
+from clsweep.methods.guarded_hooks import METHOD_HOOKS, PHASE_HOOKS
 
 
 def watched(method: Method, faults: list[str]) -> Method:
@@ -39,7 +22,7 @@ def watched(method: Method, faults: list[str]) -> Method:
             global generator.
     """
     found: dict[str, Any] = {
-        name: _watched(name, getattr(method, name), faults) for name in _OF_METHOD
+        name: _watched(name, getattr(method, name), faults) for name in METHOD_HOOKS
     }
     for name in ("phases", "first_phases"):
         found[name] = tuple(_watched_phase(phase, faults) for phase in getattr(method, name))
@@ -49,7 +32,7 @@ def watched(method: Method, faults: list[str]) -> Method:
 def _watched_phase(phase: Phase, faults: list[str]) -> Phase:
     found: dict[str, Any] = {
         hook: _watched(f"{hook} of phase '{phase.name}'", getattr(phase, hook), faults)
-        for hook in _OF_PHASE
+        for hook in PHASE_HOOKS
     }
     return dataclasses.replace(phase, **found)
 

@@ -21,22 +21,21 @@ from clsweep.user_code import definition_place
 # Calls of a hook that are watched, in each trial.
 _WATCHED = 3
 _PURE = "a pure function: new tensors and dicts instead of changed ones"
-_METHOD_HOOKS = ("predict", "begin", "fit", "measure", "absorb", "counters")
-_PHASE_HOOKS = (
-    *(
-        "loss",
-        "prepare",
-        "open",
-        "note",
-        "pull",
-        "steer",
-        "project",
-        "foresee",
-        "settle",
-        "draw",
-        "track",
-    ),
-    *("survey", "close"),
+METHOD_HOOKS = ("predict", "begin", "fit", "measure", "absorb", "counters")
+PHASE_HOOKS = (
+    "loss",
+    "prepare",
+    "open",
+    "note",
+    "pull",
+    "steer",
+    "project",
+    "foresee",
+    "settle",
+    "draw",
+    "track",
+    "survey",
+    "close",
 )
 # What each hook returns; of a pair, the first is a dict of parameters.
 _DICTS = ("begin", "measure", "absorb", "open", "steer", "foresee", "settle", "draw", "track")
@@ -70,7 +69,7 @@ def guarded(method: Method, name: str, calls: HookCalls | None = None) -> Method
     """
     noted = calls or HookCalls()
     hooks: dict[str, Any] = {
-        key: _watched(getattr(method, key), key, name, noted) for key in _METHOD_HOOKS
+        key: _watched(getattr(method, key), key, name, noted) for key in METHOD_HOOKS
     }
     return replace(
         method,
@@ -82,7 +81,7 @@ def guarded(method: Method, name: str, calls: HookCalls | None = None) -> Method
 
 def _guarded_phase(phase: Phase, name: str, calls: HookCalls) -> Phase:
     hooks: dict[str, Any] = {
-        key: _watched(getattr(phase, key), key, name, calls) for key in _PHASE_HOOKS
+        key: _watched(getattr(phase, key), key, name, calls) for key in PHASE_HOOKS
     }
     return replace(phase, **hooks)
 
