@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 
 from clsweep.data import benchmarks
 from clsweep.data.tasks import TaskSequence
-from clsweep.errors import CacheError, ClsweepError, StoreError, StudyError
+from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.execution import shared_storage, stage_cache, stage_files
 from clsweep.execution.built_methods import built_method
 from clsweep.execution.devices import device_name, gpu_versions, no_gpu, peak_memory_bytes, prepare
@@ -24,6 +23,7 @@ from clsweep.execution.error_kinds import (
     is_out_of_memory,
     reraise_signal,
 )
+from clsweep.execution.loaded_inputs import check_inputs, forget_changed, inputs_here
 from clsweep.execution.outcomes import Context, Outcome
 from clsweep.execution.saved_losses import saved_losses
 from clsweep.execution.saved_networks import save_network
@@ -32,17 +32,12 @@ from clsweep.execution.trial_record import record_of
 from clsweep.methods.base import Method
 from clsweep.methods.divergence import what_helps
 from clsweep.nets.build import build_net
-from clsweep.nets.code_files import edited_file
 from clsweep.nets.net import Net
 from clsweep.nets.norms import without_statistics
 from clsweep.nets.parameter_trees import Params, n_elements
 from clsweep.records.recorded_inputs import (
-    Input,
-    Inputs,
     fingerprints_of,
-    input_differences,
     stage_inputs,
-    unlike_nodes_error,
 )
 from clsweep.records.schema import CPU_SECONDS, GPU_SECONDS, MEMORY_BYTES
 from clsweep.redaction import without_secrets
@@ -54,7 +49,7 @@ from clsweep.study.configurations import (
     configurations,
     examples,
 )
-from clsweep.study.input_fingerprints import inputs_of, net_inputs
+from clsweep.study.input_fingerprints import net_inputs
 from clsweep.study.made_arrays import make_arrays
 from clsweep.study.planning import Job, finetuned_key, source_key, statistics_key
 from clsweep.training.batch_norm_statistics import check_batches
@@ -230,7 +225,7 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
         seed: only matters for benchmarks drawn per seed.
     """
     make_arrays(context.study.benchmark)  # of a function's; on the driver's node they are there
-    _forget_changed(context)
+    forget_changed(context)
     sequence = benchmarks.build(context.study.located_benchmark, context.data_root, seed)
     return sequence.to(torch.device(context.device))
 
@@ -238,79 +233,10 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
 def _net(context: Context, sequence: TaskSequence) -> Net:
     study, root = context.study, context.data_root
     net = build_net(study.located_net, sequence.input_shape, sequence.heads, root, sequence.stored)
-    _check_inputs(context, _inputs(context))
+    check_inputs(context, inputs_here(context))
     if study.net.weights:  # read anew for every job
-        _check_inputs(context, net_inputs(study.net, root, study.located_net))
+        check_inputs(context, net_inputs(study.net, root, study.located_net))
     return net
-
-
-# What this process has loaded: an input's name and place, and its fingerprint. A process of a
-# notebook lives on while files are edited.
-_LOADED: dict[tuple[str, str], str] = {}
-
-
-@lru_cache(maxsize=1)
-def _forget_changed(context: Context) -> None:
-    """Load again what has changed since this process loaded it for an earlier run.
-
-    Raises:
-        StoreError: it is code, which Python does not import twice; or it is not what the driver
-            plans with, of which loading it might say something else.
-    """
-    found = _found(context)
-    for one in found:
-        if one.name.startswith("code ") and edited_file(one.name.removeprefix("code ")):
-            raise StoreError(
-                f"the {one.name} was edited after this process had imported it",
-                expected="the code that is imported and its files to be the same",
-                where=one.where,
-                next_step="start a new process; in a notebook, restart the kernel",
-            )
-        if _LOADED.get((one.name, one.where), one.fingerprint) != one.fingerprint:
-            benchmarks.forget()
-    _check_inputs(context, found)
-
-
-@lru_cache(maxsize=1)
-def _inputs(context: Context) -> Inputs:
-    """What this process computes from; looked at once per run, after it has been loaded.
-
-    After, since the driver has looked before: what changes in between is then noticed.
-    """
-    found = _found(context)
-    nowhere = [one.name for one in found if one.name.startswith("code ") and not one.fingerprint]
-    if nowhere:  # and yet it has been imported
-        raise StudyError(
-            f"the {nowhere[0]} is in no source file, so that nothing would tell when it changes",
-            expected="a module with a file of its own",
-            where="[net] factory, [training] optimizer or [benchmark] dataset",
-            next_step="move what a notebook defines into a module",
-        )
-    _LOADED.update({(one.name, one.where): one.fingerprint for one in found})
-    return found
-
-
-def _found(context: Context) -> Inputs:
-    """What is there for this process.
-
-    Raises:
-        StoreError: what the driver plans with is not there, or cannot be read: no trial is to
-            blame, and those on other nodes may go on in another run.
-    """
-    try:
-        return inputs_of(context.study, context.data_root)
-    except StudyError as error:
-        if context.inputs is None:  # there is no driver
-            raise
-        raise unlike_nodes_error([f"{socket.gethostname()}: {error.found}"]) from error
-
-
-def _check_inputs(context: Context, here: Sequence[Input]) -> None:
-    names = {one.name for one in here}
-    expected = [one for one in context.inputs or () if one.name in names]
-    differences = input_differences(expected, here)
-    if differences:
-        raise unlike_nodes_error([f"{socket.gethostname()}: {text}" for text in differences])
 
 
 def _run_stage(context: Context, job: Job) -> Outcome:
@@ -433,7 +359,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         device=device_name(context.device),
         attempts=attempts.attempts(context.out, job.key),
         counters={**learnt.counters, **counters},
-        inputs=fingerprints_of(_inputs(context)) | _surroundings(context),
+        inputs=fingerprints_of(inputs_here(context)) | _surroundings(context),
     )
     extras = extras_of(context.study, context.data_root, record, sequence, learnt)
     study_binding.check_there(context.out)

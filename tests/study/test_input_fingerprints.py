@@ -23,7 +23,7 @@ from PIL import Image
 from clsweep.data.benchmark_specs import SplitBenchmark
 from clsweep.data.published_datasets import PUBLISHED
 from clsweep.errors import StoreError
-from clsweep.execution import outcomes, worker
+from clsweep.execution import loaded_inputs, outcomes, worker
 from clsweep.records.recorded_inputs import fingerprints_of, input_differences, stage_inputs
 from clsweep.reporting.report_data import build
 from clsweep.storage.store import Store
@@ -288,7 +288,7 @@ class TestOtherCode:
     @staticmethod
     def forget(monkeypatch) -> None:
         """As a new process."""
-        monkeypatch.setattr(worker, "_LOADED", {})
+        monkeypatch.setattr(loaded_inputs, "_LOADED", {})
         for name in ("user_factory", "user_width"):
             monkeypatch.delitem(sys.modules, name, raising=False)
 
