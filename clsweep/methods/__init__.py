@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import exemplar_hypers, hypers, isolation_hypers, regulariser_hypers
+from clsweep.methods import (
+    exemplar_hypers,
+    hypernetwork_hypers,
+    hypers,
+    isolation_hypers,
+    regulariser_hypers,
+)
 from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.own_methods import (
@@ -326,7 +332,7 @@ METHODS: dict[str, MethodEntry] = {
     ),
     "hnet": MethodEntry(
         "hypernetwork",
-        hypers.HnetHyper,
+        hypernetwork_hypers.HnetHyper,
         "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
         version=2,
         uses=("weights with a start of their own",),
@@ -337,7 +343,7 @@ METHODS: dict[str, MethodEntry] = {
     ),
     "hnet_tir": MethodEntry(
         "HNET+TIR",
-        hypers.HnetTirHyper,
+        hypernetwork_hypers.HnetTirHyper,
         "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
         version=2,
         uses=("weights and generator with a start of their own",),
@@ -350,7 +356,7 @@ METHODS: dict[str, MethodEntry] = {
     ),
     "hnet_replay": MethodEntry(
         "HNET+R",
-        hypers.HnetReplayHyper,
+        hypernetwork_hypers.HnetReplayHyper,
         "von Oswald, Henning, Sacramento and Grewe 2020, ICLR",
         version=2,
         uses=("a generator with a start of its own",),

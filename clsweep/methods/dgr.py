@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
+from clsweep.methods.hyper_fields import layer_widths
 from clsweep.methods.hypers import DgrHyper
 from clsweep.methods.parts.losses import padded_distillation, task_loss
 from clsweep.methods.parts.vae import Vae, pixels_of, uniform_layers, vae_loss
@@ -63,7 +64,7 @@ def _solver(params: Params) -> Params:
 
 
 def _vae(net: Net, hyper: DgrHyper) -> Vae:
-    widths = tuple(map(int, hyper.generator_hidden.split("-")))
+    widths = layer_widths(hyper.generator_hidden)
     return Vae(net.input_shape, widths, widths[::-1], hyper.latent)
 
 

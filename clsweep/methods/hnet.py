@@ -22,6 +22,7 @@ Batch norms are refused: their running statistics belong to a task and are not g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,8 @@ from torch.nn import functional as F
 from clsweep.data.rng import generator
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
-from clsweep.methods.hypers import GeneratedNetHyper, HnetHyper
+from clsweep.methods.hyper_fields import layer_widths
+from clsweep.methods.hypernetwork_hypers import GeneratedNetHyper, HnetHyper
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.methods.parts.losses import padded_label_loss
 from clsweep.nets.net import Net
@@ -101,16 +103,19 @@ class Target(NamedTuple):
         """
         return self.hypernet.snapshot(without_prefix(params, MAIN), stored, n_past)
 
-    def penalty(self, params: Params, stored: Tensor, n_past: int) -> Tensor:
+    def penalty(
+        self, params: Params, stored: Tensor, n_past: int, draw: Mapping[str, Tensor]
+    ) -> Tensor:
         """The second term of L, shape ().
 
         Args:
             params: all parameters of the method.
             stored: f_h(e_k; Θ_h*) in row k.
             n_past: t − 1.
+            draw: of this step.
         """
         held = without_prefix(params, MAIN)
-        return self.beta * self.hypernet.penalty(held, stored, n_past)
+        return self.beta * self.hypernet.penalty(held, stored, n_past, draw)
 
 
 def target_of(net: Net, hyper: GeneratedNetHyper) -> Target:
@@ -125,9 +130,18 @@ def target_of(net: Net, hyper: GeneratedNetHyper) -> Target:
     """
     _check_norms(net)
     shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "shapes")).items()}
-    hidden = tuple(map(int, hyper.hidden.split("-")))
-    sizes = (hyper.task_embedding, hyper.chunk_embedding, hyper.chunk_size)
-    hypernet = Hypernet(shapes, len(net.heads.sizes), hidden, hyper.activation, *sizes)
+    hypernet = Hypernet(
+        shapes,
+        len(net.heads.sizes),
+        layer_widths(hyper.hidden),
+        hyper.activation,
+        hyper.task_embedding,
+        hyper.chunk_embedding,
+        hyper.chunk_size,
+        hyper.penalty_tasks,
+        hyper.task_embedding_std,
+        hyper.chunk_embedding_std,
+    )
     return Target(_generated_net(net, hypernet), hypernet, hyper.beta)
 
 
@@ -145,15 +159,30 @@ def target_phase(target: Target, look_ahead: bool) -> Phase:
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         logits = target.network.apply(full, batch.x, task)
         new = padded_label_loss(logits, batch.y, batch.smoothing, batch.weights)
-        return new if look_ahead else new + target.penalty(full, memory["weights"], task)
+        if look_ahead:
+            return new
+        return new + target.penalty(full, memory["weights"], task, batch.draw)
 
     def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:
         if task == 0:
             return grads
         stored = memory["weights"]
-        return looked_ahead(grads, ahead, lambda full: target.penalty(full, stored, task))
+        return looked_ahead(
+            grads, ahead, lambda full: target.penalty(full, stored, task, batch.draw)
+        )
 
-    return Phase("hypernetwork", loss, open=opened, foresee=foresee if look_ahead else None)
+    def draw(
+        rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
+    ) -> dict[str, Tensor]:
+        return target.hypernet.penalty_keys(rng, n_steps)
+
+    return Phase(
+        "hypernetwork",
+        loss,
+        open=opened,
+        draw=draw if target.hypernet.n_penalised else None,
+        foresee=foresee if look_ahead else None,
+    )
 
 
 def target_ratio(params: Params, memory: Memory) -> dict[str, float]:

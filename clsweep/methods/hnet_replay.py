@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
-from clsweep.methods.hypers import HnetReplayHyper
+from clsweep.methods.hypernetwork_hypers import HnetReplayHyper
 from clsweep.methods.parts.losses import padded_distillation, task_loss
 from clsweep.methods.parts.protected_generator import (
     GENERATOR,

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from clsweep.data.benchmark_specs import Heads
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
-from clsweep.methods.hypers import HnetTirHyper
+from clsweep.methods.hypernetwork_hypers import HnetTirHyper
 from clsweep.methods.parts.protected_generator import (
     Generator,
     decoder_ratio,

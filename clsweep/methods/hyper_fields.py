@@ -160,14 +160,30 @@ def names_of(field: FieldInfo) -> tuple[str, ...]:
     return tuple(_extra(field).get("names", ()))
 
 
-def widths(default: str, *, doc: str) -> Any:
-    """Widths of layers as one value, such as '400-400'; a list would be an axis of the grid."""
+def widths(default: str, *, doc: str, may_be_none: bool = False) -> Any:
+    """Widths of layers as one value, such as '400-400'; a list would be an axis of the grid.
+
+    Args:
+        default: the value when the study file names none.
+        doc: which layers.
+        may_be_none: whether there may be no such layer, which is written 'none'.
+    """
+    some = r"[1-9]\d*(-[1-9]\d*)*"
     return Field(
         default,
-        description=f"{doc}, joined by '-'",
-        pattern=r"^[1-9]\d*(-[1-9]\d*)*$",
+        description=f"{doc}, joined by '-'" + ("; 'none' for no layer" if may_be_none else ""),
+        pattern=rf"^({some}|none)$" if may_be_none else rf"^{some}$",
         json_schema_extra={"role": "fixed"},
     )
+
+
+def layer_widths(written: str) -> tuple[int, ...]:
+    """Units of each layer, from a number that `widths` declares.
+
+    Args:
+        written: such as '400-400', or 'none'.
+    """
+    return () if written == "none" else tuple(map(int, written.split("-")))
 
 
 # A knob's good region is one to two decades wide and its place is not known beforehand.

@@ -175,6 +175,11 @@ CASES = [
         {**SMALL_HNET, "look_ahead": True, "activation": "elu", "beta": 1e-3},
         batch_norm=False,
     ),
+    Case(
+        "hnet",
+        {**SMALL_HNET, "activation": "sigmoid", "penalty_tasks": 1, "task_embedding_std": 0.5},
+        batch_norm=False,
+    ),
     Case("hnet_tir", {**SMALL_HNET, **SMALL_GENERATOR, "beta": 1e-3}, batch_norm=False),
     Case(
         "hnet_tir",

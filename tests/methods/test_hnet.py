@@ -17,7 +17,7 @@ from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, LearntTask
-from clsweep.methods.hypers import HnetHyper
+from clsweep.methods.hypernetwork_hypers import HnetHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params, without_prefix
@@ -123,7 +123,9 @@ def test_absorb_stores_what_old_embeddings_generate_now(
     for k in range(2):
         flat = torch.cat([v.flatten() for v in parts.generated(k).values()])
         torch.testing.assert_close(memory["weights"][k], flat)
-    value = parts.hypernet.penalty(without_prefix(parts.params, hnet.MAIN), memory["weights"], 2)
+    value = parts.hypernet.penalty(
+        without_prefix(parts.params, hnet.MAIN), memory["weights"], 2, {}
+    )
     assert float(value) == 0
 
 
@@ -175,7 +177,7 @@ def test_look_ahead_takes_the_penalty_where_the_step_would_lead() -> None:
     steered = phase.foresee(grads, ahead, parts.memory, parts.batch, 2)
     leaves = {n: ahead[n].clone().requires_grad_() for n in grads}
     held = without_prefix({**ahead, **leaves}, hnet.MAIN)
-    value = 0.5 * parts.hypernet.penalty(held, parts.memory["weights"], 2)
+    value = 0.5 * parts.hypernet.penalty(held, parts.memory["weights"], 2, {})
     pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     for (name, grad), extra in zip(grads.items(), pull, strict=True):
         expected = grad if extra is None else grad + extra
@@ -248,3 +250,56 @@ def test_what_it_cannot_take_is_named(config: str) -> None:
     with pytest.raises(MethodError) as caught:
         methods.build("hnet", net, HYPER)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("look_ahead", [False, True])
+def test_one_past_task_a_step_is_the_one_that_the_step_drew(look_ahead: bool) -> None:
+    """Task 1 alone is pulled: what the method adds to the loss is β times its distance."""
+    numbers = {"penalty_tasks": 1, "look_ahead": look_ahead}
+    parts = Parts("task", HYPER.model_copy(update=numbers))
+    phase = parts.method.phases[0]
+    rng = generator(0, "draw")
+    assert phase.draw(rng, parts.memory, 7, 4)["penalty_keys"].shape == (7, 3)
+    keys = {"penalty_keys": torch.tensor([0.3, 0.8, 0.9])}
+    batch = parts.batch._replace(draw=keys)
+    held = without_prefix(parts.params, hnet.MAIN)
+    names = [n for n in held if not n.startswith("embeddings.")]
+    leaves = {n: held[n].clone().requires_grad_() for n in names}
+    moved = parts.hypernet.flat({**held, **leaves}, range(1, 2))[0] - parts.memory["weights"][1]
+    pull = torch.autograd.grad(0.5 * moved.square().sum(), list(leaves.values()))
+    expected = dict(zip(names, pull, strict=True))
+    opened = phase.open(parts.params, parts.memory, 2)
+    if look_ahead:
+        grads = {n: torch.zeros_like(v) for n, v in opened.items()}
+        found = phase.foresee(grads, parts.params, parts.memory, batch, 2)
+    else:
+        leaves = {n: v.clone().requires_grad_() for n, v in opened.items()}
+        full = {**parts.params, **leaves}
+        new = F.cross_entropy(parts.network.apply(full, batch.x, 2), parts.y)
+        loss = phase.loss(full, parts.memory, batch, 2) - new
+        slopes = torch.autograd.grad(loss, list(leaves.values()))
+        found = dict(zip(leaves, slopes, strict=True))
+    for name, slope in expected.items():
+        torch.testing.assert_close(found[hnet.MAIN + name], slope, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped_with_the_pull_of_the_penalty_in_them(
+    sequences: dict[str, TaskSequence],
+) -> None:
+    """A step of SGD with rate 1 is as long as the bound; with a wide one, as long as the sum."""
+    sequence, lengths = sequences["task"], {}
+    net = build_net(NetConfig(hidden=(20,)), sequence.input_shape, sequence.heads)
+    method = methods.build(
+        "hnet", net, HnetHyper(beta=3, chunk_size=400, look_ahead=True, **SIZES)
+    )
+    start = method.net.init(generator(0, "init"))
+    memory = {"weights": method.begin(start)["weights"]}  # far away: the penalty is not 0
+    for bound in (0.25, 1e9):
+        training = TrainingConfig(optimizer="sgd", lr=1, batch_size=20, clip_norm=bound)
+        setting = Setting(method.net, sequence.scale, training, 0)
+        data, state = sequence.tasks[1].train, State(start, memory)
+        end = train_phase(method.phases[0], state, data, setting, task=1, n_steps=1).params
+        moved = [(end[name] - start[name]).square().sum() for name in start]
+        lengths[bound] = float(torch.stack(moved).sum().sqrt())
+    assert lengths[0.25] == pytest.approx(0.25, rel=1e-3)
+    assert lengths[1e9] > 1

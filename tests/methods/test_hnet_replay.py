@@ -15,7 +15,8 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods import hnet_replay
 from clsweep.methods.base import Batch, LearntTask
-from clsweep.methods.hypers import HnetReplayHyper, NoHyper
+from clsweep.methods.hypernetwork_hypers import HnetReplayHyper
+from clsweep.methods.hypers import NoHyper
 from clsweep.methods.parts.protected_generator import DECODERS, GENERATOR, generator_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

@@ -14,7 +14,7 @@ from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError
 from clsweep.methods import hnet, hnet_tir
 from clsweep.methods.base import Batch, LearntTask, Phase
-from clsweep.methods.hypers import HnetHyper, HnetTirHyper
+from clsweep.methods.hypernetwork_hypers import HnetHyper, HnetTirHyper
 from clsweep.methods.parts.protected_generator import DECODERS, Generator, generator_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

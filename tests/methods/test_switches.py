@@ -160,10 +160,19 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "generator_chunk_embedding": (1, 4),
     "generator_chunk_size": (7, 5000),
     "latent": (1, 2),
-    "hidden": ("3",),
+    "penalty_tasks": (0, 1),
+    "task_embedding_std": (0.0, 0.3),
+    "chunk_embedding_std": (0.0, 0.3),
+    "generator_task_embedding_std": (0.0, 0.3),
+    "generator_chunk_embedding_std": (0.0, 0.3),
+    "hidden": ("none", "3"),
     "encoder": ("5",),
     "decoder": ("5",),
     "generator_hidden": ("3",),
+}
+OF_ONE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "hnet_tir": {"generator_hidden": ("none", "3")},
+    "hnet_replay": {"generator_hidden": ("none", "3")},
 }
 TRAINING = TrainingConfig(optimizer="sgd", lr=0.1, batch_size=10, steps=4)
 NUMBERS = [
@@ -184,7 +193,7 @@ def values_of(name: str, key: str) -> list[Any]:
     elif get_origin(field.annotation) is Literal:
         others = get_args(field.annotation)
     else:
-        others = OTHERS[key]
+        others = OF_ONE.get(name, {}).get(key) or OTHERS[key]
     fits = [v for v in others if not any(v > getattr(m, "le", v) for m in field.metadata)]
     return list(dict.fromkeys([usual, *fits]))
 
@@ -338,6 +347,7 @@ NO_SWITCH = {
     ("hnet_replay", "generator_beta", "weight"): "its trial may diverge",
     ("hnet_replay", "generator_activation", "weight"): "its trial may diverge",
     ("hnet_replay", "look_ahead", "weight"): "its trial may diverge",
+    ("hnet_tir", "penalty_tasks", "beta"): "no decoders of the last task are replayed",
     ("gem", "ridge", "margin"): "every weight is at its bound",
     ("gem", "ridge_unit", "margin"): "every weight is at its bound",
     # Stored examples pass through the same batch norms, and fix the shape of what is multiplied.

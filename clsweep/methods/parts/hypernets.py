@@ -4,17 +4,19 @@
     f_h(e, ·) in chunks: the flattened Θ is cut into pieces of one size, and one small perceptron
     maps (e_t, c_i) to piece i, c_i learned embeddings of the chunks that all tasks share
     penalty (1/K) Σ_{k<K} ‖f_h(e_k; Θ_h*) − f_h(e_k; Θ_h)‖²₂ over the K tasks learnt so far, with
-    the squares of all generated numbers summed
+    the squares of all generated numbers summed; or the mean over a few of them, which every step
+    draws anew without replacement, so that its expectation is the same
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
-last piece is cut to length. Weights are Xavier-uniform and biases zero; embeddings are N(0, 1): a
-rule 'vectors start at zero' would make all tasks one. Θ_h contains the chunks' embeddings.
+last piece is cut to length. Weights are Xavier-uniform and biases zero; embeddings are N(0, σ²): a
+rule 'vectors start at zero' would make all tasks one. σ = 1 in all of the published runs, one for
+tasks and one for chunks. Θ_h contains the chunks' embeddings.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -24,7 +26,13 @@ from torch.nn import functional as F
 from clsweep.methods.parts.vae import layer_shapes, xavier_layers
 from clsweep.nets.parameter_trees import Params
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "elu": F.elu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "elu": F.elu,
+    "sigmoid": torch.sigmoid,
+    "linear": lambda h: h,
+}
+_KEYS = "penalty_keys"
 
 
 def embedding_name(task: int) -> str:
@@ -65,11 +73,14 @@ class Hypernet(NamedTuple):
     Attributes:
         shapes: of the parameters that it generates, by name.
         n_tasks: how many embeddings it has.
-        hidden: units of the hidden layers.
-        activation: 'relu' or 'elu'.
+        hidden: units of the hidden layers; empty for a linear map of the embeddings.
+        activation: 'relu', 'elu', 'sigmoid' or 'linear'.
         task_size: dimensions of a task's embedding.
         chunk_size: dimensions of a chunk's embedding.
         piece: parameters generated at once.
+        n_penalised: past tasks in the penalty of a step, at most; 0 for all.
+        task_std: σ of the tasks' embeddings.
+        chunk_std: σ of the chunks' embeddings.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -79,6 +90,9 @@ class Hypernet(NamedTuple):
     task_size: int
     chunk_size: int
     piece: int
+    n_penalised: int = 0
+    task_std: float = 1.0
+    chunk_std: float = 1.0
 
     @property
     def n_generated(self) -> int:
@@ -98,9 +112,11 @@ class Hypernet(NamedTuple):
         """
         widths = (self.task_size + self.chunk_size, *self.hidden, self.piece)
         params = xavier_layers(layer_shapes(widths), rng)
-        params["chunks"] = torch.randn(self.n_chunks, self.chunk_size, generator=rng)
+        chunks = torch.randn(self.n_chunks, self.chunk_size, generator=rng)
+        params["chunks"] = self.chunk_std * chunks
         for task in range(self.n_tasks):
-            params[embedding_name(task)] = torch.randn(self.task_size, generator=rng)
+            embedding = torch.randn(self.task_size, generator=rng)
+            params[embedding_name(task)] = self.task_std * embedding
         return params
 
     def flat(self, params: Params, tasks: range) -> Tensor:
@@ -110,9 +126,17 @@ class Hypernet(NamedTuple):
             params: the hypernetwork's.
             tasks: which; at least one.
         """
+        return self.flat_of(params, torch.stack([params[embedding_name(task)] for task in tasks]))
+
+    def flat_of(self, params: Params, embeddings: Tensor) -> Tensor:
+        """Generated parameters of any embeddings, [N, n_generated].
+
+        Args:
+            params: the hypernetwork's.
+            embeddings: [N, task_size].
+        """
         chunks = params["chunks"]
-        embeddings = torch.stack([params[embedding_name(task)] for task in tasks])
-        size = (len(tasks), len(chunks), -1)
+        size = (len(embeddings), len(chunks), -1)
         h = torch.cat([embeddings[:, None].expand(size), chunks[None].expand(size)], 2)
         act, n_hidden = _ACTIVATIONS[self.activation], len(self.hidden)
         for index in range(n_hidden + 1):
@@ -141,18 +165,37 @@ class Hypernet(NamedTuple):
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
-    def penalty(self, params: Params, stored: Tensor, n_past: int) -> Tensor:
+    def penalty(
+        self, params: Params, stored: Tensor, n_past: int, draw: Mapping[str, Tensor]
+    ) -> Tensor:
         """The penalty above, shape (); 0 without a past task.
 
         Args:
             params: the hypernetwork's.
             stored: f_h(e_k; Θ_h*) in row k, [at least n_past, n_generated].
             n_past: K, tasks learnt so far.
+            draw: holds a step's row of `penalty_keys`.
         """
         if n_past == 0:
             return stored.new_zeros(())
-        moved = self.flat(params, range(n_past)) - stored[:n_past]
-        return moved.square().sum() / n_past
+        if not 0 < self.n_penalised < n_past:
+            moved = self.flat(params, range(n_past)) - stored[:n_past]
+            return moved.square().sum() / n_past
+        chosen = draw[_KEYS][:n_past].topk(self.n_penalised).indices
+        embeddings = torch.stack([params[embedding_name(k)] for k in range(n_past)])
+        moved = self.flat_of(params, embeddings[chosen]) - stored[chosen]
+        return moved.square().sum() / self.n_penalised
+
+    def penalty_keys(self, rng: torch.Generator, n_steps: int) -> dict[str, Tensor]:
+        """Draws of a phase with the penalty: a number per step and task, the largest are chosen.
+
+        Args:
+            rng: draws them; not used if every step penalises all past tasks.
+            n_steps: steps of the epoch.
+        """
+        if not self.n_penalised:
+            return {}
+        return {_KEYS: torch.rand(n_steps, self.n_tasks, generator=rng)}
 
     def snapshot(self, params: Params, stored: Tensor, n_past: int) -> Tensor:
         """`stored` with the rows of the first `n_past` tasks set anew, a new tensor.

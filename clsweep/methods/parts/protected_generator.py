@@ -15,13 +15,15 @@ from task to task in all of their weights do not need it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from clsweep.methods.base import Batch, Memory, Phase
-from clsweep.methods.hypers import ProtectedGeneratorHyper
+from clsweep.methods.hyper_fields import layer_widths
+from clsweep.methods.hypernetwork_hypers import ProtectedGeneratorHyper
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.methods.parts.vae import Vae, pixels_of, vae_loss, xavier_layers
 from clsweep.nets.net import Net
@@ -71,16 +73,19 @@ class Generator(NamedTuple):
         """
         return self.hypernet.snapshot(without_prefix(params, DECODERS), stored, n_past)
 
-    def penalty(self, params: Params, stored: Tensor, n_past: int) -> Tensor:
+    def penalty(
+        self, params: Params, stored: Tensor, n_past: int, draw: Mapping[str, Tensor]
+    ) -> Tensor:
         """The second term of L_t, shape ().
 
         Args:
             params: all parameters of the method.
             stored: f_g(e_k; Θ_g*) in row k.
             n_past: t − 1.
+            draw: of this step.
         """
         held = without_prefix(params, DECODERS)
-        return self.beta * self.hypernet.penalty(held, stored, n_past)
+        return self.beta * self.hypernet.penalty(held, stored, n_past, draw)
 
     def replayed(self, stored: Tensor, codes: Tensor, n_past: int) -> Tensor:
         """Images of all past tasks, task by task, equally many of each, [N, C, H, W] in 0..255.
@@ -105,19 +110,19 @@ def generator_of(net: Net, hyper: ProtectedGeneratorHyper) -> Generator:
         net: the study's network.
         hyper: sizes of the generator.
     """
-    encoder, decoder, hidden = (
-        tuple(map(int, widths.split("-")))
-        for widths in (hyper.encoder, hyper.decoder, hyper.generator_hidden)
-    )
+    encoder, decoder = layer_widths(hyper.encoder), layer_widths(hyper.decoder)
     vae = Vae(net.input_shape, encoder, decoder, hyper.latent)
     hypernet = Hypernet(
         vae.decoder_shapes,
         len(net.heads.sizes),
-        hidden,
+        layer_widths(hyper.generator_hidden),
         hyper.generator_activation,
         hyper.generator_task_embedding,
         hyper.generator_chunk_embedding,
         hyper.generator_chunk_size,
+        hyper.penalty_tasks,
+        hyper.generator_task_embedding_std,
+        hyper.generator_chunk_embedding_std,
     )
     return Generator(vae, hypernet, hyper.generator_beta)
 
@@ -140,18 +145,23 @@ def generator_phase(generator: Generator, look_ahead: bool) -> Phase:
         decoder = generator.hypernet.generated(without_prefix(full, DECODERS), task)
         noise = batch.draw["noise"][: len(batch.raw)]
         new = vae_loss(generator.vae, encoder, decoder, pixels_of(batch.raw), noise)
-        return new if look_ahead else new + generator.penalty(full, memory["decoders"], task)
+        if look_ahead:
+            return new
+        return new + generator.penalty(full, memory["decoders"], task, batch.draw)
 
     def foresee(grads: Params, ahead: Params, memory: Memory, batch: Batch, task: int) -> Params:
         if task == 0:
             return grads
         stored = memory["decoders"]
-        return looked_ahead(grads, ahead, lambda full: generator.penalty(full, stored, task))
+        return looked_ahead(
+            grads, ahead, lambda full: generator.penalty(full, stored, task, batch.draw)
+        )
 
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        return {"noise": torch.randn(n_steps, batch_size, generator.vae.latent, generator=rng)}
+        noise = torch.randn(n_steps, batch_size, generator.vae.latent, generator=rng)
+        return {"noise": noise, **generator.hypernet.penalty_keys(rng, n_steps)}
 
     return Phase(
         "generator",

@@ -13,7 +13,11 @@ from clsweep.data.benchmark_specs import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods.base import Batch, Memory, Phase
-from clsweep.methods.hypers import HnetReplayHyper, HnetTirHyper, ProtectedGeneratorHyper
+from clsweep.methods.hypernetwork_hypers import (
+    HnetReplayHyper,
+    HnetTirHyper,
+    ProtectedGeneratorHyper,
+)
 from clsweep.methods.parts import protected_generator
 from clsweep.methods.parts.protected_generator import DECODERS, ENCODER
 from clsweep.methods.parts.vae import pixels_of, vae_loss
@@ -232,7 +236,7 @@ def test_look_ahead_takes_the_penalty_where_the_step_would_lead() -> None:
     ahead = {n: v - 0.3 * grads[n] if n in grads else v for n, v in p.params.items()}
     found = phase.foresee(grads, ahead, p.memory, p.batch, 2)
     leaves = {n: ahead[n].clone().requires_grad_() for n in grads}
-    value = p.generator.penalty({**ahead, **leaves}, p.memory["decoders"], 2)
+    value = p.generator.penalty({**ahead, **leaves}, p.memory["decoders"], 2, {})
     pull = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     for (name, grad), extra in zip(grads.items(), pull, strict=True):
         torch.testing.assert_close(found[name], grad if extra is None else grad + extra)
