@@ -6,8 +6,6 @@ read only where the draws may miss a class.
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from clsweep.data.benchmark_specs import (
 )
 from clsweep.data.data_files import STORED, is_legacy, place_of_data
 from clsweep.data.dataset_specs import DATASETS, FOLDER, dataset_spec, folder_path
+from clsweep.data.digits_file import read_digits
 from clsweep.data.hashed_draws import random_order
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_folders import folder_listing
@@ -257,7 +256,7 @@ def _labels(name: str, root: Path | None) -> NDArray[int64] | None:
         counts = [len(files) for files in folder_listing(folder_path(name, root)).train]
         return np.repeat(np.arange(len(counts)), counts)
     if name == "digits":
-        labels = _digits_labels()
+        labels = read_digits().labels
         return labels[~digits_test_rows(labels)]
     if STORED[name].is_idx and not is_legacy(name, root):
         raw = place_of_data(root) / STORED[name].folder
@@ -267,17 +266,6 @@ def _labels(name: str, root: Path | None) -> NDArray[int64] | None:
         except (OSError, ValueError):
             return None  # the run reads, and refuses, the damaged file itself
     return None
-
-
-def _digits_labels() -> NDArray[int64]:
-    """The last column of scikit-learn's file; importing scikit-learn would take a second."""
-    import numpy as np
-
-    spec = importlib.util.find_spec("sklearn")
-    assert spec is not None
-    folder = Path(next(iter(spec.submodule_search_locations or ())))
-    text = gzip.decompress((folder / "datasets" / "data" / "digits.csv.gz").read_bytes())
-    return np.array([int(line.rsplit(b",", 1)[1]) for line in text.splitlines()], dtype=np.int64)
 
 
 def class_names(name: str, root: Path | None, classes: Iterable[int]) -> list[str]:

@@ -33,6 +33,7 @@ from clsweep.data.data_files import (
     place_of_data,
 )
 from clsweep.data.dataset_specs import AS_STORED, DATASETS, dataset_spec, folder_path
+from clsweep.data.digits_file import read_digits
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_decoding import picture
 from clsweep.data.image_folders import Framing, folder_listing, framed, survey
@@ -170,11 +171,8 @@ def array_dataset(arrays: ArraySet) -> Dataset:
 
 def _digits() -> Dataset:
     """Scikit-learn's 8x8 digits, 0..16 stretched to 0..255; a fixed share of each class tests."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target
-    images = np.floor(bunch.images * (255 / 16) + 0.5).astype(np.uint8)[:, None]
+    pixels, labels = read_digits()
+    images = np.floor(pixels * (255 / 16) + 0.5).astype(np.uint8)[:, None]
     is_test = digits_test_rows(labels)
     return _dataset((images[~is_test], labels[~is_test]), (images[is_test], labels[is_test]), 10)
 
@@ -208,7 +206,7 @@ def _torchvision(name: str, root: Path) -> Dataset:
     class_name = _TORCHVISION[name]
     fetch(name, root)
     try:
-        if _is_packed(name, root):
+        if STORED[name].is_idx and not is_legacy(name, root):  # torchvision takes seconds to load
             parts = [_idx_part(root / STORED[name].folder, part) for part in ("train", "t10k")]
         else:
             parts = [
@@ -225,18 +223,8 @@ def _torchvision(name: str, root: Path) -> Dataset:
     return _dataset(parts[0], parts[1], DATASETS[name].n_classes)
 
 
-def _is_packed(name: str, root: Path) -> bool:
-    """Whether a file is there in its packed form alone, which torchvision does not read."""
-    stored = STORED[name]
-    if is_legacy(name, root):
-        return False
-    is_whole = all((root / stored.folder / file).is_file() for file in stored.files)
-    packed = [root / stored.folder / f"{file}.gz" for file in stored.files]
-    return stored.is_idx and not is_whole and any(path.is_file() for path in packed)
-
-
 def _idx_part(folder: Path, part: str) -> _Part:
-    """One part of MNIST or a relative of it, unpacked in memory: the data root is only read."""
+    """One part of MNIST or a relative of it, plain or packed: the data root is only read."""
     names = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
     images, labels = (read_idx(idx_file(folder, name) or folder / name) for name in names)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):

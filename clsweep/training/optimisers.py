@@ -14,6 +14,7 @@ from torch import Tensor
 from clsweep.errors import StudyError, closest_name
 from clsweep.nets.code_files import check_unedited
 from clsweep.nets.parameter_trees import Params
+from clsweep.training.eager_optimisers import eager
 from clsweep.training.optimiser_names import OPTIMISERS
 from clsweep.user_code import UserCode, user_code
 
@@ -47,14 +48,15 @@ def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.opti
             expected="a newer torch, or another optimizer",
             where=_WHERE,
         )
+    kind = eager(kind)
     options = {"lr": training.lr, **known.options(training.model_dump())}
     if known.takes_decay:
         options["weight_decay"] = training.weight_decay
     if training.optimizer == "sgd" and training.momentum and training.dampening:
         # The first buffer is the whole gradient, which zeros to begin with would not give.
-        return torch.optim.SGD(leaves, **options)
+        return kind(leaves, **options)
     if training.optimizer == "sgd":
-        made = torch.optim.SGD(leaves, **_with_nesterov_checked(options), fused=True)
+        made = kind(leaves, **_with_nesterov_checked(options), fused=True)
         if training.momentum:
             # Torch sets the buffer at a parameter's first gradient to that gradient, which zero
             # times the momentum, plus the gradient, is as well; its fused form fails where only

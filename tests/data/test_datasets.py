@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from urllib.error import URLError
@@ -304,3 +306,15 @@ def test_transparent_and_turned_pictures_are_read_as_they_are_shown(tmp_path):
 def test_unknown_name():
     with pytest.raises(StudyError, match="did you mean 'mnist'"):
         load("mnits", None)
+
+
+def test_digits_and_mnist_are_read_without_scikit_learn_and_torchvision(tmp_path):
+    write_mnist(tmp_path)
+    code = f"""
+import sys, pathlib
+from clsweep.data.datasets import load
+print(len(load("digits", None).images), len(load("mnist", pathlib.Path({str(tmp_path)!r})).images))
+print(sorted({{"sklearn", "torchvision", "torch._dynamo"}} & {{*sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["1797 30", "[]"], done.stderr
