@@ -67,17 +67,7 @@ def prepare(device: str, n_threads: int, memory_fraction: float) -> None:
     # The number of threads belongs to the calling thread, and Ray runs every trial in a new one.
     torch.set_num_threads(n_threads)
     torch.set_default_dtype(torch.float32)
-    _load_optimisers()
     if device == "cuda":
         if memory_fraction < 1:
             torch.cuda.set_per_process_memory_fraction(memory_fraction)
         torch.cuda.reset_peak_memory_stats()
-
-
-@cache
-def _load_optimisers() -> None:
-    """Have torch import now what it imports, for seconds, when the first optimiser is made.
-
-    Else the first training in a process would seem to take that much longer.
-    """
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
