@@ -3,12 +3,12 @@
     DIR/bin/python benchmarks/peers/avalanche_study.py STUDY.json OUT --data-root DATA
 
 Runs in the environment that `environment.py` made, and imports nothing of clsweep. STUDY.json has
-`methods` (name -> values of its knob), `seeds` and `examples` per task. Each trial learns two tasks
-of five digits of MNIST with Avalanche's SimpleMLP, 784-400-400-10, one epoch, batches of 32, and is
-evaluated on both tasks after each. A run whose OUT is there goes on by `Tuner.restore`.
+`methods` (name -> values of its knob), `seeds` and `examples` per task. Each trial learns two
+tasks of five digits of MNIST with Avalanche's SimpleMLP, 784-400-400-10, one epoch, batches of 32,
+and is evaluated on both tasks after each. A run whose OUT is there goes on by `Tuner.restore`.
 
-As it comes, Tune starts a process per trial and writes its logs, and Avalanche prints its progress.
-With --lean Tune reuses its processes and writes no logs, and Avalanche prints nothing.
+As it comes, Tune starts a process per trial and writes its logs, and Avalanche prints its
+progress. With --lean Tune reuses its processes and writes no logs, and Avalanche prints nothing.
 """
 
 from __future__ import annotations
