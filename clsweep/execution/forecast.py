@@ -217,6 +217,7 @@ def _design_of(study: Study, grid: list[Configuration]) -> fairness.Design:
         n_configurations=Counter(c.label for c in grid if not c.reference),
         values=several,
         trainings={r.label: _training_values(r, study.training) for r in study.methods},
+        own_starts=frozenset(c.label for c in grid if c.hyper.learns_first_task),
     )
 
 
@@ -352,8 +353,9 @@ def _job_steps(job: planning.Job, own: Configuration, sizes: Sequence[TaskSize])
         return own.training.n_steps(sizes[1].n_train)
     entry = own.entry
     steps = [own.training.n_steps(size.n_train, task) for task, size in enumerate(sizes)]
-    on_first = sum(own.hyper.first_steps(steps[0])) if entry.starts_from_source else 0
-    steps = steps[1:] if entry.starts_from_source else steps
+    at_source = entry.begins_at_source(own.hyper)
+    on_first = sum(own.hyper.first_steps(steps[0])) if at_source else 0
+    steps = steps[1:] if at_source else steps
     shared = steps[0] if entry.starts_from_finetuned else 0
     return on_first + sum(sum(own.hyper.phase_steps(n)) for n in steps) - shared
 

@@ -384,7 +384,7 @@ def _learnt(
     if method.joint:
         return learn_joint(method, sequence, training, seed)
     learn = learn_imperatively if method.learner else learn_sequence
-    if not configuration.entry.starts_from_source:
+    if not configuration.entry.begins_at_source(configuration.hyper):
         return learn(method, sequence, training, seed, None, {}, watch=watch)
     values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))

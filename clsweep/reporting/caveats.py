@@ -213,6 +213,7 @@ def design_of(comparison: Comparison, searched: Collection[str]) -> fairness.Des
             curve.label: {key: v for key, v in curve.training.items() if key not in aside}
             for curve in curves
         },
+        own_starts=frozenset(curve.label for curve in curves if curve.learns_first_task),
     )
 
 

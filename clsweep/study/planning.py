@@ -201,7 +201,7 @@ def plan(
 
 def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:
     entry = configuration.entry
-    if not entry.starts_from_source:
+    if not entry.begins_at_source(configuration.hyper):
         return []
     key, asked = configuration.id, configuration.asked
     source = source_key(study, configuration, seed, values)
