@@ -245,7 +245,8 @@ def _learns_first_task(config: Mapping[str, Any]) -> bool:
     entry = known_entry(config["method"])
     if entry is None:
         return False
-    return entry.hyper.model_construct(**config["knobs"], **config["hyper"]).learns_first_task
+    numbers = {**config["hyper"], **config["knobs"]}
+    return entry.hyper.model_construct(**numbers).learns_first_task
 
 
 def _sorted_out(
