@@ -14,7 +14,7 @@ import torch
 from clsweep.data import benchmarks
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError
-from clsweep.execution import shared_storage, stage_cache, stage_files
+from clsweep.execution import path_points, shared_storage, stage_cache, stage_files
 from clsweep.execution.built_methods import built_method
 from clsweep.execution.devices import device_name, gpu_versions, no_gpu, peak_memory_bytes, prepare
 from clsweep.execution.error_kinds import (
@@ -59,6 +59,7 @@ from clsweep.training.guarded_code import GuardedCode
 from clsweep.training.imperative import learn_imperatively
 from clsweep.training.learner import FinetunedModel, SourceModel
 from clsweep.training.optimisers import check_optimiser
+from clsweep.training.paths import PathStart
 from clsweep.training.sequences import (
     LearntSequence,
     average_accuracy,
@@ -310,6 +311,17 @@ def _statistics(context: Context, key: str) -> Params:
     return on_device(stage_cache.load(context.stages, key).tensors, torch.device(context.device))
 
 
+def _make_point(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    configuration, values = _configuration(context, job), stage_inputs(context.inputs or ())
+    with built_method(configuration, _net(context, sequence)) as method:
+        source, statistics, _ = _starts(context, configuration, job.seed)
+        start = PathStart(method, sequence, configuration.training, job.seed, source, statistics)
+        _commit_stage(
+            context, job, lambda: path_points.made_point(context, configuration, start, values)
+        )
+
+
 def _watch(context: Context, job: Job, n_tasks: int) -> Watch | None:
     """What may stop the trial; None where the study stops none, or did not ask for this one."""
     settings = context.study.search
@@ -323,6 +335,7 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
     "source": _make_source,
     "statistics": _make_statistics,
     "finetuned": _make_finetuned,
+    "path": _make_point,
 }
 
 
@@ -336,8 +349,10 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         began, began_cpu = time.perf_counter(), time.process_time()
         with heard, saved_losses(context, job):
             learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
-        seconds = time.perf_counter() - began
-        cpu_seconds = time.process_time() - began_cpu
+        values = stage_inputs(context.inputs or ())
+        before = path_points.seconds_of(context, configuration, job.seed, values)
+        seconds = before[0] + time.perf_counter() - began
+        cpu_seconds = before[1] + time.process_time() - began_cpu
     counters = {CPU_SECONDS: cpu_seconds}
     counters |= dict(zip(MEMORY_BYTES, learnt.memory_bytes, strict=True))
     if context.device == "cuda":
@@ -386,14 +401,24 @@ def _learnt(
     learn = learn_imperatively if method.learner else learn_sequence
     if not configuration.entry.begins_at_source(configuration.hyper):
         return learn(method, sequence, training, seed, None, {}, watch=watch)
+    source, statistics, finetuned = _starts(context, configuration, seed)
+    if configuration.path is not None:
+        start = PathStart(method, sequence, training, seed, source, statistics)
+        values = stage_inputs(context.inputs or ())
+        return path_points.evaluated(context, configuration, start, values)
+    return learn(method, sequence, training, seed, source, statistics, finetuned, watch)
+
+
+def _starts(
+    context: Context, configuration: Configuration, seed: int
+) -> tuple[SourceModel, Params, FinetunedModel | None]:
+    """The stages that a trial starts from."""
     values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))
     key = statistics_key(context.study, configuration, seed, values)
     statistics = _statistics(context, key) if key else {}
     key = finetuned_key(context.study, configuration, seed, values)
-    finetuned = _finetuned(context, key) if key else None
-    start = source, statistics, finetuned
-    return learn(method, sequence, training, seed, *start, watch)
+    return source, statistics, _finetuned(context, key) if key else None
 
 
 def _surroundings(context: Context) -> dict[str, str]:

@@ -35,6 +35,8 @@ class MethodEntry:
         trains: whether it makes gradient steps; one that does not has no use for `[training]`,
             nor for the study's network.
         generates_images: whether it generates what it replays, as bytes of pixels.
+        follows_path: whether its one knob weighs a penalty that is least at the source model, so
+            that a regularisation path can follow it.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
         kind: 'method' for hooks that `build` returns, 'learner' for a class that trains by itself.
@@ -57,6 +59,7 @@ class MethodEntry:
     takes_batch_norm: bool = True
     trains: bool = True
     generates_images: bool = False
+    follows_path: bool = False
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
     kind: Kind = "method"

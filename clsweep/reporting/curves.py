@@ -22,6 +22,7 @@ from clsweep.records.schema import (
     CPU_SECONDS,
     GPU_SECONDS,
     MEMORY_BYTES,
+    PATH_POINT,
     STATUSES,
     Config,
     Record,
@@ -132,6 +133,7 @@ class Curve:
         failure: the first line of the message that most of its failed trials have.
         learns_first_task: whether some of its numbers ask for a first task learnt within each
             trial, see `Hyper.learns_first_task`.
+        is_path: whether its points are those of regularisation paths, and no independent trials.
     """
 
     label: str
@@ -153,6 +155,7 @@ class Curve:
     only_seeds: tuple[int, ...] = ()
     failure: str = ""
     learns_first_task: bool = False
+    is_path: bool = False
 
     @property
     def all_failed(self) -> bool:
@@ -238,6 +241,7 @@ def curve_of(
         only_seeds=tuple(sorted(asked or ())) if is_short else (),
         failure=_failure(records),
         learns_first_task=any(map(_learns_first_task, configs)),
+        is_path=any(PATH_POINT in record["trial"]["counters"] for record in records),
     )
 
 

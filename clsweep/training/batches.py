@@ -30,6 +30,7 @@ class Order(NamedTuple):
         augment: the study's `augment`.
         smoothing: the study's `label_smoothing`.
         balance: the study's `class_balance`.
+        n_skipped: batches of the same order that were shown before, and do not come again.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Order(NamedTuple):
     augment: str
     smoothing: float = 0.0
     balance: str = "none"
+    n_skipped: int = 0
 
 
 def batches(
@@ -59,15 +61,21 @@ def batches(
     """
     device, size = data.labels.device, order.batch_size
     rows_per_chunk = max(1, data.rows_at_once(_CHUNK_ROWS) // size) * size
-    shows_all = order.balance != "resample"
+    shows_all = order.balance != "resample" and not order.n_skipped
     step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none" and shows_all)
     weights = class_weights(data) if order.balance == "weights" else None
-    epochs = epoch_orders(data, order.balance, order.seed, order.task, size, order.n_steps)
+    n_all, n_skipped = order.n_skipped + order.n_steps, order.n_skipped
+    epochs = epoch_orders(data, order.balance, order.seed, order.task, size, n_all)
     for epoch, positions in enumerate(epochs):
-        found = draws_of(epoch, -(-len(positions) // size))
+        n_here = -(-len(positions) // size)
+        first = min(n_skipped, n_here) * size
+        n_skipped = max(0, n_skipped - n_here)
+        if first >= len(positions):
+            continue
+        found = draws_of(epoch, n_here)
         draws = {name: value.to(device) for name, value in found.items()}
         view = views(order.augment, order.seed, order.task, epoch, len(data))
-        for start in range(0, len(positions), rows_per_chunk):
+        for start in range(first, len(positions), rows_per_chunk):
             rows = positions[start : start + rows_per_chunk].to(device)
             raw = data.raw(rows)
             x, y = scale(view(raw, start)), data.labels[rows]
