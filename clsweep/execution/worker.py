@@ -16,7 +16,14 @@ from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.execution import path_points, shared_storage, stage_cache, stage_files
 from clsweep.execution.built_methods import built_method
-from clsweep.execution.devices import device_name, gpu_versions, no_gpu, peak_memory_bytes, prepare
+from clsweep.execution.devices import (
+    algorithms,
+    device_name,
+    gpu_versions,
+    no_gpu,
+    peak_memory_bytes,
+    prepare,
+)
 from clsweep.execution.error_kinds import (
     breaks_process,
     device_fails,
@@ -85,7 +92,7 @@ def execute(context: Context, job: Job) -> Outcome:
     began = time.perf_counter()
     try:
         attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
-        prepare(context.device, context.n_threads, context.memory_fraction)
+        _prepare(context)
         return (_run_trial if job.kind == "trial" else _run_stage)(context, job)
     except (CacheError, StoreError) as error:
         return Outcome("abort", _reason(context, error))
@@ -96,6 +103,11 @@ def execute(context: Context, job: Job) -> Outcome:
     # Only from here on is the error gone, whose frames hold all that the job had in memory.
     outcome = Outcome(status, message, wall_seconds=time.perf_counter() - began)
     return _cleared_up(context, job, outcome, n_steps)
+
+
+def _prepare(context: Context) -> None:
+    deterministic = context.study.resources.deterministic
+    prepare(context.device, context.n_threads, context.memory_fraction, deterministic)
 
 
 def _hindrance(context: Context) -> str:
@@ -184,7 +196,7 @@ def warm_up(context: Context) -> None:
     """
     if _hindrance(context):
         return
-    prepare(context.device, context.n_threads, context.memory_fraction)
+    _prepare(context)
     try:
         _sequence(context, context.study.seeds[0])
     except Exception:  # the first job meets it again, and tells it with its configuration
@@ -424,7 +436,8 @@ def _starts(
 def _surroundings(context: Context) -> dict[str, str]:
     """What stands beside the inputs: the commit of the user's code, the GPU and its driver."""
     own = measure_versions(context.study)
-    return {**dict(context.repository), **gpu_versions(context.device), **own}
+    of_gpu = {**gpu_versions(context.device), **algorithms(context.device)}
+    return {**dict(context.repository), **of_gpu, **own}
 
 
 def _commit_failure(
