@@ -19,10 +19,10 @@ a process of its own, the driver, which notes when trials end and what it weighs
 Then the finished study is planned again by `clsweep run` and `clsweep plan`, each in a process of
 its own, three times: wall and CPU seconds, and how long the imports take that it makes.
 
-`--ceiling` asks how many slots one driver keeps busy: trials that only sleep for `NAP` seconds,
-with 2 to 16 slots. Workers take no core then, so that the driver is what is measured: schedule,
-Tune and Ray. Printed are trials per second over the second half of the run, beside what the slots
-could do.
+`--ceiling` asks how many slots one driver keeps busy: trials that only sleep for each of `NAPS`
+seconds, with 2 to 16 slots; the first of each worker waits until all workers are there. Workers
+take no core then, so that the driver is what is measured: schedule, Tune and Ray. Printed are
+trials per second over the second half of the run, beside what the slots could do.
 
 Seconds on the clock: other work on the machine counts. Only the ratio between sizes is a target.
 """
@@ -39,12 +39,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from clsweep.execution import runner
 from clsweep.execution.listeners.progress import Progress
+from clsweep.execution.outcomes import Outcome
 from clsweep.study.planning import Job
 from clsweep.study.study import load_study
 
@@ -69,7 +71,7 @@ fisher = "empirical"
 lam = {{ low = 1e-3, high = 1e3, n = {n} }}
 """
 SETTLED = 50
-NAP = 0.2
+NAPS = (0.2, 0.005)
 
 
 class Used(NamedTuple):
@@ -132,20 +134,30 @@ def drive(study: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def _nap(config: dict[str, Any], context: object, execute: object) -> dict[str, Any]:
-    time.sleep(NAP)
-    return {"outcome": ["ok", "", 0.5, NAP]}
+def _nap(seconds: float, n_slots: int, ready: Path, context: object, job: object) -> Outcome:
+    ready.mkdir(parents=True, exist_ok=True)
+    mine = ready / str(os.getpid())
+    if not mine.exists():
+        mine.touch()
+        began = time.monotonic()
+        while len([*ready.iterdir()]) < n_slots and time.monotonic() - began < 120:
+            time.sleep(0.1)
+    time.sleep(seconds)
+    return Outcome("ok", "", 0.5, seconds)
 
 
-def drive_naps(study: Path, out: Path, n_slots: int) -> tuple[float, float]:
+def drive_naps(study: Path, out: Path, n_slots: int, seconds: float) -> tuple[float, float]:
     """Trials per second and CPU seconds of the driver per trial, where trials only sleep."""
     from ray import cloudpickle
 
     from clsweep.execution.ray import executor
+    from clsweep.execution.ray.job_trials import Work
 
     # The workers know no module of this name.
     cloudpickle.register_pickle_by_value(sys.modules[_nap.__module__])
-    executor._run_job = _nap
+    nap = partial(_nap, seconds, n_slots, out.parent / f"ready-{out.name}")
+    work = Work(nap, lambda context: None, None)
+    executor.run_on_ray = partial(executor.run_on_ray, work=work)
     n_trials = int(study.stem)
     watched = Watched([n_trials // 2, n_trials])
     summary = runner.run(load_study(study), out=out, workers=n_slots, listeners=[watched])
@@ -156,14 +168,16 @@ def drive_naps(study: Path, out: Path, n_slots: int) -> tuple[float, float]:
 
 
 def ceiling(folder: Path) -> None:
-    for n_slots in (2, 4, 8, 16):
-        study = folder / f"{max(200, 40 * n_slots)}.toml"
-        study.write_text(STUDY.format(n=int(study.stem)), encoding="utf-8")
+    for seconds, n_slots in product(NAPS, (2, 4, 8, 16)):
+        n = max(200, 40 * n_slots) if seconds >= 0.1 else 1000 * n_slots
+        study = folder / f"{n}.toml"
+        study.write_text(STUDY.format(n=n), encoding="utf-8")
+        out = folder / f"out-{seconds}-{n_slots}"
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rate, cpu = pool.apply(drive_naps, (study, folder / f"out-{n_slots}", n_slots))
+            rate, cpu = pool.apply(drive_naps, (study, out, n_slots, seconds))
         print(
-            f"{n_slots} slots, trials of {NAP} s: {rate:.1f} trials per second of "
-            f"{n_slots / NAP:.0f}, driver's CPU {1000 * cpu:.1f} ms per trial",
+            f"{n_slots} slots, trials of {seconds} s: {rate:.1f} trials per second of "
+            f"{n_slots / seconds:.0f}, driver's CPU {1000 * cpu:.1f} ms per trial",
             flush=True,
         )
 

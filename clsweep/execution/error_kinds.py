@@ -33,10 +33,6 @@ _NO_MEMORY = re.compile(
 )
 
 
-class BrokenProcess(Exception):
-    """The process must do no further job: its next would fail for no fault of its own."""
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was missing: torch's own, a library's beside it, or the host's.
 

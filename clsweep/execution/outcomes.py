@@ -111,6 +111,10 @@ class Outcome(NamedTuple):
     wall_seconds: float = 0.0
 
 
+class BrokenProcess(Exception):
+    """The process must do no further job: its next would fail for no fault of its own."""
+
+
 def seconds_spared(
     uses: Mapping[str, int], seconds: Mapping[str, float], alike: Mapping[str, str]
 ) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 
 from clsweep.errors import StoreError
 from clsweep.execution import stage_cache
@@ -33,30 +33,35 @@ class LostJobs:
         self._schedule, self._committed = schedule, committed
         self._n_lost: Counter[str] = Counter()
 
-    def lost(self, job: Job, outcome: Outcome) -> None:
-        """Note that the worker of a running job is gone.
+    def was_lost(self, job: Job) -> bool:
+        """Whether the worker of a job has been lost in this run: it may be the reason."""
+        return job.key in self._n_lost
+
+    def lost(self, jobs: Sequence[Job], outcome: Outcome) -> None:
+        """Note that a worker is gone.
+
+        What it has committed is done. Of the rest the first counts as lost, and those that were
+        to come after it are queued as they were.
 
         Args:
-            job: what it was doing.
-            outcome: how the job ends if it is not tried again.
+            jobs: that it had been handed, in the order in which it did them; all are running.
+            outcome: how the lost one ends if it is not tried again.
         """
-        found = self._committed(job)
-        if found is not None:
-            self._schedule.done(job, found)
-            return
-        self._n_lost[job.key] += 1
-        if self._n_lost[job.key] < self.max_attempts:
+        left = []
+        for job in jobs:
+            found = self._committed(job)
+            if found is None:
+                left.append(job)
+            else:
+                self._schedule.done(job, found)
+        for job in reversed(left[1:]):
             self._schedule.requeue(job)
-        else:
-            self._schedule.done(job, outcome)
-
-    def stranded(self, job: Job) -> None:
-        """Note that a running job was lost together with another's worker: it tries again."""
-        found = self._committed(job)
-        if found is not None:
-            self._schedule.done(job, found)
-        else:
-            self._schedule.requeue(job)
+        for job in left[:1]:
+            self._n_lost[job.key] += 1
+            if self._n_lost[job.key] < self.max_attempts:
+                self._schedule.requeue(job)
+            else:
+                self._schedule.done(job, outcome)
 
 
 def suspects_last(directory: Place, jobs: list[Job], *, retry: bool) -> list[Job]:

@@ -53,6 +53,11 @@ class Schedule:
         return tuple(self._waiting)
 
     @property
+    def n_waiting(self) -> int:
+        """How many jobs have not been handed out."""
+        return len(self._waiting)
+
+    @property
     def exhausted(self) -> bool:
         """Whether no job will be handed out any more."""
         may_grow = self._more is not None and bool(self.running)
@@ -77,13 +82,30 @@ class Schedule:
             return None
         for index, job in enumerate(self._waiting):
             if self._missing.isdisjoint(job.needs) and suits(job):
-                del self._waiting[index]
-                self.running[job.key] = job
-                if job.key not in self._started:  # a job that is tried again has been announced
-                    self._started.add(job.key)
-                    self._on_start(job)
-                return job
+                return self._handed_out(index)
         return None
+
+    def next_in_turn(self, fits: Callable[[Job], bool]) -> Job | None:
+        """The job that `next` would give, now running; None where it does not fit.
+
+        Args:
+            fits: whether it may be handed out together with those before it.
+        """
+        if self.exhausted:
+            return None
+        for index, job in enumerate(self._waiting):
+            if self._missing.isdisjoint(job.needs):
+                return self._handed_out(index) if fits(job) else None
+        return None
+
+    def _handed_out(self, index: int) -> Job:
+        job = self._waiting[index]
+        del self._waiting[index]
+        self.running[job.key] = job
+        if job.key not in self._started:  # a job that is tried again has been announced
+            self._started.add(job.key)
+            self._on_start(job)
+        return job
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """Note how a running job ended."""

@@ -260,8 +260,7 @@ def _scored(
 
 def _is_searched(found: Iterable[Results]) -> bool:
     """Whether a search has chosen the configurations of one of the studies."""
-    kinds = [table_of(one.study, "search").get("kind", "grid") for one in found]
-    return any(kind not in ("grid", "path") for kind in kinds)
+    return any(table_of(one.study, "search").get("kind", "grid") != "grid" for one in found)
 
 
 def _changes(shown: Sequence[ShownFolder]) -> Iterator[str]:

@@ -48,15 +48,15 @@ def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.opti
             expected="a newer torch, or another optimizer",
             where=_WHERE,
         )
-    kind = eager(kind)
+    made_of: Callable[..., torch.optim.Optimizer] = eager(kind)
     options = {"lr": training.lr, **known.options(training.model_dump())}
     if known.takes_decay:
         options["weight_decay"] = training.weight_decay
     if training.optimizer == "sgd" and training.momentum and training.dampening:
         # The first buffer is the whole gradient, which zeros to begin with would not give.
-        return kind(leaves, **options)
+        return made_of(leaves, **options)
     if training.optimizer == "sgd":
-        made = kind(leaves, **_with_nesterov_checked(options), fused=True)
+        made = made_of(leaves, **_with_nesterov_checked(options), fused=True)
         if training.momentum:
             # Torch sets the buffer at a parameter's first gradient to that gradient, which zero
             # times the momentum, plus the gradient, is as well; its fused form fails where only
@@ -68,8 +68,7 @@ def made_optimiser(training: TrainingConfig, leaves: list[Tensor]) -> torch.opti
     on_cpu = not (leaves and leaves[0].is_cuda)
     if training.optimizer in ("adam", "adamw") or (training.optimizer == "adagrad" and on_cpu):
         options["fused"] = True
-    optimiser: torch.optim.Optimizer = kind(leaves, **options)
-    return optimiser
+    return made_of(leaves, **options)
 
 
 def _with_nesterov_checked(options: dict[str, Any]) -> dict[str, Any]:

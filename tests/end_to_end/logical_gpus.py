@@ -19,6 +19,7 @@ import torch
 from clsweep.cli import main
 from clsweep.execution import devices, outcomes, worker
 from clsweep.execution.ray import executor
+from clsweep.execution.ray.job_trials import WORK
 from clsweep.study.planning import Job
 
 
@@ -58,5 +59,7 @@ class _Torch:
 if __name__ == "__main__":
     from tests.end_to_end.logical_gpus import execute as by_reference
 
-    executor.run_on_ray = functools.partial(executor.run_on_ray, execute=by_reference)
+    executor.run_on_ray = functools.partial(
+        executor.run_on_ray, work=WORK._replace(execute=by_reference)
+    )
     sys.exit(main.main())

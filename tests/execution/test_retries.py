@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,10 @@ def test_a_lost_job_is_tried_again_but_not_for_ever(ended: list[tuple[str, Outco
     schedule = schedule_of([TRIAL], ended)
     lost_jobs = LostJobs(schedule, 2, lambda job: None)
     assert schedule.next() is TRIAL
-    lost_jobs.lost(TRIAL, DIED)
+    lost_jobs.lost([TRIAL], DIED)
     assert ended == []
     assert schedule.next() is TRIAL
-    lost_jobs.lost(TRIAL, DIED)
+    lost_jobs.lost([TRIAL], DIED)
     assert ended == [("t", DIED)]
     assert schedule.finished
 
@@ -55,18 +56,27 @@ def test_what_was_committed_before_the_worker_died_is_done(
     schedule = schedule_of([TRIAL], ended)
     lost_jobs = LostJobs(schedule, 2, lambda job: done)
     schedule.next()
-    lost_jobs.lost(TRIAL, DIED)
+    lost_jobs.lost([TRIAL], DIED)
     assert ended == [("t", done)]
     assert schedule.finished
 
 
-def test_who_was_only_near_is_not_blamed(ended: list[tuple[str, Outcome]]) -> None:
-    schedule = schedule_of([TRIAL], ended)
-    lost_jobs = LostJobs(schedule, 1, lambda job: None)
-    for _ in range(3):
-        assert schedule.next() is TRIAL
-        lost_jobs.stranded(TRIAL)
-    assert ended == []
+def test_of_several_the_first_without_an_end_is_blamed(
+    ended: list[tuple[str, Outcome]],
+) -> None:
+    jobs = [replace(TRIAL, key=key) for key in "abcd"]
+    there = {"a": Outcome("ok", wall_seconds=2.0)}
+    schedule = schedule_of([*jobs, replace(TRIAL, key="later")], ended)
+    lost_jobs = LostJobs(schedule, 2, lambda job: there.get(job.key))
+    for _ in jobs:
+        schedule.next()
+    lost_jobs.lost(jobs, DIED)
+    assert [key for key, _ in ended] == ["a"]
+    assert [job.key for job in schedule.waiting] == ["b", "c", "d", "later"]
+    assert [lost_jobs.was_lost(job) for job in jobs] == [False, True, False, False]
+    schedule.next()
+    lost_jobs.lost(jobs[1:2], DIED)
+    assert ended[1:] == [("b", DIED)]
 
 
 # ----- across runs

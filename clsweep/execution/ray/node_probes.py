@@ -10,10 +10,10 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clsweep.errors import ClsweepError, RunnerError
-from clsweep.execution import shared_storage, worker
+from clsweep.execution import shared_storage, worker_entry
 from clsweep.execution.outcomes import Context
+from clsweep.execution.ray.ray_errors import in_one_line
 from clsweep.execution.ray.slots import Slot, node_selector
-from clsweep.execution.ray.tune_patches import in_one_line
 from clsweep.records.recorded_inputs import input_differences, unlike_nodes_error
 from clsweep.study.input_fingerprints import inputs_of
 
@@ -106,7 +106,7 @@ def probe_data(context: Context, there: dict[str, Slot]) -> None:
     for place in there.values():
         if place.name == "whole":
             continue
-        probe = ray.remote(worker.probe).options(
+        probe = ray.remote(worker_entry.probe).options(
             num_cpus=place.request["cpu"],
             num_gpus=place.request.get("gpu", 0),
             label_selector=node_selector(place.node_ids) if place.node_ids else None,

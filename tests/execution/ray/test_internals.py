@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.job_config import JobConfig
 from ray.tune.execution import tune_controller
 
-from clsweep.execution.ray import executor
+from clsweep.execution.ray import executor, tuner
 from clsweep.execution.ray.connection import worker_path
 from clsweep.execution.ray.internals import MEMORY_KILLS, PATCHES, Part, Patch, differences, doubts
 from clsweep.execution.ray.tune_patches import NewestFirst
@@ -51,7 +53,7 @@ def test_our_order_of_trials_overrides_what_tune_calls() -> None:
 
 def test_what_is_said_to_ray_by_name_has_a_reader() -> None:
     """A variable or a logger that Ray renames is ignored by it without a word."""
-    source = inspect.getsource(executor)
+    source = inspect.getsource(executor) + inspect.getsource(tuner)
     variables = {*re.findall(r'"((?:TUNE|RAY)_[A-Z_]+)"', source)}
     loggers = {*re.findall(r'getLogger\("([\w.]+)"\)', source)}
     assert (len(variables), len(loggers)) == (8, 2)
@@ -93,3 +95,14 @@ def test_a_run_says_what_it_does_without(monkeypatch: pytest.MonkeyPatch) -> Non
     (sentence,) = doubts()
     assert sentence.startswith(f"clsweep does not know this Ray, {ray.__version__}: there is no ")
     assert "RayActorManager._actor_task_failed; therefore a worker that" in sentence
+
+
+def test_the_driver_loads_no_torch() -> None:
+    modules = "executor, tuner, searcher, job_trials, node_probes"
+    code = f"""
+import sys
+from clsweep.execution.ray import {modules}
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr
