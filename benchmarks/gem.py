@@ -1,6 +1,7 @@
 """GEM's steps along 20 permuted MNIST tasks, against a loop with one pass per past task.
 
     python benchmarks/gem.py --data-root DIR
+    python benchmarks/gem.py --data-root DIR --official FOLDER    # beside the authors' own code
 
 The study is configs/reproduce/gem_permutations.toml: 784-100-100-10, 1,000 images and 256 memories
 per task, batches of 10. The loop is what the method's equations say: for every past task a pass
@@ -9,6 +10,11 @@ and a step. Its memories were made floating point beforehand; its programme is s
 function. Both learn every task from the same network, rounds alternate, and the network that
 clsweep is left with goes on to the next task. Before every task both compute the past gradients
 of one network, which must agree.
+
+FOLDER is a copy of github.com/facebookresearch/GradientEpisodicMemory, whose licence forbids
+commercial use; nothing of it is kept here. Its network learns the same images with the same
+numbers by `observe`, one call per batch; making its images floating point, its evaluation and its
+output are left out of its time. Set OMP_NUM_THREADS=1, since it computes with NumPy as well.
 
 Every ratio is loop / clsweep, of medians over rounds. What is timed is the processor time of this
 process, which runs one thread. The arithmetic is counted as well, in floating-point operations of
@@ -19,7 +25,9 @@ same products run alone: what is left of the loop's time above it is all that an
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -37,6 +45,7 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Task, TaskSequence
 from clsweep.methods import gem
 from clsweep.methods.base import LearntTask, Memory, Method
+from clsweep.methods.parts.buffer import Buffer
 from clsweep.methods.parts.losses import plain_phase
 from clsweep.methods.parts.task_gradients import TaskExamples, task_gradients
 from clsweep.nets.build import build_net
@@ -50,6 +59,8 @@ from clsweep.training.learner import initial_params
 STUDY = Path(__file__).resolve().parents[1] / "configs" / "reproduce" / "gem_permutations.toml"
 SHOWN = (1, 5, 10, 19)  # past tasks
 TOLERANCE = 1e-5
+# The functions of clsweep's GEM whose time is counted as a part of its own.
+PARTS = {"gradients": "task_gradients", "programme": "dual_weights"}
 
 Seconds = dict[str, float]  # by part; 'step' for everything
 Found = dict[str, Seconds]  # by variant
@@ -143,10 +154,11 @@ def swept(
     """The task learnt by clsweep; where it stands then, and seconds of its parts."""
     clock = Clock()
     (phase,) = method.phases
-    phase = replace(phase, project=clock.timed("project", phase.project))
-    originals = gem.task_gradients, gem.dual_weights
-    gem.task_gradients = clock.timed("gradients", gem.task_gradients)
-    gem.dual_weights = clock.timed("programme", gem.dual_weights)
+    if phase.project is not None:  # the first task has no past
+        phase = replace(phase, project=clock.timed("project", phase.project))
+    originals = {name: getattr(gem, name) for name in PARTS.values()}
+    for part, name in PARTS.items():
+        setattr(gem, name, clock.timed(part, originals[name]))
     began = time.process_time()
     run = engine.train_phase(
         phase,
@@ -157,15 +169,49 @@ def swept(
         n_steps=setting.n_steps(task),
     )
     seconds = {**clock.seconds, "step": time.process_time() - began}
-    gem.task_gradients, gem.dual_weights = originals
+    for name, original in originals.items():
+        setattr(gem, name, original)
     return run, seconds
 
 
 def stored_examples(setting: Setting, memory: Memory) -> TaskExamples:
-    raw, labels, tasks, n_filled, _ = memory["slots"]
-    counts = enumerate(tasks[:n_filled].bincount().tolist())
-    images = setting.sequence.scale(raw[:n_filled])
-    return TaskExamples(images, labels[:n_filled], tuple((task, n) for task, n in counts if n))
+    kept: Buffer = memory["slots"]
+    counts = enumerate(kept.tasks[: kept.n_filled].bincount().tolist())
+    images = setting.sequence.scale(kept.raw[: kept.n_filled])
+    used = tuple((task, n) for task, n in counts if n)
+    return TaskExamples(images, kept.labels[: kept.n_filled], used)
+
+
+class Official:
+    """The authors' code: a network of its own for every round, each going from task to task."""
+
+    def __init__(self, folder: Path, setting: Setting, n_rounds: int) -> None:
+        sys.path.insert(0, str(folder))
+        made = importlib.import_module("model.gem").Net
+        n_hidden = [len(value) for value in initial_params(setting.net, 0, "cpu").values()][0]
+        numbers = argparse.Namespace(
+            n_layers=2,
+            n_hiddens=n_hidden,
+            lr=setting.training.lr,
+            n_memories=setting.hyper.memory_size,
+            memory_strength=setting.hyper.margin,
+            data_file="mnist_permutations.pt",
+            cuda=False,
+        )
+        n_tasks, self.setting = len(setting.sequence.tasks), setting
+        n_inputs = setting.sequence.tasks[0].train.raw(torch.arange(1)).numel()
+        self.nets = [made(n_inputs, 10, n_tasks, numbers) for _ in range(n_rounds)]
+
+    def learn(self, round_index: int, task: Task) -> Seconds:
+        """The next task learnt by a round's network; the seconds of all its steps."""
+        net, setting = self.nets[round_index], self.setting
+        images = setting.sequence.scale(task.train.raw(torch.arange(len(task.train)))).flatten(1)
+        order = torch.randperm(len(images), generator=generator(round_index, "order", task.index))
+        batches = order.split(setting.training.batch_size)[: setting.n_steps(task)]
+        began = time.process_time()
+        for batch in batches:
+            net.observe(images[batch], task.index, task.train.labels[batch])
+        return {"step": time.process_time() - began}
 
 
 def difference(setting: Setting, params: Params, stored: TaskExamples, newest: int) -> float:
@@ -187,7 +233,7 @@ def operations(params: Params, stored: TaskExamples) -> float:
     return 3 * forward - 2 * len(stored.x) * weights[0].numel()
 
 
-def products_alone(params: Params, stored: TaskExamples) -> Callable[[], Seconds]:
+def products_alone(params: Params, stored: TaskExamples) -> Callable[[int], Seconds]:
     """These products, on random numbers, for one past task after another."""
     weights = [torch.rand_like(value) for value in params.values() if value.ndim == 2]
     parts = []
@@ -196,7 +242,7 @@ def products_alone(params: Params, stored: TaskExamples) -> Callable[[], Seconds
         deltas = [torch.rand(n, w.shape[0]) for w in weights]
         parts.append([list(part) for part in zip(weights, inputs, deltas, strict=True)])
 
-    def run() -> Seconds:
+    def run(round_index: int) -> Seconds:
         began = time.process_time()
         for part in parts:
             for layer, (w, a, d) in enumerate(part):
@@ -208,12 +254,12 @@ def products_alone(params: Params, stored: TaskExamples) -> Callable[[], Seconds
     return run
 
 
-def medians(variants: dict[str, Callable[[], Seconds]], n_rounds: int) -> Found:
+def medians(variants: dict[str, Callable[[int], Seconds]], n_rounds: int) -> Found:
     """Of every variant and part, the median over rounds in which all take turns."""
     found: dict[str, list[Seconds]] = {name: [] for name in variants}
-    for _ in range(n_rounds):
+    for round_index in range(n_rounds):
         for name, run in variants.items():
-            found[name].append(run())
+            found[name].append(run(round_index))
     return {
         name: {part: statistics.median(r[part] for r in rounds) for part in rounds[0]}
         for name, rounds in found.items()
@@ -225,33 +271,45 @@ def described(past: int, n_steps: int, projected: float, counted: float, found: 
     ours, loop, alone = (found[name] for name in ("clsweep", "loop", "products"))
     ms = {part: 1e3 * value / n_steps for part, value in ours.items()}
     products = ms["project"] - ms["gradients"] - ms["programme"]
+    beside = ""
+    if "official" in found:
+        theirs = found["official"]["step"]
+        beside = f"; official {1e3 * theirs / n_steps:.1f} ms, x{theirs / ours['step']:.2f}"
     return (
         f"{past:2} past tasks: clsweep {ms['step']:.1f} ms a step = gradients "
         f"{ms['gradients']:.1f} + MMᵀ, Mg, Mᵀv {products:.1f} + programme {ms['programme']:.2f} + "
         f"rest {ms['step'] - ms['project']:.2f}; loop {1e3 * loop['step'] / n_steps:.1f} ms; "
         f"x{loop['step'] / ours['step']:.2f}; {projected:.0%} of steps projected; gradients need "
         f"{counted / 1e6:.0f} MFLOP, whose products alone take {1e3 * alone['step']:.1f} ms "
-        f"({counted / alone['step'] / 1e9:.0f} GFLOP/s)"
+        f"({counted / alone['step'] / 1e9:.0f} GFLOP/s){beside}"
     )
 
 
 def compared(
-    setting: Setting, method: Method, params: Params, memory: Memory, task: Task, n_rounds: int
+    setting: Setting,
+    method: Method,
+    params: Params,
+    memory: Memory,
+    task: Task,
+    n_rounds: int,
+    official: Official | None,
 ) -> tuple[engine.State, Found]:
-    """A task learnt by both in turn: what clsweep makes of it, and all seconds."""
+    """A task learnt by all in turn: what clsweep makes of it, and all seconds."""
     stored = stored_examples(setting, memory)
     runs = []
 
-    def ours() -> Seconds:
+    def ours(round_index: int) -> Seconds:
         run, seconds = swept(setting, method, params, memory, task)
         runs.append(run)
         return seconds
 
     variants = {
         "clsweep": ours,
-        "loop": lambda: looped(setting, params, stored, task),
+        "loop": lambda _: looped(setting, params, stored, task),
         "products": products_alone(params, stored),
     }
+    if official:
+        variants["official"] = lambda round_index: official.learn(round_index, task)
     found = medians(variants, n_rounds)
     if task.index in SHOWN:
         n_steps = setting.n_steps(task)
@@ -275,9 +333,12 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="where MNIST is")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memories", type=int, default=256, help="per task; published: 256")
+    parser.add_argument("--tasks", type=int, default=20, help="fewer for a quick look")
+    parser.add_argument("--official", type=Path, help="folder of the authors' code")
     options = parser.parse_args()
     torch.set_num_threads(1)
     setting = setting_of(options.data_root, options.memories)
+    official = options.official and Official(options.official, setting, options.rounds)
     net, sequence = setting.net, setting.sequence
     method = methods.build("gem", net, setting.hyper)
     plain = replace(method, phases=(plain_phase(net),))
@@ -285,25 +346,34 @@ def main() -> None:
     params = initial_params(net, 0, sequence.tasks[0].train.labels.device)
     memory = method.begin(params)
     total: Seconds = defaultdict(float)
-    worst = 0.0
-    for task in sequence.tasks:
+    worst, n_steps = 0.0, 0
+    for task in sequence.tasks[: options.tasks]:
         if task.index == 0:  # no past, nothing to compare
             run, _ = swept(setting, plain, params, memory, task)
+            for round_index in range(options.rounds if official else 0):
+                official.learn(round_index, task)
         else:
             stored = stored_examples(setting, memory)
             worst = max(worst, difference(setting, params, stored, task.index))
             assert worst <= TOLERANCE, f"the gradients differ by {worst:.1e}"
-            run, found = compared(setting, method, params, memory, task, options.rounds)
-            for name in ("clsweep", "loop"):
-                total[name] += found[name]["step"]
+            run, found = compared(setting, method, params, memory, task, options.rounds, official)
+            n_steps += setting.n_steps(task)
+            for name, seconds in found.items():
+                total[name] += seconds["step"]
         learnt = LearntTask(task, sequence.scale, None, 0, generator(0, "absorb", task.index))
         params = run.params
         memory = method.absorb(params, run.memory, {}, learnt)
     print(
-        f"tasks 2 to {len(sequence.tasks)}: clsweep {total['clsweep']:.1f} s, loop "
+        f"tasks 2 to {options.tasks}: clsweep {total['clsweep']:.1f} s, loop "
         f"{total['loop']:.1f} s, x{total['loop'] / total['clsweep']:.2f}; largest difference of "
         f"the gradients {worst:.1e} of the row's largest entry"
     )
+    if official:
+        print(
+            f"official code {total['official']:.1f} s, {n_steps / total['official']:.1f} steps/s; "
+            f"clsweep {n_steps / total['clsweep']:.1f} steps/s, "
+            f"x{total['official'] / total['clsweep']:.2f}"
+        )
 
 
 if __name__ == "__main__":

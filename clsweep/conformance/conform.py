@@ -86,7 +86,7 @@ def conform(
         for name, check in table.items():
             yield _finding(scenario, name, check, subject, sequence)
         name = "at zero it is fine-tuning"
-        if zero and at_zero.entry.starts_from_source:
+        if zero and at_zero.entry.begins_at_source(at_zero.hyper):
             check = _zero_check(zero)
             yield _finding(scenario, name, check, subject, sequence)
         else:
@@ -194,7 +194,7 @@ def stays_on_pretended(subject: Subject, sequence: TaskSequence) -> str:
 
     def learnt() -> LearntSequence:
         there, source = short.to(CUDA), None
-        if subject.entry.starts_from_source:
+        if subject.entry.begins_at_source(subject.hyper):
             source = learn_source(net, there, training, SEED)
         return followed.learnt(there, training, source=source, net=net)
 

@@ -33,7 +33,7 @@ def is_silent(subject: Subject, sequence: TaskSequence) -> str:
 
 def draws_batches(subject: Subject, sequence: TaskSequence) -> str:
     """It trains on the batches that it is offered, in each task."""
-    n_tasks = len(sequence.tasks) - subject.entry.starts_from_source
+    n_tasks = len(sequence.tasks) - subject.entry.begins_at_source(subject.hyper)
     per_task = sum(subject.hyper.phase_steps(TRAINING.n_steps(60)))
     found = subject.learnt(sequence).n_steps
     expected = n_tasks * per_task
@@ -42,7 +42,7 @@ def draws_batches(subject: Subject, sequence: TaskSequence) -> str:
 
 def predicts_one_by_one(subject: Subject, sequence: TaskSequence) -> str:
     """A prediction does not depend on the other examples of its batch."""
-    source = source_of(sequence) if subject.entry.starts_from_source else None
+    source = source_of(sequence) if subject.entry.begins_at_source(subject.hyper) else None
     method = subject.method(small_net(sequence))
     with seeded(SEED):
         run = ImperativeRun(method, sequence, TRAINING, SEED, source)

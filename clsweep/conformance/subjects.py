@@ -99,7 +99,7 @@ class Subject:
         if method.joint:
             return learn_joint(method, sequence, training, SEED)
         learn = learn_imperatively if method.learner else learn_sequence
-        if not self.entry.starts_from_source:
+        if not self.entry.begins_at_source(self.hyper):
             return learn(method, sequence, training, SEED, None, {})
         source = source or source_of(sequence, training)
         statistics = measure_source(method, sequence, source, SEED)

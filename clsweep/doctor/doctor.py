@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsweep.doctor import machine_checks
+from clsweep.doctor import gpu_checks, machine_checks
 from clsweep.doctor.findings import Finding, found_by, ok, warn, wrong
 from clsweep.errors import ClsweepError
 from clsweep.execution.ray.connection import before_ray
@@ -51,6 +51,8 @@ def examined(
     folders: dict[str, Place] = {"--out": out} | ({"--stages": stages} if stages else {})
     yield from found_by("python", machine_checks.python)
     yield from _libraries(study, address)
+    fraction = study.resources.gpu_fraction if study else None
+    yield from found_by(gpu_checks.CHECK, partial(gpu_checks.gpu_sharing, fraction, os.environ))
     yield from found_by("storage", partial(machine_checks.storage, folders))
     yield from found_by("disk space", partial(machine_checks.disk_space, folders))
     yield from found_by("open files", machine_checks.open_files)

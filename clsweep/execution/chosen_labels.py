@@ -55,10 +55,11 @@ def jobs_of(jobs: Sequence[Job], labels: Set[str] | None) -> list[Job]:
     """
     if labels is None:
         return [*jobs]
-    trials = [job for job in jobs if job.kind == "trial" and job.label in labels]
-    kept = {job.key for job in trials}
-    # A trial names every stage that it needs, also those that are needed by a stage alone.
-    kept |= {key for job in trials for key in job.needs}
+    kept: set[str] = set()
+    # Backwards, since every job follows what it needs; a point of a path needs those above it.
+    for job in reversed(jobs):
+        if job.key in kept or (job.kind == "trial" and job.label in labels):
+            kept |= {job.key, *job.needs}
     return [job for job in jobs if job.key in kept]
 
 

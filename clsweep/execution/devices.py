@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import socket
@@ -56,13 +57,16 @@ def no_gpu() -> RunnerError:
     )
 
 
-def prepare(device: str, n_threads: int, memory_fraction: float) -> None:
+def prepare(
+    device: str, n_threads: int, memory_fraction: float, deterministic: bool = False
+) -> None:
     """Undo what an earlier job may have left behind in a reused process.
 
     Args:
         device: 'cpu' or 'cuda'.
         n_threads: torch threads of the job.
         memory_fraction: share of the GPU's memory that the process may use.
+        deterministic: whether a GPU may use such algorithms alone as give the same bits again.
     """
     # The number of threads belongs to the calling thread, and Ray runs every trial in a new one.
     torch.set_num_threads(n_threads)
@@ -71,3 +75,33 @@ def prepare(device: str, n_threads: int, memory_fraction: float) -> None:
         if memory_fraction < 1:
             torch.cuda.set_per_process_memory_fraction(memory_fraction)
         torch.cuda.reset_peak_memory_stats()
+        _choose_algorithms(deterministic)
+
+
+def _choose_algorithms(deterministic: bool) -> None:
+    """Have torch refuse what adds in an order of chance, or leave the choice to it again."""
+    # cuBLAS reads it when it is first used in a process.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = False  # it measures, and chooses otherwise another time
+
+
+def algorithms(device: str) -> dict[str, str]:
+    """By which rules a GPU computes, as records state it; empty on the CPU.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+    """
+    if device != "cuda":
+        return {}
+    is_deterministic = torch.are_deterministic_algorithms_enabled()
+    rounds = {
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+        "convolutions": torch.backends.cudnn.allow_tf32,
+    }
+    return {
+        "gpu_algorithms": "deterministic" if is_deterministic else "any",
+        "gpu_tf32": ", ".join(name for name, is_on in rounds.items() if is_on) or "none",
+    }

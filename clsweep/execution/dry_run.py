@@ -102,7 +102,7 @@ def _stored(study: Study, store: Store) -> tuple[list[Record], list[FinishedTria
     names = names_in(study, store)
     records: list[Record] = []
     rows: list[Mapping[str, Any]]
-    if study.search.kind == "grid":
+    if not study.search.asks:
         # It has said all that it asks for; the accuracies need not be read.
         stored = names.rows(store.trials(*FinishedTrial._fields))
         rows = [row for row in stored if row["status"] != "stopped"]

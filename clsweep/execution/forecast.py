@@ -217,6 +217,7 @@ def _design_of(study: Study, grid: list[Configuration]) -> fairness.Design:
         n_configurations=Counter(c.label for c in grid if not c.reference),
         values=several,
         trainings={r.label: _training_values(r, study.training) for r in study.methods},
+        own_starts=frozenset(c.label for c in grid if c.hyper.learns_first_task),
     )
 
 
@@ -239,6 +240,12 @@ def _search_text(study: Study) -> str:
     search = study.search
     if search.kind == "grid":
         return ""
+    if search.kind == "path":
+        return (
+            "a path per curve and seed, from the largest value to the smallest, each learnt on "
+            f"from the one before with {search.point_steps:g} of a task's steps (the first with "
+            "all): points of a path are no independent trials, and show where a grid should lie"
+        )
     parts = [f"at most {search.trials} configurations per curve, each with every seed"]
     if search.kind == "fill":
         parts += [
@@ -350,10 +357,15 @@ def _job_steps(job: planning.Job, own: Configuration, sizes: Sequence[TaskSize])
         return own.training.n_steps(sizes[0].n_train, 0)
     if job.kind == "finetuned":
         return own.training.n_steps(sizes[1].n_train)
+    if own.path is not None:  # the trial itself evaluates what the stage has trained
+        is_first = len(own.path.ids) == 1
+        n_full = own.training.n_steps(sizes[1].n_train)
+        return own.path.n_steps(n_full, is_first=is_first) if job.kind == "path" else 0
     entry = own.entry
     steps = [own.training.n_steps(size.n_train, task) for task, size in enumerate(sizes)]
-    on_first = sum(own.hyper.first_steps(steps[0])) if entry.starts_from_source else 0
-    steps = steps[1:] if entry.starts_from_source else steps
+    at_source = entry.begins_at_source(own.hyper)
+    on_first = sum(own.hyper.first_steps(steps[0])) if at_source else 0
+    steps = steps[1:] if at_source else steps
     shared = steps[0] if entry.starts_from_finetuned else 0
     return on_first + sum(sum(own.hyper.phase_steps(n)) for n in steps) - shared
 
@@ -385,6 +397,6 @@ def _seconds(
     total = 0.0
     for job in jobs:
         own = by_id[job.config_id]
-        method = own.method if job.kind == "trial" else "finetune"
+        method = own.method if job.kind in ("trial", "path") else "finetune"
         total += _job_steps(job, own, sizes) * rates.get(method, rates[""])
     return total

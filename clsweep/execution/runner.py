@@ -232,14 +232,17 @@ def _work_left(
     done = frozenset(statuses.keys() - again)
     asked = configurations(study)
     search: Search | None = None
-    if study.search.kind != "grid":
+    if study.search.asks:
         search = Search(study, names.records(store.load("validation")), done, labels)
         asked += [*search.known, *search.more()]
     plan = planning.plan(
         study, asked, done, partial(stage_cache.exists, stage_folder), stage_inputs(inputs)
     )
     plan.jobs[:] = jobs_of(plan.jobs, labels)
-    plan.jobs[:] = search.with_yardsticks(plan.jobs) if search else breadth_first(plan.jobs, asked)
+    if search is not None:
+        plan.jobs[:] = search.with_yardsticks(plan.jobs)
+    elif study.search.kind == "grid":  # the points of a path come one after the other
+        plan.jobs[:] = breadth_first(plan.jobs, asked)
     for key in plan.stages_in_cache:
         stage_cache.check(stage_folder, key)
     jobs = suspects_last(store.directory, plan.jobs, retry=retry)

@@ -12,6 +12,7 @@ from clsweep.execution.stage_cache import Entry
 from clsweep.methods.base import Trace
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.learner import FinetunedModel, SourceModel
+from clsweep.training.paths import PathPoint
 
 
 def source_entry(model: SourceModel) -> tuple[Params, dict[str, Any]]:
@@ -46,6 +47,20 @@ def finetuned_model(entry: Entry, device: torch.device) -> FinetunedModel:
     """The fine-tuned network of a cache entry, on a device."""
     parts = _parts(entry.tensors, device)
     return FinetunedModel(parts["params"], parts["optimiser"], int(entry.facts["n_steps"]))
+
+
+def point_entry(point: PathPoint) -> tuple[Params, dict[str, Any]]:
+    """Tensors and facts of a point of a regularisation path."""
+    parts = {"params": point.params, "optimiser": point.optimiser}
+    facts = {"n_steps": point.n_steps, "n_before": point.n_before, "diverged": point.diverged}
+    return _joined(parts), facts
+
+
+def path_point(entry: Entry, device: torch.device) -> PathPoint:
+    """The point of a cache entry, on a device."""
+    parts, facts = _parts(entry.tensors, device), entry.facts
+    counts = int(facts["n_steps"]), int(facts["n_before"])
+    return PathPoint(parts["params"], parts["optimiser"], *counts, str(facts["diverged"]))
 
 
 def _joined(parts: Mapping[str, Params]) -> Params:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
 from clsweep.records.own_code import own_versions
-from clsweep.records.schema import SCHEMA_VERSION, Record, Trial, trial_id_of
+from clsweep.records.schema import PATH_POINT, SCHEMA_VERSION, Record, Trial, trial_id_of
 from clsweep.redaction import without_secrets
 from clsweep.versions import versions
 
@@ -75,6 +75,8 @@ def record_of(
         "counters": {},
         **measured,
     }
+    if configuration.path is not None:
+        trial["counters"] = {**trial["counters"], PATH_POINT: float(len(configuration.path.ids))}
     return {
         "schema": SCHEMA_VERSION,
         "trial": trial,

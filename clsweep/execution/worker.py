@@ -14,9 +14,16 @@ import torch
 from clsweep.data import benchmarks
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError
-from clsweep.execution import shared_storage, stage_cache, stage_files
+from clsweep.execution import path_points, shared_storage, stage_cache, stage_files
 from clsweep.execution.built_methods import built_method
-from clsweep.execution.devices import device_name, gpu_versions, no_gpu, peak_memory_bytes, prepare
+from clsweep.execution.devices import (
+    algorithms,
+    device_name,
+    gpu_versions,
+    no_gpu,
+    peak_memory_bytes,
+    prepare,
+)
 from clsweep.execution.error_kinds import (
     breaks_process,
     device_fails,
@@ -59,6 +66,7 @@ from clsweep.training.guarded_code import GuardedCode
 from clsweep.training.imperative import learn_imperatively
 from clsweep.training.learner import FinetunedModel, SourceModel
 from clsweep.training.optimisers import check_optimiser
+from clsweep.training.paths import PathStart
 from clsweep.training.sequences import (
     LearntSequence,
     average_accuracy,
@@ -84,7 +92,7 @@ def execute(context: Context, job: Job) -> Outcome:
     began = time.perf_counter()
     try:
         attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
-        prepare(context.device, context.n_threads, context.memory_fraction)
+        _prepare(context)
         return (_run_trial if job.kind == "trial" else _run_stage)(context, job)
     except (CacheError, StoreError) as error:
         return Outcome("abort", _reason(context, error))
@@ -95,6 +103,11 @@ def execute(context: Context, job: Job) -> Outcome:
     # Only from here on is the error gone, whose frames hold all that the job had in memory.
     outcome = Outcome(status, message, wall_seconds=time.perf_counter() - began)
     return _cleared_up(context, job, outcome, n_steps)
+
+
+def _prepare(context: Context) -> None:
+    deterministic = context.study.resources.deterministic
+    prepare(context.device, context.n_threads, context.memory_fraction, deterministic)
 
 
 def _hindrance(context: Context) -> str:
@@ -199,7 +212,7 @@ def warm_up(context: Context) -> None:
     """
     if _hindrance(context):
         return
-    prepare(context.device, context.n_threads, context.memory_fraction)
+    _prepare(context)
     try:
         study_hindrance(context)
     except Exception:  # the first job meets it again, and tells it with its configuration
@@ -326,6 +339,17 @@ def _statistics(context: Context, key: str) -> Params:
     return on_device(stage_cache.load(context.stages, key).tensors, torch.device(context.device))
 
 
+def _make_point(context: Context, job: Job) -> None:
+    sequence = _sequence(context, job.seed)
+    configuration, values = _configuration(context, job), stage_inputs(context.inputs or ())
+    with built_method(configuration, _net(context, sequence)) as method:
+        source, statistics, _ = _starts(context, configuration, job.seed)
+        start = PathStart(method, sequence, configuration.training, job.seed, source, statistics)
+        _commit_stage(
+            context, job, lambda: path_points.made_point(context, configuration, start, values)
+        )
+
+
 def _watch(context: Context, job: Job, n_tasks: int) -> Watch | None:
     """What may stop the trial; None where the study stops none, or did not ask for this one."""
     settings = context.study.search
@@ -339,6 +363,7 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
     "source": _make_source,
     "statistics": _make_statistics,
     "finetuned": _make_finetuned,
+    "path": _make_point,
 }
 
 
@@ -352,8 +377,10 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         began, began_cpu = time.perf_counter(), time.process_time()
         with heard, saved_losses(context, job):
             learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
-        seconds = time.perf_counter() - began
-        cpu_seconds = time.process_time() - began_cpu
+        values = stage_inputs(context.inputs or ())
+        before = path_points.seconds_of(context, configuration, job.seed, values)
+        seconds = before[0] + time.perf_counter() - began
+        cpu_seconds = before[1] + time.process_time() - began_cpu
     counters = {CPU_SECONDS: cpu_seconds}
     counters |= dict(zip(MEMORY_BYTES, learnt.memory_bytes, strict=True))
     if context.device == "cuda":
@@ -400,22 +427,33 @@ def _learnt(
     if method.joint:
         return learn_joint(method, sequence, training, seed)
     learn = learn_imperatively if method.learner else learn_sequence
-    if not configuration.entry.starts_from_source:
+    if not configuration.entry.begins_at_source(configuration.hyper):
         return learn(method, sequence, training, seed, None, {}, watch=watch)
+    source, statistics, finetuned = _starts(context, configuration, seed)
+    if configuration.path is not None:
+        start = PathStart(method, sequence, training, seed, source, statistics)
+        values = stage_inputs(context.inputs or ())
+        return path_points.evaluated(context, configuration, start, values)
+    return learn(method, sequence, training, seed, source, statistics, finetuned, watch)
+
+
+def _starts(
+    context: Context, configuration: Configuration, seed: int
+) -> tuple[SourceModel, Params, FinetunedModel | None]:
+    """The stages that a trial starts from."""
     values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))
     key = statistics_key(context.study, configuration, seed, values)
     statistics = _statistics(context, key) if key else {}
     key = finetuned_key(context.study, configuration, seed, values)
-    finetuned = _finetuned(context, key) if key else None
-    start = source, statistics, finetuned
-    return learn(method, sequence, training, seed, *start, watch)
+    return source, statistics, _finetuned(context, key) if key else None
 
 
 def _surroundings(context: Context) -> dict[str, str]:
     """What stands beside the inputs: the commit of the user's code, the GPU and its driver."""
     own = measure_versions(context.study)
-    return {**dict(context.repository), **gpu_versions(context.device), **own}
+    of_gpu = {**gpu_versions(context.device), **algorithms(context.device)}
+    return {**dict(context.repository), **of_gpu, **own}
 
 
 def _commit_failure(

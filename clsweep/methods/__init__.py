@@ -101,6 +101,7 @@ METHODS: dict[str, MethodEntry] = {
         "L2 anchor",
         regulariser_hypers.L2Hyper,
         "Li et al. 2018, ICML (L2-SP); the control without importance",
+        follows_path=True,
         family="regularisation",
     ),
     "ewc": MethodEntry(
@@ -110,6 +111,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source statistics",),
         statistics="fisher",
         statistics_read=("fisher", "fisher_examples", "fisher_batch"),
+        follows_path=True,
         family="regularisation",
     ),
     "mas": MethodEntry(
@@ -119,6 +121,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source statistics",),
         statistics="mas_omega",
         statistics_read=("omega", "omega_examples", "omega_batch"),
+        follows_path=True,
         family="regularisation",
     ),
     "si": MethodEntry(
@@ -126,6 +129,7 @@ METHODS: dict[str, MethodEntry] = {
         regulariser_hypers.SiHyper,
         "Zenke, Poole and Ganguli 2017, ICML",
         uses=("source trajectory",),
+        follows_path=True,
         family="regularisation",
     ),
     "rwalk": MethodEntry(

@@ -22,8 +22,11 @@ example's own head. Domain-incremental: all logits.
 `recorded = "task_end"` replaces the logits of a task's examples by those of the network after the
 task; `fill = "balanced"` takes the examples only then, with equal numbers per class.
 
-Deviations. The first task is plain training, which all methods share, on the outputs of its own
-classes; a uniform sample of it enters the memory when it ends, with the logits of that moment.
+First task. With `first_task = "own"`, as published, the method learns it too: the loss above, all
+outputs, and a memory that fills from the first step on. The default begins at plain training of
+the first task on the outputs of its own classes, which all methods share; a uniform sample of it
+enters the memory when it ends, with the logits of that moment. The difference can decide: logits
+of plain training at a high rate are large, and to hold them at that rate is not stable.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ class MethodEntry:
         scenarios: the scenarios it is defined for.
         scenario_note: why for no others, as half a sentence; '' for nothing.
         is_reference: whether it marks an end of the plot instead of tracing a curve.
-        starts_from_source: whether its trials begin at the shared source model.
+        starts_from_source: whether its trials begin at the shared source model; some numbers may
+            ask for another start, see `begins_at_source`.
         starts_from_finetuned: whether they also need the plainly fine-tuned network of the second
             task, which is trained once per seed and shared.
         own_start: what of it cannot begin there and learns the first task within each trial;
@@ -34,6 +35,8 @@ class MethodEntry:
         trains: whether it makes gradient steps; one that does not has no use for `[training]`,
             nor for the study's network.
         generates_images: whether it generates what it replays, as bytes of pixels.
+        follows_path: whether its one knob weighs a penalty that is least at the source model, so
+            that a regularisation path can follow it.
         statistics: name of what its `measure` computes, shared by every method that names it.
         statistics_read: the hypers that the statistics depend on.
         kind: 'method' for hooks that `build` returns, 'learner' for a class that trains by itself.
@@ -56,6 +59,7 @@ class MethodEntry:
     takes_batch_norm: bool = True
     trains: bool = True
     generates_images: bool = False
+    follows_path: bool = False
     statistics: str = ""
     statistics_read: tuple[str, ...] = ()
     kind: Kind = "method"
@@ -73,6 +77,14 @@ class MethodEntry:
             f"its {self.own_start} does not start from the shared source model; it learns the "
             "first task within each trial"
         )
+
+    def begins_at_source(self, hyper: Hyper) -> bool:
+        """Whether trials with these numbers begin at the shared source model.
+
+        Args:
+            hyper: the method's numbers.
+        """
+        return self.starts_from_source and not hyper.learns_first_task
 
     def keys_for(self, method: str) -> dict[str, str]:
         """The keys of a [[methods]] table that say which method it is.

@@ -12,7 +12,8 @@ outputs of classes to come; here the head grows, and has none.
 
 One head per task: the mask acts within the new task's head. Domain-incremental: within the shared
 head, so that a batch of few classes moves the others no more. Memory and draws are those of
-`replay`; a reservoir as published. The first task is plain training in all methods.
+`replay`; a reservoir as published. The first task is
+plain training, as in all methods, or with `first_task = "own"`, as published, of this kind too.
 """
 
 from __future__ import annotations

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance
+from clsweep.methods.hyper_fields import (
+    FIRST_TASK_DOC,
+    FirstTask,
+    Hyper,
+    fixed,
+    knob,
+    nuisance,
+)
 
 _WITHOUT_WEIGHT = {"weight": 0}
 _TWO_TASKS = {"benchmark.n_tasks": 2}
 _REPLAY_DOC = "stored examples per step and draw; 0 for as many as the training batch"
 _OUTPUTS_DOC = (
-    "outputs that are trained: 'all' of the benchmark from the second task on (published), or of "
-    "the classes 'seen'"
+    "outputs that are trained: 'all' of the benchmark, from the first task on that the method "
+    "itself learns (published), or of the classes 'seen'"
 )
 _MEMORY_DOC = "stored examples in all, over every task"
 _FILL_DOC = (
@@ -35,6 +42,12 @@ class ErAceHyper(ReplayedHyper):
     """Numbers of `er_ace`."""
 
     fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
+    first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
+
+    @property
+    def learns_first_task(self) -> bool:
+        """Whether the memory fills from the first step of the first task on."""
+        return self.first_task == "own"
 
 
 class GssHyper(ReplayedHyper):
@@ -65,11 +78,17 @@ class DerHyper(Hyper):
         doc="the outputs that are stored: 'trajectory' those at the step at which the example "
         "enters (published), 'task_end' those after its task",
         where={"fill": "reservoir"},
-        unless=(_WITHOUT_WEIGHT, _TWO_TASKS),
+        unless=(_WITHOUT_WEIGHT, {**_TWO_TASKS, "first_task": "shared"}),
     )
     outputs: Literal["all", "seen"] = fixed(
         "all", doc=_OUTPUTS_DOC, where={"benchmark.scenario": "class"}
     )
+    first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
+
+    @property
+    def learns_first_task(self) -> bool:
+        """Whether the memory fills from the first step of the first task on."""
+        return self.first_task == "own"
 
 
 class DerppHyper(DerHyper):

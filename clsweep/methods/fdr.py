@@ -17,6 +17,8 @@ Outputs. Class-incremental, all outputs are trained and compared from the second
 = "all"`, as published), or those of the classes seen; then the probabilities are those among the
 outputs that existed when the example was stored. One head per task: the example's own head.
 
+The memory is filled when a task ends, so that the first one is plain training here as published.
+
 Deviations. The authors keep the first examples of the last order of the task, here they are drawn.
 """
 

@@ -20,6 +20,12 @@ from clsweep.user_code import code_path, installed_names, is_import_path
 # Entry points of installed packages that estimate importances.
 ESTIMATOR_GROUP = "clsweep.estimators"
 Situations = Situation | Sequence[Situation]
+FirstTask = Literal["shared", "own"]
+FIRST_TASK_DOC = (
+    "how the first task is learnt: 'shared' by plain training, the same for all methods, after "
+    "which the memory takes examples of it; 'own' by the method itself, its memory filling from "
+    "the first step on (published)"
+)
 
 
 class Hyper(BaseModel):
@@ -31,6 +37,11 @@ class Hyper(BaseModel):
     def revision(self) -> int:
         """Added to the method's version: for what changed under some of its numbers only."""
         return 0
+
+    @property
+    def learns_first_task(self) -> bool:
+        """Whether its trials learn the first task themselves, where the method could share it."""
+        return False
 
     def phase_steps(self, n_steps: int) -> tuple[int, ...]:
         """Gradient steps of each phase on a task.

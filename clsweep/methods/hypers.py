@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance, widths
+from clsweep.methods.hyper_fields import (
+    FIRST_TASK_DOC,
+    FirstTask,
+    Hyper,
+    fixed,
+    knob,
+    nuisance,
+    widths,
+)
 from clsweep.methods.regulariser_hypers import TWO_TASKS, WITHOUT_LAM, Form
 
 # At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
@@ -200,6 +208,12 @@ class ReplayHyper(Hyper):
         doc="divide the sum of both losses by 1 + λ, so that the step size does not grow",
         unless=_WITHOUT_WEIGHT,
     )
+    first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
+
+    @property
+    def learns_first_task(self) -> bool:
+        """Whether the memory fills from the first step of the first task on."""
+        return self.first_task == "own"
 
 
 _FILL_DOC = (

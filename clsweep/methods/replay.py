@@ -9,7 +9,8 @@ stored example is classified by the head of its own task. It is drawn without re
 The memory holds `memory_size` examples over all tasks: 'balanced' gives every class of every task
 the same share and is filled when a task ends; 'reservoir' keeps a uniform sample of the stream
 (Vitter 1985), so that it holds examples of the current task too. The first task is plain training
-in both, and is absorbed when it ends.
+in both, and is absorbed when it ends; with `first_task = "own"` the reservoir fills from its first
+step on and is replayed in it already, as in the code of Mammoth.
 """
 
 from __future__ import annotations

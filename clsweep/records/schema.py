@@ -104,8 +104,9 @@ class Record(TypedDict):
 
 
 SCHEMA_VERSION = 1
-# Of `trials.parquet` alone; 2 has the columns of `ADDED_TRIAL_COLUMNS`, each of which may be null.
-TRIALS_VERSION = 2
+# Of `trials.parquet` alone; 2 has the columns of `ADDED_TRIAL_COLUMNS`, each of which may be null,
+# and 3, of a table with points of regularisation paths, also `PATH_POINT`.
+TRIALS_VERSION = 3
 ADDED_TRIAL_COLUMNS = ("code_commit", "code_dirty", "gpu", "gpu_driver")
 # The accuracies of a trial are a table of tasks × tasks: more tasks than can be trained, and a
 # table that any memory holds.
@@ -150,6 +151,8 @@ COUNTS = tuple(
 CPU_SECONDS = "cpu_seconds"
 # The share of a GPU that a trial had, times its duration; absent without one.
 GPU_SECONDS = "gpu_seconds"
+# Which point of a regularisation path it is, from 1; absent of an independent trial.
+PATH_POINT = "path_point"
 # The parts of `memory_bytes`.
 MEMORY_BYTES = ("data_bytes", "importance_bytes", "model_bytes")
 ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")

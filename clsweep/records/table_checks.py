@@ -14,6 +14,7 @@ from clsweep.records.schema import (
     ADDED_TRIAL_COLUMNS,
     COUNTS,
     MAX_TASKS,
+    PATH_POINT,
     SPLITS,
     STATUSES,
     trial_id_of,
@@ -43,7 +44,8 @@ def fault_in(table: pa.Table, name: str, columns: Mapping[str, pa.DataType]) -> 
         return f"it has no column {missing}"
     if len(set(found)) < len(found):
         return "two of its columns have the same name"
-    more = sorted(set(found) - set(columns) - set(ADDED_TRIAL_COLUMNS if name == "trials" else ()))
+    added = {*ADDED_TRIAL_COLUMNS, PATH_POINT} if name == "trials" else set()
+    more = sorted(set(found) - set(columns) - added)
     if more and name != "configs":
         return f"it has unknown columns {more}"
     for column, kind in columns.items():
@@ -53,8 +55,8 @@ def fault_in(table: pa.Table, name: str, columns: Mapping[str, pa.DataType]) -> 
             return f"column {column} has rows without a value"
         if column in _NAMES and _is_unfit(table[column]):
             return f"column {column} holds control characters"
-    for column in set(found) & set(ADDED_TRIAL_COLUMNS if name == "trials" else ()):
-        kind = "bool" if column == "code_dirty" else "string"
+    for column in set(found) & added:
+        kind = {"code_dirty": "bool", PATH_POINT: "int64"}.get(column, "string")
         if str(table.schema.field(column).type) != kind:
             return f"column {column} is of type {table.schema.field(column).type}, not {kind}"
         if kind == "string" and _is_unfit(table[column]):

@@ -16,6 +16,7 @@ from clsweep.records.accuracy import rows_by_trial
 from clsweep.records.checksums import TABLE_SEAL, broken_seal, sealed_table
 from clsweep.records.schema import (
     ADDED_TRIAL_COLUMNS,
+    PATH_POINT,
     SCHEMA_VERSION,
     TRIAL_TYPES,
     TRIALS_VERSION,
@@ -105,8 +106,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    is_trials = set(ADDED_TRIAL_COLUMNS) <= set(table.column_names)
-    number = TRIALS_VERSION if is_trials else SCHEMA_VERSION
+    there = set(table.column_names)
+    number = 2 if set(ADDED_TRIAL_COLUMNS) <= there else SCHEMA_VERSION
+    number = TRIALS_VERSION if PATH_POINT in there else number
     version = {_VERSION_KEY: str(number).encode()}
     pq.write_table(
         table.replace_schema_metadata({**version, **TABLE_SEAL}),
@@ -136,7 +138,8 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
         raise damaged_table(fault, where)
     if name == "configs":
         return table
-    there = [column for column in ADDED_TRIAL_COLUMNS if column in table.column_names]
+    added = (*ADDED_TRIAL_COLUMNS, PATH_POINT)
+    there = [column for column in added if column in table.column_names]
     return table.select([*columns, *(there if name == "trials" else ())])
 
 
@@ -269,7 +272,7 @@ def _trial_table(trials: list[Trial]) -> pa.Table:
         dict(trial) | {name: json.dumps(trial[name]) for name in _JSON_TRIAL_FIELDS}
         for trial in trials
     ]
-    # Plain columns of what stands among the versions, for whoever queries the table.
+    # Plain columns of what stands among versions and counters, for whoever queries the table.
     made = pa.Table.from_pylist(rows, schema=schema)
     for name in ADDED_TRIAL_COLUMNS:
         values = [trial["versions"].get(name) for trial in trials]
@@ -278,6 +281,10 @@ def _trial_table(trials: list[Trial]) -> pa.Table:
             made = made.append_column(name, pa.array(flags, pa.bool_()))
         else:
             made = made.append_column(name, pa.array(values, pa.string()))
+    points = [trial["counters"].get(PATH_POINT) for trial in trials]
+    if any(point is not None for point in points):  # a table without stays readable to all
+        whole = [None if point is None else int(point) for point in points]
+        made = made.append_column(PATH_POINT, pa.array(whole, pa.int64()))
     return made
 
 

@@ -91,6 +91,9 @@ def _absence(
     if len(data) < 2:
         return "one benchmark"
     for name, one in data.items():
+        paths = [curve.label for curve in one.comparison.curves if curve.is_path]
+        if paths:
+            return f"{', '.join(paths)} on {name}: points of paths are no independent trials"
         if one.unfinished:
             return f"trials of {name} are left to run"
     for name, average_L in zip(data, average_BL, strict=True):

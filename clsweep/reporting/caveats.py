@@ -35,6 +35,7 @@ def caveats(comparison: Comparison, searched: Collection[str] = ()) -> tuple[str
     """
     design = design_of(comparison, searched)
     return (
+        *_about_paths(comparison.curves),
         *_about_seeds(comparison, design),
         *_about_diverged(comparison.all_curves),
         *_about_other_seeds(comparison),
@@ -69,6 +70,17 @@ def about_choices(
         *_about_choosing_seeds(comparison, choose_on),
         *_about_search(comparison, is_searched),
     )
+
+
+def _about_paths(curves: Sequence[Curve]) -> Iterator[str]:
+    paths = [curve.label for curve in curves if curve.is_path]
+    if paths:
+        yield (
+            f"{', '.join(paths)}: points of regularisation paths, each of which was trained on "
+            "from the one with the next larger value. They are no independent trials, and no "
+            "interval or claim compares them. They show where a grid should lie: run that, "
+            '[search] kind = "grid", for a comparison.'
+        )
 
 
 def _about_seeds(comparison: Comparison, design: fairness.Design) -> Iterator[str]:
@@ -213,6 +225,7 @@ def design_of(comparison: Comparison, searched: Collection[str]) -> fairness.Des
             curve.label: {key: v for key, v in curve.training.items() if key not in aside}
             for curve in curves
         },
+        own_starts=frozenset(curve.label for curve in curves if curve.learns_first_task),
     )
 
 

@@ -15,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clsweep.methods import known_entry
 from clsweep.records import accuracy
 from clsweep.records.accuracy import final_counts
 from clsweep.records.schema import (
     CPU_SECONDS,
     GPU_SECONDS,
     MEMORY_BYTES,
+    PATH_POINT,
     STATUSES,
     Config,
     Record,
@@ -129,6 +131,9 @@ class Curve:
         only_seeds: the seeds that its study asks for, where some of the report's are not among
             them, so that nothing of it can be a point; else empty.
         failure: the first line of the message that most of its failed trials have.
+        learns_first_task: whether some of its numbers ask for a first task learnt within each
+            trial, see `Hyper.learns_first_task`.
+        is_path: whether its points are those of regularisation paths, and no independent trials.
     """
 
     label: str
@@ -149,6 +154,8 @@ class Curve:
     n_not_run: int = 0
     only_seeds: tuple[int, ...] = ()
     failure: str = ""
+    learns_first_task: bool = False
+    is_path: bool = False
 
     @property
     def all_failed(self) -> bool:
@@ -233,7 +240,17 @@ def curve_of(
         n_not_run=n_not_run,
         only_seeds=tuple(sorted(asked or ())) if is_short else (),
         failure=_failure(records),
+        learns_first_task=any(map(_learns_first_task, configs)),
+        is_path=any(PATH_POINT in record["trial"]["counters"] for record in records),
     )
+
+
+def _learns_first_task(config: Mapping[str, Any]) -> bool:
+    entry = known_entry(config["method"])
+    if entry is None:
+        return False
+    numbers = {**config["hyper"], **config["knobs"]}
+    return entry.hyper.model_construct(**numbers).learns_first_task
 
 
 def _sorted_out(

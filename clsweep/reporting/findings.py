@@ -48,6 +48,7 @@ def findings(data: ReportData) -> tuple[str, ...]:
         finding
         for kind in (
             _about_everything,
+            _about_paths,
             _about_below_fine_tuning,
             _about_absent,
             _about_seeds,
@@ -70,6 +71,15 @@ def findings(data: ReportData) -> tuple[str, ...]:
 def _about_everything(data: ReportData) -> Iterator[str]:
     for note in data.urgent:
         yield _first_sentence(note)
+
+
+def _about_paths(data: ReportData) -> Iterator[str]:
+    paths = [curve.label for curve in data.comparison.curves if curve.is_path]
+    if paths:
+        yield (
+            f"Points of paths, no independent trials: {_named(paths)}. They show where a grid "
+            "should lie, and compare no methods."
+        )
 
 
 def _about_below_fine_tuning(data: ReportData) -> Iterator[str]:

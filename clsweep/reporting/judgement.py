@@ -25,6 +25,8 @@ configuration to the next, so that a finer grid can only gain.
 The good region is the range of the knob within which the mean validation ACC stays within a point
 of its best, over grid values next to each other; at each value of the knob the other numbers are
 at their best. It ends at grid values, so that the true region is a little wider.
+
+Points of regularisation paths are in no pair: see `clsweep.study.paths`.
 """
 
 from __future__ import annotations
@@ -146,7 +148,12 @@ def judge(
     corners, remark = _corners(comparison)
     read = {c.label: _read(c, comparison) for c in comparison.curves if c.points}
     qualities = tuple(_quality(c, comparison, read, corners) for c in comparison.curves)
-    ready = [(c, q) for c, q in zip(comparison.curves, qualities, strict=True) if c.points]
+    # The points of a path are no independent trials, and are told apart from nothing.
+    ready = [
+        (c, q)
+        for c, q in zip(comparison.curves, qualities, strict=True)
+        if c.points and not c.is_path
+    ]
     labels = [curve.label for curve, _ in ready]
     areas = [q.normalised_S if corners is not None else c.hypervolumes for c, q in ready]
     of_areas = ACCURACY if corners is None else _NORMALISED

@@ -132,6 +132,12 @@ def _proposed(kind: str, sampler: str) -> Iterator[Sentence]:
         yield (f"Values were proposed by {how} in Optuna", *optuna, ", from validation alone.")
     if kind == "fill":
         yield ("Values were added where the front on validation data had the widest gaps.",)
+    if kind == "path":
+        yield (
+            "The values of each method are points of a regularisation path, from the largest to "
+            "the smallest, each trained on from the one before; they are no independent trials, "
+            "and no methods are compared by them.",
+        )
 
 
 def _n_diverged(data: ReportData) -> int:

@@ -260,7 +260,8 @@ def _scored(
 
 def _is_searched(found: Iterable[Results]) -> bool:
     """Whether a search has chosen the configurations of one of the studies."""
-    return any(table_of(one.study, "search").get("kind", "grid") != "grid" for one in found)
+    kinds = [table_of(one.study, "search").get("kind", "grid") for one in found]
+    return any(kind not in ("grid", "path") for kind in kinds)
 
 
 def _changes(shown: Sequence[ShownFolder]) -> Iterator[str]:

@@ -151,6 +151,10 @@ def what_can_be_said(data: ReportData) -> tuple[str, ...]:
         data: what `report_data.build` computed.
     """
     pairs, n = data.judgement.average_pairs, len(data.comparison.seeds)
+    if not pairs and any(curve.is_path and curve.points for curve in data.comparison.curves):
+        return (
+            "nothing about which method is better: points of paths are no independent trials.",
+        )
     if not pairs:
         n_chosen = sum(curve.best is not None for curve in data.comparison.curves)
         which = "one method has" if n_chosen == 1 else "no method has"

@@ -18,6 +18,7 @@ from clsweep.study.chosen_study import chosen_study_toml, keys_with_lengths
 from clsweep.study.configurations import Table, configurations
 from clsweep.study.declarations import declared_of
 from clsweep.study.identity import plain_values
+from clsweep.study.paths import label_without_path
 from clsweep.study.study import Study, shared_study, stored_study, written_study
 from clsweep.study.templates import write_new
 
@@ -46,7 +47,7 @@ def export_study(
     """Write a study of what a protocol chooses: one configuration per label, and the references.
 
     Without `other` its configurations are those of the folder, so that a run with the folder's
-    results finds them done.
+    results finds them done; but for points of a path, which become independent trials.
 
     Args:
         directory: a results folder.
@@ -80,9 +81,10 @@ def export_study(
     for label, key in _chosen(study, found).items():
         configuration = found.configurations[key]
         if base.benchmark.scenario in configuration.entry.scenarios:
+            configuration = _independent(study, configuration)
             if other is not None:
                 configuration = _with_first_length(study, configuration)
-            chosen.append((label, configuration))
+            chosen.append((label_without_path(label), configuration))
         else:
             scenario = base.benchmark.scenario
             left_out[label] = f"not defined for the scenario '{scenario}'"
@@ -118,6 +120,14 @@ def _varied(chosen: Configuration, others: Iterable[Configuration]) -> dict[str,
 
 def _numbers(one: Configuration) -> dict[str, Any]:
     return {**plain_values(one.hyper), **plain_values(one.training)}
+
+
+def _independent(study: Study, one: Configuration) -> Configuration:
+    """The configuration as an independent trial, which the point of a path is none."""
+    if one.path is None:
+        return one
+    (request,) = (table for table in study.methods if table.label == one.label)
+    return Table(study, request).made(one.training, one.hyper.model_dump())
 
 
 def _check_made(
@@ -186,9 +196,12 @@ def _with_first_length(study: Study, configuration: Configuration) -> Configurat
 
 
 def _head(directory: Place, study: Study, protocol: str) -> str:
+    paths = "# They were points of paths. Here each is an independent trial, still to be run.\n"
     return (
         f"# What the protocol '{protocol}' chose on validation data of the study {study.name}, "
-        f"results folder\n# {directory.name}: one configuration per method.\n\n"
+        f"results folder\n# {directory.name}: one configuration per method.\n"
+        + paths * (study.search.kind == "path")
+        + "\n"
     )
 
 
@@ -228,4 +241,4 @@ def _study_for(study: Study, other: str) -> Study:
 
 def _overridden(study: Study) -> Mapping[str, frozenset[str]]:
     """Label -> keys of [training] that its table sets, which go with its numbers."""
-    return {one.label: frozenset(one.training.axes()) for one in study.methods}
+    return {label_without_path(one.label): frozenset(one.training.axes()) for one in study.methods}

@@ -144,7 +144,7 @@ class StatusReader:
         return seen._replace(ended={name: seen.ended[key] for name, key in kept.items()})
 
     def _what_is_asked(self, study: Study, stamp: Stamp, ended: dict[str, EndedTrial]) -> _Asked:
-        is_grid = study.search.kind == "grid"
+        is_grid = not study.search.asks
         known = self._asked
         if known is None or known[1] != stamp or not (is_grid or known[0] == ended):
             self._asked = known = (ended, stamp, self._expanded(study, ended))
@@ -152,7 +152,7 @@ class StatusReader:
 
     def _expanded(self, study: Study, ended: Mapping[str, EndedTrial]) -> _Asked:
         found, to_add = configurations(study), {}
-        if study.search.kind != "grid":
+        if study.search.asks:
             from clsweep.search.search import extent
             from clsweep.storage.store import Store
 

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from clsweep.config_section import mistake, mistake_below
 from clsweep.methods import METHODS, MethodEntry
-from clsweep.methods.hyper_fields import Hyper
+from clsweep.methods.hyper_fields import Hyper, knob_keys
 from clsweep.number_conditions import switched_off, with_rest
 from clsweep.study.grid import MethodRequest, around, have_common_values, product
 from clsweep.study.identity import canonical_json, digest, identity
+from clsweep.study.paths import PathPlace, places
 from clsweep.training.config import TrainingConfig, default_of
 from clsweep.training.optimiser_names import NUMBERS, OWN_DEFAULT, is_torchs_default
 
@@ -47,6 +48,7 @@ class Configuration:
         asked: curve and numbers as JSON where a search has chosen them; '' in a grid.
         own_entry: what is known about a user's own method; None for ours.
         code: import path and fingerprint of all code of the user's own that it needs.
+        path: where it lies on a regularisation path; None for an independent trial.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Configuration:
     asked: str = ""
     own_entry: MethodEntry | None = None
     code: tuple[tuple[str, str], ...] = ()
+    path: PathPlace | None = None
 
     @property
     def entry(self) -> MethodEntry:
@@ -174,7 +177,20 @@ class Table:
                 written = first.setdefault(made.id, (given, point))
                 if written == (given, point):
                     found.append(made)
+        if self.study.search.kind == "path" and not self.request.entry.is_reference:
+            return self._as_path(found)
         return found
+
+    def _as_path(self, found: list[Configuration]) -> list[Configuration]:
+        """The same as points of one path, from the largest value of the knob to the smallest."""
+        (knob,) = knob_keys(self.request.entry.hyper.model_fields)
+        found = sorted(found, key=lambda one: -one.knobs[knob])
+        values, trials = [one.knobs[knob] for one in found], [one.id for one in found]
+        placed = places(trials, values, self.study.search.point_steps)
+        return [
+            replace(one, id=place.ids[-1], path=place)
+            for one, place in zip(found, placed, strict=True)
+        ]
 
     def same_work(self, training: TrainingConfig, hyper: Hyper) -> Configuration | None:
         """The configuration of this table that does the same as stored numbers.
@@ -300,8 +316,8 @@ def is_searched(request: MethodRequest) -> bool:
 
 
 def searched_requests(study: StudyTables) -> list[MethodRequest]:
-    """The tables whose configurations a search chooses, in file order; none in a grid."""
-    if study.search.kind == "grid":
+    """The tables whose configurations a search chooses, in file order; none in a grid or path."""
+    if not study.search.asks:
         return []
     return [request for request in study.methods if is_searched(request)]
 

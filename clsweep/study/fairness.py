@@ -11,6 +11,11 @@ from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import MIN_DECADES, knob_keys, search_range
 from clsweep.text import number_text
 
+OWN_FIRST_TASK = (
+    "it learns the first task within each trial, with its memory from the first step on, and does "
+    "not start from the shared source model"
+)
+
 
 @dataclass(frozen=True)
 class Design:
@@ -25,6 +30,8 @@ class Design:
         values: label -> number of the method -> its values, where it has several.
         trainings: label -> key of `[training]` -> its values as text, of every key in which labels
             must not differ.
+        own_starts: labels with numbers under which the first task is learnt within each trial,
+            where other numbers of the method begin at the shared source model.
     """
 
     n_seeds: int
@@ -34,6 +41,7 @@ class Design:
     n_configurations: Mapping[str, int]
     values: Mapping[str, Mapping[str, Sequence[Any]]]
     trainings: Mapping[str, Mapping[str, frozenset[str]]]
+    own_starts: frozenset[str] = frozenset()
 
 
 class Remark(NamedTuple):
@@ -83,6 +91,8 @@ def starts(design: Design) -> Iterator[Remark]:
         entry = known_entry(method)
         if entry and entry.start_note:
             yield Remark(entry.start_note, label)
+        elif label in design.own_starts:
+            yield Remark(OWN_FIRST_TASK, label)
 
 
 def ranges(design: Design) -> Iterator[Remark]:

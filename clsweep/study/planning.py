@@ -2,6 +2,7 @@
 
     source(seed) -> statistics(seed, estimator) -> trial(configuration, seed)
     source(seed) -> finetuned(seed)             -> trial(configuration, seed)
+    path(configuration above, seed) -> path(configuration, seed) -> trial(configuration, seed)
 
 A stage is named by the hash of everything it depends on; not by device, workers or fractions of a
 GPU, which cannot change it. Planning imports neither torch nor ray.
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SOURCE_VERSION = 1
 STATISTICS_VERSION = 1
 FINETUNED_VERSION = 1
+PATH_VERSION = 1
 
 # (name, fingerprint) of inputs.
 Values = tuple[tuple[str, str], ...]
@@ -108,17 +110,39 @@ def finetuned_key(
     return stage_key("finetuned", FINETUNED_VERSION, inputs)
 
 
+def path_key(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+    """Key of the network at a point of a regularisation path; '' for an independent trial."""
+    if configuration.path is None:
+        return ""
+    # The configuration's identity holds the method with its statistics, and the path above.
+    inputs = {
+        "source": source_key(study, configuration, seed, values),
+        "statistics": STATISTICS_VERSION,
+        "configuration": configuration.id,
+    }
+    return stage_key("path", PATH_VERSION, inputs)
+
+
+def key_above(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+    """`path_key` of the point from which one of a path starts; '' for the first."""
+    above = configuration.path.above if configuration.path else None
+    if above is None:
+        return ""
+    # Of the same benchmark, network and training: nothing else of it is in the key.
+    return path_key(study, replace(configuration, id=above.ids[-1], path=above), seed, values)
+
+
 @dataclass(frozen=True)
 class Job:
     """One piece of work for one worker.
 
     Attributes:
         key: stage key, or trial id.
-        kind: 'source', 'statistics', 'finetuned' or 'trial'.
+        kind: 'source', 'statistics', 'finetuned', 'path' or 'trial'.
         label: what people see.
         config_id: configuration to run; for a stage, one of those that need it.
         seed: the seed.
-        needs: keys of the stages that must exist before.
+        needs: keys of the stages that must exist before, those that it reads itself.
         asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
         yardsticks: what a trial is compared with in training, see `packed_yardsticks`.
     """
@@ -173,9 +197,8 @@ def plan(
         in_cache: whether a stage key has been committed.
         values: see `source_key`.
     """
-    jobs: list[Job] = []
-    planned: set[str] = set()
-    cached: list[str] = []
+    by_id = {configuration.id: configuration for configuration in configurations}
+    needed = _Needed(study, in_cache, values)
     n_done = 0
     for seed in study.seeds:
         for configuration in configurations:
@@ -183,25 +206,59 @@ def plan(
             if name in done:
                 n_done += 1
                 continue
-            needs = []
-            for stage in _stages_of(study, configuration, seed, values):
-                needs.append(stage.key)
-                if stage.key in planned:
-                    continue
-                planned.add(stage.key)
-                if in_cache(stage.key):
-                    cached.append(stage.key)
-                else:
-                    jobs.append(stage)
+            needs = needed.stages(configuration, seed)
+            if configuration.path is not None:
+                needs += needed.path([by_id[key] for key in configuration.path.ids], seed)
             label, asked = configuration.label, configuration.asked
-            jobs.append(Job(name, "trial", label, configuration.id, seed, tuple(needs), asked))
+            needed.jobs.append(Job(name, "trial", label, configuration.id, seed, needs, asked))
     n_trials = len(study.seeds) * len(configurations)
-    return Plan(jobs, n_trials, n_done, cached)
+    return Plan(needed.jobs, n_trials, n_done, needed.cached)
+
+
+class _Needed:
+    """The jobs of a plan as they come up, each stage once."""
+
+    def __init__(self, study: Study, in_cache: Callable[[str], bool], values: Values) -> None:
+        self.study, self.in_cache, self.values = study, in_cache, values
+        self.jobs: list[Job] = []
+        self.cached: list[str] = []
+        self.planned: set[str] = set()
+
+    def stages(self, configuration: Configuration, seed: int) -> tuple[str, ...]:
+        """Keys of the stages that a configuration starts from, each added unless it is there."""
+        found = _stages_of(self.study, configuration, seed, self.values)
+        for stage in found:
+            if self._is_missing(stage.key):
+                self.jobs.append(stage)
+        return tuple(stage.key for stage in found)
+
+    def path(self, points: Sequence[Configuration], seed: int) -> tuple[str, ...]:
+        """The key of the last point of a path, which begins at the lowest that is there."""
+        keys = [path_key(self.study, point, seed, self.values) for point in points]
+        first = len(points)
+        while first and self._is_missing(keys[first - 1]):
+            first -= 1
+        for index in range(first, len(points)):
+            point, above = points[index], keys[index - 1 : index] if index else []
+            needs = (*self.stages(point, seed), *above)
+            label = f"{point.label}, point {index + 1}, seed {seed}"
+            self.jobs.append(Job(keys[index], "path", label, point.id, seed, needs))
+        return (keys[-1],)
+
+    def _is_missing(self, key: str) -> bool:
+        """Whether a stage is to be computed and was not asked for before."""
+        if key in self.planned:
+            return False
+        self.planned.add(key)
+        if self.in_cache(key):
+            self.cached.append(key)
+            return False
+        return True
 
 
 def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:
     entry = configuration.entry
-    if not entry.starts_from_source:
+    if not entry.begins_at_source(configuration.hyper):
         return []
     key, asked = configuration.id, configuration.asked
     source = source_key(study, configuration, seed, values)

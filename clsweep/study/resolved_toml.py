@@ -51,12 +51,15 @@ def shared_blocks(study: StudyTables) -> list[str]:
     given = plain_values(study.training)
     training = {key: given[key] for key in study.training.recorded}
     training.pop("epochs" if study.training.steps else "steps")
+    resources = plain_values(study.resources)
+    if not study.resources.deterministic:
+        resources.pop("deterministic")
     return [
         toml_table("", {"name": study.name, "seeds": study.seeds}),
         toml_table("[benchmark]", plain_values(study.benchmark)),
         toml_table("[net]", {key: getattr(study.net, key) for key in study.net.used_keys}),
         toml_table("[training]", training),
-        toml_table("[resources]", plain_values(study.resources)),
+        toml_table("[resources]", resources),
         toml_table("[report]", plain_values(study.report)),
     ]
 

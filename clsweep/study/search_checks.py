@@ -17,6 +17,7 @@ from clsweep.methods.hyper_fields import knob_keys, role_of, search_range
 from clsweep.number_conditions import idle
 from clsweep.study.configurations import corner, is_searched, searched_requests
 from clsweep.study.grid import MethodRequest, Range, have_common_values
+from clsweep.study.path_checks import check_labels, path_table
 from clsweep.study.search_section import SAMPLER_GROUP, SAMPLERS
 from clsweep.study.search_space import Space, space_of
 from clsweep.user_code import code_path
@@ -62,6 +63,8 @@ def opened_methods(
             made.append(_opened(search, request, context))
         except PydanticCustomError as error:
             raise mistake_at(error, (index,)) from None
+    if search.kind == "path":
+        check_labels(made)
     return tuple(made)
 
 
@@ -73,6 +76,8 @@ def _opened(
         return request
     if request.entry.is_reference:
         return request
+    if search.kind == "path":
+        return path_table(search, request, context)
     numbers = request.entry.hyper.model_fields
     knobs = knob_keys(numbers)
     wanted = set(knobs)
@@ -175,7 +180,8 @@ def _check_no_open_range(request: MethodRequest) -> None:
             raise mistake(
                 "the range has no 'n'",
                 expected="{low = ..., high = ..., n = ...}",
-                next_step='only a search, [search] kind = "optuna" or "fill", chooses values',
+                next_step='only a search chooses values, [search] kind = "optuna" or "fill", or a '
+                'path, kind = "path"',
                 at=tuple(key.split(".")),
             )
 

@@ -27,6 +27,7 @@ _USED_KEYS = {
     "grid": ("kind",),
     "optuna": ("kind", "trials", "sampler", "seed", "at_once", "nuisance", "training"),
     "fill": ("kind", "trials", "coarse", "gap", "at_once"),
+    "path": ("kind", "points", "point_steps"),
 }
 _STOP_KEYS = ("stop_margin", "stop_checks")
 
@@ -35,11 +36,12 @@ class SearchConfig(Section):
     """How configurations are chosen, `[search]`; on validation accuracies alone."""
 
     kind: Annotated[
-        Literal["grid", "optuna", "fill"],
+        Literal["grid", "optuna", "fill", "path"],
         Field(
             description="'grid': every combination of the values in the file; 'optuna': a sampler "
             "that maximises source and target accuracy; 'fill': values of the knob that draw the "
-            "front without wide gaps"
+            "front without wide gaps; 'path': values of the knob from large to small, each learnt "
+            "on from the one before: a sketch of the front, and no independent trials"
         ),
     ] = "grid"
     trials: Annotated[
@@ -117,6 +119,29 @@ class SearchConfig(Section):
             "norm, a pass over the task's training data (stop_margin < 1)",
         ),
     ] = 1
+    points: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=1000,
+            description="values of a knob that the file leaves open, or to which it gives a range "
+            "without n (path)",
+        ),
+    ] = 50
+    point_steps: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="steps of every point of a path but the first, as a share of the steps of "
+            "a task (path)",
+        ),
+    ] = 0.1
+
+    @property
+    def asks(self) -> bool:
+        """Whether configurations are asked for while others run; else the file names them all."""
+        return self.kind in ("optuna", "fill")
 
     @property
     def stops(self) -> bool:
@@ -130,10 +155,10 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> SearchConfig:
-        if self.kind == "grid" and self.stops:
+        if not self.asks and self.stops:
             raise mistake(
-                "a grid asks for all its configurations at once, so that none has finished with "
-                "which a trial could be compared",
+                f"a {self.kind} asks for all its configurations at once, so that none has "
+                "finished with which a trial could be compared",
                 expected="stop_margin with kind = 'optuna' or 'fill' only",
                 at=("stop_margin",),
             )

@@ -24,6 +24,13 @@ class Resources(Section):
         Literal["auto", "cpu", "cuda"],
         Field(description="'auto' uses GPUs, and the cores of nodes that have none"),
     ] = "auto"
+    deterministic: Annotated[
+        bool,
+        Field(
+            description="GPUs: only algorithms that give the same bits again on the same GPU; a "
+            "trial that needs another one fails. Processors give them in any case"
+        ),
+    ] = False
     max_concurrent: Annotated[
         int, Field(ge=0, description="trials at the same time; 0 for as many as fit")
     ] = 0
@@ -46,6 +53,12 @@ class Resources(Section):
                 f"gpu_fraction = {self.gpu_fraction} is neither a share nor whole GPUs",
                 expected="a number between 0 and 1, or a whole number of GPUs",
                 at=("gpu_fraction",),
+            )
+        if self.deterministic and self.device == "cpu":
+            raise mistake(
+                "deterministic = true means nothing with device = 'cpu'",
+                expected="no such key: processors give the same bits in any case",
+                at=("deterministic",),
             )
         if self.device == "cuda" and self.gpu_fraction == 0:
             raise mistake(

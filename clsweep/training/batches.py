@@ -30,6 +30,7 @@ class Order(NamedTuple):
         augment: the study's `augment`.
         smoothing: the study's `label_smoothing`.
         balance: the study's `class_balance`.
+        n_skipped: batches of the same order that were shown before, and do not come again.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Order(NamedTuple):
     augment: str
     smoothing: float = 0.0
     balance: str = "none"
+    n_skipped: int = 0
 
 
 def batches(
@@ -59,16 +61,23 @@ def batches(
     """
     device, size = data.labels.device, order.batch_size
     rows_per_chunk = max(1, data.rows_at_once(_CHUNK_ROWS) // size) * size
-    shows_all = order.balance != "resample"
+    shows_all = order.balance != "resample" and not order.n_skipped
     step, notes = 0, _Notes(note, len(data), is_fixed=order.augment == "none" and shows_all)
     weights = class_weights(data) if order.balance == "weights" else None
-    epochs = epoch_orders(data, order.balance, order.seed, order.task, size, order.n_steps)
+    n_all, n_skipped = order.n_skipped + order.n_steps, order.n_skipped
+    epochs = epoch_orders(data, order.balance, order.seed, order.task, size, n_all)
     for epoch, positions in enumerate(epochs):
-        found = draws_of(epoch, -(-len(positions) // size))
-        draws = {name: value.to(device) for name, value in found.items()}
-        view = views(order.augment, order.seed, order.task, epoch, len(data))
-        for start in range(0, len(positions), rows_per_chunk):
-            rows = positions[start : start + rows_per_chunk].to(device)
+        n_here = -(-len(positions) // size)
+        first = min(n_skipped, n_here) * size
+        n_skipped = max(0, n_skipped - n_here)
+        if first >= len(positions):
+            continue
+        found = draws_of(epoch, n_here)
+        draws = {name: ahead(value, device) for name, value in found.items()}
+        view = views(order.augment, order.seed, order.task, epoch, len(data), device)
+        order_here = ahead(positions, device)
+        for start in range(first, len(positions), rows_per_chunk):
+            rows = order_here[start : start + rows_per_chunk]
             raw = data.raw(rows)
             x, y = scale(view(raw, start)), data.labels[rows]
             tasks = None if data.task_of is None else data.task_of[rows]
@@ -90,8 +99,27 @@ def batches(
             step += len(chunk)
 
 
+def ahead(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn on the processor, on a device, without waiting for what that has to do.
+
+    A plain copy to a GPU waits until all is done that was asked of it before.
+
+    Args:
+        drawn: on the CPU.
+        device: where it is needed.
+    """
+    if device.type != "cuda":
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)
+
+
 def views(
-    augment: str, seed: int, task: int, epoch: int, n_examples: int
+    augment: str,
+    seed: int,
+    task: int,
+    epoch: int,
+    n_examples: int,
+    device: torch.device,
 ) -> Callable[[Tensor, int], Tensor]:
     """(images uint8 [B, C, H, W], position of the first in the epoch's order) -> their views.
 
@@ -110,18 +138,19 @@ def views(
         task: the task's index.
         epoch: number of the pass.
         n_examples: size of the training set.
+        device: where the images are.
     """
     if augment == "none":
         return lambda raw, first: raw
     rng = generator(seed, "augment", task, epoch)
-    flip = torch.rand(n_examples, generator=rng) < 0.5
-    place = torch.rand(n_examples, 2, generator=rng, dtype=torch.float64)
+    flip = ahead(torch.rand(n_examples, generator=rng) < 0.5, device)
+    place = ahead(torch.rand(n_examples, 2, generator=rng, dtype=torch.float64), device)
 
     def view(raw: Tensor, first: int) -> Tensor:
         here = slice(first, first + len(raw))
         border = min(raw.shape[2:]) // 8 if augment == "crop_flip" else 0
         shift = (place[here] * (2 * border + 1)).long()
-        return augmented(raw, flip[here].to(raw.device), shift.to(raw.device), border)
+        return augmented(raw, flip[here], shift, border)
 
     return view
 

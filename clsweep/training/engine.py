@@ -133,6 +133,7 @@ def train_phase(
     n_steps: int,
     trace: str = "",
     checkpoints: Checkpoints | None = None,
+    n_skipped: int = 0,
 ) -> State:
     """Run one phase of a method on one task.
 
@@ -151,6 +152,7 @@ def train_phase(
         trace: '' for no path integral, 'task' for one of the loss's gradient, 'total' for one of
             the gradient after `steer`.
         checkpoints: moments at which it is evaluated while it runs; None for none.
+        n_skipped: batches of the task's order that were shown before.
 
     Raises:
         Diverged: a loss is NaN or infinite.
@@ -163,7 +165,7 @@ def train_phase(
         state = state._replace(params=without_statistics(state.params))
     engine = _Engine(phase, state, setting, task, n_steps, trace)
     shown = training.augment, training.label_smoothing, training.class_balance
-    order = Order(seed, task, training.batch_size, n_steps, *shown)
+    order = Order(seed, task, training.batch_size, n_steps, *shown, n_skipped)
     curve = loss_curves.begun(task, phase.name)
     with after_steps(state.n_steps):
         for first_step, chunk in batches(data, scale, order, engine.draws_of, note):

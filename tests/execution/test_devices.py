@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 import torch
 
 from clsweep.data.tasks import TaskSequence
-from clsweep.errors import RunnerError
+from clsweep.errors import RunnerError, StudyError
 from clsweep.execution import devices, inline, outcomes, worker
 from clsweep.execution.devices import prepare
 from clsweep.execution.schedule import Schedule
 from clsweep.storage import attempts
 from clsweep.study.planning import Job
+from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import parse_study
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_common import learnt
@@ -198,6 +201,64 @@ def test_the_cap_on_memory_holds(tmp_path: Path) -> None:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `prepare` asks of a GPU, without one; torch's choice of algorithms as before."""
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    cudnn, memory = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory
+    products = torch.backends.cuda.matmul
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    rounding = cudnn.allow_tf32, products.allow_tf32
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    cudnn.deterministic, cudnn.benchmark = before[1:]
+    cudnn.allow_tf32, products.allow_tf32 = rounding
+    torch.utils.deterministic.fill_uninitialized_memory = memory
+
+
+def test_what_a_gpu_computes_by_is_chosen_for_every_job_and_told(pretended: None) -> None:
+    prepare("cuda", 1, 1.0, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()  # it fails instead
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    found = devices.algorithms("cuda")
+    assert found["gpu_algorithms"] == "deterministic"
+    prepare("cuda", 1, 1.0)  # another study's job, in the same process
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+    assert devices.algorithms("cuda")["gpu_algorithms"] == "any"
+    assert devices.algorithms("cpu") == {}
+
+
+def test_rounding_of_inputs_is_told(pretended: None) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    assert devices.algorithms("cuda")["gpu_tf32"] == "convolutions"
+    torch.backends.cudnn.allow_tf32 = False
+    assert devices.algorithms("cuda")["gpu_tf32"] == "none"
+
+
+def test_the_workers_of_a_study_compute_as_it_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(worker, "prepare", lambda *given: asked.append(given))
+    for resources in ("deterministic = true", ""):
+        worker._prepare(context_of(resources, tmp_path))
+    assert asked == [("cpu", 1, 1.0, True), ("cpu", 1, 1.0, False)]
+
+
+def test_the_key_is_written_out_where_it_says_something() -> None:
+    with_key, without = (parse_study(STUDY + key) for key in ("deterministic = true", ""))
+    assert "deterministic = true" in resolved_toml(with_key)
+    assert "deterministic" not in resolved_toml(without)
+    with pytest.raises(StudyError, match="processors give the same bits"):
+        parse_study(STUDY + "device = 'cpu'\ndeterministic = true")
 
 
 def test_model_and_driver_of_a_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,11 @@ class Case(NamedTuple):
         return METHODS[self.name].trains
 
     @property
+    def begins_at_source(self) -> bool:
+        """Whether its trials begin at the shared source model."""
+        return METHODS[self.name].begins_at_source(self.numbers())
+
+    @property
     def scenario(self) -> str:
         """One with a single head, if it is defined for that."""
         scenarios = METHODS[self.name].scenarios
@@ -147,6 +152,7 @@ CASES = [
     Case("mir", {"memory_size": 30, "candidates": 20, "fill": "balanced", "weight": 0.5}),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
     Case("er_ace", {"memory_size": 20, "fill": "balanced", "weight": 0.5}),
+    Case("er_ace", {"memory_size": 20, "replay_batch": 5, "first_task": "own"}),
     Case(
         "fdr",
         {"memory_size": 20},
@@ -162,6 +168,7 @@ CASES = [
     ),
     Case("der", {"memory_size": 20, "fill": "balanced", "replay_batch": 5, "outputs": "seen"}),
     Case("derpp", {"memory_size": 20, "recorded": "task_end"}),
+    Case("derpp", {"memory_size": 20, "first_task": "own"}),
     Case("agem", {"memory_size": 20, "reference_batch": 10}),
     Case("agem", {"memory_size": 20, "reference_batch": 30, "fill": "uniform"}),
     Case("agem", {"memory_size": 8, "reference_batch": 10, "per_task": True}),

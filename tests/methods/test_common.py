@@ -85,7 +85,7 @@ def learnt(
     method = methods.build(case.name, net_for(sequence), case.numbers(overrides))
     if method.joint:
         return learn_joint(method, sequence, training, 0)
-    if not METHODS[case.name].starts_from_source:
+    if not case.begins_at_source:
         return learn_sequence(method, sequence, training, 0, None, {})
     source = source or source_of(sequence, training)
     statistics = measure_source(method, sequence, source, 0)
@@ -278,7 +278,7 @@ def test_first_task_is_the_shared_source(
     source = source_of(sequence)
     found = learnt_once(case, sequence)
     per_task = sum(case.numbers().phase_steps(TRAINING.steps))
-    if not METHODS[case.name].starts_from_source:
+    if not case.begins_at_source:
         assert found.n_steps == per_task * len(sequence.tasks)
         assert {row[0] for row in found.rows} >= set(range(len(sequence.tasks)))
         return
@@ -301,7 +301,7 @@ def test_nan_in_the_data_names_task_phase_and_step(
             learnt(case, poisoned)
         return
     entry = METHODS[case.name]
-    is_first = not entry.starts_from_source or (
+    is_first = not case.begins_at_source or (
         sum(case.numbers().first_steps(TRAINING.steps)) and not entry.generates_images
     )
     where = (

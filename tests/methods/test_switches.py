@@ -223,7 +223,7 @@ def _outcome(name: str, hyper: Any, world: World) -> tuple[LearntSequence, int] 
     try:
         if method.joint:
             learnt = learn_joint(method, sequence, TRAINING, 0)
-        elif not METHODS[name].starts_from_source:
+        elif not METHODS[name].begins_at_source(hyper):
             learnt = learn_sequence(method, sequence, TRAINING, 0, None, {})
         else:
             source = source_of(world)

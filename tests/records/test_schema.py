@@ -9,7 +9,13 @@ import pyarrow as pa
 import pytest
 
 from clsweep.errors import StoreError
-from clsweep.records.schema import ADDED_TRIAL_COLUMNS, check_record, normalized
+from clsweep.records.schema import (
+    ADDED_TRIAL_COLUMNS,
+    PATH_POINT,
+    TRIALS_VERSION,
+    check_record,
+    normalized,
+)
 from clsweep.records.tables import (
     TABLES,
     merged_tables,
@@ -199,7 +205,8 @@ class TestParquet:
         import pyarrow.parquet as pq
 
         sink = pa.BufferOutputStream()
-        table = pa.table({"trial_id": ["a-0"]}).replace_schema_metadata({"clsweep_schema": "3"})
+        newer = {"clsweep_schema": str(TRIALS_VERSION + 1)}
+        table = pa.table({"trial_id": ["a-0"]}).replace_schema_metadata(newer)
         pq.write_table(table, sink)
         with pytest.raises(StoreError, match="newer clsweep"):
             table_from_parquet(bytes(sink.getvalue()), "trials", "f")
@@ -231,6 +238,28 @@ class TestParquet:
         back = [record["trial"] for record in records_of(merged)]
         assert [one["versions"].get("gpu") for one in back] == [None, "H200"]
         assert all("gpu" not in one for one in back)
+
+    def test_points_of_a_path_alone_have_a_column_and_its_version(self):
+        import pyarrow.parquet as pq
+
+        records = [normalized(make_record(seed=seed)) for seed in (0, 1)]
+        plain = merged_tables(None, records[:1])["trials"]
+        records[1]["trial"]["counters"] |= {PATH_POINT: 3.0}
+        found = merged_tables(None, records)
+        data = {"2": parquet_bytes(plain), "3": parquet_bytes(found["trials"])}
+        for version, written in data.items():
+            schema = pq.read_schema(pa.BufferReader(written))
+            assert schema.metadata[b"clsweep_schema"] == version.encode()
+            assert (PATH_POINT in schema.names) == (version == "3")
+        read = table_from_parquet(data["3"], "trials", "f")
+        assert read[PATH_POINT].to_pylist() == [None, 3]
+        back = records_of({**found, "trials": read})
+        assert back[1]["trial"]["counters"][PATH_POINT] == 3.0
+        floats = read.set_column(
+            read.column_names.index(PATH_POINT), PATH_POINT, pa.array([None, 3.0])
+        )
+        with pytest.raises(StoreError, match="path_point is of type double"):
+            table_from_parquet(parquet_bytes(floats), "trials", "f")
 
     def test_an_added_column_of_another_type_is_damage(self):
         import pyarrow.parquet as pq

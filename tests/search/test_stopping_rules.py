@@ -566,7 +566,7 @@ def test_the_fill_search_takes_a_stopped_value_for_one_that_is_beaten() -> None:
 
 def watched(case: Case, sequence: TaskSequence, net: Net, kind: str, watch: Watch | None) -> Any:
     method = methods.build(case.name, net, case.numbers())
-    if not methods.METHODS[case.name].starts_from_source:
+    if not case.begins_at_source:
         return learn_sequence(method, sequence, TRAINING, 0, None, {}, watch=watch)
     source = source_once(net, sequence, TRAINING, kind)
     statistics = measure_source(method, sequence, source, 0)

@@ -42,9 +42,15 @@ START = Remark(
     "each trial",
     "generative replay",
 )
+OWN_START = Remark(
+    "it learns the first task within each trial, with its memory from the first step on, and does "
+    "not start from the shared source model",
+    "DER",
+)
 ANY = re.compile(
     "One seed|No (fine-tuning|frozen|joint) ref|.*decades|.*not start|Unequal num|Training differs"
 )
+DER = '[[methods]]\nname = "der"\nweight = [0.03, 1.0, 10.0]\nmemory_size = 20\n'
 
 
 def short(label: str, decades: float, worth: str) -> Remark:
@@ -99,6 +105,8 @@ CASES = {
         {},
         [START],
     ),
+    "a first task that is shared": (FAIR + DER, {}, []),
+    "a first task of its own": (FAIR + DER + 'first_task = "own"\n', {}, [OWN_START]),
 }
 
 

@@ -18,7 +18,7 @@ from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params
 from clsweep.study.study import parse_study
-from clsweep.training.batches import augmented, views
+from clsweep.training.batches import ahead, augmented, views
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
 
@@ -54,14 +54,14 @@ def test_flips_and_places_are_uniform() -> None:
     n = 4000
     dots = torch.zeros(n, 1, 8, 8, dtype=torch.uint8)
     dots[:, :, 3, 2] = 255
-    found = views("crop_flip", 0, 1, 0, n)(dots, 0).flatten(1).argmax(1)
+    found = views("crop_flip", 0, 1, 0, n, torch.device("cpu"))(dots, 0).flatten(1).argmax(1)
     rows, columns = found // 8, found % 8
     assert rows.unique().tolist() == [2, 3, 4]
     assert columns.unique().tolist() == [1, 2, 3, 4, 5, 6]
     for values, share in ((rows, 1 / 3), (columns, 1 / 6)):
         counts = values.bincount()[values.unique()] / n
         assert float((counts - share).abs().max()) < 0.03
-    mirrored = views("flip", 0, 1, 0, n)(dots, 0).flatten(1).argmax(1)
+    mirrored = views("flip", 0, 1, 0, n, torch.device("cpu"))(dots, 0).flatten(1).argmax(1)
     assert mirrored.unique().tolist() == [26, 29]
     assert abs(float((mirrored == 26).float().mean()) - 0.5) < 0.03
 
@@ -138,3 +138,25 @@ def test_permuted_pixels_cannot_be_moved(where: str) -> None:
     with pytest.raises(StudyError, match="augment = 'flip' moves pixels"):
         parse_study(text)
     parse_study(text.replace("permuted", "rotated"))
+
+
+class _Copied:
+    """A tensor of which is told how it is copied."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def pin_memory(self) -> _Copied:
+        self.told.append("pinned")
+        return self
+
+    def to(self, device: torch.device, **how: object) -> _Copied:
+        self.told += [device.type, how]
+        return self
+
+
+def test_what_is_drawn_goes_to_a_gpu_without_waiting_for_it() -> None:
+    found = ahead(_Copied(), torch.device("cuda", 0))  # type: ignore[arg-type]
+    assert found.told == ["pinned", "cuda", {"non_blocking": True}]  # type: ignore[attr-defined]
+    drawn = torch.arange(3)
+    assert ahead(drawn, torch.device("cpu")) is drawn

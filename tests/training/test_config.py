@@ -72,7 +72,7 @@ def test_every_stage_and_trial_has_those_lengths(
     if name == "joint":
         assert learn_joint(method, sequence, training, 0).n_steps == 3 + 2 + 2
         return
-    if not METHODS[name].starts_from_source:
+    if not case.begins_at_source:
         found = learn_sequence(method, sequence, training, 0, None, {})
         assert found.n_steps == n_phases * (3 + 2 + 2)
         return

@@ -4,7 +4,8 @@ The statistics are those of the report: configurations chosen by average accurac
 seed, intervals that hold for all pairs at once, plain and by halves (`search/cross_fitting.py`,
 `reporting/inference.py`). But the values are validation accuracies: a run that told of test
 accuracies would let whoever watches it stop it, or change it, by them. So what is a claim here is
-a reason to look at the report when all is done, and no claim of the report.
+a reason to look at the report when all is done, and no claim of the report. Points of
+regularisation paths are left out, as they are there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clsweep.records.schema import Record
+from clsweep.records.schema import PATH_POINT, Record
 from clsweep.reporting.inference import ACCURACY, Difference, differences
 from clsweep.search.cross_fitting import halved_average, read_by_halves
 from clsweep.search.selection_protocols import first_best
@@ -26,7 +27,7 @@ def validation_claims(records: Sequence[Record]) -> tuple[Difference, ...]:
     Args:
         records: of one study, whatever their status; their test rows are not read.
     """
-    table = validation_table(records)
+    table = validation_table([r for r in records if PATH_POINT not in r["trial"]["counters"]])
     if len(table.seeds) < 2:
         return ()
     labels, plain, halved = [], [], []

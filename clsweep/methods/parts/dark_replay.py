@@ -31,6 +31,7 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
         label_weight: β of DER++; None for DER, which draws no second batch.
     """
     head_of = newest_head(net, hyper.outputs)
+    draws = ("slots",) if label_weight is None else ("slots", "labelled")
 
     def begin(params: Params) -> Memory:
         noted = {OUTPUTS: (n_kept(net),)}
@@ -38,31 +39,31 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> NotedLoss:
         stored: buffer.Buffer = memory["slots"]
-        index, n_new, n_drawn = batch.draw["slots"], len(batch.x), len(batch.draw["slots"])
-        if label_weight is not None:
-            index = torch.cat([index, batch.draw["labelled"]])
-        h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
+        n_new, n_drawn = len(batch.x), len(batch.draw["slots"])
+        again = filling.replayed(stored, batch, task, *draws)
+        h = net.features(full, torch.cat([batch.x, batch.scale(again.raw)]))
         new = net.head(full, h[:n_new], head_of(task))
-        old = own_head_logits(net, full, h[n_new:], stored.tasks[index], head_of(task))
-        then = stored.noted[OUTPUTS][index[:n_drawn]]
-        total = label_loss(new, batch) + hyper.weight * mean_squared_error(old[:n_drawn], then)
+        old = own_head_logits(net, full, h[n_new:], again.tasks, head_of(task))
+        then = stored.noted[OUTPUTS][again.slots[:n_drawn]]
+        weights = (None, None) if again.weights is None else again.weights.split(n_drawn)
+        error = mean_squared_error(old[:n_drawn], then, weights[0])
+        total = label_loss(new, batch) + hyper.weight * error
         if label_weight is not None:
-            labels = stored.labels[index[n_drawn:]]
-            again = padded_label_loss(old[n_drawn:], labels, batch.smoothing)
-            total = total + label_weight * again
+            labels = again.labels[n_drawn:]
+            hard = padded_label_loss(old[n_drawn:], labels, batch.smoothing, weights[1])
+            total = total + label_weight * hard
         return NotedLoss(total, {OUTPUTS: new})
 
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        n_filled = memory["slots"].n_filled
-        n_drawn = min(hyper.replay_batch or batch_size, n_filled)
-        found = {
-            "slots": buffer.example_indices(rng, n_filled, n_drawn, n_steps),
-            "uniform": filling.uniforms(rng, n_steps, batch_size),
-        }
-        if label_weight is not None:
-            found["labelled"] = buffer.example_indices(rng, n_filled, n_drawn, n_steps)
+        n_drawn = hyper.replay_batch or batch_size
+        n_entering = filling.n_entering(hyper, hyper.fill, batch_size)
+        drawing = (rng, memory["slots"], n_drawn, n_steps, n_entering)
+        found = filling.drawn("slots", *drawing)
+        found["uniform"] = filling.uniforms(rng, n_steps, batch_size)
+        for name in draws[1:]:
+            found |= filling.drawn(name, *drawing)
         return found
 
     def stream(memory: Memory, batch: Batch, task: int) -> Memory:

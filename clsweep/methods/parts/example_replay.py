@@ -38,12 +38,12 @@ def example_replay(
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         stored: buffer.Buffer = memory["slots"]
-        index = batch.draw["slots"]
+        again = filling.replayed(stored, batch, task, "slots")
         n_new = len(batch.x)
-        h = net.features(full, torch.cat([batch.x, batch.scale(stored.raw[index])]))
+        h = net.features(full, torch.cat([batch.x, batch.scale(again.raw)]))
         new = new_loss(net.head(full, h[:n_new], task), batch)
-        logits = own_head_logits(net, full, h[n_new:], stored.tasks[index], task)
-        old = padded_label_loss(logits, stored.labels[index], batch.smoothing)
+        logits = own_head_logits(net, full, h[n_new:], again.tasks, task)
+        old = padded_label_loss(logits, again.labels, batch.smoothing, again.weights)
         total = new + hyper.weight * old
         return total / (1 + hyper.weight) if average else total
 
@@ -51,12 +51,10 @@ def example_replay(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         """Per step: the examples to replay, and one uniform number per new example."""
-        n_filled = memory["slots"].n_filled
-        n_drawn = min(hyper.replay_batch or batch_size, n_filled)
-        return {
-            "slots": buffer.example_indices(rng, n_filled, n_drawn, n_steps),
-            "uniform": filling.uniforms(rng, n_steps, batch_size),
-        }
+        n_drawn = hyper.replay_batch or batch_size
+        n_entering = filling.n_entering(hyper, fill, batch_size)
+        found = filling.drawn("slots", rng, memory["slots"], n_drawn, n_steps, n_entering)
+        return {**found, "uniform": filling.uniforms(rng, n_steps, batch_size)}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         return {"slots": filling.absorbed(memory["slots"], learnt, fill)}

@@ -84,14 +84,16 @@ def renewed(stored: Buffer, task: int, outputs: Callable[[Tensor], Tensor]) -> B
     return stored._replace(noted={**stored.noted, OUTPUTS: found})
 
 
-def mean_squared_error(now: Tensor, then: Tensor) -> Tensor:
+def mean_squared_error(now: Tensor, then: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over the examples of (1/K) Σ_c (z_c − z'_c)², c the K outputs that existed then.
 
     Args:
         now: z, [B, K'], K' at least the outputs that existed; −∞ where a head has none.
         then: z', [B, `n_kept`], −∞ where there was none.
+        weights: how much each example counts, [B]; None where all count 1.
     """
     then = then[:, : now.shape[1]]
     existed = then > float("-inf")
     squares = torch.where(existed, now - then, 0.0).square()
-    return (squares.sum(1) / existed.sum(1)).mean()
+    each = squares.sum(1) / existed.sum(1)
+    return each.mean() if weights is None else (weights * each).mean()
