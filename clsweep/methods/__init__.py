@@ -289,6 +289,14 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
     ),
+    "mer": MethodEntry(
+        "MER",
+        exemplar_hypers.MerHyper,
+        "Riemer et al. 2019, ICLR (meta-experience replay)",
+        uses=("source examples",),
+        family="stored examples",
+        takes_batch_norm=False,
+    ),
     "gss": MethodEntry(
         "GSS",
         exemplar_hypers.GssHyper,

@@ -179,3 +179,54 @@ class MirHyper(Hyper):
     fill: Literal["reservoir", "balanced"] = fixed(
         "reservoir", doc=_FILL_DOC, unless=_WITHOUT_WEIGHT
     )
+
+
+class MerHyper(Hyper):
+    """Numbers of `mer`."""
+
+    gamma: float = knob(
+        1.0,
+        0.03,
+        1.0,
+        log=True,
+        at_most=1,
+        stable="low",
+        doc="γ, share of the way that all batches of a step have led",
+    )
+    memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
+    beta: float = nuisance(
+        0.03,
+        0.01,
+        1.0,
+        log=True,
+        at_most=1,
+        doc="β, share of the way that one batch has led",
+        unless={"gamma": 0},
+    )
+    n_batches: int = fixed(
+        10, doc="s, batches per step", at_least=1, unless=({"gamma": 0}, {"beta": 0})
+    )
+    replay_batch: int = fixed(
+        10, doc="k − 1, stored examples per batch", at_least=1, unless=({"gamma": 0}, {"beta": 0})
+    )
+    inner: Literal["example", "batch"] = fixed(
+        "example",
+        doc="an inner step takes one 'example' after the other (published), or the whole 'batch' "
+        "(Mammoth's code)",
+        unless=({"gamma": 0}, {"beta": 0}),
+    )
+    inner_lr: float = nuisance(
+        0.1,
+        1e-3,
+        1.0,
+        log=True,
+        at_least=1e-9,
+        doc="α, rate of the inner steps; that of training as published",
+        unless=({"gamma": 0}, {"beta": 0}),
+    )
+    first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
+
+    @property
+    def learns_first_task(self) -> bool:
+        """Whether the memory fills from the first step of the first task on."""
+        return self.first_task == "own"

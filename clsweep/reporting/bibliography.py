@@ -348,6 +348,14 @@ PAPERS: dict[str, Paper] = {
         _CVPR,
         {"pages": "2001--2010"},
     ),
+    "riemer2019mer": Paper(
+        "inproceedings",
+        "Riemer, Matthew and Cases, Ignacio and Ajemian, Robert and Liu, Miao and Rish, Irina and "
+        "Tu, Yuhai and Tesauro, Gerald",
+        "Learning to Learn without Forgetting by Maximizing Transfer and Minimizing Interference",
+        2019,
+        _ICLR,
+    ),
     "schwarz2018progress": Paper(
         "inproceedings",
         "Schwarz, Jonathan and Luketina, Jelena and Czarnecki, Wojciech M. and Grabska- "
@@ -427,6 +435,7 @@ OF_METHODS: dict[str, tuple[str, ...]] = {
     "icarl": ("rebuffi2017icarl",),
     "bic": ("wu2019bic",),
     "mir": ("aljundi2019mir",),
+    "mer": ("riemer2019mer",),
     "gss": ("aljundi2019gss",),
     "der": ("buzzega2020der",),
     "derpp": ("buzzega2020der",),

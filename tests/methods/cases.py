@@ -150,6 +150,16 @@ CASES = [
     ),
     Case("mir", {"memory_size": 30, "candidates": 20, "replay_batch": 6}, {"weight": 0.0}),
     Case("mir", {"memory_size": 30, "candidates": 20, "fill": "balanced", "weight": 0.5}),
+    Case(
+        "mer",
+        {"memory_size": 20, "n_batches": 2, "replay_batch": 2, "beta": 0.5},
+        batch_norm=False,
+    ),
+    Case(
+        "mer",
+        {"memory_size": 20, "n_batches": 2, "inner": "batch", "beta": 1.0, "first_task": "own"},
+        batch_norm=False,
+    ),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
     Case("er_ace", {"memory_size": 20, "fill": "balanced", "weight": 0.5}),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5, "first_task": "own"}),

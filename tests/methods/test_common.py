@@ -380,7 +380,7 @@ def test_a_network_that_shares_nothing_between_its_tasks(
 
 
 STORES_DATA = {"replay", "er_ace", "fdr", "der", "derpp", "gem", "agem"}
-STORES_DATA |= {"gdumb", "icarl", "bic", "mir", "gss"}
+STORES_DATA |= {"gdumb", "icarl", "bic", "mir", "mer", "gss"}
 
 STORES_IMPORTANCES = {"l2", "ewc", "mas", "si", "rwalk", "mode_imm", "l2init"}
 STORES_NETWORKS = {
