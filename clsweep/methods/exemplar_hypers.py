@@ -41,7 +41,12 @@ class ReplayedHyper(Hyper):
 class ErAceHyper(ReplayedHyper):
     """Numbers of `er_ace`."""
 
-    fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
+    fill: Literal["reservoir", "balanced", "ring", "loss_aware"] = fixed(
+        "reservoir",
+        doc=f"{_FILL_DOC}; 'ring': the newest examples of each task, a T-th of the memory each; "
+        "'loss_aware': a reservoir in which examples of small loss and frequent classes make room "
+        "first",
+    )
     first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
 
     @property
@@ -207,7 +212,10 @@ class MerHyper(Hyper):
         10, doc="s, batches per step", at_least=1, unless=({"gamma": 0}, {"beta": 0})
     )
     replay_batch: int = fixed(
-        10, doc="k − 1, stored examples per batch", at_least=1, unless=({"gamma": 0}, {"beta": 0})
+        10,
+        doc="k − 1, stored examples per batch",
+        at_least=0,
+        unless=({"gamma": 0}, {"beta": 0}),
     )
     inner: Literal["example", "batch"] = fixed(
         "example",

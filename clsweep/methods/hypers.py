@@ -198,10 +198,12 @@ class ReplayHyper(Hyper):
     replay_batch: int = fixed(
         0, doc="stored examples per step; 0 for as many as the training batch", at_least=0
     )
-    fill: Literal["balanced", "reservoir"] = fixed(
+    fill: Literal["balanced", "reservoir", "ring", "loss_aware"] = fixed(
         "balanced",
         doc="'balanced': equal numbers per class, chosen at the end of each task; "
-        "'reservoir': a uniform sample of the whole stream, updated at every step",
+        "'reservoir': a uniform sample of the whole stream, updated at every step; 'ring': the "
+        "newest examples of each task, a T-th of the memory each; 'loss_aware': a reservoir in "
+        "which examples of small loss and frequent classes make room first",
     )
     average: bool = fixed(
         False,

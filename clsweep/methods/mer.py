@@ -81,11 +81,11 @@ def build(net: Net, hyper: MerHyper) -> Method:
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        n_entering = filling.n_entering(hyper, "reservoir", batch_size)
+        stored = memory["slots"]
+        grows = filling.growth(hyper, "reservoir", stored, batch_size)
         found = {"uniform": filling.uniforms(rng, n_steps, batch_size)}
         for name in draws:
-            stored = memory["slots"]
-            found |= filling.drawn(name, rng, stored, hyper.replay_batch, n_steps, n_entering)
+            found |= filling.drawn(name, rng, stored, hyper.replay_batch, n_steps, grows)
         return found
 
     def stream(memory: Memory, batch: Batch, task: int) -> Memory:

@@ -8,8 +8,12 @@ stored example is classified by the head of its own task. It is drawn without re
 
 The memory holds `memory_size` examples over all tasks: 'balanced' gives every class of every task
 the same share and is filled when a task ends; 'reservoir' keeps a uniform sample of the stream
-(Vitter 1985), so that it holds examples of the current task too. The first task is plain training
-in both, and is absorbed when it ends; with `first_task = "own"` the reservoir fills from its first
+(Vitter 1985), so that it holds examples of the current task too. 'ring' keeps the newest examples
+of every task in ⌊M / T⌋ slots of its own (Lopez-Paz and Ranzato 2017); 'loss_aware' is a reservoir
+in which the example that makes room is drawn by a small last loss and a frequent class (Buzzega et
+al. 2020, "Rethinking experience replay", ICPR; the losses count as stored bytes, the scores are
+those before the batch). The first task is plain training
+in all, and is absorbed when it ends; with `first_task = "own"` the reservoir fills from its first
 step on and is replayed in it already, as in the code of Mammoth.
 """
 

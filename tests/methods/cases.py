@@ -162,6 +162,8 @@ CASES = [
     ),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
     Case("er_ace", {"memory_size": 20, "fill": "balanced", "weight": 0.5}),
+    Case("replay", {"memory_size": 20, "fill": "loss_aware"}),
+    Case("er_ace", {"memory_size": 20, "fill": "ring", "replay_batch": 5}),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5, "first_task": "own"}),
     Case(
         "fdr",

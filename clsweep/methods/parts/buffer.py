@@ -214,6 +214,7 @@ def sampled(
     n_presented: int,
     rng: torch.Generator,
     note: NoteOfRaw = nothing_noted,
+    most: int = 0,
 ) -> Buffer:
     """A uniform sample of one task's training set: a reservoir after that task's stream.
 
@@ -223,8 +224,9 @@ def sampled(
         n_presented: length of the stream, epochs counted.
         rng: draws which examples are kept.
         note: what else is kept of the examples.
+        most: bound on how many; 0 for what the buffer holds.
     """
-    n_kept = min(len(old.labels), len(task.train))
+    n_kept = min(most or len(old.labels), len(task.train))
     chosen = torch.randperm(len(task.train), generator=rng)[:n_kept].to(old.raw.device)
     tasks = torch.full_like(chosen, task.index)
     labels = task.train.labels[chosen]
@@ -271,6 +273,75 @@ def streamed(
     capacity = len(old.labels)
     count = old.n_seen + torch.arange(len(labels), device=uniform.device)
     slot = torch.where(count < capacity, count, (uniform * (count + 1)).long())
+    n_filled = min(capacity, old.n_seen + len(labels))
+    return _entered(old, slot, raw, labels, task, n_filled, noted)
+
+
+def ringed(
+    old: Buffer,
+    raw: Tensor,
+    labels: Tensor,
+    task: int,
+    share: int,
+    noted: Mapping[str, Tensor] | None = None,
+) -> Buffer:
+    """A ring per task after a batch: the newest `share` examples of the task that is learnt.
+
+    `n_seen` counts the examples of this task alone.
+
+    Args:
+        old: the buffer before the batch.
+        raw: see `streamed`.
+        labels: see there.
+        task: see there.
+        share: slots of one task, ≥ 1.
+        noted: see there.
+    """
+    first = old.n_filled - min(old.n_seen, share)
+    n_seen = old.n_seen + len(labels)
+    slot = first + torch.arange(old.n_seen, n_seen, device=labels.device) % share
+    return _entered(old, slot, raw, labels, task, first + min(n_seen, share), noted)
+
+
+def replacing(
+    old: Buffer,
+    raw: Tensor,
+    labels: Tensor,
+    task: int,
+    uniform: Tensor,
+    victims: Tensor,
+    noted: Mapping[str, Tensor] | None = None,
+) -> Buffer:
+    """A reservoir that says which slot makes room: example number n enters with probability M/n.
+
+    Args:
+        old: the reservoir before the batch.
+        raw: see `streamed`.
+        labels: see there.
+        task: see there.
+        uniform: see there.
+        victims: the slot that each example would take in a full buffer, int64 [B].
+        noted: see there.
+    """
+    capacity = len(old.labels)
+    count = old.n_seen + torch.arange(len(labels), device=uniform.device)
+    enters = uniform * (count + 1) < capacity
+    slot = torch.where(count < capacity, count, victims.where(enters, capacity))
+    n_filled = min(capacity, old.n_seen + len(labels))
+    return _entered(old, slot, raw, labels, task, n_filled, noted)
+
+
+def _entered(
+    old: Buffer,
+    slot: Tensor,
+    raw: Tensor,
+    labels: Tensor,
+    task: int,
+    n_filled: int,
+    noted: Mapping[str, Tensor] | None,
+) -> Buffer:
+    """The buffer with a batch in some slots; those beyond the capacity are none."""
+    capacity = len(old.labels)
     # A later example of the same batch wins its slot; the loser, and whoever drew a slot beyond
     # the capacity, is written to a scratch slot that is cut off again.
     beaten = (slot[:, None] == slot[None, :]).triu(1).any(1)
@@ -285,7 +356,7 @@ def streamed(
         written(old.raw, raw),
         written(old.labels, labels),
         written(old.tasks, torch.full_like(labels, task)),
-        min(capacity, old.n_seen + len(labels)),
+        n_filled,
         old.n_seen + len(labels),
         {name: written(value, (noted or {})[name]) for name, value in old.noted.items()},
     )

@@ -58,8 +58,9 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         n_drawn = hyper.replay_batch or batch_size
-        n_entering = filling.n_entering(hyper, hyper.fill, batch_size)
-        drawing = (rng, memory["slots"], n_drawn, n_steps, n_entering)
+        stored = memory["slots"]
+        grows = filling.growth(hyper, hyper.fill, stored, batch_size)
+        drawing = (rng, stored, n_drawn, n_steps, grows)
         found = filling.drawn("slots", *drawing)
         found["uniform"] = filling.uniforms(rng, n_steps, batch_size)
         for name in draws[1:]:

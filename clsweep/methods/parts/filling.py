@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask
 from clsweep.methods.hyper_fields import Hyper
 from clsweep.methods.parts import buffer
@@ -19,7 +20,8 @@ from clsweep.methods.parts.buffer import Buffer, NoteOfRaw
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 
-Filling = Literal["balanced", "reservoir"]
+Filling = Literal["balanced", "reservoir", "ring", "loss_aware"]
+LOSS = "loss"
 
 
 def empty_for(
@@ -42,34 +44,67 @@ def absorbed(
     learnt: LearntTask,
     filling: Filling,
     note: NoteOfRaw = buffer.nothing_noted,
+    n_tasks: int = 1,
 ) -> Buffer:
     """The buffer once a task has been learnt.
 
     Args:
         old: the buffer before.
         learnt: the task.
-        filling: 'balanced' takes examples now; 'reservoir' of the first task alone, whose stream
-            it has not seen.
+        filling: 'balanced' takes examples now; the others of the first task alone, whose stream
+            they have not seen if all methods share it.
         note: what else is kept of its examples.
+        n_tasks: tasks of the sequence, which the rings of 'ring' share out.
     """
     if filling == "balanced":
         return buffer.balanced(old, learnt.task, learnt.rng, note=note)
-    if old.n_seen == 0:
-        return buffer.sampled(old, learnt.task, learnt.n_presented, learnt.rng, note)
-    return old
+    most = ring_share(len(old.labels), n_tasks) if filling == "ring" else 0
+    if old.n_filled == 0:
+        old = buffer.sampled(old, learnt.task, learnt.n_presented, learnt.rng, note, most)
+    return old._replace(n_seen=0) if filling == "ring" else old
+
+
+def ring_share(capacity: int, n_tasks: int) -> int:
+    """Slots of one task, ⌊M / T⌋.
+
+    Args:
+        capacity: M.
+        n_tasks: T.
+
+    Raises:
+        MethodError: there are fewer slots than tasks.
+    """
+    share = capacity // n_tasks
+    if not share:
+        raise MethodError(
+            f"rings of {n_tasks} tasks do not fit into {capacity} stored examples",
+            expected=f"memory_size = {n_tasks} or more",
+            next_step='make the memory larger, or fill it as a "reservoir"',
+        )
+    return share
 
 
 def streamed(
-    old: Buffer, batch: Batch, task: int, noted: dict[str, Tensor] | None = None
+    old: Buffer,
+    batch: Batch,
+    task: int,
+    noted: dict[str, Tensor] | None = None,
+    filling: Filling = "reservoir",
+    n_tasks: int = 1,
 ) -> Buffer:
-    """The reservoir after a batch; its draw "uniform" decides who stays.
+    """The buffer after a batch; of a reservoir the draw "uniform" decides who stays.
 
     Args:
         old: the buffer before.
         batch: the batch of the new task.
         task: the task being learnt.
         noted: what else is kept of its examples, see `Buffer`.
+        filling: 'reservoir' or 'ring'.
+        n_tasks: see `absorbed`.
     """
+    if filling == "ring":
+        share = ring_share(len(old.labels), n_tasks)
+        return buffer.ringed(old, batch.raw, batch.y, task, share, noted)
     uniform = batch.draw["uniform"][: len(batch.y)]
     return buffer.streamed(old, batch.raw, batch.y, task, uniform, noted)
 
@@ -92,17 +127,39 @@ class Replayed(NamedTuple):
     weights: Tensor | None
 
 
-def n_entering(hyper: Hyper, filling: Filling, batch_size: int) -> int | None:
-    """What `drawn` has to know of a buffer that grows while the method learns the first task.
+class Growth(NamedTuple):
+    """How a buffer grows within an epoch.
+
+    Attributes:
+        per_step: examples that each step adds while there is room.
+        most: how many there are at most.
+    """
+
+    per_step: int
+    most: int
+
+
+def growth(
+    hyper: Hyper, filling: Filling, stored: Buffer, batch_size: int, n_tasks: int = 1
+) -> Growth | None:
+    """What `drawn` has to know of a method that learns the first task; None for other methods.
 
     Args:
         hyper: the method's numbers.
         filling: how its memory is filled.
+        stored: the buffer as an epoch begins.
         batch_size: examples per step.
+        n_tasks: see `absorbed`.
     """
     if not hyper.learns_first_task:
         return None
-    return batch_size if filling == "reservoir" else 0
+    capacity = len(stored.labels)
+    if filling == "balanced":
+        return Growth(0, capacity)
+    if filling == "ring":
+        share = ring_share(capacity, n_tasks)
+        return Growth(batch_size, stored.n_filled - min(stored.n_seen, share) + share)
+    return Growth(batch_size, capacity)
 
 
 def drawn(
@@ -111,7 +168,7 @@ def drawn(
     stored: Buffer,
     n_drawn: int,
     n_steps: int,
-    n_entering: int | None = None,
+    grows: Growth | None = None,
 ) -> dict[str, Tensor]:
     """Which stored examples each step of an epoch replays, for `replayed`.
 
@@ -124,14 +181,14 @@ def drawn(
         stored: the buffer as the epoch begins.
         n_drawn: examples wanted per step, without replacement.
         n_steps: how many steps.
-        n_entering: examples that each step adds while there is room; None to draw from those that
-            are there as the epoch begins.
+        grows: how the buffer grows within the epoch; None to draw from those that are there as
+            it begins.
     """
     n_filled, capacity = stored.n_filled, len(stored.labels)
-    if n_entering is None or n_filled == capacity:
+    if grows is None or n_filled == capacity:
         index = buffer.example_indices(rng, n_filled, min(n_drawn, n_filled), n_steps)
         return {name: index}
-    there = (n_filled + n_entering * torch.arange(n_steps)).clamp(max=capacity)[:, None]
+    there = (n_filled + grows.per_step * torch.arange(n_steps)).clamp(max=grows.most)[:, None]
     keys = torch.rand(n_steps, capacity, generator=rng)
     keys[torch.arange(capacity) >= there] = 2.0
     index = keys.argsort(1)[:, :n_drawn].clone()
@@ -167,6 +224,66 @@ def replayed(stored: Buffer, batch: Batch, task: int, *names: str) -> Replayed:
         tasks.where(is_there, task),
         weights,
     )
+
+
+def loss_scores(stored: Buffer, has_heads: bool) -> Tensor:
+    """How likely each slot of a full buffer makes room, up to a factor, float32 [M].
+
+        v_j = ½ s_j / (mean|s| mean|b|) + ½ b_j,   scaled to [0, 1] over the memory
+        s_j = −ℓ_j, b_j the stored examples of the class of j
+
+    Buzzega, Boschini, Porrello and Calderara 2020, "Rethinking experience replay: a bag of tricks
+    for continual learning", ICPR, loss-aware balanced reservoir sampling, as their code has it.
+    Where all are equal, all are alike.
+
+    Args:
+        stored: the buffer, with the latest loss of every example.
+        has_heads: whether classes of the same label in different tasks are different.
+    """
+    alike = stored.labels[:, None] == stored.labels[None, :]
+    if has_heads:
+        alike &= stored.tasks[:, None] == stored.tasks[None, :]
+    b, s = alike.sum(1).float(), -stored.noted[LOSS]
+    size = s.abs().mean() * b.mean()
+    v = 0.5 * s / torch.where(size > 0, size, torch.ones_like(size)) + 0.5 * b
+    span = v.max() - v.min()
+    return torch.where(span > 0, (v - v.min()) / span, torch.ones_like(v))
+
+
+def with_losses(stored: Buffer, batch: Batch, losses: Tensor) -> Buffer:
+    """The buffer with the newest losses of what a step has replayed.
+
+    Args:
+        stored: the buffer.
+        batch: its draws "slots" say which examples.
+        losses: theirs, [B'].
+    """
+    slots, kept = batch.draw["slots"], stored.noted[LOSS]
+    weights = batch.draw.get("slots_weights")
+    new = losses if weights is None else torch.where(weights > 0, losses, kept[slots])
+    return stored._replace(noted={LOSS: kept.index_copy(0, slots, new.to(kept.dtype))})
+
+
+def streamed_by_loss(
+    old: Buffer, batch: Batch, task: int, losses: Tensor, has_heads: bool
+) -> Buffer:
+    """A reservoir whose examples with a small loss, of frequent classes, make room first.
+
+    The scores are those before the batch; as published it has one example.
+
+    Args:
+        old: the buffer before.
+        batch: the batch of the new task; its draws say who enters and who makes room.
+        task: the task being learnt.
+        losses: of the new examples, [B].
+        has_heads: see `loss_scores`.
+    """
+    n = len(batch.y)
+    ahead = loss_scores(old, has_heads).double().cumsum(0)
+    meets = batch.draw["victim"][:n] * ahead[-1]
+    victims = torch.searchsorted(ahead, meets, right=True).clamp(max=len(ahead) - 1)
+    uniform, noted = batch.draw["uniform"][:n], {LOSS: losses}
+    return buffer.replacing(old, batch.raw, batch.y, task, uniform, victims, noted)
 
 
 def uniforms(rng: torch.Generator, n_steps: int, batch_size: int) -> Tensor:
