@@ -39,7 +39,8 @@ from clsweep.data import benchmarks
 from clsweep.execution import runner
 from clsweep.nets.build import build_net
 from clsweep.records.schema import Record
-from clsweep.reporting.curves import Curve, curve_of
+from clsweep.reporting.curve_building import curve_of
+from clsweep.reporting.curves import Curve
 from clsweep.search import pareto
 from clsweep.search.search import Search
 from clsweep.storage.store import Store

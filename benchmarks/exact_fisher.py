@@ -18,7 +18,7 @@ import time
 import torch
 from torch import Tensor
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task
 from clsweep.methods.base import LearntTask

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task
 from clsweep.methods.base import LearntTask

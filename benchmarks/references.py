@@ -27,7 +27,8 @@ from pathlib import Path
 
 from clsweep.cli.main import main as clsweep
 from clsweep.reporting.inference import Difference
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.report_table import percent_cell
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ import torch
 from step_rate import medians
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale
 from clsweep.methods.hypers import ResclHyper

@@ -47,7 +47,7 @@ from typing import Any, NamedTuple
 from clsweep.execution import runner
 from clsweep.execution.listeners.progress import Progress
 from clsweep.execution.outcomes import Outcome
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import load_study
 
 STUDY = """\

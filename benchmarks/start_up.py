@@ -20,7 +20,7 @@ from typing import Any
 from clsweep.execution import runner
 from clsweep.execution.listeners.base import Listener
 from clsweep.execution.outcomes import Outcome
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import load_study
 
 N_SLOTS = 2

@@ -23,7 +23,7 @@ from trial_overhead import STUDY
 
 from clsweep.execution import runner
 from clsweep.execution.listeners.base import Listener
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import load_study
 
 SERVER = """\

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clsweep.execution import runner
 from clsweep.execution.listeners.base import Listener
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import load_study
 
 STUDY = """\

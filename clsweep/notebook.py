@@ -15,10 +15,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsweep.data.dataset_specs import data_root as root_of
+from clsweep.data.data_root import data_root as root_of
 from clsweep.errors import StoreError, closest_name
 from clsweep.reporting.ledger import count_looks
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.result_tables import points_table
 from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.disk import write_atomically

@@ -11,7 +11,7 @@ import pytest
 from clsweep.execution.forecast import fairness_notes
 from clsweep.methods import METHODS
 from clsweep.number_conditions import condition_text, idle, switched_off, with_rest
-from clsweep.reporting.curves import curve_of
+from clsweep.reporting.curve_building import curve_of
 from clsweep.study import planning
 from clsweep.study.configurations import configurations
 from clsweep.study.field_text import in_words

@@ -72,7 +72,7 @@ def features(
 
     The same command again computes nothing; after an interruption it goes on.
     """
-    from clsweep.data.dataset_specs import data_root as root_of
+    from clsweep.data.data_root import data_root as root_of
     from clsweep.execution.frozen_features import FeatureRequest, compute_features
     from clsweep.user_code import is_import_path
 

@@ -11,9 +11,10 @@ from rich.text import Text
 from clsweep.data.benchmark_specs import BENCHMARKS
 from clsweep.data.dataset_specs import DATASETS
 from clsweep.errors import StudyError
-from clsweep.methods import METHODS, MethodEntry, entry_of
+from clsweep.methods import METHODS, MethodEntry
 from clsweep.methods.hyper_fields import knob_keys
 from clsweep.methods.hypers import NoHyper
+from clsweep.methods.known_methods import entry_of
 from clsweep.methods.own_methods import installed_names
 from clsweep.storage.remote_path import Place
 from clsweep.text import counted, duration, key_text, number_text, printable

@@ -208,7 +208,7 @@ def methods(
     ] = None,
 ) -> None:
     """List the methods, or explain one of them."""
-    from clsweep.methods import entry_of, method_doc
+    from clsweep.methods.known_methods import entry_of, method_doc
     from clsweep.study.field_text import keys_text
 
     if name is None:

@@ -348,7 +348,7 @@ class _Parts(NamedTuple):
 
 def _parts(path: Path, data_root: str | None, out: str | None) -> _Parts:
     """The studies of a file, checked."""
-    from clsweep.data.dataset_specs import data_root as root_of
+    from clsweep.data.data_root import data_root as root_of
     from clsweep.study.study import load_studies, results_folder_of
 
     folder = place_of(out) if out else None

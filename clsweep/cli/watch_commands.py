@@ -143,7 +143,7 @@ def doctor(
 
     Exit code: 0 if nothing is wrong, else 1.
     """
-    from clsweep.data.dataset_specs import data_root as root_of
+    from clsweep.data.data_root import data_root as root_of
     from clsweep.doctor.doctor import examined
     from clsweep.doctor.findings import as_json as findings_json
     from clsweep.doctor.findings import summary

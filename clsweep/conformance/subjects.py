@@ -19,6 +19,8 @@ from clsweep.errors import StudyError
 from clsweep.methods.base import Method
 from clsweep.methods.entry import Kind, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
+from clsweep.methods.known_methods import entry_of
+from clsweep.methods.own_build import built
 from clsweep.methods.own_methods import FORMS, imported
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
@@ -118,11 +120,10 @@ def named(path: str) -> Subject:
     kind: Kind = "method"
     if is_import_path(path) and isinstance(imported(path, path, _EITHER).found, type):
         kind = "learner"
-    entry = methods.entry_of(path, kind)
-    own = entry if entry.path else None
-    return Subject(
-        path, entry, entry.hyper(), lambda net, hyper: methods.build(path, net, hyper, own)
-    )
+    entry = entry_of(path, kind)
+    if entry.path:
+        return Subject(path, entry, entry.hyper(), lambda net, hyper: built(entry, net, hyper))
+    return Subject(path, entry, entry.hyper(), lambda net, hyper: methods.build(path, net, hyper))
 
 
 @lru_cache(maxsize=3)

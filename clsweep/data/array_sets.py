@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ARRAYS = "arrays:"
 # Parts of a data set, in the order in which they are numbered.
 PARTS = ("train", "val", "test")
 _PART_WORDS = {

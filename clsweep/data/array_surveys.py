@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsweep.data.array_sets import PARTS, ArrayLabels, ArraySet, array_labels, array_set
 from clsweep.data.fingerprints import remembered
-from clsweep.data.numpy_files import StoredArray, drop_pages
+from clsweep.data.mapped_memory import drop_pages
+from clsweep.data.numpy_files import StoredArray
 from clsweep.errors import StudyError
 from clsweep.text import counted
 

@@ -7,46 +7,14 @@ A benchmark is a frozen pydantic model: the study file's `[benchmark]` table, th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from clsweep.data.array_sets import ARRAYS
-from clsweep.data.dataset_specs import FOLDER
+from clsweep.data.dataset_specs import ARRAYS, FOLDER, Framing
 from clsweep.data.factory_calls import FACTORY, factory_call
-from clsweep.data.image_folders import Framing
 from clsweep.number_conditions import conditions
 from clsweep.records.schema import MAX_TASKS
-
-
-class Heads(NamedTuple):
-    """Which outputs of the network belong to which task.
-
-    Attributes:
-        scenario: 'task' (one head per task), 'domain' (one shared head) or 'class' (one head
-            over all classes seen so far).
-        sizes: number of classes of each task.
-    """
-
-    scenario: str
-    sizes: tuple[int, ...]
-
-    @property
-    def n_outputs(self) -> int:
-        """Outputs of the whole network, over all tasks."""
-        return max(self.sizes) if self.scenario == "domain" else sum(self.sizes)
-
-    def columns(self, task: int) -> tuple[int, int]:
-        """First output, and last plus one, among which `task`'s examples are classified."""
-        if self.scenario == "domain":
-            return 0, self.sizes[task]
-        start = sum(self.sizes[:task]) if self.scenario == "task" else 0
-        return start, sum(self.sizes[: task + 1])
-
-    def label_offset(self, task: int) -> int:
-        """What is added to the labels 0..K-1 of `task` to count in the head's own numbering."""
-        return sum(self.sizes[:task]) if self.scenario == "class" else 0
-
 
 _DRAWS = (
     "'per_seed': permutations, angles and shuffled orders (of classes, of data sets) differ "

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
-    Heads,
     PermutedBenchmark,
     RotatedBenchmark,
     SeveralDatasets,
@@ -28,10 +27,10 @@ from clsweep.data.benchmark_specs import (
     draw_purpose,
 )
 from clsweep.data.class_counts import check_training, class_names
-from clsweep.data.dataset_specs import AS_STORED
+from clsweep.data.dataset_specs import AS_STORED, Framing
 from clsweep.data.datasets import Dataset, load
 from clsweep.data.hashed_draws import random_bits, random_order
-from clsweep.data.image_folders import Framing
+from clsweep.data.heads import Heads
 from clsweep.data.input_checks import InputKind, check_inputs
 from clsweep.data.splits import task_rows
 from clsweep.data.stored_rows import StoredRows

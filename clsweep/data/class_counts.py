@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep.data.array_sets import ARRAYS, PARTS, array_labels, array_set
+from clsweep.data.array_sets import PARTS, array_labels, array_set
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
     SeveralDatasets,
     SplitBenchmark,
 )
 from clsweep.data.data_files import STORED, is_legacy, place_of_data
-from clsweep.data.dataset_specs import DATASETS, FOLDER, dataset_spec, folder_path
+from clsweep.data.data_root import folder_path
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import ARRAYS, DATASETS, FOLDER
 from clsweep.data.digits_file import read_digits
 from clsweep.data.hashed_draws import random_order
 from clsweep.data.idx_files import idx_file, read_idx
@@ -83,7 +85,7 @@ def class_notes(config: BenchmarkConfig, root: Path | None, seeds: Sequence[int]
 
     Args:
         config: the benchmark.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
         seeds: the study's; they matter where classes are assigned to tasks by each.
 
     Raises:
@@ -273,7 +275,7 @@ def class_names(name: str, root: Path | None, classes: Iterable[int]) -> list[st
 
     Args:
         name: the data set.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
         classes: labels in the data set.
     """
     if name.startswith(FOLDER):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from clsweep.data.dataset_specs import DEFAULT_ROOT
+from clsweep.data.data_root import DEFAULT_ROOT
 from clsweep.errors import StudyError
 from clsweep.process_environment import expanded
 

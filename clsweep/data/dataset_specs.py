@@ -1,23 +1,29 @@
-"""Facts about data sets that need no image loaded and no torch imported.
+"""Facts about data sets as plain values: seven by name, with the exact size of every class.
 
-Seven data sets by name, with the exact size of every class; folders of images, whose files are
-listed; arrays of the user's own, whose values are looked at once.
+What is known of folders of images and of arrays is found out by `dataset_lookup`.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
-from clsweep.data import array_surveys
-from clsweep.data.array_sets import ARRAYS
-from clsweep.data.image_folders import Framing, folder_listing, survey
-from clsweep.errors import StudyError, closest_name
-from clsweep.process_environment import expanded
-
+# How names of data sets start that are the user's own.
 FOLDER = "folder:"
-DEFAULT_ROOT = Path("~/.cache/clsweep/data")
+ARRAYS = "arrays:"
+
+
+class Framing(NamedTuple):
+    """How images of any size come to one size, as torchvision's Resize and CenterCrop do.
+
+    Attributes:
+        resize: pixels of the shorter side after an antialiased bilinear resize; 0 leaves it.
+        crop: side of the square that is then cut from the centre; 0 leaves the image.
+    """
+
+    resize: int = 0
+    crop: int = 0
+
+
 AS_STORED = Framing()
 
 
@@ -88,81 +94,3 @@ _SPECS = (
     ),
 )
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
-
-
-def data_root(named: Path | str | None) -> Path | None:
-    """The folder that holds data sets: the one that is named, else `CLSWEEP_DATA`, else None.
-
-    Args:
-        named: what `--data-root`, or a caller in Python, has given, if anything.
-    """
-    value = named or os.environ.get("CLSWEEP_DATA", "")
-    return expanded(Path(value), "--data-root, or CLSWEEP_DATA") if value else None
-
-
-def dataset_spec(name: str, root: Path | None, framing: Framing = AS_STORED) -> DatasetSpec:
-    """Sizes of a data set. Looks at every image of a `folder:PATH`, every value of `arrays:PATH`.
-
-    Args:
-        name: a key of `DATASETS`, `folder:PATH` or `arrays:PATH`.
-        root: the data root; a relative PATH is looked up there, or in the current folder if None.
-            What lies beside the study file comes before, see `Study.located_benchmark`.
-        framing: how a folder's images come to one size.
-
-    Raises:
-        StudyError: no data set has that name, the folder is not laid out as expected, or its
-            images, or the arrays, cannot be used.
-    """
-    if name in DATASETS:
-        return DATASETS[name]
-    if name.startswith(ARRAYS):
-        return _arrays_spec(name, root)
-    if not name.startswith(FOLDER):
-        raise StudyError(
-            f"unknown data set '{name}'",
-            expected=closest_name(name, [*DATASETS, "folder:PATH", "arrays:PATH"]),
-            where="[benchmark]",
-            next_step="`clsweep benchmarks` lists them; folder:PATH reads PATH/train/CLASS/*.png, "
-            "arrays:PATH a file or folder of arrays",
-        )
-    path = folder_path(name, root)
-    listing = folder_listing(path)
-    found = survey(path, framing, listing)
-    return DatasetSpec(
-        name,
-        found.shape,
-        tuple(len(files) for files in listing.train),
-        tuple(len(files) for files in listing.test),
-        (*listing.notes, *found.notes),
-        tuple(len(files) for files in listing.validation),
-    )
-
-
-def _arrays_spec(name: str, root: Path | None) -> DatasetSpec:
-    path = folder_path(name, root)
-    try:
-        found = array_surveys.survey(path)
-    except OSError as error:
-        raise StudyError(
-            f"{error.filename or path} cannot be read: {error.strerror or error}",
-            expected="undamaged files that may be read",
-            where="[benchmark] dataset",
-        ) from error
-    train, validation, test = found.counts
-    return DatasetSpec(
-        name,
-        found.shape,
-        train,
-        test,
-        found.notes,
-        validation if any(validation) else (),
-        found.dtype,
-        tuple(map(str, found.names)),
-        found.residence,
-    )
-
-
-def folder_path(name: str, root: Path | None) -> Path:
-    """Where the files of `folder:PATH` or `arrays:PATH` lie; see `dataset_spec`."""
-    path = expanded(Path(name.removeprefix(FOLDER).removeprefix(ARRAYS)), "[benchmark]")
-    return path if root is None else root / path

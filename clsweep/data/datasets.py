@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsweep.data.array_sets import ARRAYS, PARTS, ArraySet, array_labels, array_set
+from clsweep.data.array_sets import PARTS, ArraySet, array_labels, array_set
 from clsweep.data.array_surveys import rows_of
 from clsweep.data.class_counts import digits_test_rows
 from clsweep.data.data_files import (
@@ -32,11 +32,13 @@ from clsweep.data.data_files import (
     missing_files,
     place_of_data,
 )
-from clsweep.data.dataset_specs import AS_STORED, DATASETS, dataset_spec, folder_path
+from clsweep.data.data_root import folder_path
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import ARRAYS, AS_STORED, DATASETS, Framing
 from clsweep.data.digits_file import read_digits
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_decoding import picture
-from clsweep.data.image_folders import Framing, folder_listing, framed, survey
+from clsweep.data.image_folders import folder_listing, framed, survey
 from clsweep.data.stored_rows import Piece, StoredRows, rows_tensor
 from clsweep.data.tasks import Inputs
 from clsweep.errors import StudyError

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clsweep.data.dataset_specs import AS_STORED, Framing
 from clsweep.data.fingerprints import remembered
 from clsweep.data.image_decoding import DECODING, ENDINGS, UNREAD_ENDINGS, Picture, picture
 from clsweep.errors import StudyError
@@ -33,21 +34,6 @@ _DARK = 32
 _FEW = 3
 # Names of the folder of a validation part.
 _VALIDATION = ("val", "valid", "validation")
-
-
-class Framing(NamedTuple):
-    """How images of any size come to one size, as torchvision's Resize and CenterCrop do.
-
-    Attributes:
-        resize: pixels of the shorter side after an antialiased bilinear resize; 0 leaves it.
-        crop: side of the square that is then cut from the centre; 0 leaves the image.
-    """
-
-    resize: int = 0
-    crop: int = 0
-
-
-_AS_STORED = Framing()
 
 
 class FolderListing(NamedTuple):
@@ -257,7 +243,7 @@ def _beside_notes(path: Path, validation: str) -> Iterator[str]:
 
 
 def survey(
-    path: Path, framing: Framing = _AS_STORED, listing: FolderListing | None = None
+    path: Path, framing: Framing = AS_STORED, listing: FolderListing | None = None
 ) -> FolderSurvey:
     """What a look at every image of a folder finds; no pixels are kept.
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clsweep.data.array_sets import ARRAYS
 from clsweep.data.benchmark_specs import BenchmarkConfig, RotatedBenchmark
-from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import ARRAYS
 from clsweep.errors import StudyError
 
 
@@ -39,7 +39,7 @@ def input_kinds(config: BenchmarkConfig, root: Path | None) -> list[InputKind]:
 
     Args:
         config: the benchmark.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
     """
     specs = [dataset_spec(name, root, config.framing) for name in config.datasets]
     return [InputKind(spec.name, spec.shape, spec.dtype) for spec in specs]

@@ -88,16 +88,6 @@ def mapped_file(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def drop_pages(mapping: mmap.mmap | None) -> None:
-    """Give back the memory of what was read of a mapped file; it is read again when asked for.
-
-    Args:
-        mapping: mapped for reading, so that nothing is lost; None for nothing.
-    """
-    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
-
-
 def npy_file(name: str, path: Path) -> StoredArray:
     """The array of a `.npy` file.
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from clsweep.data.benchmark_specs import BenchmarkConfig, SeveralDatasets, SplitBenchmark
 from clsweep.data.class_counts import class_names
-from clsweep.data.dataset_specs import FOLDER, dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import FOLDER
 from clsweep.data.task_contents import class_groups, dataset_order
 from clsweep.text import printable
 
@@ -19,7 +20,7 @@ def output_names(config: BenchmarkConfig, root: Path | None, seed: int) -> list[
 
     Args:
         config: the benchmark, with full paths.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
         seed: the trial's seed; matters only with draws = 'per_seed'.
 
     Raises:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.data.numpy_files import drop_pages
+from clsweep.data.mapped_memory import drop_pages
 
 # The kernel maps pages in windows of this size where it reads one.
 _WINDOW_BYTES = 1 << 16

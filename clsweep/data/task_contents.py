@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import accumulate
 
-from clsweep.data.array_sets import ARRAYS
 from clsweep.data.benchmark_specs import (
     BenchmarkConfig,
     SequenceBenchmark,
@@ -16,6 +15,7 @@ from clsweep.data.benchmark_specs import (
     SplitBenchmark,
     draw_purpose,
 )
+from clsweep.data.dataset_specs import ARRAYS
 from clsweep.data.hashed_draws import random_order
 from clsweep.errors import StudyError
 

@@ -11,7 +11,8 @@ from clsweep.data.benchmark_specs import (
     SeveralDatasets,
     SplitBenchmark,
 )
-from clsweep.data.dataset_specs import DatasetSpec, dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import DatasetSpec
 from clsweep.data.splits import own_validation, split_sizes
 from clsweep.data.task_contents import check_shapes, class_groups, dataset_order
 from clsweep.errors import StudyError

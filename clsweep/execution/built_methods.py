@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clsweep import methods
 from clsweep.methods.guarded_hooks import HookCalls
-from clsweep.methods.own_build import check_planned, patience_seconds
+from clsweep.methods.own_build import built, check_planned, patience_seconds
 from clsweep.training.guarded_code import interrupting
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ def built_method(configuration: Configuration, net: Net) -> Iterator[Method]:
     if configuration.code:
         check_planned(configuration.code)
     name, hyper, own = configuration.method, configuration.hyper, configuration.own_entry
-    if own is None or own.kind == "learner":
-        yield methods.build(name, net, hyper, own)
+    if own is None:
+        yield methods.build(name, net, hyper)
+        return
+    if own.kind == "learner":
+        yield built(own, net, hyper)
         return
     calls = HookCalls()
     with interrupting(calls, own.title, patience_seconds(own)):
-        yield methods.build(name, net, hyper, own, calls)
+        yield built(own, net, hyper, calls)

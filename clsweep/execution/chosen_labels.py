@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
-    from clsweep.study.study import Study
+    from clsweep.study.jobs import Job
+    from clsweep.study.study_tables import StudyTables
 
 
-def chosen_labels(study: Study, only: Collection[str]) -> frozenset[str] | None:
+def chosen_labels(study: StudyTables, only: Collection[str]) -> frozenset[str] | None:
     """The labels that a run is for; None for all.
 
     With `fill`, fine-tuning is among them: the ends of every front are measured by it.
@@ -64,7 +64,7 @@ def jobs_of(jobs: Sequence[Job], labels: Set[str] | None) -> list[Job]:
 
 
 def left_for_later(
-    study: Study,
+    study: StudyTables,
     configurations: Iterable[Configuration],
     done: Collection[str],
     to_come: Mapping[str, int],

@@ -14,12 +14,12 @@ from clsweep.execution.own_code_files import own_code_files
 from clsweep.records.own_code import CODE_COMMIT, CODE_DIRTY
 
 if TYPE_CHECKING:
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 _PATIENCE_SECONDS = 10.0
 
 
-def repository_versions(study: Study) -> dict[str, str]:
+def repository_versions(study: StudyTables) -> dict[str, str]:
     """Commit and state of the repository of a study's own code; empty where there is none.
 
     It is that of the first file, by its module's name, that lies in one. Its state is 'dirty'

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsweep.data.dataset_specs import data_root as root_of
+from clsweep.data.data_root import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.execution import stage_cache
 from clsweep.execution.forecast import FinishedTrial, Forecast, forecast
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from clsweep.records.schema import Record
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 
 def plan(
-    study: Study,
+    study: StudyTables,
     out: Place | PathLike[str] | str | None = None,
     *,
     data_root: Path | str | None = None,
@@ -85,7 +85,7 @@ def plan(
     return planned._replace(warnings=tuple(store.warnings))
 
 
-def _code_notes(study: Study, store: Store) -> list[str]:
+def _code_notes(study: StudyTables, store: Store) -> list[str]:
     """What of the folder's results is of other code of the user's own than there is now."""
     now = code_of_methods(study)
     if not now:
@@ -97,7 +97,7 @@ def _code_notes(study: Study, store: Store) -> list[str]:
     ]
 
 
-def _stored(study: Study, store: Store) -> tuple[list[Record], list[FinishedTrial]]:
+def _stored(study: StudyTables, store: Store) -> tuple[list[Record], list[FinishedTrial]]:
     """(records that a search goes on from, none for a grid; all finished trials)."""
     names = names_in(study, store)
     records: list[Record] = []

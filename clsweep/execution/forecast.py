@@ -19,8 +19,9 @@ from clsweep.records.schema import trial_id_of
 from clsweep.study import fairness, planning
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.grid import MethodRequest, around
-from clsweep.study.search_section import SAMPLERS
-from clsweep.study.study import Study
+from clsweep.study.jobs import Job
+from clsweep.study.sampler_names import SAMPLERS
+from clsweep.study.study_tables import StudyTables
 from clsweep.toml_text import toml_value
 from clsweep.training.config import TrainingConfig
 
@@ -108,7 +109,7 @@ class Forecast(NamedTuple):
 
 
 def forecast(
-    study: Study,
+    study: StudyTables,
     sizes: Sequence[TaskSize],
     finished: Sequence[FinishedTrial],
     in_cache: Callable[[str], bool],
@@ -162,7 +163,7 @@ def forecast(
     )
 
 
-def form_notes(study: Study) -> list[str]:
+def form_notes(study: StudyTables) -> list[str]:
     """Which form quadratic penalties have where the file does not say; one sentence or none.
 
     Args:
@@ -182,7 +183,7 @@ def form_notes(study: Study) -> list[str]:
     ]
 
 
-def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> list[str]:
+def fairness_notes(study: StudyTables, grid: list[Configuration] | None = None) -> list[str]:
     """What a reader of the comparison would object to, one sentence each.
 
     Args:
@@ -203,7 +204,7 @@ def fairness_notes(study: Study, grid: list[Configuration] | None = None) -> lis
     ]
 
 
-def _design_of(study: Study, grid: list[Configuration]) -> fairness.Design:
+def _design_of(study: StudyTables, grid: list[Configuration]) -> fairness.Design:
     """The comparison that a study asks for, references and their training included."""
     several = {
         request.label: {key: values for key, values in request.axes().items() if len(values) > 1}
@@ -227,7 +228,7 @@ def _training_values(request: MethodRequest, usual: TrainingConfig) -> dict[str,
     return {key: frozenset(str(getattr(one, key)) for one in found) for key in keys}
 
 
-def _sharing_notes(study: Study) -> Iterator[str]:
+def _sharing_notes(study: StudyTables) -> Iterator[str]:
     net = study.net
     if net.name == "mlp" and not net.hidden and study.benchmark.scenario == "task":
         yield (
@@ -236,7 +237,7 @@ def _sharing_notes(study: Study) -> Iterator[str]:
         )
 
 
-def _search_text(study: Study) -> str:
+def _search_text(study: StudyTables) -> str:
     search = study.search
     if search.kind == "grid":
         return ""
@@ -280,7 +281,7 @@ def _knob_notes(request: MethodRequest) -> Iterator[str]:
         yield f"{request.label}: one value of {names} is a point and not a front"
 
 
-def _idle_notes(study: Study) -> list[str]:
+def _idle_notes(study: StudyTables) -> list[str]:
     """What the file asks for and other numbers switch off, and combinations that are left out."""
     context = around(study.net, study.benchmark)
     made = Counter(c.label for c in configurations(study))
@@ -327,7 +328,7 @@ def _idle_text(key: str, values: Sequence[Any], field: FieldInfo) -> str:
     return f"{key} = {written} changes nothing here; it acts {condition_text(field)}"
 
 
-def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[CurveForecast]:
+def _curves(study: StudyTables, grid: list[Configuration], done: set[str]) -> list[CurveForecast]:
     lines = []
     for request in study.methods:
         own = [c for c in grid if c.label == request.label]
@@ -350,7 +351,7 @@ def _curves(study: Study, grid: list[Configuration], done: set[str]) -> list[Cur
     return lines
 
 
-def _job_steps(job: planning.Job, own: Configuration, sizes: Sequence[TaskSize]) -> int:
+def _job_steps(job: Job, own: Configuration, sizes: Sequence[TaskSize]) -> int:
     if job.kind == "statistics":
         return 0
     if job.kind == "source":
@@ -371,7 +372,7 @@ def _job_steps(job: planning.Job, own: Configuration, sizes: Sequence[TaskSize])
 
 
 def _n_steps(
-    jobs: Sequence[planning.Job], by_id: Mapping[str, Configuration], sizes: Sequence[TaskSize]
+    jobs: Sequence[Job], by_id: Mapping[str, Configuration], sizes: Sequence[TaskSize]
 ) -> int:
     return sum(_job_steps(job, by_id[job.config_id], sizes) for job in jobs)
 
@@ -389,7 +390,7 @@ def _seconds_per_step(finished: Sequence[FinishedTrial]) -> dict[str, float]:
 
 
 def _seconds(
-    jobs: Sequence[planning.Job],
+    jobs: Sequence[Job],
     by_id: Mapping[str, Configuration],
     sizes: Sequence[TaskSize],
     rates: Mapping[str, float],

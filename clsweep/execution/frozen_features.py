@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from clsweep.data.benchmark_specs import SplitBenchmark
-from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import Framing
 from clsweep.data.datasets import Dataset, load
 from clsweep.data.fingerprints import combined, file_hash
-from clsweep.data.image_folders import Framing
 from clsweep.errors import StoreError, StudyError
 from clsweep.nets.backbones import Preprocessing, backbone, features_of
 from clsweep.nets.code_files import code_files
@@ -99,7 +99,7 @@ def compute_features(
     Args:
         request: what is to be computed.
         out: the folder; made when missing.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
         batch_size: images at once; changes no feature but by rounding.
         device: 'cpu' or 'cuda'; changes no feature but by rounding.
         told: is told how far it is, from time to time.

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING
 
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome

@@ -10,7 +10,7 @@ import torch
 from clsweep.errors import RunnerError
 from clsweep.execution import outcomes, worker
 from clsweep.execution.schedule import Schedule
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 
 def run_inline(

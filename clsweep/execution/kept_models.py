@@ -13,10 +13,10 @@ from clsweep.toml_text import toml_value
 
 if TYPE_CHECKING:
     from clsweep.storage.store import Store
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 
-def settle_models(study: Study, store: Store) -> list[str]:
+def settle_models(study: StudyTables, store: Store) -> list[str]:
     """Delete what `[save] models` does not ask for; returns what the user has to know.
 
     With 'chosen' nothing is deleted before every trial of the study is done: only then is known

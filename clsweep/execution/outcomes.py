@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from clsweep.records.recorded_inputs import Inputs
 from clsweep.storage.remote_path import Place
-from clsweep.study.study import Study
+from clsweep.study.study_tables import StudyTables
 
 
 class Summary(NamedTuple):
@@ -80,7 +80,7 @@ class Context:
     """
 
     run: str
-    study: Study = field(compare=False)
+    study: StudyTables = field(compare=False)
     out: Place = field(compare=False)
     stages: Place = field(compare=False)
     data_root: Path | None = field(compare=False)

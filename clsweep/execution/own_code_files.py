@@ -15,10 +15,10 @@ from clsweep.study.own_optimisers import own_optimisers
 from clsweep.user_code import code_path
 
 if TYPE_CHECKING:
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 
-def own_code_files(study: Study) -> list[CodeFile]:
+def own_code_files(study: StudyTables) -> list[CodeFile]:
     """Files of its methods, learners, estimators, network, optimisers, data and measures.
 
     Each once, with the local modules that they import; those of installed packages, and

@@ -13,7 +13,7 @@ from clsweep.execution.schedule import Schedule
 from clsweep.storage import attempts
 from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 Committed = Callable[[Job], Outcome | None]
 

@@ -13,7 +13,7 @@ from clsweep.storage.store import Store
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Plan
+    from clsweep.study.jobs import Plan
     from clsweep.study.renamed_trials import Names
     from clsweep.study.study import Study
 

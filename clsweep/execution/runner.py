@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep.data.dataset_specs import data_root as root_of
+from clsweep.data.data_root import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError, StoreError
 from clsweep.execution import shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
@@ -42,7 +42,7 @@ from clsweep.study.data_warnings import data_notes
 from clsweep.study.declarations import kept_text
 from clsweep.study.input_fingerprints import inputs_of
 from clsweep.study.job_order import breadth_first
-from clsweep.study.planning import Job, Plan
+from clsweep.study.jobs import Job, Plan
 from clsweep.study.renamed_trials import Names, names_in
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study

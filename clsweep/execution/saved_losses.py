@@ -13,7 +13,7 @@ from clsweep.training.loss_curves import LossCurves, recorded
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Context
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
 
 
 @contextmanager

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import ClsweepError, StoreError
+from clsweep.methods.known_methods import entry_of
+from clsweep.methods.own_build import built
 from clsweep.methods.own_methods import code_fingerprint
 from clsweep.nets.build import build_net
 from clsweep.nets.code_files import check_unedited, factory_complaint
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from clsweep.methods.base import Method
     from clsweep.records.schema import Record
     from clsweep.storage.remote_path import Place
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 _SCHEMA = 1
 _HEADER = "clsweep"
@@ -144,7 +146,7 @@ def save_network(directory: Place, trial_id: str, params: Params, sequence: Task
 
 
 def load_network(
-    directory: Place, study: Study, record: Record, data_root: Path | None = None
+    directory: Place, study: StudyTables, record: Record, data_root: Path | None = None
 ) -> SavedNetwork:
     """The network of a trial, on the CPU.
 
@@ -177,7 +179,7 @@ def load_network(
     config = record["config"]
     key = config["method"]
     declared = {request.method_key: request.entry for request in study.methods}
-    entry = declared[key] if key in declared else methods.entry_of(key)
+    entry = declared[key] if key in declared else entry_of(key)
     own = entry if entry.path else None  # whose code is imported here
     # A learner's network predicts without the learner.
     if own is not None and own.kind != "learner":
@@ -185,7 +187,8 @@ def load_network(
     if study.net.name == "custom":
         _check_code(study.net.factory, record, path)
     net = build_net(study.located_net, read.input_shape, read.heads, data_root, read.stored)
-    method = methods.build(key, net, entry.hyper(**config["hyper"]), own)
+    hyper = entry.hyper(**config["hyper"])
+    method = methods.build(key, net, hyper) if own is None else built(own, net, hyper)
     try:
         module = SavedNetwork(method, read.params, read.scale)
         with torch.no_grad():  # a file of another network would only be noticed when it is used

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
     from clsweep.training.config import TrainingConfig
 
 _MOST_NAMED = 4
@@ -61,7 +61,7 @@ class UnstableWeights:
         values: fingerprints in the keys of stages, see `recorded_inputs.stage_inputs`.
     """
 
-    def __init__(self, study: Study, stages: Place, values: planning.Values) -> None:
+    def __init__(self, study: StudyTables, stages: Place, values: planning.Values) -> None:
         self._study, self._stages, self._values = study, stages, values
         self._told: set[str] = set()
         self._peaks: dict[tuple[str, float], float] = {}

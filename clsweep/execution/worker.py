@@ -57,8 +57,9 @@ from clsweep.study.configurations import (
     examples,
 )
 from clsweep.study.input_fingerprints import net_inputs
+from clsweep.study.jobs import Job
 from clsweep.study.made_arrays import make_arrays
-from clsweep.study.planning import Job, finetuned_key, source_key, statistics_key
+from clsweep.study.planning import finetuned_key, source_key, statistics_key
 from clsweep.training.batch_norm_statistics import check_batches
 from clsweep.training.early_stopping import Watch
 from clsweep.training.engine import Diverged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clsweep.execution.outcomes import Context, Outcome
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 
 def execute(context: Context, job: Job) -> Outcome:

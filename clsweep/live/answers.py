@@ -147,7 +147,7 @@ def wanted_of(query: str) -> Wanted:
 
 
 def _benchmark(state: SweepState) -> str:
-    from clsweep.reporting.results_reader import benchmark_text
+    from clsweep.reporting.study_values import benchmark_text
 
     assert state.sweep is not None
     return benchmark_text(state.sweep.study.benchmark.model_dump(mode="json"))

@@ -54,7 +54,7 @@ class ReportPages:
         from clsweep.reporting.joined_studies import joined_results
         from clsweep.reporting.ledger import count_looks
         from clsweep.reporting.render.page import LiveSection, page_of
-        from clsweep.reporting.report_data import data_of
+        from clsweep.reporting.report_building import data_of
         from clsweep.reporting.results_reader import read
 
         data = data_of(joined_results([read(self._watched[index].place, read_only=True)]))

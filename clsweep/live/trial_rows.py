@@ -9,11 +9,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from clsweep.status.reader import Sweep
+from clsweep.status.sweep import Sweep
 from clsweep.status.validation_points import ValidationPoint
-from clsweep.study.configuration_text import numbers_in_words
-from clsweep.study.configurations import Configuration
-from clsweep.study.study import Study
+from clsweep.study.configuration_text import words_of
 
 RUNNING, TO_COME = "running", "to come"
 # In the order of the page until somebody sorts.
@@ -124,24 +122,6 @@ def _seconds(moment: str) -> float | None:
         return datetime.fromisoformat(moment).timestamp()
     except ValueError:  # of a record that says no time
         return None
-
-
-def words_of(study: Study) -> Callable[[Configuration], str]:
-    """A function that says a configuration in words, and remembers them.
-
-    Args:
-        study: of the configurations.
-    """
-    usual = study.training.model_dump(mode="json")
-    known: dict[str, str] = {}
-
-    def words(one: Configuration) -> str:
-        if one.id not in known:
-            training = one.training.model_dump(mode="json")
-            known[one.id] = numbers_in_words(one.method, one.hyper.model_dump(), training, usual)
-        return known[one.id]
-
-    return words
 
 
 def wanted_rows(rows: Sequence[TrialRow], wanted: Wanted) -> RowsPage:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clsweep.live.trial_rows import words_of
 from clsweep.records.accuracy import mean_and_error
 from clsweep.search.pareto import non_dominated
 from clsweep.search.validation_table import seeds_in_common
-from clsweep.status.reader import Sweep
+from clsweep.status.sweep import Sweep
 from clsweep.status.validation_points import ValidationPoint
+from clsweep.study.configuration_text import words_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from functools import cached_property
 from clsweep.errors import ClsweepError
 from clsweep.live.trial_rows import TrialRow, trial_rows
 from clsweep.live.validation_fronts import LabelFront, validation_fronts
-from clsweep.status.reader import StatusReader, Sweep
+from clsweep.status.reader import StatusReader
+from clsweep.status.sweep import Sweep
 from clsweep.status.validation_points import ValidationPoint, ValidationPoints
 from clsweep.storage.remote_path import Place
 from clsweep.text import printable

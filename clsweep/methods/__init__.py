@@ -6,12 +6,9 @@ In: what a method computes. Out: how often it is trained (`training`), and with 
 
 from __future__ import annotations
 
-import ast
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsweep.errors import StudyError, closest_name
 from clsweep.methods import (
     exemplar_hypers,
     hypernetwork_hypers,
@@ -19,19 +16,11 @@ from clsweep.methods import (
     isolation_hypers,
     regulariser_hypers,
 )
-from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
+from clsweep.methods.entry import ALL_SCENARIOS, MethodEntry
 from clsweep.methods.hyper_fields import Hyper
-from clsweep.methods.own_methods import (
-    installed_names,
-    installed_path,
-    own_entry,
-)
-from clsweep.nets.code_files import module_file
-from clsweep.user_code import is_import_path
 
 if TYPE_CHECKING:
     from clsweep.methods.base import Method
-    from clsweep.methods.guarded_hooks import HookCalls
     from clsweep.nets.net import Net
 
 __all__ = [
@@ -39,9 +28,7 @@ __all__ = [
     "METHODS",
     "MethodEntry",
     "build",
-    "entry_of",
     "known_entry",
-    "method_doc",
     "register",
 ]
 
@@ -402,64 +389,18 @@ def known_entry(key: str) -> MethodEntry | None:
     return METHODS.get(key) or _OWN.get(key)
 
 
-def entry_of(name: str, kind: Kind | None = None) -> MethodEntry:
-    """What is known about a method; imports the user's code of one that is none of ours.
+def build(name: str, net: Net, hyper: Hyper) -> Method:
+    """The hooks of one of our methods for a network, with its numbers in them; imports torch.
+
+    A user's own is built by `own_build.built`.
 
     Args:
-        name: a name of `METHODS` or of an installed entry point, or an import path.
-        kind: what an import path leads to; None for what is found there.
-
-    Raises:
-        StudyError: no method has that name, or its code cannot be imported.
-    """
-    if name in METHODS:
-        return METHODS[name]
-    path = name
-    if not is_import_path(name):
-        path, kind = installed_path(name)
-    if not path:
-        raise StudyError(
-            f"unknown method '{name}'",
-            expected=closest_name(name, [*METHODS, *installed_names()]),
-            next_step="`clsweep methods` lists them",
-        )
-    entry = own_entry(path, kind)
-    register(name, entry)
-    return entry
-
-
-def build(
-    name: str,
-    net: Net,
-    hyper: Hyper,
-    own: MethodEntry | None = None,
-    calls: HookCalls | None = None,
-) -> Method:
-    """The method's hooks for a network, with its numbers in them; imports torch.
-
-    Args:
-        name: what records call the method.
+        name: of `METHODS`.
         net: the study's network.
         hyper: the method's numbers.
-        own: of a user's own, what its run is planned with; None for what it is here.
-        calls: of a user's own, where it is noted what of it is at work.
 
     Raises:
         MethodError: the method does not fit the network.
-        StudyError: it is a user's own and cannot be imported.
     """
-    if own is None and name in METHODS:
-        method: Method = importlib.import_module(f"{__name__}.{name}").build(net, hyper)
-        return method
-    from clsweep.methods.own_build import built
-
-    return built(own or entry_of(name), net, hyper, calls)
-
-
-def method_doc(name: str) -> str:
-    """The docstring of the method's module, read from its source without importing torch."""
-    entry = entry_of(name)
-    file = module_file(entry.path.partition(":")[0]) if entry.path else None
-    if file is None:
-        file = Path(__file__).with_name(f"{name}.py")
-    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    method: Method = importlib.import_module(f"{__name__}.{name}").build(net, hyper)
+    return method

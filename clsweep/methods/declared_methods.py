@@ -19,8 +19,7 @@ from pydantic.fields import FieldInfo
 
 from clsweep.errors import StudyError
 from clsweep.methods.entry import ALL_SCENARIOS, MethodEntry
-from clsweep.methods.hyper_fields import Hyper
-from clsweep.methods.own_methods import is_free_name
+from clsweep.methods.hyper_fields import Hyper, is_free_name
 from clsweep.text import is_printable
 from clsweep.user_code import is_import_path
 

@@ -15,9 +15,9 @@ from clsweep.methods.hyper_fields import (
     knob,
     nuisance,
 )
+from clsweep.methods.shared_numbers import TWO_TASKS
 
 _WITHOUT_WEIGHT = {"weight": 0}
-_TWO_TASKS = {"benchmark.n_tasks": 2}
 _REPLAY_DOC = "stored examples per step and draw; 0 for as many as the training batch"
 _OUTPUTS_DOC = (
     "outputs that are trained: 'all' of the benchmark, from the first task on that the method "
@@ -83,7 +83,7 @@ class DerHyper(Hyper):
         doc="the outputs that are stored: 'trajectory' those at the step at which the example "
         "enters (published), 'task_end' those after its task",
         where={"fill": "reservoir"},
-        unless=(_WITHOUT_WEIGHT, {**_TWO_TASKS, "first_task": "shared"}),
+        unless=(_WITHOUT_WEIGHT, {**TWO_TASKS, "first_task": "shared"}),
     )
     outputs: Literal["all", "seen"] = fixed(
         "all", doc=_OUTPUTS_DOC, where={"benchmark.scenario": "class"}

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypernetwork_hypers import HnetTirHyper

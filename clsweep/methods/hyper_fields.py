@@ -228,3 +228,19 @@ def knob_keys(fields: Mapping[str, FieldInfo]) -> list[str]:
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+# Keys of a [[methods]] table that are no numbers.
+RESERVED = ("name", "label", "training", "method", "learner")
+
+
+def is_free_name(key: str) -> bool:
+    """Whether a number may have a name: no key of every [[methods]] table has it.
+
+    Args:
+        key: the name.
+    """
+    return not (key.startswith("_") or key in RESERVED or key in _TAKEN)
+
+
+_TAKEN = frozenset(name for name in dir(Hyper) if not name.startswith("__"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from clsweep.methods.hyper_fields import Hyper, fixed, knob, nuisance, widths
-from clsweep.methods.regulariser_hypers import TWO_TASKS
+from clsweep.methods.shared_numbers import TWO_TASKS
 
 Activation = Literal["relu", "elu", "sigmoid", "linear"]
 

@@ -18,7 +18,7 @@ from clsweep.methods.hyper_fields import (
     nuisance,
     widths,
 )
-from clsweep.methods.regulariser_hypers import TWO_TASKS, WITHOUT_LAM, Form
+from clsweep.methods.shared_numbers import TWO_TASKS, WITHOUT_LAM, Form
 
 # At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
 _WITHOUT_WEIGHT = {"weight": 0}

@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from clsweep.data.fingerprints import combined
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods.entry import ALL_SCENARIOS, Kind, MethodEntry
-from clsweep.methods.hyper_fields import Hyper
+from clsweep.methods.hyper_fields import Hyper, is_free_name
 from clsweep.nets.code_files import check_unedited, code_files, factory_complaint
 from clsweep.text import is_printable
 from clsweep.user_code import UserCode, definition_place, user_code
@@ -31,8 +31,6 @@ from clsweep.versions import bridged_versions
 
 # Groups of entry points.
 GROUPS: dict[str, Kind] = {"clsweep.methods": "method", "clsweep.learners": "learner"}
-# Keys of a [[methods]] table that are no numbers.
-RESERVED = ("name", "label", "training", "method", "learner")
 FORMS = {
     "method": "package.module:build, with build(net, hyper) -> clsweep.methods.base.Method",
     "learner": "package.module:Learner, a class",
@@ -188,18 +186,6 @@ def _complaint(key: str, field: FieldInfo) -> tuple[str, str] | None:
     if not isinstance(extra, dict) or extra.get("role") not in ("knob", "nuisance", "fixed"):
         return "says nothing of its role", "knob(...), nuisance(...) or fixed(...)"
     return None
-
-
-def is_free_name(key: str) -> bool:
-    """Whether a number may have a name: no key of every [[methods]] table has it.
-
-    Args:
-        key: the name.
-    """
-    return not (key.startswith("_") or key in RESERVED or key in _TAKEN)
-
-
-_TAKEN = frozenset(name for name in dir(Hyper) if not name.startswith("__"))
 
 
 def _is_choice(annotation: Any) -> bool:

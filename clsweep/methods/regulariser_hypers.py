@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from clsweep.methods.hyper_fields import Hyper, among_or_own, estimator, fixed, knob, nuisance
+from clsweep.methods.shared_numbers import TWO_TASKS, WITHOUT_LAM, Form
 
-Form = Literal["gradient", "proximal"]
 FISHERS = (
     *("exact", "sampled", "empirical", "predicted", "label_weighted", "batched"),
     *("reversed", "kfac"),
@@ -17,11 +17,8 @@ FORM_DOC = (
     "'proximal' solves for it after the step and never diverges"
 )
 
-# At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
-WITHOUT_LAM = {"lam": 0}
 _WITHOUT_C = {"c": 0}
 _WITHOUT_RATE = {"rate": 0}
-TWO_TASKS = {"benchmark.n_tasks": 2}
 
 
 class PenaltyHyper(Hyper):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.nets.bodies import Body, Layer, Shape, conv_body, initial_layers, lenet_body, mlp_body
 from clsweep.nets.checks import check_image, weights_file
 from clsweep.nets.modules import Parts, custom_parts

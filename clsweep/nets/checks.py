@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsweep.data.benchmark_specs import BenchmarkConfig
-from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
 from clsweep.data.input_checks import is_image, shape_words
 from clsweep.errors import StudyError
 from clsweep.nets.code_files import factory_complaint

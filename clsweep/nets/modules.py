@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator, seeded_globally
 from clsweep.errors import StudyError
 from clsweep.nets.bodies import Shape

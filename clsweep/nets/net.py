@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.nets.bodies import Shape
 from clsweep.nets.norms import is_statistic
 from clsweep.nets.parameter_trees import Params

@@ -10,7 +10,7 @@ from clsweep.nets.norms import is_statistic
 from clsweep.nets.parameter_trees import Params
 
 if TYPE_CHECKING:
-    from clsweep.data.benchmark_specs import Heads
+    from clsweep.data.heads import Heads
     from clsweep.nets.net import Net
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import seeded_globally
 from clsweep.errors import StudyError, closest_name
 from clsweep.nets.bodies import Shape

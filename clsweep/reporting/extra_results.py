@@ -33,7 +33,8 @@ from clsweep.reporting.report_table import (
     percent_cell,
     report_table,
 )
-from clsweep.reporting.results_reader import Results, table_of
+from clsweep.reporting.results import Results
+from clsweep.reporting.study_values import table_of
 from clsweep.storage.extra_files import load_extras
 from clsweep.text import axes_text, counted, printable
 

@@ -42,7 +42,7 @@ def findings(data: ReportData) -> tuple[str, ...]:
     """What a reader must know first, worst first; empty for a sound study.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     return tuple(
         finding

@@ -16,7 +16,8 @@ from typing import Any
 from clsweep.errors import StoreError
 from clsweep.records.recorded_inputs import recorded_fingerprints, short_fingerprint
 from clsweep.records.schema import Record, trial_id_of
-from clsweep.reporting.results_reader import Results, choose_on_of, drops_of, margin_of
+from clsweep.reporting.results import Results
+from clsweep.reporting.study_values import choose_on_of, drops_of, margin_of
 from clsweep.storage.remote_path import Place
 
 

@@ -12,13 +12,13 @@ from clsweep.reporting import bibliography
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.inference import FEWEST_FOR_INTERVALS, LEVEL, fewest_seeds
 from clsweep.reporting.report_data import ReportData
-from clsweep.reporting.results_reader import table_of
 from clsweep.reporting.setting_words import (
     listed,
     network_words,
     training_words,
     values_words,
 )
+from clsweep.reporting.study_values import table_of
 from clsweep.reporting.summary import family_size
 from clsweep.text import axes_text, counted, seeds_of
 
@@ -48,7 +48,7 @@ def methods_paragraph(data: ReportData) -> tuple[Sentence, ...]:
     """What was run, how it was chosen, what varies with the seed, and what intervals mean.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     parts = (_compared, _network, _trained, _tried, _chosen, _seeds, _intervals, _software)
     return tuple(sentence for part in parts for sentence in part(data))

@@ -64,7 +64,7 @@ def paper_table(data: ReportData) -> PaperTable:
     """The table of a report that a paper has room for.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     comparison = data.comparison
     curves = {curve.label: curve for curve in comparison.curves}

@@ -5,18 +5,14 @@ Neither torch nor ray is imported, and the data set is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
 from clsweep.records.own_code import older_code_notes
 from clsweep.records.recorded_inputs import mixture_notes
 from clsweep.records.schema import Record, trial_id_of
-from clsweep.reporting.analysis_version import analysis_of
 from clsweep.reporting.ledger import (
-    ShownFolder,
-    TestLook,
     changes_text,
     key_of_test_set,
     looks,
@@ -24,90 +20,12 @@ from clsweep.reporting.ledger import (
     other_studies_text,
     study_hash,
 )
+from clsweep.reporting.results import Results
+from clsweep.reporting.study_values import table_of
 from clsweep.storage.benchmark_folders import refuse_several
 from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
 from clsweep.storage.study_binding import bound_inputs
-from clsweep.text import printable
-
-DEFAULT_DROPS = (1.0, 5.0)
-DEFAULT_MARGIN = 1.0
-DEFAULT_SEEDS = 3
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a results folder holds for a report.
-
-    Attributes:
-        directory: the folder.
-        study: what its study file says, as plain values.
-        records: of the trials that the study asks for.
-        notes: what was damaged, is missing, was left out, or was changed after a look.
-        looks: earlier looks at its test numbers.
-        elsewhere: earlier looks at the same test set in other folders.
-        data: `ledger.key_of_test_set` by what the data hold; empty where it is not known.
-        urgent: those of the notes that put every number in doubt: of what is damaged, mixed, or
-            has not finished.
-        n_left: trials that its study asks for and that have not finished.
-    """
-
-    directory: Place
-    study: dict[str, Any]
-    records: list[Record]
-    notes: tuple[str, ...]
-    looks: tuple[TestLook, ...]
-    elsewhere: tuple[TestLook, ...] = ()
-    data: str = ""
-    urgent: tuple[str, ...] = ()
-    n_left: int = 0
-
-    def shown(self, protocol: str = "") -> ShownFolder:
-        """What a look at it adds to the ledger, and the looks before.
-
-        Args:
-            protocol: the rule whose choices were asked for; empty for none in particular.
-        """
-        finished = [record for record in self.records if record["trial"]["status"] == "ok"]
-        return ShownFolder(
-            directory=self.directory,
-            n_trials=len(finished),
-            looks=self.looks,
-            test_set=key_of_test_set(self.benchmark),
-            data=self.data,
-            elsewhere=self.elsewhere,
-            analysis=analysis_of(self.study, protocol),
-        )
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return printable(str(self.study.get("name", self.directory.name)))
-
-    @property
-    def labels(self) -> list[str]:
-        """The order of the labels."""
-        return _labels(self.study)
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that the study asks for, and others with records; empty if not known."""
-        asked = self.study.get("seeds", DEFAULT_SEEDS) if self.study else None
-        if type(asked) is int:
-            asked = list(range(asked))
-        if not isinstance(asked, list) or not asked or not all(type(s) is int for s in asked):
-            return ()
-        return tuple(sorted({*asked, *(r["trial"]["seed"] for r in self.records)}))
-
-    @property
-    def benchmark(self) -> dict[str, Any]:
-        """What the study file says of the benchmark."""
-        return table_of(self.study, "benchmark")
-
-    @property
-    def benchmark_text(self) -> str:
-        """The benchmark in a few words."""
-        return benchmark_text(self.benchmark)
 
 
 def check_folders(directories: Iterable[Place]) -> None:
@@ -254,65 +172,6 @@ def _all_are_shown(what: str, error: ClsweepError) -> str:
 def _labelled(record: Record, labels: Mapping[str, str]) -> Record:
     label = labels[record["trial"]["config_id"]]
     return {**record, "config": {**record["config"], "label": label}}
-
-
-# Results outlive their study file: what somebody broke in it must not hide them, so that nothing
-# below relies on its types.
-
-
-def table_of(study: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A table of the study file; empty where there is none."""
-    found = study.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _labels(study: Mapping[str, Any]) -> list[str]:
-    methods = study.get("methods")
-    entries = methods if isinstance(methods, list) else []
-    return [str(entry.get("label", "")) for entry in entries if isinstance(entry, dict)]
-
-
-def drops_of(study: Mapping[str, Any]) -> Sequence[float]:
-    """Points below fine-tuning's target accuracy that are allowed, one per requirement."""
-    drops = table_of(study, "report").get("drops")
-    sound = isinstance(drops, list) and all(isinstance(drop, (int, float)) for drop in drops)
-    return drops if isinstance(drops, list) and sound else DEFAULT_DROPS
-
-
-def choose_on_of(study: Mapping[str, Any]) -> tuple[int, ...]:
-    """Seeds that choose while the others are shown; empty where all do both."""
-    seeds = table_of(study, "report").get("choose_on")
-    found = seeds if isinstance(seeds, list) else []
-    return tuple(sorted({s for s in found if isinstance(s, int) and not isinstance(s, bool)}))
-
-
-def margin_of(study: Mapping[str, Any]) -> float:
-    """Standard errors by which a choice must exceed a required target accuracy."""
-    margin = table_of(study, "report").get("margin")
-    sound = isinstance(margin, (int, float)) and not isinstance(margin, bool) and margin >= 0
-    return float(margin) if margin is not None and sound else DEFAULT_MARGIN
-
-
-def benchmark_text(benchmark: Mapping[str, Any]) -> str:
-    """The benchmark in a few words."""
-    if not benchmark:
-        return "unknown benchmark"
-    data = str(benchmark.get("dataset", "digits"))
-    listed = benchmark.get("datasets")
-    if isinstance(listed, list) and listed:
-        data, *rest = map(str, listed)
-        benchmark = {**benchmark, "target": rest}
-    target = benchmark.get("target", [])
-    more = map(str, target if isinstance(target, list) else [target])
-    name = " → ".join([data, *more])
-    if name == data:
-        name = f"{benchmark.get('name', '')} {data}".strip()
-    parts = [name]
-    if "n_tasks" in benchmark:
-        parts.append(f"{benchmark['n_tasks']} tasks")
-    if "scenario" in benchmark:
-        parts.append(f"{benchmark['scenario']}-incremental")
-    return printable(", ".join(parts))
 
 
 def chance_of(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:

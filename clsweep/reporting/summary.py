@@ -75,7 +75,7 @@ def ranking(data: ReportData) -> tuple[RankedMethod, ...]:
     Validation has chosen, and test accuracies rank.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     curves = sorted(data.comparison.curves, key=lambda curve: -_mean(curve, -math.inf))
     first = curves[0].label if curves and curves[0].best is not None else None
@@ -148,7 +148,7 @@ def what_can_be_said(data: ReportData) -> tuple[str, ...]:
     """The claims in sentences, or why there are none and what it takes.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     pairs, n = data.judgement.average_pairs, len(data.comparison.seeds)
     if not pairs and any(curve.is_path and curve.points for curve in data.comparison.curves):
@@ -259,7 +259,7 @@ def family_size(data: ReportData) -> int:
     """How many intervals of averages and sources hold at once.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     return len(data.judgement.average_pairs) + sum(map(len, data.judgement.source_pairs))
 

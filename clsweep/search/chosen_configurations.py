@@ -27,7 +27,7 @@ from clsweep.study.renamed_trials import names_of
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 
 class Choices(NamedTuple):
@@ -54,7 +54,9 @@ class Choices(NamedTuple):
         return frozenset({key for key in picked if key is not None}.union(self.references))
 
 
-def choices(study: Study, records: Sequence[Record], protocol: Protocol | None = None) -> Choices:
+def choices(
+    study: StudyTables, records: Sequence[Record], protocol: Protocol | None = None
+) -> Choices:
     """What the protocols choose.
 
     Args:
@@ -74,7 +76,7 @@ def choices(study: Study, records: Sequence[Record], protocol: Protocol | None =
 
 
 def choices_so_far(
-    study: Study, records: Sequence[Record], protocol: Protocol | None = None
+    study: StudyTables, records: Sequence[Record], protocol: Protocol | None = None
 ) -> Choices | None:
     """What the protocols choose; None where no trial that the study asks for has finished.
 
@@ -101,7 +103,7 @@ def choices_so_far(
     )
 
 
-def _compared(study: Study, n_tasks: int) -> tuple[Protocol, ...]:
+def _compared(study: StudyTables, n_tasks: int) -> tuple[Protocol, ...]:
     return standard_protocols(study.report.drops, n_tasks, False, study.report.margin)
 
 

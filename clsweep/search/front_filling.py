@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from clsweep.study.grid import range_values
-from clsweep.study.search_space import Axis
+from clsweep.study.search_axes import Axis
 
 Accuracies = tuple[float, float]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clsweep.study.search_space import AxisValues
+from clsweep.study.search_axes import AxisValues
 
 
 class Observation(NamedTuple):

@@ -23,11 +23,11 @@ from clsweep.methods import known_entry
 from clsweep.methods.hyper_fields import search_range
 from clsweep.records.recorded_inputs import refuse_mixture
 from clsweep.records.schema import Config, Record
+from clsweep.search.stored_validation import of_its_study
 from clsweep.search.validation_table import validation_point
 from clsweep.storage.remote_path import Place
 from clsweep.storage.store import Store
 from clsweep.study.idle_numbers import idle_keys
-from clsweep.study.renamed_trials import of_its_study
 from clsweep.training.config import in_full
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clsweep.search.observations import Observation
-from clsweep.study.search_section import SAMPLER_GROUP, SAMPLERS
-from clsweep.study.search_space import Axis, AxisValues
+from clsweep.study.sampler_names import SAMPLER_GROUP, SAMPLERS
+from clsweep.study.search_axes import Axis, AxisValues
 from clsweep.user_code import UserCode, user_code
 
 _WHERE = "[search] sampler"

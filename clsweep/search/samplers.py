@@ -20,7 +20,7 @@ import numpy as np
 
 from clsweep.search.observations import Observation
 from clsweep.search.own_samplers import is_own, own_suggestion
-from clsweep.study.search_space import Axis, AxisValues
+from clsweep.study.search_axes import Axis, AxisValues
 
 if TYPE_CHECKING:
     import optuna

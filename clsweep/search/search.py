@@ -23,12 +23,13 @@ from clsweep.search.observations import Observation
 from clsweep.search.samplers import Ask, draw, suggestion
 from clsweep.search.validation_table import validation_point
 from clsweep.study.configurations import Configuration, configurations, searched_requests
-from clsweep.study.planning import Job
-from clsweep.study.search_space import AxisValues, Space, known_configurations, space_of
+from clsweep.study.jobs import Job
+from clsweep.study.search_axes import AxisValues
+from clsweep.study.search_space import Space, known_configurations, space_of
 from clsweep.training.early_stopping import checkpoint_accuracies, lowest_accuracies
 
 if TYPE_CHECKING:
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 _Propose = Callable[[int, list[Observation], list[AxisValues]], AxisValues | None]
 
@@ -89,7 +90,7 @@ class Search:
 
     def __init__(
         self,
-        study: Study,
+        study: StudyTables,
         records: Sequence[Record],
         done: Set[str],
         only: Set[str] | None = None,
@@ -342,7 +343,7 @@ class Extent(NamedTuple):
     n_to_come: dict[str, int]
 
 
-def extent(study: Study, records: Sequence[Record], done: Set[str]) -> Extent:
+def extent(study: StudyTables, records: Sequence[Record], done: Set[str]) -> Extent:
     """How much a study asks for: told by the records' numbers, without a search of its own.
 
     One question alone is left to the search: whether the fronts of `fill` are drawn, which ends
@@ -363,7 +364,7 @@ def extent(study: Study, records: Sequence[Record], done: Set[str]) -> Extent:
     return Extent(found + search.more(), search.n_to_come)
 
 
-def expected(study: Study, records: Sequence[Record], done: Set[str]) -> list[Configuration]:
+def expected(study: StudyTables, records: Sequence[Record], done: Set[str]) -> list[Configuration]:
     """All configurations of a study: its own, those that were searched, stand-ins for the rest.
 
     Args:
@@ -375,7 +376,7 @@ def expected(study: Study, records: Sequence[Record], done: Set[str]) -> list[Co
     return known + _stand_ins(study, n_to_come)
 
 
-def _stand_ins(study: Study, n_to_come: Mapping[str, int]) -> list[Configuration]:
+def _stand_ins(study: StudyTables, n_to_come: Mapping[str, int]) -> list[Configuration]:
     """What is still to come, as configurations in the middle of each space: for a forecast."""
     found = []
     for request in searched_requests(study):

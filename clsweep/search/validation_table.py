@@ -7,7 +7,7 @@ be left of it is a mean over the seeds with which all went well. Nothing is chos
 Whatever chooses a configuration takes a `ValidationTable`, or candidates out of one. Neither
 holds a test count, and nothing leads from them back to the records: a choice cannot read what it
 does not get. `validation_table` makes one of records, and leaves their test rows behind;
-`read_validation` makes one of a results folder, and drops the rows of the test split on reading.
+`stored_validation` makes one of a results folder, and drops the rows of the test split on reading.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from clsweep.records import accuracy
 from clsweep.records.accuracy import n_examples, n_tasks_of
 from clsweep.records.schema import Record
-from clsweep.storage.remote_path import Place
 
 # S seeds, T tasks; the axis of length T + 1 is that of `accuracy.accuracy_table`.
 Array = NDArray[np.float64]
@@ -281,24 +280,6 @@ def diverged_of(by_seed: Mapping[int, Record], label: str) -> Diverged | None:
 
 def _diverged_seeds(by_seed: Mapping[int, Record]) -> tuple[int, ...]:
     return tuple(sorted(s for s, r in by_seed.items() if r["trial"]["status"] == "diverged"))
-
-
-def read_validation(directory: Place) -> ValidationTable:
-    """The candidates of a results folder; its test counts never become numbers.
-
-    Args:
-        directory: the results folder of a study.
-
-    Raises:
-        StoreError: the results cannot be read, or are of different data under one name.
-    """
-    from clsweep.records.recorded_inputs import refuse_mixture
-    from clsweep.storage.store import Store
-    from clsweep.study.renamed_trials import of_its_study
-
-    records = of_its_study(Store(directory), _SPLIT)
-    refuse_mixture(records, str(directory))
-    return validation_table(records)
 
 
 def common_seeds(records: Iterable[Record]) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from clsweep.errors import StoreError
 from clsweep.records.schema import STATUSES, trial_id_of
 from clsweep.status.snapshot import EndedTrial, Snapshot, SnapshotReader, StartedTrial
 from clsweep.status.status import FORMAT, Curve, Error, Running, Status
+from clsweep.status.sweep import Sweep
 from clsweep.status.validation_points import ValidationPoints
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.lock_state import LockState
@@ -47,24 +48,6 @@ class _Trials(NamedTuple):
     started: dict[str, StartedTrial]
     at_work: dict[str, StartedTrial]
     done: dict[str, EndedTrial]
-
-
-class Sweep(NamedTuple):
-    """A sweep as it is at one moment, trial by trial.
-
-    Attributes:
-        status: how far it is.
-        study: what it computes.
-        asked: trial id -> configuration and seed, of all trials that are asked for by now.
-        done: trial id -> how it ended.
-        at_work: trial id -> how it started.
-    """
-
-    status: Status
-    study: Study
-    asked: Mapping[str, tuple[Configuration, int]]
-    done: Mapping[str, EndedTrial]
-    at_work: Mapping[str, StartedTrial]
 
 
 class StatusReader:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clsweep.methods import known_entry
 from clsweep.number_conditions import switched_off
+from clsweep.study.configurations import Configuration
+from clsweep.study.study_tables import StudyTables
 from clsweep.text import number_text
 from clsweep.training.config import TrainingConfig, in_full
 
@@ -41,3 +43,21 @@ def numbers_in_words(
 
 def _number(value: Any) -> str:
     return number_text(value) if isinstance(value, float) else str(value)
+
+
+def words_of(study: StudyTables) -> Callable[[Configuration], str]:
+    """A function that says a configuration in words, and remembers them.
+
+    Args:
+        study: of the configurations.
+    """
+    usual = study.training.model_dump(mode="json")
+    known: dict[str, str] = {}
+
+    def words(one: Configuration) -> str:
+        if one.id not in known:
+            training = one.training.model_dump(mode="json")
+            known[one.id] = numbers_in_words(one.method, one.hyper.model_dump(), training, usual)
+        return known[one.id]
+
+    return words

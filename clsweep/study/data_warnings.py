@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING
 
 from clsweep.data.class_counts import class_notes
 from clsweep.data.data_files import STORED, missing_files, place_of_data
-from clsweep.data.dataset_specs import DatasetSpec, dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import DatasetSpec
 from clsweep.data.task_sizes import TaskSize, benchmark_sizes
 
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
     from clsweep.study.grid import MethodRequest
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 
-def data_notes(study: Study, root: Path | None) -> list[str]:
+def data_notes(study: StudyTables, root: Path | None) -> list[str]:
     """What a reader of the study's accuracies would have to know of its data.
 
     Args:
         study: the study.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
 
     Raises:
         StudyError: the data cannot be used.
@@ -38,7 +39,7 @@ def data_notes(study: Study, root: Path | None) -> list[str]:
     return notes
 
 
-def data_facts(study: Study, root: Path | None) -> list[str]:
+def data_facts(study: StudyTables, root: Path | None) -> list[str]:
     """What `plan` says of the data besides: what is in memory, which examples validate.
 
     Args:
@@ -71,7 +72,7 @@ def _own_notes(benchmark: BenchmarkConfig, spec: DatasetSpec) -> Iterator[str]:
         )
 
 
-def download_notes(study: Study, root: Path | None) -> list[str]:
+def download_notes(study: StudyTables, root: Path | None) -> list[str]:
     """What a run would have to download first.
 
     Args:

@@ -23,9 +23,8 @@ from pydantic.fields import FieldInfo
 
 from clsweep.config_section import Section, as_toml, mistake
 from clsweep.errors import closest_name
-from clsweep.methods import METHODS, MethodEntry
-from clsweep.methods.hyper_fields import Hyper
-from clsweep.methods.own_methods import RESERVED
+from clsweep.methods.entry import MethodEntry
+from clsweep.methods.hyper_fields import RESERVED, Hyper
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import condition_text
 from clsweep.training.config import (
@@ -294,8 +293,8 @@ class MethodRequest(Section):
 
     @property
     def entry(self) -> MethodEntry:
-        """What is known about the method."""
-        return self.own_entry or METHODS[self.name]
+        """What is known about the method; see `method_tables`."""
+        raise NotImplementedError
 
     @property
     def named(self) -> dict[str, str]:
@@ -402,9 +401,7 @@ def product(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
     return points
 
 
-def table_type(
-    name: str, entry: MethodEntry, base: type[MethodRequest] = MethodRequest
-) -> type[MethodRequest]:
+def table_type(name: str, entry: MethodEntry, base: type[MethodRequest]) -> type[MethodRequest]:
     """The type of a method's tables.
 
     Args:

@@ -19,7 +19,7 @@ def check_fit(study: StudyTables, root: Path | None) -> None:
 
     Args:
         study: the study.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
 
     Raises:
         StudyError: they do not fit.

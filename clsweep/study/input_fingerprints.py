@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsweep.data.array_sets import ARRAYS
 from clsweep.data.array_surveys import survey
-from clsweep.data.dataset_specs import FOLDER, folder_path
+from clsweep.data.data_root import folder_path
+from clsweep.data.dataset_specs import ARRAYS, FOLDER
 from clsweep.data.factory_calls import FACTORY, factory_call
 from clsweep.data.fingerprints import combined, file_hash, remembered
 from clsweep.data.idx_files import idx_file
@@ -32,19 +32,18 @@ from clsweep.text import printable
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
     from clsweep.nets.config import NetConfig
-    from clsweep.study.study import Study
     from clsweep.study.study_tables import StudyTables
 
 # Raised when a fingerprint is computed in another way, so that none is remembered.
 _VERSION = 1
 
 
-def inputs_of(study: Study, root: Path | None) -> Inputs:
+def inputs_of(study: StudyTables, root: Path | None) -> Inputs:
     """All that the study's results are computed from.
 
     Args:
         study: the study.
-        root: the data root, see `dataset_specs.dataset_spec`.
+        root: the data root, see `dataset_lookup.dataset_spec`.
 
     Raises:
         StudyError: images, arrays, or a file of weights, are not there or cannot be read.

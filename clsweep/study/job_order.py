@@ -13,7 +13,7 @@ from clsweep.methods.hyper_fields import knob_keys
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
 
 # Whether it is off the middle of the numbers beside the knob, and how fine the knob's values are.
 _Rank = tuple[int, int]

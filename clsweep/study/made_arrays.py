@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsweep.data.array_sets import ARRAYS, is_array_name
+from clsweep.data.array_sets import is_array_name
 from clsweep.data.array_surveys import survey
+from clsweep.data.dataset_specs import ARRAYS
 from clsweep.data.factory_calls import FACTORY, FactoryCall, factory_call
 from clsweep.data.fingerprints import cache_file, combined
 from clsweep.errors import StudyError

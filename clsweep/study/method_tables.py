@@ -19,10 +19,11 @@ from pydantic import (
 
 from clsweep.config_section import Loc, as_toml, mistake
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import METHODS, MethodEntry, entry_of, register
+from clsweep.methods import METHODS, MethodEntry, register
 from clsweep.methods.declared_methods import Declared, declaration, entry_from
 from clsweep.methods.entry import Kind
 from clsweep.methods.hyper_fields import names_of
+from clsweep.methods.known_methods import entry_of
 from clsweep.methods.own_methods import (
     ESTIMATOR_FORM,
     code_fingerprint,
@@ -33,6 +34,15 @@ from clsweep.study.grid import LABEL_DOC, NAME_DOC, MethodRequest, TrainingAxes,
 from clsweep.user_code import is_import_path
 
 
+class OurRequest(MethodRequest):
+    """A table of one of our methods."""
+
+    @property
+    def entry(self) -> MethodEntry:
+        """What is known about the method."""
+        return METHODS[self.name]
+
+
 class OwnRequest(MethodRequest):
     """A table of a method of the user's own, by import path or by an entry point's name.
 
@@ -41,6 +51,12 @@ class OwnRequest(MethodRequest):
 
     method: str = ""
     learner: str = ""
+
+    @property
+    def entry(self) -> MethodEntry:
+        """What is known about the method."""
+        assert self.own_entry is not None, f"of the table '{self.label}' no method is known"
+        return self.own_entry
 
     @property
     def method_key(self) -> str:
@@ -205,7 +221,7 @@ def _unknown_key(error: ValidationError, made: type[OwnRequest], key: str) -> Ex
     )
 
 
-REQUESTS = {name: table_type(name, entry) for name, entry in METHODS.items()}
+REQUESTS = {name: table_type(name, entry, OurRequest) for name, entry in METHODS.items()}
 if TYPE_CHECKING:
     AnyRequest = MethodRequest
 else:

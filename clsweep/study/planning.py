@@ -13,19 +13,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from clsweep.number_conditions import with_rest
 from clsweep.records.schema import trial_id_of
 from clsweep.study.identity import identity
+from clsweep.study.jobs import Job, Plan
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 # Raised when the code of a stage changes what it computes.
 SOURCE_VERSION = 1
@@ -51,7 +52,9 @@ def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def source_key(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+def source_key(
+    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
     """Key of the source model: data, network, optimiser and seed, but no method.
 
     Args:
@@ -80,7 +83,7 @@ def _source_key(
 
 
 def statistics_key(
-    study: Study, configuration: Configuration, seed: int, values: Values = ()
+    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
 ) -> str:
     """Key of the method's statistics of the source task; '' for methods without any."""
     entry = configuration.entry
@@ -100,7 +103,7 @@ def statistics_key(
 
 
 def finetuned_key(
-    study: Study, configuration: Configuration, seed: int, values: Values = ()
+    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
 ) -> str:
     """Key of the fine-tuned network of the second task; '' for methods that need none."""
     if not configuration.entry.starts_from_finetuned:
@@ -110,7 +113,9 @@ def finetuned_key(
     return stage_key("finetuned", FINETUNED_VERSION, inputs)
 
 
-def path_key(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+def path_key(
+    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
     """Key of the network at a point of a regularisation path; '' for an independent trial."""
     if configuration.path is None:
         return ""
@@ -123,7 +128,9 @@ def path_key(study: Study, configuration: Configuration, seed: int, values: Valu
     return stage_key("path", PATH_VERSION, inputs)
 
 
-def key_above(study: Study, configuration: Configuration, seed: int, values: Values = ()) -> str:
+def key_above(
+    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
+) -> str:
     """`path_key` of the point from which one of a path starts; '' for the first."""
     above = configuration.path.above if configuration.path else None
     if above is None:
@@ -132,54 +139,8 @@ def key_above(study: Study, configuration: Configuration, seed: int, values: Val
     return path_key(study, replace(configuration, id=above.ids[-1], path=above), seed, values)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One piece of work for one worker.
-
-    Attributes:
-        key: stage key, or trial id.
-        kind: 'source', 'statistics', 'finetuned', 'path' or 'trial'.
-        label: what people see.
-        config_id: configuration to run; for a stage, one of those that need it.
-        seed: the seed.
-        needs: keys of the stages that must exist before, those that it reads itself.
-        asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
-        yardsticks: what a trial is compared with in training, see `packed_yardsticks`.
-    """
-
-    key: str
-    kind: str
-    label: str
-    config_id: str
-    seed: int
-    needs: tuple[str, ...] = field(default=())
-    asked: str = ""
-    yardsticks: str = ""
-
-
-class Plan(NamedTuple):
-    """What a run would do.
-
-    Attributes:
-        jobs: missing work, an order in which every job follows what it needs.
-        n_trials: trials of the study in all.
-        n_done: trials that have a record.
-        stages_in_cache: keys of needed stages that exist already.
-    """
-
-    jobs: list[Job]
-    n_trials: int
-    n_done: int
-    stages_in_cache: list[str]
-
-    @property
-    def n_sources(self) -> int:
-        """Source models that will be trained."""
-        return sum(job.kind == "source" for job in self.jobs)
-
-
 def plan(
-    study: Study,
+    study: StudyTables,
     configurations: list[Configuration],
     done: Set[str],
     in_cache: Callable[[str], bool],
@@ -218,7 +179,9 @@ def plan(
 class _Needed:
     """The jobs of a plan as they come up, each stage once."""
 
-    def __init__(self, study: Study, in_cache: Callable[[str], bool], values: Values) -> None:
+    def __init__(
+        self, study: StudyTables, in_cache: Callable[[str], bool], values: Values
+    ) -> None:
         self.study, self.in_cache, self.values = study, in_cache, values
         self.jobs: list[Job] = []
         self.cached: list[str] = []
@@ -256,7 +219,9 @@ class _Needed:
         return True
 
 
-def _stages_of(study: Study, configuration: Configuration, seed: int, values: Values) -> list[Job]:
+def _stages_of(
+    study: StudyTables, configuration: Configuration, seed: int, values: Values
+) -> list[Job]:
     entry = configuration.entry
     if not entry.begins_at_source(configuration.hyper):
         return []

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from clsweep.errors import ClsweepError
 from clsweep.records.schema import Record, trial_id_of
 from clsweep.study.configurations import (
     Configuration,
@@ -28,7 +27,7 @@ from clsweep.training.config import TrainingConfig
 if TYPE_CHECKING:
     from clsweep.methods.hyper_fields import Hyper
     from clsweep.storage.store import Store
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 
 class Names:
@@ -119,7 +118,7 @@ class Names:
         return order, self.trial(trial_id) != trial_id, trial_id
 
 
-def names_of(study: Study, configs: Iterable[Mapping[str, Any]]) -> Names:
+def names_of(study: StudyTables, configs: Iterable[Mapping[str, Any]]) -> Names:
     """The names that a study has for stored configurations.
 
     Args:
@@ -154,7 +153,7 @@ def names_of(study: Study, configs: Iterable[Mapping[str, Any]]) -> Names:
     return Names(found)
 
 
-def names_in(study: Study, store: Store) -> Names:
+def names_in(study: StudyTables, store: Store) -> Names:
     """`names_of` all configurations in a results folder.
 
     Args:
@@ -166,26 +165,6 @@ def names_in(study: Study, store: Store) -> Names:
     if stored <= asked:
         return Names({})
     return names_of(study, (record["config"] for record in store.load("validation")))
-
-
-def of_its_study(store: Store, split: str | None = None) -> list[Record]:
-    """The records of a results folder under the names of its own study, if that can be read.
-
-    Args:
-        store: the folder.
-        split: see `Store.load`.
-
-    Raises:
-        StoreError: see `Store.load`.
-    """
-    from clsweep.study.study import stored_study
-
-    records = store.load(split)
-    try:
-        study = stored_study(store.directory / "study.toml")
-    except ClsweepError:
-        return records
-    return names_of(study, (record["config"] for record in records)).records(records)
 
 
 def _numbers_of(

@@ -15,11 +15,11 @@ from pydantic_core import PydanticCustomError
 from clsweep.config_section import mistake, mistake_at, mistake_below
 from clsweep.methods.hyper_fields import knob_keys, role_of, search_range
 from clsweep.number_conditions import idle
-from clsweep.study.configurations import corner, is_searched, searched_requests
+from clsweep.study.configurations import corner, is_searched
 from clsweep.study.grid import MethodRequest, Range, have_common_values
 from clsweep.study.path_checks import check_labels, path_table
-from clsweep.study.search_section import SAMPLER_GROUP, SAMPLERS
-from clsweep.study.search_space import Space, space_of
+from clsweep.study.sampler_names import SAMPLER_GROUP, SAMPLERS
+from clsweep.study.search_axes import Axis
 from clsweep.user_code import code_path
 
 if TYPE_CHECKING:
@@ -107,11 +107,12 @@ def _opened(
     return made
 
 
-def check_spaces(study: StudyTables) -> None:
+def check_spaces(study: StudyTables, spaces: Mapping[str, tuple[Axis, ...]]) -> None:
     """That both ends of every range are sound, and no two searches can choose the same.
 
     Args:
         study: the study.
+        spaces: label of a searched table -> the axes of its space.
 
     Raises:
         PydanticCustomError: they are not, or they can.
@@ -122,15 +123,14 @@ def check_spaces(study: StudyTables) -> None:
             expected="stop_checks of at least 1",
             at=("search", "stop_checks"),
         )
-    spaces = {request.label: space_of(study, request) for request in searched_requests(study)}
     for index, request in enumerate(study.methods):
         if request.label in spaces:
-            _check_space(study, index, spaces[request.label])
+            _check_space(study, index, is_empty=not spaces[request.label])
         for earlier in study.methods[:index]:
             own, other = spaces.get(request.label), spaces.get(earlier.label)
             if earlier.method_key != request.method_key or not (own or other):
                 continue
-            if _overlap(_reach(study, earlier, other), _reach(study, request, own)):
+            if _overlap(_reach(study, earlier, other or ()), _reach(study, request, own or ())):
                 raise mistake(
                     f"'{earlier.label}' and '{request.label}' search the same configurations",
                     expected="tables that differ in a number which is not searched",
@@ -138,9 +138,9 @@ def check_spaces(study: StudyTables) -> None:
                 )
 
 
-def _check_space(study: StudyTables, index: int, space: Space) -> None:
+def _check_space(study: StudyTables, index: int, *, is_empty: bool) -> None:
     request = study.methods[index]
-    if not space.axes:
+    if is_empty:
         raise mistake(
             f"'{request.label}' searches numbers alone that others switch off",
             expected="a number that changes something",
@@ -158,13 +158,11 @@ def _overlap(one: Mapping[str, tuple[Any, ...]], other: Mapping[str, tuple[Any, 
     return all(have_common_values(values, other[key]) for key, values in one.items())
 
 
-def _reach(study: StudyTables, request: MethodRequest, space: Space | None) -> dict[str, Any]:
+def _reach(study: StudyTables, request: MethodRequest, axes: tuple[Axis, ...]) -> dict[str, Any]:
     """All values that each number of a table may get: a front is followed beyond its range."""
     usual = {f"training.{key}": (value,) for key, value in study.training.model_dump().items()}
     ranges = {
-        axis.key: Range(axis.floor, axis.ceiling, axis.log)
-        for axis in (space.axes if space else ())
-        if not axis.choices
+        axis.key: Range(axis.floor, axis.ceiling, axis.log) for axis in axes if not axis.choices
     }
     return {**usual, **_all_axes(request), **ranges}
 

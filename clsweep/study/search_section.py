@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 else:
     _Training = TrainingAxes
 
-SAMPLERS = {
-    "tpe": "TPE",
-    "gp": "Gaussian process",
-    "nsga2": "NSGA-II",
-    "qmc": "Sobol points",
-    "random": "random",
-}
-SAMPLER_GROUP = "clsweep.samplers"
 
 _USED_KEYS = {
     "grid": ("kind",),

@@ -17,7 +17,7 @@ from clsweep.config_section import as_toml, mistake
 from clsweep.data.benchmark_specs import BenchmarkConfig
 from clsweep.data.class_counts import class_notes
 from clsweep.data.data_files import is_there
-from clsweep.data.dataset_specs import data_root as root_of
+from clsweep.data.data_root import data_root as root_of
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 from clsweep.methods.declared_methods import Declared
@@ -25,7 +25,7 @@ from clsweep.nets.checks import check_factory, weights_file
 from clsweep.nets.config import NetConfig
 from clsweep.records.trial_extras import MEASURE_GROUP
 from clsweep.storage.remote_path import Place
-from clsweep.study.configurations import check_configurations, examples
+from clsweep.study.configurations import check_configurations, examples, searched_requests
 from clsweep.study.declarations import declared_beside
 from clsweep.study.errors import key_path, location, study_error
 from clsweep.study.grid import MAX_RANGE_VALUES, MethodRequest, around
@@ -34,6 +34,7 @@ from clsweep.study.made_arrays import make_arrays
 from clsweep.study.method_tables import AnyRequest
 from clsweep.study.own_optimisers import check_own_optimisers
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
+from clsweep.study.search_space import space_of
 from clsweep.study.several_benchmarks import refuse_several, tables_by_benchmark
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
@@ -64,7 +65,8 @@ class Study(StudyTables):
 
     @model_validator(mode="after")
     def _check(self) -> Study:
-        check_spaces(self)
+        searched = searched_requests(self)
+        check_spaces(self, {one.label: space_of(self, one).axes for one in searched})
         check_configurations(self)
         _check_augment(self)
         _check_precision(self)
@@ -385,7 +387,7 @@ def _check_classes(benchmark: BenchmarkConfig, n_classes: list[int], where: str)
 
 
 def _in_file(error: StudyError, where: str) -> StudyError:
-    """`error` with the file in front of the key, which is all that `dataset_specs` knows."""
+    """`error` with the file in front of the key, which is all that `dataset_lookup` knows."""
     label = "  where: "
     text = str(error)
     if f"\n{label}" not in text:

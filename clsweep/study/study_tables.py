@@ -13,9 +13,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from clsweep.config_section import Section, as_toml, mistake
-from clsweep.data.array_sets import ARRAYS
 from clsweep.data.benchmark_specs import AnyBenchmark, BenchmarkConfig
-from clsweep.data.dataset_specs import FOLDER
+from clsweep.data.dataset_specs import ARRAYS, FOLDER
 from clsweep.data.factory_calls import FACTORY
 from clsweep.nets.config import NetConfig
 from clsweep.study.made_arrays import located_arrays

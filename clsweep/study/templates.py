@@ -16,8 +16,9 @@ from pydantic.fields import FieldInfo
 
 from clsweep.data.benchmark_specs import BENCHMARKS, BenchmarkConfig
 from clsweep.errors import StudyError, closest_name
-from clsweep.methods import ALL_SCENARIOS, METHODS, entry_of
+from clsweep.methods import ALL_SCENARIOS, METHODS
 from clsweep.methods.hyper_fields import knob_keys, search_range
+from clsweep.methods.known_methods import entry_of
 from clsweep.methods.regulariser_hypers import PenaltyHyper
 from clsweep.nets.config import NetConfig
 from clsweep.number_conditions import switched_off

@@ -18,7 +18,7 @@ from benchmarks.references import REFERENCE, ROOT, STUDIES, TABLES
 from clsweep.reporting.ledger import LEDGER, looks
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from clsweep.study.study import stored_study
 
 FOLDERS = sorted(path.parent for path in REFERENCE.glob("*/accuracy.parquet"))

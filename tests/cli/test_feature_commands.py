@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
 from clsweep.execution import frozen_features
 from clsweep.study.toml_files import tomllib
 from tests.support.command_line import CommandLine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clsweep.cli.next_commands import after_export, after_report, python_path, run_command
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from clsweep.storage.folder_kinds import folder_of
 from clsweep.storage.remote_path import place_of
 from tests.support.records import make_study, write_study

@@ -19,7 +19,7 @@ from clsweep.execution.outcomes import Outcome, Summary
 from clsweep.records.checksums import record_from_bytes
 from clsweep.records.schema import Record
 from clsweep.storage.store import Store
-from clsweep.study import planning
+from clsweep.study.jobs import Job
 from clsweep.study.study import Study, load_study
 from tests.support.array_files import split_of, vectors, write
 from tests.support.command_line import CommandLine, tiny_study
@@ -397,7 +397,7 @@ def test_a_run_out_of_time_ends_in_order_and_the_next_one_goes_on(
     now, ended = [0.0], []
     finished = runner._Driver._done
 
-    def done(driver: runner._Driver, job: planning.Job, outcome: Outcome) -> None:
+    def done(driver: runner._Driver, job: Job, outcome: Outcome) -> None:
         finished(driver, job, outcome)
         ended.append(job.kind)
         now[0] += 3600.0 * (ended.count("trial") == 2)

@@ -9,7 +9,7 @@ import torch
 
 from clsweep.data.array_sets import array_labels, array_set
 from clsweep.data.array_surveys import survey
-from clsweep.data.dataset_specs import dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
 from clsweep.data.datasets import array_dataset
 from clsweep.errors import StudyError
 from tests.support.array_files import KINDS, column, parts_of, split_of, vectors, write

@@ -10,15 +10,17 @@ from PIL import Image
 from clsweep.data import benchmark_specs
 from clsweep.data.benchmark_specs import (
     BENCHMARKS,
-    Heads,
     PairBenchmark,
     PermutedBenchmark,
     RotatedBenchmark,
     SequenceBenchmark,
     SplitBenchmark,
 )
-from clsweep.data.dataset_specs import DATASETS, data_root, dataset_spec
+from clsweep.data.data_root import data_root
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import DATASETS
 from clsweep.data.hashed_draws import random_bits, random_order
+from clsweep.data.heads import Heads
 from clsweep.data.splits import split_sizes
 from clsweep.data.task_contents import class_groups
 from clsweep.data.task_sizes import benchmark_sizes

@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from clsweep.data import datasets
-from clsweep.data.dataset_specs import DATASETS, dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import DATASETS
 from clsweep.data.datasets import load
 from clsweep.errors import StudyError
 

@@ -15,10 +15,11 @@ from torchvision.transforms import InterpolationMode
 
 from clsweep.data import fingerprints, image_folders
 from clsweep.data.benchmark_specs import SplitBenchmark
-from clsweep.data.dataset_specs import AS_STORED, dataset_spec
+from clsweep.data.dataset_lookup import dataset_spec
+from clsweep.data.dataset_specs import AS_STORED, Framing
 from clsweep.data.datasets import load
 from clsweep.data.image_decoding import Picture
-from clsweep.data.image_folders import Framing, folder_listing, framed, survey
+from clsweep.data.image_folders import folder_listing, framed, survey
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 

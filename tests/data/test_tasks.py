@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.tasks import Examples, PixelMap, Scale, Task, TaskSequence, joined
 
 C, H, W = 2, 3, 4

@@ -18,7 +18,7 @@ from clsweep.execution.listeners.event_log import EventLog
 from clsweep.execution.outcomes import Outcome, Summary
 from clsweep.status.status import Curve, Error, Running, Status
 from clsweep.study.configurations import configurations
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.sections import CallbacksConfig
 from clsweep.study.study import load_study
 from tests.support.command_line import tiny_study

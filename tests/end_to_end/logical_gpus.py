@@ -20,7 +20,7 @@ from clsweep.cli import main
 from clsweep.execution import devices, outcomes, worker
 from clsweep.execution.ray import executor
 from clsweep.execution.ray.job_trials import WORK
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 
 def execute(context: outcomes.Context, job: Job) -> outcomes.Outcome:

@@ -14,7 +14,7 @@ from clsweep.execution import path_points
 from clsweep.execution.listeners.validation_claims import validation_claims
 from clsweep.records.schema import PATH_POINT
 from clsweep.reporting.average_ranks import benchmark_ranks
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from clsweep.reporting.summary import what_can_be_said
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations

@@ -17,7 +17,7 @@ from clsweep.execution import devices, inline, outcomes, worker
 from clsweep.execution.devices import prepare
 from clsweep.execution.schedule import Schedule
 from clsweep.storage import attempts
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import parse_study
 from tests.methods.cases import CASE_IDS, CASES, Case

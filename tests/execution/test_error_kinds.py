@@ -15,7 +15,7 @@ from clsweep.execution.error_kinds import breaks_process, device_fails, is_out_o
 from clsweep.execution.outcomes import Context, Outcome
 from clsweep.storage import attempts
 from clsweep.study.configurations import Configuration, configurations
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import Study, load_study
 from clsweep.training.engine import Diverged
 from tests.end_to_end.studies import write_study

@@ -11,7 +11,7 @@ from clsweep.execution import hand_overs
 from clsweep.execution.hand_overs import HandOvers, done_in_turn, packed, unpacked
 from clsweep.execution.outcomes import Outcome
 from clsweep.execution.schedule import Schedule
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 TRIAL = Job("t", "trial", "EWC", "c", 0, ("s", "f"), "asked", "yardsticks")
 

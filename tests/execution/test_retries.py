@@ -18,7 +18,7 @@ from clsweep.execution.retries import LostJobs, forgive_cut_short, left_on_disk,
 from clsweep.execution.schedule import Schedule
 from clsweep.storage.attempts import attempts, begin, forget, forgive, mark_attempt, started
 from clsweep.storage.store import Store
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from tests.support.records import make_record
 
 TRIAL = Job("t", "trial", "EWC", "c", 0)

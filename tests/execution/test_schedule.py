@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from clsweep.execution.outcomes import Outcome
 from clsweep.execution.schedule import Schedule
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 SOURCE = Job("s", "source", "source", "c", 0)
 FISHER = Job("f", "statistics", "Fisher", "c", 0, ("s",))

@@ -11,7 +11,7 @@ from clsweep.errors import CacheError, StoreError
 from clsweep.execution import outcomes, shared_storage, worker
 from clsweep.execution.ray.slots import slots_of
 from clsweep.storage.local_folder import LocalFolder
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.sections import Resources
 from clsweep.study.study import load_study
 from tests.support.command_line import tiny_study

@@ -18,7 +18,7 @@ from clsweep.methods import METHODS
 from clsweep.methods.regulariser_hypers import PenaltyHyper
 from clsweep.records.schema import Record
 from clsweep.study.configurations import Configuration
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import Study, parse_study
 from clsweep.training.config import TrainingConfig
 

@@ -23,7 +23,8 @@ from clsweep.live.server import PORT, LiveServer, opened_server
 from clsweep.live.watched_sweep import WatchedSweep
 from clsweep.reporting import results_reader
 from clsweep.reporting.ledger import LEDGER, looks
-from clsweep.reporting.results_reader import Results, read
+from clsweep.reporting.results import Results
+from clsweep.reporting.results_reader import read
 from clsweep.study.study import parse_study
 from tests.support.command_line import TINY, CommandLine
 from tests.support.live_pages import Browser, finish, served

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clsweep.search.validation_table import read_validation
+from clsweep.search.stored_validation import read_validation
 from tests.support.live_pages import finish, read_always
 from tests.support.study_folders import DiskFolder
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale
 from clsweep.methods.base import Batch

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from clsweep.errors import StudyError
-from clsweep.methods import METHODS, entry_of
+from clsweep.methods import METHODS
 from clsweep.methods.declared_methods import Declared, declared_in, declared_text, entry_from
+from clsweep.methods.known_methods import entry_of
 from clsweep.study.field_text import keys_text
 from tests.support.own_code import package
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.methods.base import Batch, LearntTask, Method

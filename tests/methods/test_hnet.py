@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from clsweep import methods
 from clsweep.data import benchmarks
-from clsweep.data.benchmark_specs import Heads, SplitBenchmark
+from clsweep.data.benchmark_specs import SplitBenchmark
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError

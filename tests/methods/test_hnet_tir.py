@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, TaskSequence
 from clsweep.errors import MethodError

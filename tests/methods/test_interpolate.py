@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.hypers import InterpolateHyper
 from clsweep.methods.parts.heads import new_outputs, with_own_heads
@@ -99,7 +99,7 @@ def test_the_shared_stage_is_what_fine_tuning_trains(
     net = net_of(sequence)
     source = learn_source(net, sequence, training, 0)
     tuned = finetune_source(net, sequence, training, 0, source)
-    finetune = methods.build("finetune", net, methods.entry_of("finetune").hyper())
+    finetune = methods.build("finetune", net, methods.METHODS["finetune"].hyper())
     plain_run = learn_sequence(finetune, sequence, training, 0, source, {})
     assert all(torch.equal(tuned.params[name], v) for name, v in plain_run.params.items())
     assert tuned.n_steps == plain_run.n_steps == 6

@@ -12,8 +12,10 @@ import pytest
 
 from clsweep.cli.main import main
 from clsweep.errors import MethodError, StudyError
-from clsweep.methods import METHODS, entry_of, known_entry, method_doc, own_methods
+from clsweep.methods import METHODS, known_entry, own_methods
+from clsweep.methods.hyper_fields import is_free_name
 from clsweep.methods.hypers import NoHyper
+from clsweep.methods.known_methods import entry_of, method_doc
 from clsweep.methods.own_build import PATIENCE, patience_seconds
 from clsweep.study.file_schema import file_schema
 from clsweep.study.study import parse_study
@@ -197,8 +199,8 @@ def test_an_edit_before_the_first_look_is_refused_and_a_comment_is_not(
 def test_names_of_ours_come_first() -> None:
     assert entry_of("ewc") is METHODS["ewc"]
     assert METHODS["ewc"].code == METHODS["ewc"].path == ""
-    assert own_methods.is_free_name("lam")
-    assert not own_methods.is_free_name("phase_steps")
+    assert is_free_name("lam")
+    assert not is_free_name("phase_steps")
     assert issubclass(NoHyper, own_methods.Hyper)
 
 

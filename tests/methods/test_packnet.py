@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.isolation_hypers import PacknetHyper

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.methods.base import LearntTask
 from clsweep.methods.regulariser_hypers import ShrinkPerturbHyper

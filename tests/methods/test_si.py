@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import LearntTask, Trace

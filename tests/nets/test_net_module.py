@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

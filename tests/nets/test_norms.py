@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import batch_indices, generator
 from clsweep.data.tasks import Examples, Scale
 from clsweep.errors import MethodError, StudyError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clsweep.reporting.average_ranks import benchmark_ranks, ranks_of, ranks_table
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.summary import ranking
 from tests.support.records import make_study, write_study
 

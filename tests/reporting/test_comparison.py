@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from clsweep.reporting.caveats import caveats
-from clsweep.reporting.comparison import compare
-from clsweep.reporting.judgement import judge
+from clsweep.reporting.comparison_building import compare
+from clsweep.reporting.judging import judge
 from clsweep.reporting.result_tables import points_table
 from clsweep.search.selection_protocols import pick, protocol_of, standard_protocols
 from clsweep.search.validation_table import validation_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clsweep.reporting.curves import curve_of
+from clsweep.reporting.curve_building import curve_of
 from tests.support.records import make_record, split_rows
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clsweep.reporting.findings import findings
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from tests.support.records import Record, make_record, split_rows, write_study
 
 N_SEEDS = 6

@@ -14,7 +14,7 @@ from clsweep.reporting.ledger import LEDGER, looks
 from clsweep.reporting.render import plots, views
 from clsweep.reporting.render.page_values import page_values
 from clsweep.reporting.render.publish import report
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from tests.support.records import STUDY_TOML, make_study, write_study
 
 

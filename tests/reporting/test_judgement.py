@@ -14,10 +14,10 @@ import pytest
 from rich.console import Console
 
 from clsweep.methods.information_needs import NOTHING_MORE, task_identity_text
-from clsweep.reporting.comparison import Comparison, compare
+from clsweep.reporting.comparison import Comparison
+from clsweep.reporting.comparison_building import compare
 from clsweep.reporting.inference import ACCURACY, differences
-from clsweep.reporting.judgement import _enclosing_pairs, judge
-from clsweep.reporting.protocol_scores import scores
+from clsweep.reporting.judging import _enclosing_pairs, judge
 from clsweep.reporting.render import plots, views
 from clsweep.reporting.render.judgement_tables import (
     _difference,
@@ -28,8 +28,9 @@ from clsweep.reporting.render.judgement_tables import (
 from clsweep.reporting.render.one_screen import screen_lines
 from clsweep.reporting.render.page_values import page_values
 from clsweep.reporting.render.tables import grouped_by_needs, on_terminal, tables
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from clsweep.reporting.result_tables import pairs_table
+from clsweep.reporting.scoring import scores
 from clsweep.search.selection_protocols import protocol_of
 from tests.support.records import Record, make_record, make_study, split_rows, write_study
 

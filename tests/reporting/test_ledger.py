@@ -26,7 +26,8 @@ from clsweep.reporting.ledger import (
 )
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from tests.support.records import STUDY_TOML, make_study, write_study
 
 NOON = datetime(2025, 1, 31, 12, tzinfo=timezone.utc)

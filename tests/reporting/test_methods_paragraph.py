@@ -12,7 +12,8 @@ from clsweep.methods.hyper_fields import knob_keys
 from clsweep.reporting.bibliography import PAPERS
 from clsweep.reporting.methods_paragraph import cited, methods_paragraph
 from clsweep.reporting.render.paper import paragraph_text
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.setting_words import listed, network_words, values_words
 from clsweep.reporting.summary import family_size
 from clsweep.text import key_text, number_text

@@ -11,7 +11,8 @@ import pytest
 from clsweep.reporting.inference import Difference, Interval
 from clsweep.reporting.paper_table import is_above_all, paper_table
 from clsweep.reporting.render.summary_texts import behind_text
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.report_table import signed_text
 from clsweep.reporting.summary import ranking
 from tests.support.records import make_study, write_study

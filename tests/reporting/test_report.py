@@ -22,7 +22,8 @@ from clsweep.reporting.ledger import LEDGER, add_look
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
 from clsweep.reporting.render.tables import on_terminal, tables
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.storage.store import Store
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.study import load_study

@@ -17,7 +17,8 @@ from clsweep.reporting.render import plots
 from clsweep.reporting.render.page import page_of
 from clsweep.reporting.render.publish import report
 from clsweep.reporting.render.tables import on_terminal, tables
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.sampling_error import image_errors, luck_of, sizes_text
 from tests.support.records import STUDY_TOML, make_record, write_study
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clsweep.reporting.inference import Interval, student_quantile
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.summary import (
     family_size,
     pair_of,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clsweep.reporting.comparison import compare
+from clsweep.reporting.comparison_building import compare
 from clsweep.reporting.inference import ACCURACY, interval
-from clsweep.reporting.judgement import judge
-from clsweep.reporting.protocol_scores import scores
+from clsweep.reporting.judging import judge
+from clsweep.reporting.scoring import scores
 from clsweep.search import selection_protocols
 from clsweep.search.cross_fitting import (
     folds_by_label,

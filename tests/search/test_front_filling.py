@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from clsweep.search.front_filling import Ends, coarse_values, next_value
-from clsweep.study.search_space import Axis
+from clsweep.study.search_axes import Axis
 
 
 def ends_at(target: float, source: float) -> Ends:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from clsweep.errors import StudyError
-from clsweep.reporting.comparison import compare
-from clsweep.reporting.protocol_scores import scores
+from clsweep.reporting.comparison_building import compare
 from clsweep.reporting.render import plots
+from clsweep.reporting.scoring import scores
 from clsweep.search.selection_protocols import pick, protocol_of
 from clsweep.search.validation_table import Candidate, ValidationTable
 from tests.support.command_line import CommandLine

@@ -12,7 +12,7 @@ from clsweep.errors import StudyError
 from clsweep.search.observations import Observation
 from clsweep.search.own_samplers import own_suggestion
 from clsweep.search.search import Search
-from clsweep.study.search_space import Axis
+from clsweep.study.search_axes import Axis
 from clsweep.study.study import parse_study
 
 _SAMPLERS = '''\

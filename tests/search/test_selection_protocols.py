@@ -14,19 +14,15 @@ import pytest
 
 import clsweep
 from clsweep.errors import StudyError
-from clsweep.reporting.comparison import compare
+from clsweep.reporting.comparison_building import compare
 from clsweep.reporting.ledger import LEDGER
-from clsweep.reporting.protocol_scores import scores
 from clsweep.reporting.render import plots
 from clsweep.reporting.result_tables import picks_table
+from clsweep.reporting.scoring import scores
 from clsweep.search import selection_protocols
 from clsweep.search.selection_protocols import pick, protocol_of, standard_protocols, target_error
-from clsweep.search.validation_table import (
-    Candidate,
-    ValidationTable,
-    read_validation,
-    validation_table,
-)
+from clsweep.search.stored_validation import read_validation
+from clsweep.search.validation_table import Candidate, ValidationTable, validation_table
 from tests.support.command_line import CommandLine
 from tests.support.records import STUDY_TOML, make_record, make_study, split_rows, write_study
 

@@ -32,6 +32,7 @@ from clsweep.search.validation_table import validation_table
 from clsweep.storage.store import Store
 from clsweep.study import planning
 from clsweep.study.configurations import Configuration, configurations, study_identity
+from clsweep.study.jobs import Job
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.search_space import space_of
 from clsweep.study.study import Study, parse_study
@@ -118,7 +119,7 @@ def rows_after(task: int, pair: tuple[float, float], splits=("validation", "test
     ]
 
 
-def trial(study: Study, job: planning.Job, configuration: Configuration, time: int) -> Record:
+def trial(study: Study, job: Job, configuration: Configuration, time: int) -> Record:
     """What a worker would commit, decided by what the job carries."""
     at = f"2026-01-01T{time // 3600:02d}:{time // 60 % 60:02d}:{time % 60:02d}.000+00:00"
     rows, status, message, counters = rows_after(0, (0.0, 0.95)), "ok", "", {}
@@ -166,7 +167,7 @@ def work(
     asked = configurations(study) + search.known + search.more()
     by_id = {c.id: c for c in asked}
     waiting = search.with_yardsticks(planning.plan(study, asked, done, lambda key: True).jobs)
-    running: list[planning.Job] = []
+    running: list[Job] = []
     for _ in range(n_new):
         while waiting and len(running) < workers:
             running.append(waiting.pop(0))

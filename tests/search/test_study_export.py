@@ -8,7 +8,7 @@ import pytest
 
 from clsweep.errors import StoreError, StudyError
 from clsweep.records.schema import Record
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from clsweep.search.chosen_configurations import choices
 from clsweep.search.selection_protocols import protocol_of
 from clsweep.search.study_export import export_study

@@ -8,7 +8,7 @@ import pytest
 
 from clsweep.execution.forecast import fairness_notes
 from clsweep.reporting.caveats import caveats
-from clsweep.reporting.comparison import compare
+from clsweep.reporting.comparison_building import compare
 from clsweep.study.configurations import configurations
 from clsweep.study.fairness import Design, Remark, ranges
 from clsweep.study.study import Study, parse_study

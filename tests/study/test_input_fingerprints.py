@@ -25,7 +25,7 @@ from clsweep.data.published_datasets import PUBLISHED
 from clsweep.errors import StoreError
 from clsweep.execution import loaded_inputs, outcomes, worker
 from clsweep.records.recorded_inputs import fingerprints_of, input_differences, stage_inputs
-from clsweep.reporting.report_data import build
+from clsweep.reporting.report_building import build
 from clsweep.storage.store import Store
 from clsweep.study import input_fingerprints, planning
 from clsweep.study.configurations import configurations

@@ -7,6 +7,7 @@ import random
 from clsweep.study import planning
 from clsweep.study.configurations import configurations
 from clsweep.study.job_order import breadth_first, halving_levels
+from clsweep.study.jobs import Job
 from clsweep.study.study import parse_study
 
 STUDY = """\
@@ -49,7 +50,7 @@ def test_a_coarse_figure_of_all_methods_comes_before_anything_is_filled() -> Non
     jobs = planning.plan(study, grid, set(), lambda key: False).jobs
     by_id = {one.id: one for one in grid}
 
-    def told(job: planning.Job) -> tuple[object, ...]:
+    def told(job: Job) -> tuple[object, ...]:
         made = by_id[job.config_id]
         return (made.label, *made.hyper.model_dump(include={"lam", "temperature"}).values())
 

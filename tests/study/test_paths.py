@@ -8,8 +8,8 @@ from clsweep.errors import StudyError
 from clsweep.records.schema import trial_id_of
 from clsweep.study import planning
 from clsweep.study.configurations import Configuration, configurations
+from clsweep.study.jobs import Job
 from clsweep.study.paths import label_of, label_without_path
-from clsweep.study.planning import Job
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, parse_study
 

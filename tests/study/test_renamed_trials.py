@@ -13,10 +13,10 @@ from clsweep.records.schema import Record, trial_id_of
 from clsweep.reporting import results_reader
 from clsweep.search.optuna_export import export_optuna
 from clsweep.search.search import Search
-from clsweep.search.validation_table import read_validation
+from clsweep.search.stored_validation import of_its_study, read_validation
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations, id_as_written, study_identity
-from clsweep.study.renamed_trials import names_in, names_of, of_its_study
+from clsweep.study.renamed_trials import names_in, names_of
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, parse_study
 from tests.support.command_line import CommandLine

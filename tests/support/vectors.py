@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task, TaskSequence
 from clsweep.methods.base import LearntTask, Memory, Method

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as T
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import batch_indices, generator
 from clsweep.data.tasks import Examples, Scale
 from clsweep.errors import StudyError

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep import methods
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import batch_indices, generator
 from clsweep.data.tasks import Examples, Scale
 from clsweep.methods.base import Batch, Memory, Phase, Pull

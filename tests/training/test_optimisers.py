@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import clsweep.training.engine as engine
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import batch_indices, generator
 from clsweep.data.tasks import Examples, Scale, TaskSequence
 from clsweep.methods.base import Batch, Memory, Phase

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from clsweep.records.schema import Record
     from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
     from clsweep.study.study import Study
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome, Summary
     from clsweep.records.schema import Record
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
 
 
 def _now() -> datetime:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome
     from clsweep.records.schema import Record
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
 
 Clock = Callable[[], float]
 # Columns of a terminal that has room for the numbers beside the bar.

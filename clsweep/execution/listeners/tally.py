@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clsweep.execution.listeners.base import RunStart
     from clsweep.execution.outcomes import Outcome
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
 
 _FAILURES_KEPT = 4
 _LONGEST = 300

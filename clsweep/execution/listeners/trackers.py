@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from clsweep.records.schema import Record
     from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
     from clsweep.study.sections import CallbacksConfig
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 _STRIKES = 3
@@ -111,7 +111,7 @@ class Callbacks(Listener):
 
     name = "[callbacks]"
 
-    def __init__(self, study: Study, out: Place, *, inline: bool) -> None:
+    def __init__(self, study: StudyTables, out: Place, *, inline: bool) -> None:
         super().__init__()
         names = study.callbacks.named
         self._couriers: list[_Courier] = []

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from clsweep.records.schema import Record
     from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
-    from clsweep.study.study import Study
+    from clsweep.study.jobs import Job
+    from clsweep.study.study_tables import StudyTables
 
 CLAIMS_EVERY_SECONDS = 300.0
 _PATIENCE_SECONDS, _PATIENCE_WHEN_STOPPED = 30.0, 5.0
@@ -50,7 +50,7 @@ class Webhook(Listener):
 
     def __init__(
         self,
-        study: Study,
+        study: StudyTables,
         environment: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -188,8 +188,8 @@ class Webhook(Listener):
 
     def _stored(self) -> dict[str, Record]:
         """What earlier runs have left, under the names of the study; read once."""
+        from clsweep.search.stored_validation import of_its_study
         from clsweep.storage.store import Store
-        from clsweep.study.renamed_trials import of_its_study
 
         assert self._place is not None
         records = of_its_study(Store(self._place, read_only=True), "validation")

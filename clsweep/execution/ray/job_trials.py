@@ -13,7 +13,7 @@ import ray
 
 from clsweep.execution import outcomes, worker_entry
 from clsweep.execution.hand_overs import done_in_turn, unpacked
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 
 # How long a worker that is broken has to end in order.
 _SECONDS_TO_END = 10.0

@@ -18,7 +18,7 @@ from clsweep.execution.ray.ray_errors import in_one_line
 from clsweep.execution.ray.slots import Slot, slots_of
 from clsweep.execution.retries import LostJobs
 from clsweep.execution.schedule import Schedule
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.sections import Resources
 from clsweep.text import counted
 

@@ -17,12 +17,12 @@ from clsweep.execution.own_code_files import own, own_code_files
 from clsweep.nets.code_files import CodeFile
 
 if TYPE_CHECKING:
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 _EXCLUDED = ["__pycache__", "*.pyc", ".git", ".venv"]
 
 
-def runtime_environment(study: Study) -> dict[str, Any]:
+def runtime_environment(study: StudyTables) -> dict[str, Any]:
     """What Ray is told to send; empty where a study has no code of its own.
 
     Args:

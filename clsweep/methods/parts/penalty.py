@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clsweep.methods.base import Memory, Phase, Pull
 from clsweep.methods.parts.losses import plain_phase
-from clsweep.methods.regulariser_hypers import Form
+from clsweep.methods.shared_numbers import Form
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, zeros_like
 

@@ -34,7 +34,7 @@ def protocol_table(data: ReportData, protocol: Protocol) -> ReportTable:
     """What one protocol chose for every label, with its test accuracies.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         protocol: one of `data.protocols`.
     """
     is_fitted = data.judgement.selection == "cross-fitted"
@@ -72,7 +72,7 @@ def regret_table(data: ReportData) -> ReportTable:
     """The regret of every protocol for every label.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     without_source = [p.name for p in data.protocols if not p.needs_source]
     regrets = {
@@ -101,7 +101,7 @@ def front_table(data: ReportData) -> ReportTable:
     """Intervals of every front's measures, and the width of the good region.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     judgement = data.judgement
     absence = {curve.label: curve.absence for curve in data.comparison.curves}
@@ -126,7 +126,7 @@ def crossfit_table(data: ReportData) -> ReportTable:
     """What choices owe to their seeds: plain and cross-fitted means beside each other.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     n = len(data.comparison.seeds)
     rests = "; with two seeds, each choice rests on a single one" if n == 2 else ""
@@ -166,7 +166,7 @@ def pair_table(data: ReportData) -> ReportTable:
     """Every pair of labels: which is above, by how much, how sure.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     judgement = data.judgement
     areas = {frozenset((d.above, d.below)): d for d in judgement.hypervolume_pairs}
@@ -200,7 +200,7 @@ def source_pair_table(data: ReportData) -> ReportTable:
     """Every pair of labels by the source accuracy that they keep at each required target.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     judgement = data.judgement
     by_drop = [{frozenset((d.above, d.below)): d for d in p} for p in judgement.source_pairs]

@@ -122,7 +122,7 @@ class OneScreen:
     """What the terminal shows of a report.
 
     Attributes:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
 
     data: ReportData
@@ -174,7 +174,7 @@ def screen_lines(data: ReportData, width: int, is_plain: bool = False) -> list[L
     """The lines of the screen.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         width: columns of the terminal.
         is_plain: whether it has no characters but those of ASCII.
     """

@@ -87,7 +87,7 @@ def page_of(
     """The whole page as text.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         tables: its tables, where they have been made already.
         live: what stands on top while a sweep is running; None for a report.
         title: the heading instead of the report's own.

@@ -43,7 +43,7 @@ def pairs_html(data: ReportData, tables: Sequence[ReportTable]) -> str:
     """A matrix per measure, of which one is shown; '' where there is no pair.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         tables: its tables, for what the intervals mean.
     """
     measures = [measure for measure in _measures(data) if measure.pairs]
@@ -86,7 +86,7 @@ def pair_values(data: ReportData) -> list[list[str | float | int | bool]]:
     """Every pair by every measure, for the file that the page saves.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     return [
         [

@@ -24,7 +24,7 @@ def summary_html(data: ReportData) -> str:
     """What the terminal shows unless it is asked for more.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     rows = ranking(data)
     more = (

@@ -59,7 +59,7 @@ def numbers_html(data: ReportData, tables: Sequence[ReportTable]) -> str:
     """One sortable table of every accuracy and what is computed from accuracies.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         tables: its tables.
     """
     found = {table.name: table for table in tables}
@@ -71,7 +71,7 @@ def costs_html(data: ReportData, tables: Sequence[ReportTable], *, is_ranked: bo
     """One sortable table of trials, time and memory.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         tables: its tables.
         is_ranked: whether methods stand by rank, which test accuracies give, or as in the study.
     """
@@ -95,7 +95,7 @@ def places_of(data: ReportData) -> dict[str, int]:
     """Label to its place among the labels that trace a curve.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     return {curve.label: place for place, curve in enumerate(data.comparison.curves)}
 

@@ -35,7 +35,7 @@ def page_values(data: ReportData, *, is_sealed: bool = False) -> Values:
     """What the page's script works on.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         is_sealed: whether no test number may be shown, since the sweep is still running.
     """
     split = "validation" if is_sealed else "test"

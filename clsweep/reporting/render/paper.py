@@ -32,7 +32,7 @@ def write_paper(data: ReportData, folder: Path, width: float) -> list[Path]:
     """Write everything that a paper takes; returns the files in order.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         folder: where they go.
         width: of the figure in inches.
 
@@ -60,7 +60,7 @@ def figure_latex(data: ReportData) -> str:
     """The figure with a caption that says what every mark is.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     return "\n".join(
         (
@@ -113,7 +113,7 @@ def table_latex(data: ReportData) -> str:
     r"""The table as a float of two columns' width, with its notes below it.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     table = paper_table(data)
     height = max(map(len, table.headings))

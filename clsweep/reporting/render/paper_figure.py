@@ -62,7 +62,7 @@ def figure_bytes(data: ReportData, width: float) -> bytes:
     """The figure as PDF, with its fonts; equal data give equal bytes.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         width: in inches.
     """
     with settings():
@@ -94,7 +94,7 @@ def paper_figure(data: ReportData, width: float) -> Figure:
     """The figure before it is written.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         width: in inches.
     """
     comparison = data.comparison

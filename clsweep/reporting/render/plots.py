@@ -67,7 +67,7 @@ def draw(data: ReportData, stem: Path, endings: Sequence[str] = ("png", "svg")) 
     """Write the figure where fronts compete, and all points if some lie outside; returns files.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         stem: path of the files without their ending; the second figure adds `_all` to it.
         endings: of 'png', 'svg' and 'pdf'.
 
@@ -91,7 +91,7 @@ def figure(data: ReportData, view: View) -> Figure:
     """One figure.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         view: limits of the axes.
     """
     comparison = data.comparison

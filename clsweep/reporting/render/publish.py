@@ -25,7 +25,8 @@ from clsweep.reporting.render.table_formats import (
 )
 from clsweep.reporting.render.tables import on_terminal, tables
 from clsweep.reporting.render.terminal_width import Fitted
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.result_tables import pairs_table, picks_table, points_table
 from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.disk import write_atomically
@@ -238,7 +239,7 @@ def write_outputs(
     """Write a report's files; returns them in order.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         tables: its tables.
         points: the table of `fronts.parquet`.
         folder: where they go.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from clsweep.reporting.curves import Curve
+
 GREY = "0.45"
 RING: dict[str, Any] = {
     "marker": "o",
@@ -84,3 +86,16 @@ def reference_styles(references: Sequence[_OfMethod]) -> list[dict[str, Any]]:
         {"marker": m, "ls": "none", "color": "black", "ms": sizes.get(m, 9), "mew": 1.8}
         for m in markers
     ]
+
+
+# Of references where a figure is drawn with text.
+LETTERS = {"finetune": "F", "joint": "J"}
+
+
+def letter_of(reference: Curve) -> str:
+    """The letter of a reference in the figure; empty where it is not drawn.
+
+    Args:
+        reference: one of the comparison's.
+    """
+    return LETTERS.get(reference.method, "") if reference.best is not None else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from clsweep.reporting.inference import ends_text
-from clsweep.reporting.render.text_front import letter_of
+from clsweep.reporting.render.styles import letter_of
 from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.report_table import signed_text
 from clsweep.reporting.summary import Kept, RankedMethod
@@ -16,7 +16,7 @@ def what_was_run(data: ReportData, with_sizes: bool = True) -> str:
     """Trials, values, images and seeds, in sentences.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         with_sizes: whether it has the numbers of configurations and images.
     """
     comparison = data.comparison
@@ -58,7 +58,7 @@ def references_text(data: ReportData, with_letters: bool) -> str:
     """Average, source and target accuracy of every reference in one sentence; '' for none.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         with_letters: whether each is named with its letter in the small figure.
     """
     found = []

@@ -64,7 +64,7 @@ def tables(data: ReportData) -> tuple[ReportTable, ...]:
     """The tables of a report, in order.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
     """
     comparison, judgement = data.comparison, data.judgement
     made = [] if data.protocol is None else [protocol_table(data, data.protocol)]
@@ -92,7 +92,7 @@ def on_terminal(data: ReportData, made: Iterable[ReportTable]) -> list[Renderabl
     """What the terminal shows: a heading, tables, and what to know before trusting them.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         made: its tables.
     """
     shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from clsweep.reporting.curves import Curve
+from clsweep.reporting.render.styles import LETTERS
 from clsweep.reporting.render.views import front_points, in_percent
 from clsweep.reporting.report_data import ReportData
 
 # Ranks beyond 9 go on with small letters; references have capital ones.
 RANKS = "123456789abcdefghijklmnopqrstuvwxyz"
-_LETTERS = {"finetune": "F", "joint": "J"}
 _AXIS = 4
 _BESIDE = 3
 
@@ -24,7 +24,7 @@ def front_lines(data: ReportData, order: Sequence[str], width: int, height: int)
     one of the better rank; a reference goes beside them.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         order: labels of the methods by rank.
         width: characters of a line.
         height: lines, at least 4.
@@ -43,7 +43,7 @@ def front_lines(data: ReportData, order: Sequence[str], width: int, height: int)
     for mark, place in marks:
         x, y = (place - low) / span
         column, row = round(float(x) * (columns - 1)), round((1 - float(y)) * (rows - 1))
-        if mark in _LETTERS.values():
+        if mark in LETTERS.values():
             row, column = _free_place(field, row, column)
         if field[row][column] == " ":
             field[row][column] = mark
@@ -71,15 +71,6 @@ def _free_place(field: Sequence[Sequence[str]], row: int, column: int) -> tuple[
     return free[0][1:] if free else (row, column)
 
 
-def letter_of(reference: Curve) -> str:
-    """The letter of a reference in the figure; empty where it is not drawn.
-
-    Args:
-        reference: one of the comparison's.
-    """
-    return _LETTERS.get(reference.method, "") if reference.best is not None else ""
-
-
 def _marks(data: ReportData, order: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Marks and places in percent; what comes first is not covered."""
     curves = {curve.label: curve for curve in data.comparison.curves}
@@ -88,8 +79,8 @@ def _marks(data: ReportData, order: Sequence[str]) -> Iterator[tuple[str, np.nda
         if curve.best is not None:
             yield from _places(mark, curve, [curve.best])
     for curve in data.comparison.references:
-        if curve.method in _LETTERS and curve.best is not None:
-            yield from _places(_LETTERS[curve.method], curve, [curve.best])
+        if curve.method in LETTERS and curve.best is not None:
+            yield from _places(LETTERS[curve.method], curve, [curve.best])
     for mark, curve in ranked:
         for place in in_percent(front_points(curve)):
             yield mark, place

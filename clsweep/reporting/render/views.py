@@ -41,7 +41,7 @@ def views(data: ReportData, split: str = "test") -> tuple[View, View | None]:
     the best; or less than as many as it takes to show what every label is chosen for in tables.
 
     Args:
-        data: what `report_data.build` computed.
+        data: what `report_building.build` computed.
         split: 'test', or 'validation' while test data are sealed.
     """
     comparison = data.comparison

@@ -21,7 +21,7 @@ from clsweep.records.schema import Record
 from clsweep.redaction import without_secrets
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import load_study
 from tests.end_to_end.studies import clsweep_in_terminal
 from tests.support.command_line import CommandLine, tiny_study
@@ -164,7 +164,7 @@ def test_a_log_that_cannot_be_written_is_named_at_once(cli: CommandLine, tmp_pat
 GONE = """\
 from clsweep.execution.listeners.event_log import event_log
 from clsweep.execution.listeners.base import Audience, Listener
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 class Shown(Listener):
     warned = staticmethod(print)
 with event_log("-") as log:

@@ -15,7 +15,7 @@ from clsweep.execution.listeners.notebook_progress import NotebookProgress, prog
 from clsweep.execution.listeners.progress import LineProgress, Progress
 from clsweep.execution.outcomes import Outcome
 from clsweep.study.configurations import configurations
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import parse_study
 from tests.support.command_line import TINY
 

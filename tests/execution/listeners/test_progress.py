@@ -19,7 +19,7 @@ from clsweep.execution.listeners.progress import (
 from clsweep.execution.outcomes import Outcome
 from clsweep.records.schema import Record
 from clsweep.study.configurations import configurations
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.study import parse_study
 from clsweep.text import duration
 from tests.support.command_line import TINY

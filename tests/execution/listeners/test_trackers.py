@@ -21,7 +21,7 @@ from clsweep.execution.ray.internals import UPLOADS, Part, Patch
 from clsweep.execution.trial_record import record_of
 from clsweep.methods import METHODS
 from clsweep.study.configurations import Configuration, configurations, study_identity
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.sections import CallbacksConfig
 from clsweep.study.study import Study, parse_study

@@ -15,7 +15,7 @@ from clsweep.execution.listeners.base import RunStart
 from clsweep.execution.listeners.webhook import Webhook
 from clsweep.execution.outcomes import Outcome, Summary
 from clsweep.study.configurations import configurations, study_identity
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study, parse_study
 from tests.execution.listeners.test_validation_claims import study as records_of

@@ -29,7 +29,7 @@ from clsweep.execution.ray.job_trials import WORK
 from clsweep.execution.ray.searcher import ClusterSlots, ScheduleSearcher
 from clsweep.execution.retries import LostJobs
 from clsweep.execution.schedule import Schedule
-from clsweep.study.planning import Job
+from clsweep.study.jobs import Job
 from clsweep.study.sections import Resources
 from clsweep.study.study import load_study
 from tests.end_to_end.studies import write_study

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Examples, Scale, Task
 from clsweep.methods.base import LearntTask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.errors import MethodError
 from clsweep.methods.parts.layer_chain import by_inputs, chain_of

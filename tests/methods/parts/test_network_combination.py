@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsweep.data.benchmark_specs import Heads
+from clsweep.data.heads import Heads
 from clsweep.errors import MethodError
 from clsweep.methods.parts.network_combination import Alphas, RenewedNorms, merged
 from clsweep.methods.parts.network_units import Unit, units_of

@@ -13,8 +13,10 @@ from clsweep.cli.main import main
 from clsweep.reporting.render import plots
 from clsweep.reporting.render.one_screen import OneScreen, print_more, screen_lines
 from clsweep.reporting.render.publish import report
-from clsweep.reporting.render.text_front import front_lines, letter_of
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.render.styles import letter_of
+from clsweep.reporting.render.text_front import front_lines
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from tests.support.records import make_record, make_study, split_rows, write_study
 
 REFERENCE = Path(__file__).resolve().parents[3] / "results" / "reference"

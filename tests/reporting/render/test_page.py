@@ -18,7 +18,8 @@ from clsweep.reporting.render.page_terms import TERMS, explained, term, term_of_
 from clsweep.reporting.render.page_values import page_values, without_nan
 from clsweep.reporting.render.summary_texts import references_text
 from clsweep.reporting.render.tables import tables
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from clsweep.reporting.summary import ranking, what_can_be_said
 from tests.support.pages import Page
 from tests.support.records import Record, make_record, make_study, two_task_rows, write_study

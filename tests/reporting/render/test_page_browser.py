@@ -17,7 +17,8 @@ import pytest
 
 from clsweep.reporting.render.page import LiveSection, page_of
 from clsweep.reporting.render.page_values import page_values
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from tests.reporting.render.test_page import HOSTILE, choices, curves_of, relabelled
 from tests.support.records import make_study, write_study
 

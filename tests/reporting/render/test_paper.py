@@ -18,7 +18,8 @@ from clsweep.reporting.paper_table import PaperTable, paper_table
 from clsweep.reporting.render.paper import figure_latex, table_latex, write_paper
 from clsweep.reporting.render.paper_figure import figure_bytes, paper_figure, paper_styles
 from clsweep.reporting.render.plots import settings
-from clsweep.reporting.report_data import ReportData, build
+from clsweep.reporting.report_building import build
+from clsweep.reporting.report_data import ReportData
 from tests.support.records import make_study, write_study
 
 FILES = [

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from clsweep.reporting.comparison import compare
+from clsweep.reporting.comparison_building import compare
 from clsweep.reporting.render import plots, views
 from clsweep.reporting.render.plots import line_style
 from clsweep.reporting.render.styles import RING, curve_styles, reference_styles

@@ -1,0 +1,34 @@
+"""Which outputs of a network belong to which task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Heads(NamedTuple):
+    """Which outputs of the network belong to which task.
+
+    Attributes:
+        scenario: 'task' (one head per task), 'domain' (one shared head) or 'class' (one head
+            over all classes seen so far).
+        sizes: number of classes of each task.
+    """
+
+    scenario: str
+    sizes: tuple[int, ...]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the whole network, over all tasks."""
+        return max(self.sizes) if self.scenario == "domain" else sum(self.sizes)
+
+    def columns(self, task: int) -> tuple[int, int]:
+        """First output, and last plus one, among which `task`'s examples are classified."""
+        if self.scenario == "domain":
+            return 0, self.sizes[task]
+        start = sum(self.sizes[:task]) if self.scenario == "task" else 0
+        return start, sum(self.sizes[: task + 1])
+
+    def label_offset(self, task: int) -> int:
+        """What is added to the labels 0..K-1 of `task` to count in the head's own numbering."""
+        return sum(self.sizes[:task]) if self.scenario == "class" else 0

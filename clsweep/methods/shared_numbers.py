@@ -1,0 +1,11 @@
+"""What numbers of several methods have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Form = Literal["gradient", "proximal"]
+
+# At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
+WITHOUT_LAM = {"lam": 0}
+TWO_TASKS = {"benchmark.n_tasks": 2}
