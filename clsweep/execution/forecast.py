@@ -20,6 +20,7 @@ from clsweep.study import fairness, planning
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.grid import MethodRequest, around
 from clsweep.study.jobs import Job
+from clsweep.study.lane_groups import lane_notes
 from clsweep.study.sampler_names import SAMPLERS
 from clsweep.study.study_tables import StudyTables
 from clsweep.toml_text import toml_value
@@ -155,6 +156,7 @@ def forecast(
         notes=[
             *about_data,
             *form_notes(study),
+            *lane_notes(study, grid),
             *about_weights([c for c in grid if c.id in to_do]),
             *fairness_notes(study, grid),
         ],

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clsweep.study.jobs import Job
 
@@ -91,7 +91,12 @@ def packed(jobs: Sequence[Job]) -> str:
 
 def unpacked(text: str) -> list[Job]:
     """The jobs of `packed`."""
-    return [Job(**{**fields, "needs": tuple(fields["needs"])}) for fields in json.loads(text)]
+    return [_job_of(fields) for fields in json.loads(text)]
+
+
+def _job_of(fields: Mapping[str, Any]) -> Job:
+    members = tuple(_job_of(member) for member in fields["members"])
+    return Job(**{**fields, "needs": tuple(fields["needs"]), "members": members})
 
 
 def done_in_turn(

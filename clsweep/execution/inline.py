@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from clsweep.errors import RunnerError
-from clsweep.execution import outcomes, worker
+from clsweep.execution import lane_trials, outcomes, worker
 from clsweep.execution.schedule import Schedule
 from clsweep.study.jobs import Job
 
@@ -41,7 +41,7 @@ def run_inline(
     worker.probe(context)
     preparing("")
     while (job := schedule.next()) is not None:  # what runs here has ended when the next is asked
-        outcome = worker.execute(context, job)
+        outcome = lane_trials.execute(context, job)
         if outcome.status == "broken":
             schedule.requeue(job)  # its start counts: a job that always does this must not block
             raise _broken(context, job, outcome)

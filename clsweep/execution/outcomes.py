@@ -103,12 +103,18 @@ class Outcome(NamedTuple):
         message: what went wrong, for people.
         average_accuracy: mean validation accuracy over all tasks at the end, NaN for stages.
         wall_seconds: time spent computing.
+        members: of a program of trials, (key, outcome) of those that have ended; the others are
+            handed out again.
+        n_lanes: of a program, how many trials the next ones of its group may hold; 0 for as many
+            as before.
     """
 
     status: str
     message: str = ""
     average_accuracy: float = float("nan")
     wall_seconds: float = 0.0
+    members: tuple[tuple[str, Outcome], ...] = ()
+    n_lanes: int = 0
 
 
 class BrokenProcess(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 
 from clsweep.errors import StoreError
 from clsweep.execution import stage_cache
@@ -48,7 +49,9 @@ class LostJobs:
             outcome: how the lost one ends if it is not tried again.
         """
         left = []
-        for job in jobs:
+        for program in (job for job in jobs if job.members):
+            self._lost_program(program)
+        for job in (job for job in jobs if not job.members):
             found = self._committed(job)
             if found is None:
                 left.append(job)
@@ -61,6 +64,17 @@ class LostJobs:
             if self._n_lost[job.key] < self.max_attempts:
                 self._schedule.requeue(job)
             else:
+                self._schedule.done(job, outcome)
+
+    def _lost_program(self, program: Job) -> None:
+        """End the trials that were committed; the others are tried again, each by itself."""
+        found = {job.key: self._committed(job) for job in program.members}
+        left = tuple(job for job in program.members if found[job.key] is None)
+        if left:
+            self._schedule.requeue(replace(program, members=left))
+        for job in program.members:
+            outcome = found[job.key]
+            if outcome is not None:
                 self._schedule.done(job, outcome)
 
 

@@ -18,6 +18,7 @@ from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_lat
 from clsweep.execution.code_repository import repository_versions
 from clsweep.execution.forecast import form_notes
 from clsweep.execution.kept_models import settle_models
+from clsweep.execution.laned_jobs import LanedJobs
 from clsweep.execution.listeners.base import Audience, Listener
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.listeners.webhook import Webhook
@@ -43,6 +44,7 @@ from clsweep.study.declarations import kept_text
 from clsweep.study.input_fingerprints import inputs_of
 from clsweep.study.job_order import breadth_first
 from clsweep.study.jobs import Job, Plan
+from clsweep.study.lane_groups import lane_group, most_lanes
 from clsweep.study.renamed_trials import Names, names_in
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study
@@ -245,6 +247,8 @@ def _work_left(
         plan.jobs[:] = breadth_first(plan.jobs, asked)
     for key in plan.stages_in_cache:
         stage_cache.check(stage_folder, key)
+    if most_lanes(study) > 1:  # lanes of several seeds begin when all of their stages are there
+        plan.jobs.sort(key=lambda job: job.kind == "trial")
     jobs = suspects_last(store.directory, plan.jobs, retry=retry)
     had_records = frozenset({*statuses, *stored})
     return _Work(inputs, names, asked, search, plan, jobs, done, had_records, labels)
@@ -279,8 +283,14 @@ class _Driver:
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
+        most = most_lanes(study)
         self.schedule = Schedule(
-            work.jobs, audience.started, self._done, more, lambda: time.monotonic() > until
+            work.jobs,
+            audience.started,
+            self._done,
+            more,
+            lambda: time.monotonic() > until,
+            LanedJobs(self._group_of, most, audience.announce) if most > 1 else None,
         )
 
     def run(
@@ -342,6 +352,10 @@ class _Driver:
             forgive_cut_short(self.store.directory, self.schedule, context.run)
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
+
+    def _group_of(self, job: Job) -> str:
+        """Which other trials a trial may be trained with."""
+        return lane_group(self.study, self.by_id[job.config_id], job.seed)
 
     def _to_come(self, labels: frozenset[str] | None = None) -> dict[str, int]:
         """Label -> trials that a search may still ask for, at most; of some labels or of all."""

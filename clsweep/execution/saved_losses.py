@@ -36,12 +36,22 @@ def saved_losses(context: Context, job: Job) -> Iterator[None]:
         try:
             yield
         except Diverged:
-            _write(context, job, curves)
+            write_curves(context, job, curves)
             raise
-        _write(context, job, curves)
+        write_curves(context, job, curves)
 
 
-def _write(context: Context, job: Job, curves: LossCurves) -> None:
+def write_curves(context: Context, job: Job, curves: LossCurves) -> None:
+    """Write the losses of a job that has ended or diverged.
+
+    Args:
+        context: what all jobs share.
+        job: whose training it was.
+        curves: its losses.
+
+    Raises:
+        StoreError: the storage refuses.
+    """
     config_id = job.config_id if job.kind == "trial" else ""
     rows = curves.rows()
     if rows:

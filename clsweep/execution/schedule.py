@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from clsweep.execution.laned_jobs import LanedJobs, program_of
 from clsweep.study.jobs import Job
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class Schedule:
     A stage that fails takes the trials that need it along: they are handed to `on_done` with the
     stage's status, so that they become rows as well. With `more`, the work may grow whenever a job
     has ended: it is asked for jobs that have come up meanwhile. Once `is_time_up` says so, no job
-    is handed out any more.
+    is handed out any more. With `lanes`, several trials may be handed out as one job of the kind
+    'lanes'; each of them runs, starts and ends by itself for everybody else.
 
     Attributes:
         running: jobs handed out, by key.
@@ -36,11 +38,13 @@ class Schedule:
         on_done: OnDone,
         more: Callable[[], Iterable[Job]] | None = None,
         is_time_up: Callable[[], bool] = lambda: False,
+        lanes: LanedJobs | None = None,
     ):
         self._waiting = deque(jobs)
         self._missing = {job.key for job in self._waiting if job.kind != "trial"}
         self._on_start, self._on_done, self._more = on_start, on_done, more
         self._is_time_up, self.expired = is_time_up, False
+        self.lanes = lanes
         self._lost: dict[str, Outcome] = {}
         self._started: set[str] = set()
         self.running: dict[str, Job] = {}
@@ -80,10 +84,40 @@ class Schedule:
         """
         if self.exhausted:
             return None
+        if self.lanes is not None:
+            return self._next_program(self.lanes, suits)
         for index, job in enumerate(self._waiting):
             if self._missing.isdisjoint(job.needs) and suits(job):
                 return self._handed_out(index)
         return None
+
+    def _next_program(self, lanes: LanedJobs, suits: Callable[[Job], bool]) -> Job | None:
+        """The first job, or program of trials, that is ready; one that will grow comes last."""
+
+        def is_ready(job: Job) -> bool:
+            return self._missing.isdisjoint(job.needs) and suits(job)
+
+        smaller: list[Job] = []
+        seen: set[str] = set()
+        for index, job in enumerate(self._waiting):
+            group = lanes.group_of(job)
+            if group in seen or not is_ready(job):
+                continue
+            if not group:
+                return self._handed_out(index)
+            seen.add(group)
+            members, is_whole = lanes.gathered(group, self._waiting, is_ready)
+            if is_whole:
+                return self._handed_out_together(members)
+            smaller = smaller or members
+        return self._handed_out_together(smaller) if smaller else None
+
+    def _handed_out_together(self, jobs: list[Job]) -> Job:
+        keys = {job.key for job in jobs}
+        self._waiting = deque(job for job in self._waiting if job.key not in keys)
+        for job in jobs:
+            self._begin(job)
+        return program_of(jobs)
 
     def next_in_turn(self, fits: Callable[[Job], bool]) -> Job | None:
         """The job that `next` would give, now running; None where it does not fit.
@@ -95,20 +129,27 @@ class Schedule:
             return None
         for index, job in enumerate(self._waiting):
             if self._missing.isdisjoint(job.needs):
-                return self._handed_out(index) if fits(job) else None
+                has_lanes = self.lanes is not None and self.lanes.group_of(job)
+                return self._handed_out(index) if fits(job) and not has_lanes else None
         return None
 
     def _handed_out(self, index: int) -> Job:
         job = self._waiting[index]
         del self._waiting[index]
+        self._begin(job)
+        return job
+
+    def _begin(self, job: Job) -> None:
         self.running[job.key] = job
         if job.key not in self._started:  # a job that is tried again has been announced
             self._started.add(job.key)
             self._on_start(job)
-        return job
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """Note how a running job ended."""
+        if job.members:
+            self._program_done(job, outcome)
+            return
         self.running.pop(job.key, None)
         if outcome.status == "abort":
             self.abort_message = self.abort_message or outcome.message
@@ -126,6 +167,22 @@ class Schedule:
             if not ended:
                 self._grow()
             ended.extend(self._stranded())
+
+    def _program_done(self, program: Job, outcome: Outcome) -> None:
+        """Note how the trials of a program ended; those that did not are handed out again."""
+        ended = dict(outcome.members)
+        if outcome.n_lanes and self.lanes is not None:
+            self.lanes.limit(program, outcome.n_lanes, outcome.message)
+        for job in reversed(program.members):
+            if job.key in ended:
+                continue
+            if outcome.status == "abort":
+                self.done(job, outcome)
+            else:
+                self.requeue(job)
+        for job in program.members:
+            if job.key in ended:
+                self.done(job, ended[job.key])
 
     def _grow(self) -> None:
         for job in self._more() if self._more is not None else ():
@@ -149,6 +206,16 @@ class Schedule:
         return found
 
     def requeue(self, job: Job) -> None:
-        """Put a running job back at the front: its worker was lost."""
+        """Put a running job back at the front: its worker was lost.
+
+        The trials of a program are handed out one by one then: one of them may be what took the
+        worker down.
+        """
+        for member in reversed(job.members):
+            if self.lanes is not None:
+                self.lanes.separate(member)
+            self.requeue(member)
+        if job.members:
+            return
         self.running.pop(job.key, None)
         self._waiting.appendleft(job)

@@ -16,14 +16,7 @@ from clsweep.data.tasks import TaskSequence
 from clsweep.errors import CacheError, ClsweepError, StoreError
 from clsweep.execution import path_points, shared_storage, stage_cache, stage_files
 from clsweep.execution.built_methods import built_method
-from clsweep.execution.devices import (
-    algorithms,
-    device_name,
-    gpu_versions,
-    no_gpu,
-    peak_memory_bytes,
-    prepare,
-)
+from clsweep.execution.devices import no_gpu, prepare
 from clsweep.execution.error_kinds import (
     breaks_process,
     device_fails,
@@ -33,23 +26,18 @@ from clsweep.execution.error_kinds import (
 from clsweep.execution.loaded_inputs import check_inputs, forget_changed, inputs_here
 from clsweep.execution.outcomes import Context, Outcome
 from clsweep.execution.saved_losses import saved_losses
-from clsweep.execution.saved_networks import save_network
-from clsweep.execution.trial_extras import check_extras, extras_of, measure_versions
-from clsweep.execution.trial_record import record_of
+from clsweep.execution.trial_commits import Ending, Spent, commit_failure, commit_trial
+from clsweep.execution.trial_extras import check_extras
 from clsweep.methods.base import Method
 from clsweep.methods.divergence import what_helps
 from clsweep.nets.build import build_net
 from clsweep.nets.net import Net
-from clsweep.nets.norms import without_statistics
-from clsweep.nets.parameter_trees import Params, n_elements
+from clsweep.nets.parameter_trees import Params
 from clsweep.records.recorded_inputs import (
-    fingerprints_of,
     stage_inputs,
 )
-from clsweep.records.schema import CPU_SECONDS, GPU_SECONDS, MEMORY_BYTES
 from clsweep.redaction import without_secrets
-from clsweep.storage import attempts, store, study_binding
-from clsweep.storage.extra_files import commit_extras
+from clsweep.storage import attempts, study_binding
 from clsweep.study.configurations import (
     Configuration,
     configuration_asked,
@@ -70,7 +58,6 @@ from clsweep.training.optimisers import check_optimiser
 from clsweep.training.paths import PathStart
 from clsweep.training.sequences import (
     LearntSequence,
-    average_accuracy,
     finetune_source,
     learn_joint,
     learn_sequence,
@@ -88,38 +75,49 @@ def execute(context: Context, job: Job) -> Outcome:
         context: what all jobs share.
         job: the stage to compute, or the trial to run.
     """
-    if hindrance := _hindrance(context):
-        return Outcome("abort", hindrance)
+    if found := hindrance(context):
+        return Outcome("abort", found)
     began = time.perf_counter()
     try:
         attempts.begin(context.out, job.key, context.run, context.study.resources.max_attempts)
-        _prepare(context)
+        prepared(context)
         return (_run_trial if job.kind == "trial" else _run_stage)(context, job)
     except (CacheError, StoreError) as error:
-        return Outcome("abort", _reason(context, error))
+        return Outcome("abort", reason(context, error))
     except BaseException as error:  # a row with its message; the other trials go on
         reraise_signal(error)
-        status, message = _ended(context, job, error)
+        status, message = ended(context, job, error)
         n_steps = error.n_steps if isinstance(error, Diverged) else 0
     # Only from here on is the error gone, whose frames hold all that the job had in memory.
     outcome = Outcome(status, message, wall_seconds=time.perf_counter() - began)
-    return _cleared_up(context, job, outcome, n_steps)
+    return cleared_up(context, job, outcome, n_steps)
 
 
-def _prepare(context: Context) -> None:
+def prepared(context: Context) -> None:
+    """Have the device ready for a job.
+
+    Args:
+        context: says which, and what of it.
+    """
     deterministic = context.study.resources.deterministic
     prepare(context.device, context.n_threads, context.memory_fraction, deterministic)
 
 
-def _hindrance(context: Context) -> str:
+def hindrance(context: Context) -> str:
     """Why no job can be done in this process; '' where they can."""
     if context.device == "cuda" and not torch.cuda.is_available():
         return str(no_gpu())
     return shared_storage.hindrance(context.token, context.out, context.stages)
 
 
-def _ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
-    """(status, message) of a job that raised."""
+def ended(context: Context, job: Job, error: BaseException) -> tuple[str, str]:
+    """(status, message) of a job that raised.
+
+    Args:
+        context: what all jobs share.
+        job: the stage or trial.
+        error: what it raised.
+    """
     if isinstance(error, Diverged):
         return "diverged", without_secrets(f"{error}{_what_helps(context, job)}")
     if is_out_of_memory(error):
@@ -137,29 +135,46 @@ def _what_helps(context: Context, job: Job) -> str:
     """What to change in the study file where a trial has diverged; nothing for a stage."""
     if job.kind != "trial":
         return ""
-    configuration = _configuration(context, job)
+    configuration = configuration_of(context, job)
     return f"; what helps: {what_helps(configuration.method, configuration.hyper.model_dump())}"
 
 
-def _cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> Outcome:
-    """The outcome of a job that raised, when its memory is free and its failure is on disk."""
+def cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> Outcome:
+    """The outcome of a job that raised, when its memory is free and its failure is on disk.
+
+    Args:
+        context: what all jobs share.
+        job: the stage or trial.
+        outcome: with status and message of `ended`.
+        n_steps: gradient steps that it had made.
+    """
     if outcome.status in ("oom", "crowded"):
-        _release()
+        release()
     if outcome.status != "broken" and device_fails(context.device):
         outcome = outcome._replace(status="broken")
-    status, message, _, seconds = outcome
+    status, message, seconds = outcome.status, outcome.message, outcome.wall_seconds
     try:
         if status == "crowded":
             attempts.forgive(context.out, job.key, context.run)
         elif status != "broken":  # such a start counts, as that of a process that died does
-            _commit_failure(context, job, status, message, seconds, n_steps)
+            if job.kind == "trial":
+                configuration = configuration_of(context, job)
+                ending = Ending(status, message, seconds, n_steps)
+                commit_failure(context, job, configuration, ending)
+            else:  # its outcome is that of the trials that need it
+                attempts.forget(context.out, job.key)
     except StoreError as error:
         return Outcome("abort", str(error))
     return outcome
 
 
-def _reason(context: Context, error: ClsweepError) -> str:
-    """Why the run cannot go on: what is missing in a folder that is gone is no damage."""
+def reason(context: Context, error: ClsweepError) -> str:
+    """Why the run cannot go on: what is missing in a folder that is gone is no damage.
+
+    Args:
+        context: what all jobs share.
+        error: what was raised.
+    """
     try:
         study_binding.check_there(context.out)
     except StoreError as gone:
@@ -178,8 +193,8 @@ def probe(context: Context) -> None:
         StoreError: data, weights or code are not those that the driver plans with.
         MethodError: a method does not fit the network, or its numbers do not fit the tasks.
     """
-    sequence = _sequence(context, context.study.seeds[0])
-    net = _net(context, sequence)
+    sequence = sequence_of(context, context.study.seeds[0])
+    net = net_of(context, sequence)
     check_extras(context.study, sequence)
     for configuration in examples(context.study):
         with built_method(configuration, net) as method:
@@ -196,12 +211,12 @@ def study_hindrance(context: Context) -> str:
     Args:
         context: what all jobs share.
     """
-    if _hindrance(context):  # of the process alone; the job says so
+    if hindrance(context):  # of the process alone; the job says so
         return ""
     try:
         probe(context)
     except ClsweepError as error:
-        return _reason(context, error)
+        return reason(context, error)
     return ""
 
 
@@ -211,16 +226,17 @@ def warm_up(context: Context) -> None:
     Args:
         context: what all jobs share.
     """
-    if _hindrance(context):
+    if hindrance(context):
         return
-    _prepare(context)
+    prepared(context)
     try:
         study_hindrance(context)
     except Exception:  # the first job meets it again, and tells it with its configuration
-        _release()
+        release()
 
 
-def _release() -> None:
+def release() -> None:
+    """Free what is kept between jobs."""
     load_sequence.cache_clear()
     _source.cache_clear()
     _finetuned.cache_clear()
@@ -235,13 +251,25 @@ def _configurations(context: Context) -> dict[str, Configuration]:
     return {c.id: c for c in configurations(context.study)}
 
 
-def _configuration(context: Context, job: Job) -> Configuration:
+def configuration_of(context: Context, job: Job) -> Configuration:
+    """The configuration of a job.
+
+    Args:
+        context: what all jobs share.
+        job: a trial, or a stage that one needs.
+    """
     if job.asked:
         return configuration_asked(context.study, job.asked)
     return _configurations(context)[job.config_id]
 
 
-def _sequence(context: Context, seed: int) -> TaskSequence:
+def sequence_of(context: Context, seed: int) -> TaskSequence:
+    """The tasks of a seed, kept between jobs.
+
+    Args:
+        context: what all jobs share.
+        seed: the trial's.
+    """
     fixed = context.study.benchmark.draws == "fixed"
     return load_sequence(context, 0 if fixed else seed)
 
@@ -260,7 +288,13 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
     return sequence.to(torch.device(context.device))
 
 
-def _net(context: Context, sequence: TaskSequence) -> Net:
+def net_of(context: Context, sequence: TaskSequence) -> Net:
+    """The study's network, built anew.
+
+    Args:
+        context: what all jobs share.
+        sequence: whose inputs and heads it has.
+    """
     study, root = context.study, context.data_root
     net = build_net(study.located_net, sequence.input_shape, sequence.heads, root, sequence.stored)
     check_inputs(context, inputs_here(context))
@@ -288,8 +322,8 @@ def _commit_stage(
 
 
 def _make_source(context: Context, job: Job) -> None:
-    sequence = _sequence(context, job.seed)
-    net, training = _net(context, sequence), _configuration(context, job).training
+    sequence = sequence_of(context, job.seed)
+    net, training = net_of(context, sequence), configuration_of(context, job).training
     _commit_stage(
         context,
         job,
@@ -305,8 +339,8 @@ def _source(context: Context, key: str) -> SourceModel:
 
 
 def _make_finetuned(context: Context, job: Job) -> None:
-    sequence = _sequence(context, job.seed)
-    net, training = _net(context, sequence), _configuration(context, job).training
+    sequence = sequence_of(context, job.seed)
+    net, training = net_of(context, sequence), configuration_of(context, job).training
     source = _source(context, job.needs[0])
     _commit_stage(
         context,
@@ -324,10 +358,10 @@ def _finetuned(context: Context, key: str) -> FinetunedModel:
 
 
 def _make_statistics(context: Context, job: Job) -> None:
-    sequence = _sequence(context, job.seed)
-    configuration = _configuration(context, job)
+    sequence = sequence_of(context, job.seed)
+    configuration = configuration_of(context, job)
     source = _source(context, job.needs[0])
-    with built_method(configuration, _net(context, sequence)) as method:
+    with built_method(configuration, net_of(context, sequence)) as method:
         _commit_stage(
             context,
             job,
@@ -341,10 +375,10 @@ def _statistics(context: Context, key: str) -> Params:
 
 
 def _make_point(context: Context, job: Job) -> None:
-    sequence = _sequence(context, job.seed)
-    configuration, values = _configuration(context, job), stage_inputs(context.inputs or ())
-    with built_method(configuration, _net(context, sequence)) as method:
-        source, statistics, _ = _starts(context, configuration, job.seed)
+    sequence = sequence_of(context, job.seed)
+    configuration, values = configuration_of(context, job), stage_inputs(context.inputs or ())
+    with built_method(configuration, net_of(context, sequence)) as method:
+        source, statistics, _ = start_of(context, configuration, job.seed)
         start = PathStart(method, sequence, configuration.training, job.seed, source, statistics)
         _commit_stage(
             context, job, lambda: path_points.made_point(context, configuration, start, values)
@@ -369,12 +403,12 @@ _STAGES: dict[str, Callable[[Context, Job], None]] = {
 
 
 def _run_trial(context: Context, job: Job) -> Outcome:
-    configuration = _configuration(context, job)
-    sequence = _sequence(context, job.seed)
+    configuration = configuration_of(context, job)
+    sequence = sequence_of(context, job.seed)
     watch = _watch(context, job, len(sequence.tasks))
     prints = GuardedCode(configuration.label, 0)
     heard = prints.noting_prints() if configuration.code else contextlib.nullcontext()
-    with built_method(configuration, _net(context, sequence)) as method:
+    with built_method(configuration, net_of(context, sequence)) as method:
         began, began_cpu = time.perf_counter(), time.process_time()
         with heard, saved_losses(context, job):
             learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
@@ -382,38 +416,8 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         before = path_points.seconds_of(context, configuration, job.seed, values)
         seconds = before[0] + time.perf_counter() - began
         cpu_seconds = before[1] + time.process_time() - began_cpu
-    counters = {CPU_SECONDS: cpu_seconds}
-    counters |= dict(zip(MEMORY_BYTES, learnt.memory_bytes, strict=True))
-    if context.device == "cuda":
-        counters[GPU_SECONDS] = seconds * context.memory_fraction
-    counters |= watch.counters if watch else {}
-    status = "stopped" if learnt.stopped else "ok"
-    record = record_of(
-        configuration,
-        job.seed,
-        status,
-        message=learnt.stopped or learnt.note or prints.printed,
-        accuracy=learnt.rows,
-        stages=job.needs,
-        n_steps=learnt.n_steps,
-        wall_seconds=seconds,
-        peak_memory_bytes=peak_memory_bytes(context.device),
-        memory_bytes=learnt.memory_bytes.total,
-        n_params=n_elements(without_statistics(learnt.params)),
-        device=device_name(context.device),
-        attempts=attempts.attempts(context.out, job.key),
-        counters={**learnt.counters, **counters},
-        inputs=fingerprints_of(inputs_here(context)) | _surroundings(context),
-    )
-    extras = extras_of(context.study, context.data_root, record, sequence, learnt)
-    study_binding.check_there(context.out)
-    is_saved = context.study.save.models != "none" and configuration.entry.kind == "method"
-    if status == "ok" and is_saved:
-        save_network(context.out, job.key, learnt.params, sequence)
-    if extras is not None:
-        commit_extras(context.out, extras)
-    store.commit_record(context.out, record)
-    return Outcome(status, learnt.stopped, average_accuracy(learnt), seconds)
+    spent = Spent(seconds, cpu_seconds, watch.counters if watch else {}, prints.printed)
+    return commit_trial(context, job, configuration, sequence, learnt, spent)
 
 
 def _learnt(
@@ -430,7 +434,7 @@ def _learnt(
     learn = learn_imperatively if method.learner else learn_sequence
     if not configuration.entry.begins_at_source(configuration.hyper):
         return learn(method, sequence, training, seed, None, {}, watch=watch)
-    source, statistics, finetuned = _starts(context, configuration, seed)
+    source, statistics, finetuned = start_of(context, configuration, seed)
     if configuration.path is not None:
         start = PathStart(method, sequence, training, seed, source, statistics)
         values = stage_inputs(context.inputs or ())
@@ -438,43 +442,20 @@ def _learnt(
     return learn(method, sequence, training, seed, source, statistics, finetuned, watch)
 
 
-def _starts(
+def start_of(
     context: Context, configuration: Configuration, seed: int
 ) -> tuple[SourceModel, Params, FinetunedModel | None]:
-    """The stages that a trial starts from."""
+    """What a trial starts from: source model, statistics, fine-tuned model.
+
+    Args:
+        context: what all jobs share.
+        configuration: of a method that starts from the source.
+        seed: the trial's.
+    """
     values = stage_inputs(context.inputs or ())
     source = _source(context, source_key(context.study, configuration, seed, values))
     key = statistics_key(context.study, configuration, seed, values)
     statistics = _statistics(context, key) if key else {}
     key = finetuned_key(context.study, configuration, seed, values)
-    return source, statistics, _finetuned(context, key) if key else None
-
-
-def _surroundings(context: Context) -> dict[str, str]:
-    """What stands beside the inputs: the commit of the user's code, the GPU and its driver."""
-    own = measure_versions(context.study)
-    of_gpu = {**gpu_versions(context.device), **algorithms(context.device)}
-    return {**dict(context.repository), **of_gpu, **own}
-
-
-def _commit_failure(
-    context: Context, job: Job, status: str, message: str, seconds: float, n_steps: int
-) -> None:
-    if job.kind != "trial":  # its outcome is that of the trials that need it
-        attempts.forget(context.out, job.key)
-        return
-    configuration = _configuration(context, job)
-    record = record_of(
-        configuration,
-        job.seed,
-        status,
-        message=message,
-        stages=job.needs,
-        inputs=fingerprints_of(context.inputs or ()) | _surroundings(context),
-        n_steps=n_steps,
-        wall_seconds=seconds,
-        device=device_name(context.device),
-        attempts=attempts.attempts(context.out, job.key),
-    )
-    study_binding.check_there(context.out)
-    store.commit_record(context.out, record)
+    finetuned = _finetuned(context, key) if key else None
+    return source, statistics, finetuned

@@ -7,7 +7,11 @@ from clsweep.study.jobs import Job
 
 
 def execute(context: Context, job: Job) -> Outcome:
-    """See `worker.execute`."""
+    """See `worker.execute`, and `lane_trials.execute` of several trials as one program."""
+    if job.members:
+        from clsweep.execution import lane_trials
+
+        return lane_trials.execute(context, job)
     from clsweep.execution import worker
 
     return worker.execute(context, job)

@@ -38,6 +38,7 @@ METHODS: dict[str, MethodEntry] = {
         hypers.NoHyper,
         "plain training on each task in turn",
         is_reference=True,
+        lanes=(),
         family="reference",
     ),
     "frozen": MethodEntry(
@@ -45,6 +46,7 @@ METHODS: dict[str, MethodEntry] = {
         hypers.NoHyper,
         "feature extraction: only the head of the new task is trained",
         is_reference=True,
+        lanes=(),
         family="reference",
     ),
     "joint": MethodEntry(
@@ -89,6 +91,7 @@ METHODS: dict[str, MethodEntry] = {
         regulariser_hypers.L2Hyper,
         "Li et al. 2018, ICML (L2-SP); the control without importance",
         follows_path=True,
+        lanes=("lam",),
         family="regularisation",
     ),
     "ewc": MethodEntry(
@@ -99,6 +102,8 @@ METHODS: dict[str, MethodEntry] = {
         statistics="fisher",
         statistics_read=("fisher", "fisher_examples", "fisher_batch"),
         follows_path=True,
+        lanes=("lam", "anchor", "gamma", "normalise"),
+        lanes_where=(("fisher", tuple(f for f in regulariser_hypers.FISHERS if f != "kfac")),),
         family="regularisation",
     ),
     "mas": MethodEntry(
@@ -109,6 +114,7 @@ METHODS: dict[str, MethodEntry] = {
         statistics="mas_omega",
         statistics_read=("omega", "omega_examples", "omega_batch"),
         follows_path=True,
+        lanes=("lam", "accumulation"),
         family="regularisation",
     ),
     "si": MethodEntry(
@@ -117,6 +123,7 @@ METHODS: dict[str, MethodEntry] = {
         "Zenke, Poole and Ganguli 2017, ICML",
         uses=("source trajectory",),
         follows_path=True,
+        lanes=("c", "xi"),
         family="regularisation",
     ),
     "rwalk": MethodEntry(
@@ -139,6 +146,7 @@ METHODS: dict[str, MethodEntry] = {
         "LwF",
         hypers.LwfHyper,
         "Li and Hoiem 2016, ECCV",
+        lanes=("lam", "temperature"),
         family="distillation",
     ),
     "rescl": MethodEntry(
@@ -170,6 +178,7 @@ METHODS: dict[str, MethodEntry] = {
         "L2 Init",
         regulariser_hypers.L2initHyper,
         "Kumar, Marklund and Van Roy 2023, arXiv 2308.11958 (regenerative regularization)",
+        lanes=("lam",),
         family="plasticity",
     ),
     "shrink_perturb": MethodEntry(
@@ -224,6 +233,8 @@ METHODS: dict[str, MethodEntry] = {
         hypers.ReplayHyper,
         "Ratcliff 1990; Chaudhry et al. 2019 (tiny episodic memories)",
         uses=("source examples",),
+        lanes=("weight",),
+        lanes_where=(("fill", ("balanced",)),),
         family="stored examples",
     ),
     "er_ace": MethodEntry(

@@ -151,6 +151,8 @@ class Phase:
             parameter as the optimiser's step along `grads` would leave it, which costs a trial
             step.
         settle: (trained, memory, step_size, task) -> trained, after the optimiser's step.
+        proximal: (memory) -> the quadratic penalty whose proximal step `settle` is, and nothing
+            else, for whoever makes that step for several lanes at once.
         draw: (rng, memory, n_steps, batch_size) -> tensors [n_steps, ...] by name, called once
             per epoch; row s arrives in the batch of step s.
         track: (memory, batch, task) -> memory, after every step; `batch.noted` then holds what a
@@ -177,6 +179,7 @@ class Phase:
     project: Callable[[Params, Params, Memory, Batch, int], tuple[Params, Memory]] | None = None
     foresee: Callable[[Params, Params, Memory, Batch, int], Params] | None = None
     settle: Callable[[Params, Memory, float, int], Params] | None = None
+    proximal: Callable[[Memory], Pull] | None = None
     draw: Callable[[torch.Generator, Memory, int, int], dict[str, Tensor]] | None = None
     track: Callable[[Memory, Batch, int], Memory] | None = None
     survey: Callable[[Memory, int], Net] | None = None

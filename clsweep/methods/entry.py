@@ -34,6 +34,9 @@ class MethodEntry:
         takes_batch_norm: whether the network may have batch norms.
         trains: whether it makes gradient steps; one that does not has no use for `[training]`,
             nor for the study's network.
+        lanes: numbers in which configurations that are trained as one program may differ, see
+            `clsweep.training.lanes`; None where each has to be trained alone.
+        lanes_where: numbers that need one of some values for that.
         generates_images: whether it generates what it replays, as bytes of pixels.
         follows_path: whether its one knob weighs a penalty that is least at the source model, so
             that a regularisation path can follow it.
@@ -58,6 +61,8 @@ class MethodEntry:
     own_start: str = ""
     takes_batch_norm: bool = True
     trains: bool = True
+    lanes: tuple[str, ...] | None = None
+    lanes_where: tuple[tuple[str, tuple[str, ...]], ...] = ()
     generates_images: bool = False
     follows_path: bool = False
     statistics: str = ""

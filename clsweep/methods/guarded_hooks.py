@@ -32,6 +32,7 @@ PHASE_HOOKS = (
     "project",
     "foresee",
     "settle",
+    "proximal",
     "draw",
     "track",
     "survey",

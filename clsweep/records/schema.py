@@ -153,6 +153,9 @@ CPU_SECONDS = "cpu_seconds"
 GPU_SECONDS = "gpu_seconds"
 # Which point of a regularisation path it is, from 1; absent of an independent trial.
 PATH_POINT = "path_point"
+# Trials that were trained as one program, this one included; absent where it was trained alone.
+# What the program took is divided by them.
+LANES = "lanes"
 # The parts of `memory_bytes`.
 MEMORY_BYTES = ("data_bytes", "importance_bytes", "model_bytes")
 ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")

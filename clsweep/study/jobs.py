@@ -15,13 +15,15 @@ class Job:
 
     Attributes:
         key: stage key, or trial id.
-        kind: 'source', 'statistics', 'finetuned', 'path' or 'trial'.
+        kind: 'source', 'statistics', 'finetuned', 'path', 'trial' or 'lanes'.
         label: what people see.
         config_id: configuration to run; for a stage, one of those that need it.
         seed: the seed.
         needs: keys of the stages that must exist before, those that it reads itself.
         asked: what a search has asked for, see `Configuration.asked`; '' for the study's own.
         yardsticks: what a trial is compared with in training, see `packed_yardsticks`.
+        members: of kind 'lanes', the trials that are trained as one program; see
+            `clsweep.study.lane_groups`.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Job:
     needs: tuple[str, ...] = field(default=())
     asked: str = ""
     yardsticks: str = ""
+    members: tuple[Job, ...] = ()
 
 
 class Plan(NamedTuple):

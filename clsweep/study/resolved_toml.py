@@ -54,6 +54,8 @@ def shared_blocks(study: StudyTables) -> list[str]:
     resources = plain_values(study.resources)
     if not study.resources.deterministic:
         resources.pop("deterministic")
+    if study.resources.lanes == 1:
+        resources.pop("lanes")
     return [
         toml_table("", {"name": study.name, "seeds": study.seeds}),
         toml_table("[benchmark]", plain_values(study.benchmark)),

@@ -11,7 +11,7 @@ from clsweep.config_section import Section, mistake
 
 
 class Resources(Section):
-    """What one trial may use, `[resources]`. No result depends on it."""
+    """What one trial may use, `[resources]`. No result depends on it, but for lanes' rounding."""
 
     cpus: Annotated[float, Field(gt=0, description="CPU cores of one trial")] = 1.0
     gpu_fraction: Annotated[
@@ -45,6 +45,13 @@ class Resources(Section):
         bool,
         Field(description="try a trial that is too large for its share of a GPU on a whole one"),
     ] = True
+    lanes: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
+        Field(
+            description="trials of one method that are trained as one program, at most; 'auto' "
+            "for the number that is fastest where they run; 1 for each by itself, with equal bits"
+        ),
+    ] = 1
 
     @model_validator(mode="after")
     def _check(self) -> Resources:

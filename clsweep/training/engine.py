@@ -163,7 +163,7 @@ def train_phase(
     note = phase.note(state.params, state.memory, task) if phase.note else None
     if renewed:
         state = state._replace(params=without_statistics(state.params))
-    engine = _Engine(phase, state, setting, task, n_steps, trace)
+    engine = Engine(phase, state, setting, task, n_steps, trace)
     shown = training.augment, training.label_smoothing, training.class_balance
     order = Order(seed, task, training.batch_size, n_steps, *shown, n_skipped)
     curve = loss_curves.begun(task, phase.name)
@@ -174,15 +174,15 @@ def train_phase(
                 for step, batch in enumerate(chunk, first_step + 1):
                     losses.append(engine.step(batch))
                     if checkpoints is not None and step in checkpoints.at:
-                        _check_losses(torch.stack(losses), first_step, phase.name, task)
+                        check_losses(torch.stack(losses), first_step, phase.name, task)
                         checkpoints.evaluate(step, _closed(engine, data, renewed)[0])
-            _check_losses(torch.stack(losses), first_step, phase.name, task)
+            check_losses(torch.stack(losses), first_step, phase.name, task)
         closed, memory = _closed(engine, data, renewed)
     optimiser = {**state.optimiser, **engine.optimiser_state()}
     return State(closed, memory, engine.trace(), optimiser, state.n_steps + n_steps)
 
 
-def _closed(engine: _Engine, data: Trainable, renewed: bool) -> tuple[Params, Memory]:
+def _closed(engine: Engine, data: Trainable, renewed: bool) -> tuple[Params, Memory]:
     """Parameters and memory of a phase that ends here."""
     phase, task, (net, scale, *_) = engine.phase, engine.task, engine.setting
     held = {name: value.detach() for name, value in engine.full.items()}
@@ -194,7 +194,7 @@ def _closed(engine: _Engine, data: Trainable, renewed: bool) -> tuple[Params, Me
     closed, memory = held, engine.memory
     if phase.close:
         closed, memory = phase.close(held, memory, task)
-    _check_params(expected, closed, phase.name, task, engine.n_steps)
+    check_params(expected, closed, phase.name, task, engine.n_steps)
     if closed is not held and net.statistics:
         # What is trained next may be normalised by batches, and has to go on from here.
         if renewed:
@@ -210,8 +210,12 @@ def _renews(phase: Phase, net: Net, params: Params) -> bool:
     return bool(net.statistics) and not (held and has_statistics(params, net.statistics))
 
 
-class _Engine:
-    """The state of one running phase; the one place where tensors are changed in place."""
+class Engine:
+    """The state of one running phase; the one place where tensors are changed in place.
+
+    `clsweep.training.lanes` runs several phases as one, of stacked tensors: it overrides what is
+    not elementwise.
+    """
 
     def __init__(
         self,
@@ -234,7 +238,8 @@ class _Engine:
         self.own = trained.keys() - params.keys()  # the phase's own parameters
         if not phase.decays:
             training = training.model_copy(update={"weight_decay": 0.0})
-        self.training, self.trained, self.n_steps = training, trained, 0
+        self.training, self.trained = training, trained
+        self.n_planned, self.n_steps = n_steps, 0
         self.names, self.leaves = list(trained), list(trained.values())
         self.optimiser = made_optimiser(training, self.leaves)
         self.groups = GroupsAsMade(self.optimiser, training.optimizer)
@@ -277,7 +282,7 @@ class _Engine:
         if isinstance(loss, NotedLoss):
             noted = {name: value.detach() for name, value in loss.noted.items()}
             loss, batch = loss.loss, batch._replace(noted={**batch.noted, **noted})
-        found = torch.autograd.grad(loss, self.leaves, allow_unused=True)
+        found = torch.autograd.grad(self.differentiated(loss), self.leaves, allow_unused=True)
         with torch.no_grad():
             asked = {
                 name: laid_out(grad, leaf)
@@ -294,13 +299,13 @@ class _Engine:
             if phase.foresee:
                 grads = phase.foresee(grads, self._ahead(grads), memory, batch, task)
             if self.training.clip_norm:
-                grads = clipped_to_norm(grads, self.training.clip_norm)
+                grads = self.clipped_to_norm(grads)
             if self.training.clip_value:
                 grads = clipped(grads, self.training.clip_value)
             if self.tracing:
                 torch._foreach_copy_(self.before, self.leaves)
             eta = self._rate_of_step(grads) if phase.settle else self.lr
-            self._descend(grads)
+            self.descend(grads)
             if phase.settle:
                 settled = phase.settle(self.trained, memory, eta, task)
                 torch._foreach_copy_(self.leaves, [settled[name] for name in self.names])
@@ -309,6 +314,14 @@ class _Engine:
             self.memory = phase.track(memory, batch, task) if phase.track else memory
         self.n_steps += 1
         return loss.detach()
+
+    def differentiated(self, loss: Tensor) -> Tensor:
+        """What is differentiated, shape (): the loss itself."""
+        return loss
+
+    def clipped_to_norm(self, grads: Params) -> Params:
+        """Gradients of at most the norm that the study allows."""
+        return clipped_to_norm(grads, self.training.clip_norm)
 
     def _in_bf16(
         self, full: Params, memory: Memory, batch: Batch, task: int
@@ -322,7 +335,7 @@ class _Engine:
         leaves = [self.trained[name] for name in grads]
         return rate_of_next_step(self.optimiser, self.training, self.lr, leaves)
 
-    def _descend(self, grads: Params) -> None:
+    def descend(self, grads: Params) -> None:
         """The optimiser's step, for the parameters that have a gradient."""
         if self.is_plain:
             # The same bits as torch's SGD, without what a step of any torch optimiser costs
@@ -347,7 +360,7 @@ class _Engine:
         """Every parameter as a step would leave it; the step is taken back."""
         before = [leaf.detach().clone() for leaf in self.leaves]
         snapshot = Snapshot(self.optimiser)
-        self._descend(grads)
+        self.descend(grads)
         moved = {name: leaf.detach().clone() for name, leaf in self.trained.items()}
         torch._foreach_copy_(self.leaves, before)
         snapshot.put_back()
@@ -393,7 +406,18 @@ def _check_has_autocast(device: torch.device) -> None:
         )
 
 
-def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:
+def check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> None:
+    """Refuse a loss that is no number.
+
+    Args:
+        losses: of some steps, [n].
+        first_step: steps of the phase before them.
+        phase: its name.
+        task: the task's index.
+
+    Raises:
+        Diverged: one of them is NaN or infinite.
+    """
     finite = torch.isfinite(losses)
     if not bool(finite.all()):
         index = int((~finite).nonzero()[0])
@@ -402,7 +426,20 @@ def _check_losses(losses: Tensor, first_step: int, phase: str, task: int) -> Non
         raise Diverged(f"the loss became {value} in {where}", step)
 
 
-def _check_params(before: Params, after: Params, phase: str, task: int, n_steps: int) -> None:
+def check_params(before: Params, after: Params, phase: str, task: int, n_steps: int) -> None:
+    """Refuse what a phase must not make of the parameters.
+
+    Args:
+        before: names and shapes that are expected.
+        after: what it has made.
+        phase: its name.
+        task: the task's index.
+        n_steps: steps that it has made.
+
+    Raises:
+        MethodError: names or shapes differ.
+        Diverged: a number is not finite.
+    """
     where = f"task {task + 1}, phase '{phase}'"
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())

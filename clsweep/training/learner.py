@@ -125,6 +125,16 @@ class Learner:
         n_steps = self.setting.training.n_steps(len(task.train), task.index)
         steps = self.method.hyper.phase_steps(n_steps)
         after = self._trained(self.method.phases, steps, state._replace(trace=None), task)
+        return self.tested(state, after, task)
+
+    def tested(self, state: State, after: State, task: Task) -> tuple[State, list[AccuracyRow]]:
+        """The method after its phases on a task, with what it computes then, and the accuracies.
+
+        Args:
+            state: before the phases.
+            after: after them.
+            task: the task.
+        """
         if self.method.phases:
             with after_steps(after.n_steps):
                 check_learnt(

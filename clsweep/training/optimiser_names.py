@@ -81,6 +81,9 @@ REFUSED = {
     "sparseadam": "it steps sparse gradients, and every gradient here is dense",
     "muon": "it steps matrices alone, and networks have biases as well",
 }
+# A step of stacked parameters is one of every lane, whatever its learning rate: it is elementwise
+# and proportional to that.
+STACKED = ("sgd", "adam", "adamw", "rmsprop")
 # A step follows signs and its own sizes; the learning rate is the size of the first one alone.
 WITHOUT_RATE = frozenset(("rprop",))
 NUMBERS = tuple(dict.fromkeys(key for one in OPTIMISERS.values() for key in one.numbers))

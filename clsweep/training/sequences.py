@@ -161,10 +161,25 @@ def learn_sequence(
             state = learner.absorbed(state, task)
     except Stopped as stop:
         stopped, n_lost = str(stop), stop.n_steps
+    return outcome_of(method, state._replace(n_steps=state.n_steps + n_lost), rows, stopped)
+
+
+def outcome_of(
+    method: Method, state: State, rows: list[AccuracyRow], stopped: str = ""
+) -> LearntSequence:
+    """What a method has made of a sequence.
+
+    Args:
+        method: the method's hooks.
+        state: after the last task.
+        rows: accuracies after every task.
+        stopped: why it ended before the last task was learnt; '' if it did not.
+    """
     counters = method.counters(state.params, state.memory) if method.counters else {}
-    kept, n_steps = memory_bytes(state.memory), state.n_steps + n_lost
-    predict = method.predict or method.net.apply
-    return LearntSequence(state.params, rows, n_steps, kept, counters, stopped, predict=predict)
+    kept, predict = memory_bytes(state.memory), method.predict or method.net.apply
+    return LearntSequence(
+        state.params, rows, state.n_steps, kept, counters, stopped, predict=predict
+    )
 
 
 def learn_joint(

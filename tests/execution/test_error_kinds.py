@@ -136,7 +136,7 @@ def test_a_device_that_does_not_even_give_its_memory_back(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", broken)
-    worker._release()
+    worker.release()
 
 
 # ----- what becomes of a job

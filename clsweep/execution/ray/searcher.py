@@ -111,6 +111,8 @@ class ScheduleSearcher(Searcher):
         there = self.slots.current()
         running = Counter(name for _, name in self.jobs.values())
         crowded = self.slots.crowded if "whole" in there else set()
+        if self.schedule.lanes is not None:
+            self.schedule.lanes.n_slots = max(1, self.slots.n_slots())
         if "gpu" in there and running["whole"]:
             per_gpu = there["gpu"].n_slots // there["whole"].n_slots if "whole" in there else 1
             running["gpu"] += running["whole"] * per_gpu

@@ -129,5 +129,5 @@ def penalised_phase(net: Net, weight: float, form: Form) -> Phase:
 
     plain = plain_phase(net)
     if form == "proximal":
-        return replace(plain, settle=settle)
+        return replace(plain, settle=settle, proximal=pull)
     return replace(plain, pull=pull)

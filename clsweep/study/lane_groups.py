@@ -1,0 +1,123 @@
+"""Which trials of a study may be trained as one program, and why others may not.
+
+Trials of one group differ by nothing that changes the program: by their seed, their learning rate
+and those numbers that the method's row names as `lanes`. This module imports neither torch nor
+ray.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from clsweep.study.identity import canonical_json
+from clsweep.text import counted
+from clsweep.training.optimiser_names import STACKED
+
+if TYPE_CHECKING:
+    from clsweep.study.configurations import Configuration
+    from clsweep.study.study import Study
+
+# Networks that are functions of their parameters alone.
+_NETS = ("mlp", "conv", "lenet", "resnet32", "resnet18")
+# What `lanes = "auto"` stacks at most.
+MOST = 64
+
+
+def most_lanes(study: Study) -> int:
+    """How many trials a program has at most; 1 where the study asks for no lanes.
+
+    Args:
+        study: says it.
+    """
+    return MOST if study.resources.lanes == "auto" else study.resources.lanes
+
+
+def lane_group(study: Study, configuration: Configuration, seed: int) -> str:
+    """What trials have in common that may be trained as one; '' where each is trained alone.
+
+    Args:
+        study: the study.
+        configuration: of the trial.
+        seed: of the trial.
+    """
+    if most_lanes(study) == 1 or why_alone(study, configuration):
+        return ""
+    free = {*(configuration.entry.lanes or ())}
+    same_data = study.benchmark.draws == "fixed"
+    return canonical_json(
+        {
+            "method": configuration.method,
+            "hyper": configuration.hyper.model_dump(mode="json", exclude=free),
+            "training": configuration.training.model_dump(mode="json", exclude={"lr"}),
+            "seed": None if same_data else seed,
+        }
+    )
+
+
+def why_alone(study: Study, configuration: Configuration) -> str:
+    """Why trials of a configuration are trained one by one, as half a sentence; '' if not.
+
+    Args:
+        study: the study.
+        configuration: of it.
+    """
+    entry, training = configuration.entry, configuration.training
+    if configuration.code:
+        return "code of your own may do at a step what cannot be stacked"
+    if study.net.name not in _NETS:
+        return f"a network '{study.net.name}' may do what cannot be stacked"
+    if study.net.norm_used == "batch":
+        return "batch norms are not stacked"
+    if training.optimizer not in STACKED:
+        return f"a step of '{training.optimizer}' is not stacked"
+    if training.precision != "float32":
+        return f"precision = '{training.precision}' is not stacked"
+    if study.search.stops:
+        return "trials that may be stopped are watched one by one"
+    if configuration.path is not None:
+        return "each point of a path begins at the one before"
+    if not entry.begins_at_source(configuration.hyper):
+        return "it learns the first task by itself"
+    if entry.lanes is None:
+        return "what this method does at a step is not stacked"
+    for key, values in entry.lanes_where:
+        found = getattr(configuration.hyper, key)
+        if found not in values:
+            return f"{key} = '{found}' is not stacked"
+    return ""
+
+
+def lane_notes(study: Study, configurations: Iterable[Configuration]) -> list[str]:
+    """What a plan says of lanes: which trials are stacked, and which are not, and why.
+
+    Args:
+        study: the study.
+        configurations: whose trials are to be run.
+    """
+    if most_lanes(study) == 1:
+        return []
+    together: Counter[str] = Counter()
+    alone: dict[str, Counter[str]] = {}
+    for configuration in configurations:
+        why = why_alone(study, configuration)
+        counts = alone.setdefault(why, Counter()) if why else together
+        counts[configuration.label] += len(study.seeds)
+    asked = study.resources.lanes
+    most = f"at most {asked}" if asked != "auto" else "as many as are fastest where they run"
+    notes = []
+    if together:
+        notes.append(
+            f"[resources] lanes: trained as one program, {most}: {_in_words(together)}; their "
+            "results agree with those of single trials to rounding, not to the bit"
+        )
+    notes += [
+        f"[resources] lanes: trained one by one, since {why}: {_in_words(counts)}"
+        for why, counts in alone.items()
+    ]
+    return notes
+
+
+def _in_words(counts: Counter[str]) -> str:
+    return ", ".join(f"{label} ({counted(n, 'trial')})" for label, n in counts.items())
