@@ -324,7 +324,7 @@ class _Driver:
 
                     run_inline(self.schedule, context, preparing)
                 else:
-                    preparing("loading torch, Ray and the data")
+                    preparing("loading Ray")
                     from clsweep.execution.ray.connection import before_ray
 
                     before_ray()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from clsweep.execution.outcomes import Outcome
 from clsweep.execution.schedule import Schedule
+from clsweep.study.configurations import configurations
+from clsweep.study.job_order import breadth_first
 from clsweep.study.jobs import Job
+from clsweep.study.planning import plan
+from clsweep.study.study import load_study
+from tests.end_to_end.studies import write_study
 
 SOURCE = Job("s", "source", "source", "c", 0)
 FISHER = Job("f", "statistics", "Fisher", "c", 0, ("s",))
@@ -161,3 +167,25 @@ def test_who_has_handed_out_everything_in_time_is_not_out_of_time() -> None:
     queue.done(JOINT, Outcome("ok"))
     assert queue.finished
     assert not queue.expired
+
+
+def test_stages_of_several_seeds_are_computed_side_by_side(tmp_path: Path) -> None:
+    study = load_study(write_study(tmp_path, seeds=3))
+    asked = configurations(study)
+    jobs = breadth_first(plan(study, asked, set(), lambda key: False).jobs, asked)
+    queue = Schedule(jobs, lambda job: None, lambda job, outcome: None)
+    first = queue.next(lambda job: job.kind != "trial")
+    assert first is not None
+    others = [queue.next(lambda job: job.kind != "trial") for _ in range(2)]
+    assert [(one.kind, one.seed) for one in (first, *others) if one] == [
+        ("source", 0),
+        ("source", 1),
+        ("source", 2),
+    ]
+    assert queue.next(lambda job: job.kind != "trial") is None, "statistics wait for their source"
+    late = others[1]
+    assert late is not None
+    queue.done(late, Outcome("ok"))  # of the last seed, whose trials wait for nobody else's
+    after = queue.next(lambda job: bool(job.needs))
+    assert after is not None
+    assert (after.seed, after.needs[0]) == (2, late.key)

@@ -16,6 +16,7 @@ how often it is tried (`retries`), what is kept (`store`). Tune is known to `tun
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -80,6 +81,8 @@ def run_on_ray(
         preparing("starting Ray on this machine")
     elif address is not None:
         preparing(f"connecting to Ray at {address}")
+    loading = threading.Thread(target=_load_for_tune, daemon=True)
+    loading.start()
     with (
         connected(
             address,
@@ -99,7 +102,8 @@ def run_on_ray(
         if address is not None:
             probe_data(context, slots_of(resources, ray.nodes()))
             work = work._replace(check=None)
-        # After Ray's start, in which workers begin to load what they need.
+        loading.join()
+        # Only now: Ray imports parts of itself while it starts, and Tune most of the rest.
         from clsweep.execution.ray.searcher import ClusterSlots, ScheduleSearcher
         from clsweep.execution.ray.tuner import run_segment
 
@@ -113,6 +117,12 @@ def run_on_ray(
         except KeyboardInterrupt:
             preparing("stopping; what has ended is kept")  # Ray takes seconds to end
             raise
+
+
+def _load_for_tune() -> None:
+    """Import what Tune imports of others, while Ray starts, of which most is waiting."""
+    import pandas  # noqa: F401
+    import pyarrow.fs  # noqa: F401
 
 
 def _fetch(context: outcomes.Context, preparing: Callable[[str], None]) -> None:
