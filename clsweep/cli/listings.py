@@ -34,6 +34,7 @@ def methods_table() -> Table:
             "knobs",
             "uses besides the network",
             "scenarios",
+            "regression",
             "reference",
         )
     )
@@ -41,7 +42,8 @@ def methods_table() -> Table:
         knobs = ", ".join(map(_key, knob_keys(entry.hyper.model_fields)))
         scenarios = ", ".join(entry.scenarios)
         uses = ", ".join(entry.uses)
-        row = (name, entry.title, entry.family, knobs, uses, scenarios, entry.citation)
+        numbers = ", ".join(entry.regression)
+        row = (name, entry.title, entry.family, knobs, uses, scenarios, numbers, entry.citation)
         table.add_row(*map(Text, row))
     return table
 
@@ -73,10 +75,11 @@ def benchmarks_table() -> Table:
 
 def datasets_table() -> Table:
     """All data sets that are known by name."""
-    table = _table("name", "training", "test", "classes", "image (C × H × W)")
+    table = _table("name", "training", "test", "classes", "image (C × H × W) or vector")
     for name, spec in DATASETS.items():
         shape = " × ".join(map(str, spec.shape))
-        table.add_row(name, f"{spec.n_train:,}", f"{spec.n_test:,}", str(spec.n_classes), shape)
+        n_classes = "numbers" if spec.n_targets else str(spec.n_classes)
+        table.add_row(name, f"{spec.n_train:,}", f"{spec.n_test:,}", n_classes, shape)
     table.add_row(Text("folder:PATH"), "", "", "", "PATH/train/CLASS/*.png and PATH/test/CLASS/*")
     return table
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clsweep.cli.console import show
+from clsweep.cli.prediction_command import predictions
 from clsweep.cli.results_folders import (
     each_place,
     results_by_benchmark,
@@ -280,4 +281,4 @@ def schema() -> None:
 
 
 # In the order in which the help lists them.
-COMMANDS = (report, export, methods, benchmarks, init, schema)
+COMMANDS = (report, predictions, export, methods, benchmarks, init, schema)

@@ -74,7 +74,7 @@ def learns_all_tasks(subject: Subject, sequence: TaskSequence) -> str:
     found, last = subject.learnt(sequence), len(sequence.tasks) - 1
     if not all(bool(value.isfinite().all()) for value in found.params.values()):
         return "the final network is not finite"
-    final = {on for after, on, split, _, _ in found.rows if after == last and split == "test"}
+    final = {row[1] for row in found.rows if row[0] == last and row[2] == "test"}
     missing = sorted(set(range(last + 1)) - final)
     return f"at the end there is no accuracy on the tasks {missing}" if missing else ""
 

@@ -9,6 +9,7 @@ Rows are counted in the order of the arrays. Without torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,12 +85,19 @@ class ArraySet(NamedTuple):
         """Bytes of all inputs."""
         return sum(len(array) * array.row_bytes for array in self.x)
 
+    @property
+    def n_targets(self) -> int:
+        """Numbers to predict of every example, where y holds floating point; 0 for classes."""
+        if self.y[0].dtype.kind != "f":
+            return 0
+        return math.prod(self.y[0].shape[1:])
+
 
 class ArrayLabels(NamedTuple):
     """What is known of the rows of a data set.
 
     Attributes:
-        classes: class of every row, int64 [N], in 0..len(names)-1.
+        classes: class of every row, int64 [N], in 0..len(names)-1; 0 for all of a regression.
         parts: part of every row, int8 [N], a number in `PARTS`.
         names: the labels as they are stored, sorted; a class is a position in this tuple.
         notes: what a reader has to know, a sentence each.
@@ -151,6 +159,8 @@ def array_labels(arrays: ArraySet) -> ArrayLabels:
     """
     import numpy as np
 
+    if arrays.n_targets:
+        return _target_rows(arrays)
     labels = [_whole_numbers(array) for array in arrays.y]
     names, classes = np.unique(np.concatenate(labels), return_inverse=True)
     classes = classes.reshape(-1).astype(np.int64)
@@ -176,6 +186,76 @@ def array_labels(arrays: ArraySet) -> ArrayLabels:
     found = ArrayLabels(classes, parts, tuple(int(name) for name in names), tuple(notes))
     _check_classes(arrays, found)
     return found
+
+
+def array_targets(arrays: ArraySet) -> NDArray[np.float32]:
+    """Numbers to predict, float32 [N, K], in the order of the arrays.
+
+    Args:
+        arrays: a data set of a regression.
+
+    Raises:
+        StudyError: y is of no sound shape, or holds what is no finite number.
+    """
+    import numpy as np
+
+    found = []
+    for array in arrays.y:
+        if array.dtype.kind != "f" or array.shape[1:] != arrays.y[0].shape[1:]:
+            raise _mistake(
+                f"{arrays.y[0].place} holds {arrays.y[0].dtype} of shape "
+                f"{list(arrays.y[0].shape[1:])} a row, {array.place} {array.dtype} of shape "
+                f"{list(array.shape[1:])}",
+                expected="targets of one shape in floating point in all parts",
+            )
+        if len(array.shape) > 2:
+            raise _mistake(
+                f"{array.place} has shape {list(array.shape)}",
+                expected="one target a row, [N], or several, [N, K]",
+            )
+        values = array.values().astype(np.float32).reshape(len(array), -1)
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise _mistake(
+                f"{array.place} holds the target {values[row].tolist()} in row {row} (counted "
+                "from 0)",
+                expected="finite numbers that float32 can hold",
+            )
+        found.append(values)
+    return np.concatenate(found)
+
+
+def _target_rows(arrays: ArraySet) -> ArrayLabels:
+    """What is known of the rows of a regression: their parts."""
+    import numpy as np
+
+    targets = array_targets(arrays)
+    classes = np.zeros(len(targets), np.int64)
+    notes = [*_unread_notes(arrays)]
+    if arrays.parts:
+        parts = np.repeat(np.array(arrays.parts, np.int8), [len(one) for one in arrays.y])
+    elif arrays.split is not None:
+        parts = _split_parts(arrays.split)
+    else:
+        parts = _drawn_parts(classes)
+        notes.append(
+            f"{arrays.path.name} has no test part: one in {_TEST_SHARE} examples, "
+            f"{int((parts == 2).sum()):,} in all, is drawn for testing, the same ones in every "
+            "study"
+        )
+    for part, what in ((0, "training"), (2, "test")):
+        own = targets[parts == part]
+        if len(own) < 2:
+            raise _mistake(
+                f"{arrays.path} has {counted(len(own), f'{what} example')}",
+                expected=f"two or more; {_FORMS}",
+            )
+        if (own == own[0]).all():
+            raise _mistake(
+                f"all {what} examples of {arrays.path} have the same target",
+                expected="targets that differ: errors are measured against their spread",
+            )
+    return ArrayLabels(classes, parts, (0,), tuple(notes))
 
 
 # ------------------------------------------------------------------------------------ which arrays
@@ -318,9 +398,8 @@ def _whole_numbers(array: StoredArray) -> NDArray[np.int64]:
     kind = array.dtype.kind
     if kind == "f":
         raise StudyError(
-            f"{array.place} holds numbers of type {array.dtype}: targets of a regression are not "
-            "learnt, only classes",
-            expected="whole numbers, the class of every row",
+            f"{array.place} holds numbers of type {array.dtype}, and another part whole numbers",
+            expected="classes in all parts, or targets in floating point",
             where="[benchmark] dataset",
             next_step="if they are classes, save y.astype(np.int64)",
         )

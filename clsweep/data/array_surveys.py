@@ -37,6 +37,7 @@ class ArraySurvey(NamedTuple):
         notes: what a reader has to know, a sentence each.
         fingerprints: of what every array holds, by its name.
         residence: what of it is in memory, a sentence.
+        n_targets: numbers to predict of every example; 0 for classes.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +47,7 @@ class ArraySurvey(NamedTuple):
     notes: tuple[str, ...]
     fingerprints: dict[str, str]
     residence: str
+    n_targets: int
 
 
 def survey(path: Path) -> ArraySurvey:
@@ -82,6 +84,7 @@ def survey(path: Path) -> ArraySurvey:
         tuple(notes),
         dict(hashes),
         _residence(arrays),
+        arrays.n_targets,
     )
 
 

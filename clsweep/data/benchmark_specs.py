@@ -13,7 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from clsweep.data.dataset_specs import ARRAYS, FOLDER, Framing
 from clsweep.data.factory_calls import FACTORY, factory_call
+from clsweep.data.polynomials import POLYNOMIALS
+from clsweep.data.regression_options import option_fault
 from clsweep.number_conditions import conditions
+from clsweep.records.metrics import ACCURACY, METRICS, Metric
 from clsweep.records.schema import MAX_TASKS
 
 _DRAWS = (
@@ -87,6 +90,19 @@ class BenchmarkConfig(BaseModel):
         "feature, or per channel of images",
     )
 
+    targets: Literal["classes", "numbers"] = Field(
+        "classes",
+        description="what is learnt of every example: its class, or 'numbers' (a regression): y "
+        "of arrays in floating point",
+    )
+    metric: Literal["r2", "nrmse"] = Field(
+        "r2",
+        description="what stands in accuracy's place with targets = 'numbers': 'r2', the share of "
+        "the targets' variance that is explained (larger is better), or 'nrmse', the root mean "
+        "squared error over the targets' standard deviation (smaller is better)",
+        json_schema_extra=conditions(where={"targets": "numbers"}),
+    )
+
     if TYPE_CHECKING:
 
         @property
@@ -97,6 +113,16 @@ class BenchmarkConfig(BaseModel):
     def shape_dataset(self) -> str:
         """The data set whose height, width and channels all images have."""
         return self.dataset or self.datasets[0]
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether numbers are learnt, not classes."""
+        return self.targets == "numbers"
+
+    @property
+    def shown_metric(self) -> Metric:
+        """What stands in accuracy tables."""
+        return METRICS[self.metric] if self.is_regression else ACCURACY
 
     @property
     def framing(self) -> Framing:
@@ -123,6 +149,13 @@ class BenchmarkConfig(BaseModel):
             raise ValueError(
                 f"crop = {self.crop} is more than is left of an image after resize = {self.resize}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_regression(self) -> BenchmarkConfig:
+        fault = option_fault(self.name, self.targets, self.metric, self.scenario)
+        if fault:
+            raise ValueError(fault)
         return self
 
 
@@ -339,6 +372,26 @@ class SequenceBenchmark(SeveralDatasets):
         return self
 
 
+class PolynomialsBenchmark(SeveralDatasets):
+    """Regression of three polynomials of rising degree, each on an interval of its own."""
+
+    name: Literal["polynomials"] = "polynomials"
+    dataset: Literal["polynomial_1"] = Field(
+        "polynomial_1", description="the data set of the first task"
+    )
+    n_tasks: Literal[3] = Field(3, description="number of tasks")
+    scenario: Literal["task", "domain"] = Field(
+        "task",
+        description="'task': an output of its own for every task; 'domain': one output for all",
+    )
+    targets: Literal["numbers"] = Field("numbers", description="what is learnt of every example")
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The polynomials, in the order of their degrees."""
+        return tuple(POLYNOMIALS)
+
+
 def _with_n_tasks(values: Any, key: str, n_before: int) -> Any:
     """`values` with `n_tasks` counted from the list under `key`; a number that disagrees fails."""
     listed = _as_tuple(values.get(key, ())) if isinstance(values, dict) else ()
@@ -351,7 +404,12 @@ def _with_n_tasks(values: Any, key: str, n_before: int) -> Any:
 
 
 AnyBenchmark = Annotated[
-    SplitBenchmark | PermutedBenchmark | RotatedBenchmark | PairBenchmark | SequenceBenchmark,
+    SplitBenchmark
+    | PermutedBenchmark
+    | RotatedBenchmark
+    | PairBenchmark
+    | SequenceBenchmark
+    | PolynomialsBenchmark,
     Field(discriminator="name"),
 ]
 
@@ -361,6 +419,7 @@ BENCHMARKS: dict[str, type[BenchmarkConfig]] = {
     "rotated": RotatedBenchmark,
     "pair": PairBenchmark,
     "sequence": SequenceBenchmark,
+    "polynomials": PolynomialsBenchmark,
 }
 
 
@@ -388,6 +447,6 @@ def own_draws(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
         return ("permutations",)
     if name == "rotated" and not benchmark.get("angles"):
         return ("angles",)
-    if name in ("pair", "sequence") and benchmark.get("order") == "shuffled":
+    if name in ("pair", "sequence", "polynomials") and benchmark.get("order") == "shuffled":
         return ("order of the data sets",)
     return ()

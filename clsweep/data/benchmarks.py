@@ -1,9 +1,9 @@
 """From a benchmark's declaration to its tasks.
 
 *split* divides the classes of a data set; *permuted* and *rotated* show one data set through a
-pixel map per task; *pair* and *sequence* take data sets in turn. In every benchmark the validation
-images are drawn from the training images once, with `data_seed`: an image that validates one task
-trains none.
+pixel map per task; *pair*, *sequence* and *polynomials* take data sets in turn. In every benchmark
+the validation images are drawn from the training images once, with `data_seed`: an image that
+validates one task trains none.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from clsweep.data.datasets import Dataset, load
 from clsweep.data.hashed_draws import random_bits, random_order
 from clsweep.data.heads import Heads
 from clsweep.data.input_checks import InputKind, check_inputs
+from clsweep.data.regression_checks import check_spread, check_targets
 from clsweep.data.splits import task_rows
 from clsweep.data.stored_rows import StoredRows
 from clsweep.data.task_contents import check_shapes, class_groups, dataset_order
@@ -58,13 +59,15 @@ def build(config: BenchmarkConfig, root: Path | None, seed: int) -> TaskSequence
     first, frame = config.shape_dataset, config.framing
     names = config.datasets
     check_inputs(config, [_kind(name, root, frame) for name in config.datasets])
+    check_targets(config, root)
     if isinstance(config, SeveralDatasets):
         names = dataset_order(config, seed)
         check_shapes(config, {n: tuple(load(n, root, frame).images.shape[1:]) for n in names})
     sources = tuple(_source(name, first, root, config.pad, frame) for name in names)
     shape = tuple(sources[0].images.shape[1:])
     plain = _plain_tasks(config, root, sources, seed)
-    heads = Heads(config.scenario, tuple(task.n_classes for task in plain))
+    sizes = tuple(task.n_classes for task in plain)
+    heads = Heads(config.scenario, sizes, config.shown_metric.name)
     maps = _pixel_maps(config, shape, seed)
     return TaskSequence(
         tasks=tuple(
@@ -139,11 +142,17 @@ def _plain_task(
     test = torch.arange(dataset.n_before_test, len(labels))
     test = test[labels[test] >= 0]
 
+    said = labels if dataset.targets is None else dataset.targets
+
     def part(rows: Tensor) -> Examples:
-        return Examples(dataset.images, rows, labels[rows])
+        return Examples(dataset.images, rows, said[rows])
 
     learnt, held = part(torch.from_numpy(train)), part(validation)
-    return Task(task, learnt, held, part(test), len(classes))
+    n_outputs = len(classes)
+    if dataset.targets is not None:
+        n_outputs = dataset.targets.shape[1]
+        check_spread(config, task, held.labels.numpy())
+    return Task(task, learnt, held, part(test), n_outputs)
 
 
 def _own_rows(config: BenchmarkConfig, dataset: Dataset, labels: Tensor) -> Tensor | None:

@@ -73,4 +73,5 @@ def _arrays_spec(name: str, root: Path | None) -> DatasetSpec:
         found.dtype,
         tuple(map(str, found.names)),
         found.residence,
+        found.n_targets,
     )

@@ -1,4 +1,6 @@
-"""Facts about data sets as plain values: seven by name, with the exact size of every class.
+"""Facts about data sets as plain values: seven of images by name, and three polynomials.
+
+Of every class the exact size is known.
 
 What is known of folders of images and of arrays is found out by `dataset_lookup`.
 """
@@ -6,6 +8,8 @@ What is known of folders of images and of arrays is found out by `dataset_lookup
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from clsweep.data.polynomials import N_TEST, N_TRAIN, N_VALIDATION, POLYNOMIALS
 
 # How names of data sets start that are the user's own.
 FOLDER = "folder:"
@@ -41,6 +45,8 @@ class DatasetSpec(NamedTuple):
         dtype: of stored values.
         class_names: of the classes; empty for their numbers.
         residence: what of arrays is in memory, a sentence; '' for other data, which are.
+        n_targets: numbers to predict of every example of a regression, whose examples are counted
+            as if they were of one class; 0 for classes.
     """
 
     name: str
@@ -52,6 +58,7 @@ class DatasetSpec(NamedTuple):
     dtype: str = "uint8"
     class_names: tuple[str, ...] = ()
     residence: str = ""
+    n_targets: int = 0
 
     @property
     def n_train(self) -> int:
@@ -91,6 +98,18 @@ _SPECS = (
         (3, 32, 32),
         (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
         (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595),
+    ),
+    *(
+        DatasetSpec(
+            name,
+            (1,),
+            (N_TRAIN,),
+            (N_TEST,),
+            validation_counts=(N_VALIDATION,),
+            dtype="float32",
+            n_targets=1,
+        )
+        for name in POLYNOMIALS
     ),
 )
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsweep.data.array_sets import PARTS, ArraySet, array_labels, array_set
+from clsweep.data.array_sets import PARTS, ArraySet, array_labels, array_set, array_targets
 from clsweep.data.array_surveys import rows_of
 from clsweep.data.class_counts import digits_test_rows
 from clsweep.data.data_files import (
@@ -39,6 +39,7 @@ from clsweep.data.digits_file import read_digits
 from clsweep.data.idx_files import idx_file, read_idx
 from clsweep.data.image_decoding import picture
 from clsweep.data.image_folders import folder_listing, framed, survey
+from clsweep.data.polynomials import N_TRAIN, N_VALIDATION, POLYNOMIALS, examples
 from clsweep.data.stored_rows import Piece, StoredRows, rows_tensor
 from clsweep.data.tasks import Inputs
 from clsweep.errors import StudyError
@@ -77,6 +78,8 @@ class Dataset(NamedTuple):
         n_classes: number of classes.
         n_validation: how many of them are for validation and nothing else; 0 where validation
             images are drawn from the training images.
+        targets: of a regression, whose labels are all 0: what is predicted, float32 [N, K]; None
+            for classes.
     """
 
     images: Inputs
@@ -84,6 +87,7 @@ class Dataset(NamedTuple):
     n_train: int
     n_classes: int
     n_validation: int = 0
+    targets: Tensor | None = None
 
     @property
     def n_before_test(self) -> int:
@@ -131,6 +135,8 @@ def load(name: str, root: Path | None, framing: Framing = AS_STORED) -> Dataset:
     """
     if name == "digits":
         return _digits()
+    if name in POLYNOMIALS:
+        return _polynomial(name)
     if name in _TORCHVISION:
         return _torchvision(name, place_of_data(root))
     if name.startswith("folder:"):
@@ -168,7 +174,14 @@ def array_dataset(arrays: ArraySet) -> Dataset:
     images = StoredRows(pieces, None if in_order else torch.from_numpy(order))
     n_train, n_validation, _ = (sum(labels.counts(part)) for part in range(len(PARTS)))
     classes = torch.from_numpy(labels.classes[order])
-    return Dataset(images, classes, n_train, len(labels.names), n_validation)
+    targets = torch.from_numpy(array_targets(arrays)[order]) if arrays.n_targets else None
+    return Dataset(images, classes, n_train, len(labels.names), n_validation, targets)
+
+
+def _polynomial(name: str) -> Dataset:
+    x, y = map(torch.from_numpy, examples(name))
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    return Dataset(x, labels, N_TRAIN, 1, N_VALIDATION, y)
 
 
 def _digits() -> Dataset:

@@ -11,11 +11,23 @@ class Heads(NamedTuple):
     Attributes:
         scenario: 'task' (one head per task), 'domain' (one shared head) or 'class' (one head
             over all classes seen so far).
-        sizes: number of classes of each task.
+        sizes: number of classes of each task; of a regression, of numbers that are predicted.
+        metric: 'accuracy' of classes; of a regression, what is computed from its errors.
     """
 
     scenario: str
     sizes: tuple[int, ...]
+    metric: str = "accuracy"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether outputs are predictions of numbers, not logits of classes."""
+        return self.metric != "accuracy"
+
+    @property
+    def n_targets(self) -> int:
+        """Numbers to predict of every example of a regression, as many in all tasks; else 0."""
+        return self.sizes[0] if self.is_regression else 0
 
     @property
     def n_outputs(self) -> int:

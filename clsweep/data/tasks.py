@@ -87,7 +87,8 @@ class Examples:
     Attributes:
         images: the whole data set, shared between tasks, [N, C, H, W] for images.
         rows: which of its images belong here, int64 [n].
-        labels: their labels in the numbering of the task's head, int64 [n].
+        labels: their labels in the numbering of the task's head, int64 [n]; of a regression, what
+            is to be predicted, float32 [n, K].
         pixel_map: what the task does to every image, or None for nothing.
     """
 
@@ -141,7 +142,7 @@ class Task:
         train: what is learnt from.
         validation: held-out training images, for choosing configurations.
         test: test images, for reporting.
-        n_classes: classes of this task.
+        n_classes: classes of this task; of a regression, numbers that are predicted.
     """
 
     index: int

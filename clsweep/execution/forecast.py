@@ -140,6 +140,7 @@ def forecast(
     by_id = {configuration.id: configuration for configuration in grid}
     rates = _seconds_per_step(ours)
     to_do = {job.config_id for job in missing.jobs if job.kind == "trial"}
+    in_words = study.benchmark.shown_metric.in_words
     return Forecast(
         curves=_curves(study, grid, done),
         n_seeds=len(study.seeds),
@@ -158,9 +159,9 @@ def forecast(
             *form_notes(study),
             *lane_notes(study, grid),
             *about_weights([c for c in grid if c.id in to_do]),
-            *fairness_notes(study, grid),
+            *map(in_words, fairness_notes(study, grid)),
         ],
-        search=_search_text(study),
+        search=in_words(_search_text(study)),
         told=task_identity_text(study.benchmark.scenario),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.execution.listeners.base import RunStart
+from clsweep.records.metrics import value_of
 from clsweep.records.schema import trial_id_of
 from clsweep.storage.store import Store
 
@@ -82,13 +84,13 @@ def best_by_label(
         configurations: those that count, with their labels.
     """
     labels = {one.id: one.label for one in configurations}
-    best: defaultdict[str, float] = defaultdict(float)
+    best: dict[str, float] = {}
     for record in names.records(store.load("validation")):
         label = labels.get(record["trial"]["config_id"])
         rows = record["accuracy"]
         if label is None or not rows or record["trial"]["status"] != "ok":
             continue
         last = max(row[0] for row in rows)
-        final = [row[3] / row[4] for row in rows if row[0] == last]
-        best[label] = max(best[label], sum(final) / len(final))
-    return dict(best)
+        final = [value_of(row) for row in rows if row[0] == last]
+        best[label] = max(best.get(label, -math.inf), sum(final) / len(final))
+    return best

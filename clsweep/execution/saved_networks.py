@@ -3,7 +3,8 @@
 A file holds the tensors of one network, the scale from stored images to its inputs, and in its
 header what is needed to build it besides the study file and the trial's record:
 
-    {"schema": 1, "trial_id": ..., "heads": {"scenario": ..., "sizes": [...]},
+    {"schema": 1, "trial_id": ..., "heads": {"scenario": ..., "sizes": [...]}, of
+     a regression with "metric",
      "input_shape": [...], "stored": type of the inputs, "sha256": of the tensors}
 
 It is written before the trial's record, as a whole, so that a trial with a record has its network
@@ -31,6 +32,7 @@ from clsweep.methods.own_methods import code_fingerprint
 from clsweep.nets.build import build_net
 from clsweep.nets.code_files import check_unedited, factory_complaint
 from clsweep.nets.parameter_trees import Params
+from clsweep.records.metrics import METRICS
 from clsweep.records.own_code import CODE_COMMIT, own_version
 from clsweep.records.recorded_inputs import short_fingerprint
 from clsweep.storage.folder_kinds import folder_of
@@ -136,13 +138,19 @@ def save_network(directory: Place, trial_id: str, params: Params, sequence: Task
     header = {
         "schema": _SCHEMA,
         "trial_id": trial_id,
-        "heads": {"scenario": sequence.heads.scenario, "sizes": list(sequence.heads.sizes)},
+        "heads": _heads_header(sequence.heads),
         "input_shape": list(sequence.input_shape),
         "stored": str(sequence.stored).removeprefix("torch."),
         "sha256": _digest(plain),
     }
     data = save(plain, {_HEADER: json.dumps(header)})
     folder_of(directory).write(model_name(trial_id), data)
+
+
+def _heads_header(heads: Heads) -> dict[str, Any]:
+    """As it was before there were regressions, of which it says the metric."""
+    plain = {"scenario": heads.scenario, "sizes": list(heads.sizes)}
+    return {**plain, "metric": heads.metric} if heads.is_regression else plain
 
 
 def load_network(
@@ -253,10 +261,17 @@ def _parsed(data: bytes, trial_id: str) -> _Read:
     return _Read(
         _part(tensors, _NETWORK),
         Scale(**_part(tensors, _SCALE)),
-        Heads(str(header["heads"]["scenario"]), sizes),
+        Heads(str(header["heads"]["scenario"]), sizes, _known_metric(header["heads"])),
         tuple(int(n) for n in header["input_shape"]),
         stored,
     )
+
+
+def _known_metric(heads: Mapping[str, Any]) -> str:
+    metric = str(heads.get("metric", "accuracy"))
+    if metric not in METRICS:
+        raise ValueError(f"'{metric}' is no metric")
+    return metric
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from clsweep.execution.stage_cache import Entry
 from clsweep.methods.base import Trace
 from clsweep.nets.parameter_trees import Params
+from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.learner import FinetunedModel, SourceModel
 from clsweep.training.paths import PathPoint
 
@@ -30,7 +31,7 @@ def source_entry(model: SourceModel) -> tuple[Params, dict[str, Any]]:
 def source_model(entry: Entry, device: torch.device) -> SourceModel:
     """The source model of a cache entry, on a device."""
     parts = _parts(entry.tensors, device)
-    rows = [(a, on, split, n, total) for a, on, split, n, total in entry.facts["rows"]]
+    rows: list[AccuracyRow] = [tuple(row) for row in entry.facts["rows"]]
     trace = Trace(parts["start"], parts["path"])
     return SourceModel(
         parts["params"], trace, parts["optimiser"], rows, int(entry.facts["n_steps"])

@@ -6,14 +6,23 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
+from clsweep.records.metrics import SUM_ROW_LENGTH
 from clsweep.records.own_code import own_versions
-from clsweep.records.schema import PATH_POINT, SCHEMA_VERSION, Record, Trial, trial_id_of
+from clsweep.records.schema import (
+    PATH_POINT,
+    REGRESSION_VERSION,
+    SCHEMA_VERSION,
+    Record,
+    Trial,
+    trial_id_of,
+)
 from clsweep.redaction import without_secrets
 from clsweep.versions import versions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from clsweep.records.accuracy import AccuracyRow
     from clsweep.study.configurations import Configuration
 
 
@@ -36,7 +45,7 @@ def record_of(
     status: str,
     *,
     message: str = "",
-    accuracy: list[tuple[int, int, str, int, int]] | None = None,
+    accuracy: list[AccuracyRow] | None = None,
     stages: tuple[str, ...] = (),
     inputs: Mapping[str, str] | None = None,
     **measured: Unpack[Measurements],
@@ -48,7 +57,7 @@ def record_of(
         seed: with which seed.
         status: one of `schema.STATUSES`.
         message: what went wrong, or why it was stopped, for people.
-        accuracy: rows (after_task, on_task, split, n_correct, n_total).
+        accuracy: rows, see `records.accuracy`.
         stages: keys of the stages it started from.
         inputs: name to fingerprint of data, weights and code, see `fingerprints_of`.
         measured: see `Measurements`; zero or empty where not given.
@@ -77,8 +86,9 @@ def record_of(
     }
     if configuration.path is not None:
         trial["counters"] = {**trial["counters"], PATH_POINT: float(len(configuration.path.ids))}
+    is_regression = any(len(row) == SUM_ROW_LENGTH for row in accuracy or [])
     return {
-        "schema": SCHEMA_VERSION,
+        "schema": REGRESSION_VERSION if is_regression else SCHEMA_VERSION,
         "trial": trial,
         "config": {
             "config_id": configuration.id,

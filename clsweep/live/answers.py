@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from clsweep.live.trial_rows import SORTABLE, STATES, TrialRow, Wanted, wanted_rows
 from clsweep.live.validation_fronts import LabelFront
 from clsweep.live.watched_sweep import SweepState, WatchedSweep
+from clsweep.records.metrics import Metric
 from clsweep.redaction import without_secrets
 from clsweep.text import shortened
 
@@ -75,6 +76,7 @@ def sweep_answer(state: SweepState) -> dict[str, Any]:
         "warnings": [without_secrets(text) for text in status.warnings],
         "has_report": state.is_done,
         "benchmark": _benchmark(state),
+        "metric": _metric(sweep.study.benchmark.shown_metric),
         "seeds": list(sweep.study.seeds),
         "methods": _methods(state),
         "running": [
@@ -151,6 +153,12 @@ def _benchmark(state: SweepState) -> str:
 
     assert state.sweep is not None
     return benchmark_text(state.sweep.study.benchmark.model_dump(mode="json"))
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    """What stands in accuracy's place, and where it ends; null for no end."""
+    low, high = (None if math.isinf(end) else 100 * end for end in metric.bounds)
+    return {"title": metric.title, "low": low, "high": high}
 
 
 def _methods(state: SweepState) -> list[dict[str, Any]]:

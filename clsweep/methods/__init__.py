@@ -32,6 +32,9 @@ __all__ = [
     "register",
 ]
 
+# Scenarios of a regression: there are no classes to add.
+_OF_NUMBERS = ("task", "domain")
+
 METHODS: dict[str, MethodEntry] = {
     "finetune": MethodEntry(
         "fine-tuning",
@@ -40,6 +43,7 @@ METHODS: dict[str, MethodEntry] = {
         is_reference=True,
         lanes=(),
         family="reference",
+        regression=_OF_NUMBERS,
     ),
     "frozen": MethodEntry(
         "frozen trunk",
@@ -48,6 +52,7 @@ METHODS: dict[str, MethodEntry] = {
         is_reference=True,
         lanes=(),
         family="reference",
+        regression=_OF_NUMBERS,
     ),
     "joint": MethodEntry(
         "joint",
@@ -57,6 +62,7 @@ METHODS: dict[str, MethodEntry] = {
         is_reference=True,
         starts_from_source=False,
         family="reference",
+        regression=_OF_NUMBERS,
     ),
     "ncm": MethodEntry(
         "nearest class mean",
@@ -93,6 +99,7 @@ METHODS: dict[str, MethodEntry] = {
         follows_path=True,
         lanes=("lam",),
         family="regularisation",
+        regression=_OF_NUMBERS,
     ),
     "ewc": MethodEntry(
         "EWC",
@@ -105,6 +112,7 @@ METHODS: dict[str, MethodEntry] = {
         lanes=("lam", "anchor", "gamma", "normalise"),
         lanes_where=(("fisher", tuple(f for f in regulariser_hypers.FISHERS if f != "kfac")),),
         family="regularisation",
+        regression=_OF_NUMBERS,
     ),
     "mas": MethodEntry(
         "MAS",
@@ -116,6 +124,7 @@ METHODS: dict[str, MethodEntry] = {
         follows_path=True,
         lanes=("lam", "accumulation"),
         family="regularisation",
+        regression=_OF_NUMBERS,
     ),
     "si": MethodEntry(
         "SI",
@@ -125,6 +134,7 @@ METHODS: dict[str, MethodEntry] = {
         follows_path=True,
         lanes=("c", "xi"),
         family="regularisation",
+        regression=_OF_NUMBERS,
     ),
     "rwalk": MethodEntry(
         "RWalk",
@@ -148,6 +158,7 @@ METHODS: dict[str, MethodEntry] = {
         "Li and Hoiem 2016, ECCV",
         lanes=("lam", "temperature"),
         family="distillation",
+        regression=_OF_NUMBERS,
     ),
     "rescl": MethodEntry(
         "ResCL",
@@ -155,6 +166,7 @@ METHODS: dict[str, MethodEntry] = {
         "Lee, Joo, Hong and Kim 2020, AAAI (arXiv 2002.06774)",
         starts_from_finetuned=True,
         family="combination",
+        regression=_OF_NUMBERS,
     ),
     "interpolate": MethodEntry(
         "weight interpolation",
@@ -236,6 +248,7 @@ METHODS: dict[str, MethodEntry] = {
         lanes=("weight",),
         lanes_where=(("fill", ("balanced",)),),
         family="stored examples",
+        regression=_OF_NUMBERS,
     ),
     "er_ace": MethodEntry(
         "ER-ACE",
@@ -323,6 +336,7 @@ METHODS: dict[str, MethodEntry] = {
         "Chaudhry et al. 2019, ICLR",
         uses=("source examples",),
         family="stored examples",
+        regression=_OF_NUMBERS,
     ),
     "dgr": MethodEntry(
         "generative replay",
@@ -339,6 +353,7 @@ METHODS: dict[str, MethodEntry] = {
         "Lopez-Paz and Ranzato 2017, NeurIPS",
         uses=("source examples",),
         family="stored examples",
+        regression=_OF_NUMBERS,
     ),
     "hnet": MethodEntry(
         "hypernetwork",
@@ -350,6 +365,7 @@ METHODS: dict[str, MethodEntry] = {
         own_start="hypernetwork",
         takes_batch_norm=False,
         family="hypernetworks",
+        regression=("task",),
     ),
     "hnet_tir": MethodEntry(
         "HNET+TIR",

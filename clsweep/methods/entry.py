@@ -24,6 +24,7 @@ class MethodEntry:
         uses: what it needs beyond the previous network and the current task's data.
         scenarios: the scenarios it is defined for.
         scenario_note: why for no others, as half a sentence; '' for nothing.
+        regression: those in which it learns numbers, not classes; empty where it needs classes.
         is_reference: whether it marks an end of the plot instead of tracing a curve.
         starts_from_source: whether its trials begin at the shared source model; some numbers may
             ask for another start, see `begins_at_source`.
@@ -55,6 +56,7 @@ class MethodEntry:
     uses: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ALL_SCENARIOS
     scenario_note: str = ""
+    regression: tuple[str, ...] = ()
     is_reference: bool = False
     starts_from_source: bool = True
     starts_from_finetuned: bool = False

@@ -53,7 +53,8 @@ def build(net: Net, hyper: GemHyper) -> Method:
         device = next(iter(params.values())).device
         n_past = len(net.heads.sizes) - 1
         capacity = hyper.memory_size * (n_past if hyper.per_task else 1)
-        empty = buffer.empty(capacity, net.input_shape, device, net.stored)
+        n_targets = net.heads.n_targets
+        empty = buffer.empty(capacity, net.input_shape, device, net.stored, n_targets=n_targets)
         return {"slots": empty, "projected_steps": 0, "solver_failures": 0}
 
     @lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from clsweep.methods.hyper_fields import (
     nuisance,
     widths,
 )
-from clsweep.methods.shared_numbers import TWO_TASKS, WITHOUT_LAM, Form
+from clsweep.methods.shared_numbers import OF_NUMBERS, TWO_TASKS, WITHOUT_LAM, Form
 
 # At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
 _WITHOUT_WEIGHT = {"weight": 0}
@@ -94,12 +94,12 @@ class LwfHyper(Hyper):
         log=False,
         doc="T, temperature of both softmaxes",
         at_least=1e-3,
-        unless=WITHOUT_LAM,
+        unless=(WITHOUT_LAM, OF_NUMBERS),
     )
     t_squared: bool = fixed(
         False,
         doc="multiply the distillation by T² (Hinton), which LwF omits",
-        unless=(WITHOUT_LAM, {"temperature": 1}),
+        unless=(WITHOUT_LAM, {"temperature": 1}, OF_NUMBERS),
     )
     weighting: Literal["sum", "average"] = fixed(
         "sum",
@@ -164,12 +164,18 @@ class ResclHyper(Hyper):
     )
     decay: float = fixed(1e-4, doc="λ_dec, weight of ½ ‖θ_t‖² in the combination", at_least=0)
     temperature: float = nuisance(
-        2.0, 1.0, 4.0, log=False, doc="T, temperature of all softmaxes", at_least=1e-3
+        2.0,
+        1.0,
+        4.0,
+        log=False,
+        doc="T, temperature of all softmaxes",
+        at_least=1e-3,
+        unless=OF_NUMBERS,
     )
     t_squared: bool = fixed(
         True,
         doc="multiply the distillations by T² (Hinton), which keeps the length of a step",
-        unless={"temperature": 1},
+        unless=({"temperature": 1}, OF_NUMBERS),
     )
     statistics: Literal["target", "batch", "held"] = fixed(
         "target",
@@ -236,7 +242,7 @@ class AgemHyper(Hyper):
     per_task: bool = fixed(
         False, doc="memory_size counts the examples of one task (published)", unless=TWO_TASKS
     )
-    fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
+    fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC, unless=OF_NUMBERS)
 
 
 class DgrHyper(Hyper):
@@ -303,7 +309,7 @@ class GemHyper(Hyper):
     per_task: bool = fixed(
         False, doc="memory_size counts the examples of one task (published)", unless=TWO_TASKS
     )
-    fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC)
+    fill: Literal["balanced", "uniform"] = fixed("balanced", doc=_FILL_DOC, unless=OF_NUMBERS)
     ridge: float = fixed(1e-3, doc="ε, added to the diagonal of MMᵀ", at_least=0)
     ridge_unit: Literal["trace", "absolute"] = fixed(
         "trace",

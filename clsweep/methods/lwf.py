@@ -14,6 +14,9 @@ Heads. One head per task: a term per old head. Domain-incremental: all old heads
 head, so the sum is t − 1 times its term. Class-incremental: one term over all old classes, which
 'sum' counts once; padded, its softmaxes run over all classes seen, and q is 0 for the new ones.
 
+Regression. KD_k is ½ ‖ŷ − ŷ*‖², ŷ* the teacher's predictions under head k, as the loss on the new
+task is ½ ‖ŷ − y‖²; there is no temperature.
+
 Deviations. Old heads are trained along, as in the paper; the warm-up of the new head is left out;
 the teacher runs on the fly instead of being recorded.
 """
@@ -26,13 +29,18 @@ from torch import Tensor
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypers import LwfHyper
 from clsweep.methods.parts.heads import old_heads
-from clsweep.methods.parts.losses import label_loss, padded_distillation
+from clsweep.methods.parts.losses import (
+    label_loss,
+    padded_distillation,
+    regression_distillation,
+)
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 
 
 def build(net: Net, hyper: LwfHyper) -> Method:
     """LwF of `net`; its memory is the network before the current task."""
+    distil = regression_distillation if net.heads.is_regression else padded_distillation
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         h = net.features(full, batch.x)
@@ -41,7 +49,7 @@ def build(net: Net, hyper: LwfHyper) -> Method:
         widest = hyper.padded and net.heads.scenario == "class"
         kept = [
             times
-            * padded_distillation(
+            * distil(
                 net.head(full, h, task if widest else k),
                 net.head(memory["teacher"], h_old, k),
                 hyper.temperature,

@@ -11,6 +11,8 @@ FISHERS = (
     *("exact", "sampled", "empirical", "predicted", "label_weighted", "batched"),
     *("reversed", "kfac"),
 )
+# Those that are defined for a regression's Gaussian likelihood.
+GAUSSIAN_FISHERS = ("exact", "sampled", "empirical", "batched")
 OMEGAS = ("squared_norm", "batched")
 FORM_DOC = (
     "how the quadratic penalty acts: 'gradient' adds its gradient before the optimiser's step, "

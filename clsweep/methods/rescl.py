@@ -17,7 +17,7 @@ the second task is trained once per seed and shared.
 
 Heads. A head that both networks have been trained with is a unit like any other. A head per task:
 old ones are the source's, the new one is θ_t's. Class-incremental: rows of old classes are
-combined, rows of new ones are θ_t's.
+combined, rows of new ones are θ_t's. Regression: KD is ½ ‖ŷ − ŷ*‖², without a temperature.
 
 Where the paper is silent. Statistics of batch norms in 2: the source's are held, as everything of
 it, and the target's are those of the batch, set anew from the task's data at the end; or those of
@@ -42,7 +42,11 @@ from torch.nn import functional as F
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Note, Phase
 from clsweep.methods.hypers import ResclHyper
 from clsweep.methods.parts.heads import check_readout, new_outputs, old_heads
-from clsweep.methods.parts.losses import distillation, finetuning_phase
+from clsweep.methods.parts.losses import (
+    distillation,
+    finetuning_phase,
+    regression_distillation,
+)
 from clsweep.methods.parts.network_combination import Alphas, RenewedNorms, merged
 from clsweep.methods.parts.network_units import Unit, units_of
 from clsweep.nets.net import Net
@@ -108,6 +112,10 @@ class _Combining:
 
     def __init__(self, net: Net, units: list[Unit], hyper: ResclHyper) -> None:
         self.net, self.units, self.hyper = net, units, hyper
+        is_regression = net.heads.is_regression
+        self.distil = regression_distillation if is_regression else distillation
+        has_scale = hyper.t_squared and not is_regression
+        self.scale = hyper.temperature**2 if has_scale else 1.0
         # Branches whose batch norms train on the batch's statistics, and get new ones at the end.
         self.renewed: tuple[str, ...] = ()
         if net.statistics and net.bn_mode != "frozen":
@@ -185,11 +193,10 @@ class _Combining:
             h = net.features(one, batch.x)
             logits = [net.head(one, h, k) for k, _ in heads]
         terms = [
-            times * distillation(z, batch.noted[f"head {k}"], hyper.temperature)
+            times * self.distil(z, batch.noted[f"head {k}"], hyper.temperature)
             for (k, times), z in zip(heads, logits, strict=True)
         ]
-        scale = hyper.temperature**2 if hyper.t_squared else 1.0
-        return scale * torch.stack(terms).sum()
+        return self.scale * torch.stack(terms).sum()
 
     def decay(self, full: Params) -> float:
         """λ in front of Σ|α|."""

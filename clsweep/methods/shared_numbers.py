@@ -9,3 +9,5 @@ Form = Literal["gradient", "proximal"]
 # At a weight of zero a method is fine-tuning, bit for bit, whatever its other numbers are.
 WITHOUT_LAM = {"lam": 0}
 TWO_TASKS = {"benchmark.n_tasks": 2}
+# A regression has neither softmaxes nor classes.
+OF_NUMBERS = {"benchmark.targets": "numbers"}

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 # Of an input: (C, H, W) for images.
 Shape = tuple[int, ...]
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
 
 
 class Layer(NamedTuple):

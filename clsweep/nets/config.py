@@ -51,7 +51,7 @@ class NetConfig(Section):
         ),
     ] = ""
     activation: Annotated[
-        Literal["relu", "tanh"], Field(description="nonlinearity (mlp, conv, lenet)")
+        Literal["relu", "tanh", "sigmoid"], Field(description="nonlinearity (mlp, conv, lenet)")
     ] = "relu"
     norm: Annotated[
         Literal["standard", "none", "batch", "group"],

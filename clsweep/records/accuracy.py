@@ -1,7 +1,13 @@
 """The accuracies of one trial: its rows, its table, and the measures made of it.
 
-For an accuracy table `acc` of shape (T, T), `acc[i, j]` is the accuracy on task j after task i
-has been learnt; measures are shares of 1.
+A row holds counts, or the sums of a regression, whose metric stands in accuracy's place:
+
+    after_task, on_task, split, n_correct, n_total
+    after_task, on_task, split, squared_error, n_total, fourth_power, squared_deviation, metric
+
+with Σ ‖y − ŷ‖², n, Σ ‖y − ŷ‖⁴ and Σ ‖y − ȳ‖², see `metrics`. For an accuracy table `acc` of shape
+(T, T), `acc[i, j]` is the accuracy on task j after task i has been learnt; measures are shares of
+1.
 """
 
 from __future__ import annotations
@@ -12,26 +18,32 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from clsweep.records.schema import Record, trial_id_of
+from clsweep.records.metrics import METRICS, error_of, value_of
+from clsweep.records.schema import ACCURACY_COLUMNS, SUM_COLUMNS, Record, trial_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Table = NDArray[np.float64]
-AccuracyRow = tuple[int, int, str, int, int]  # after_task, on_task, split, n_correct, n_total
+CountRow = tuple[int, int, str, int, int]
+SumRow = tuple[int, int, str, float, int, float, float, str]
+AccuracyRow = CountRow | SumRow
 
 _SPLITS = ("validation", "test")
+# Whether a table is of a regression -> its columns beside the place of a row.
+_VALUE_COLUMNS = {False: ACCURACY_COLUMNS[3:], True: SUM_COLUMNS[3:]}
 
 
 class AccuracyRows(Sequence[list[Any]]):
-    """Rows [after_task, on_task, split, n_correct, n_total] of one trial; equal to their list.
+    """Rows of one trial, of counts or of sums; equal to their list.
 
     Args:
         after_task: -1 before training, shape [N].
         on_task: shape [N].
         is_test: whether a row is of the test split, shape [N].
-        n_correct: shape [N].
+        n_correct: shape [N]; of a regression Σ ‖y − ŷ‖².
         n_total: shape [N].
+        sums: of a regression Σ ‖y − ŷ‖⁴, Σ ‖y − ȳ‖² and the metric's name, each of shape [N].
     """
 
     def __init__(
@@ -41,8 +53,10 @@ class AccuracyRows(Sequence[list[Any]]):
         is_test: NDArray[np.bool_],
         n_correct: NDArray[Any],
         n_total: NDArray[Any],
+        *sums: NDArray[Any],
     ) -> None:
         self._columns = (after_task, on_task, is_test, n_correct, n_total)
+        self._sums = sums
 
     def __len__(self) -> int:
         return len(self._columns[0])
@@ -55,10 +69,14 @@ class AccuracyRows(Sequence[list[Any]]):
 
     def __getitem__(self, index: int | slice) -> list[Any] | Sequence[list[Any]]:
         if isinstance(index, slice):
-            return AccuracyRows(*(column[index] for column in self._columns))
-        after_task, on_task, is_test, n_correct, n_total = (c[index] for c in self._columns)
-        split = _SPLITS[int(is_test)]
-        return [int(after_task), int(on_task), split, int(n_correct), int(n_total)]
+            return AccuracyRows(*(column[index] for column in (*self._columns, *self._sums)))
+        after_task, on_task, is_test, found, n_total = (c[index] for c in self._columns)
+        place = [int(after_task), int(on_task), _SPLITS[int(is_test)]]
+        if not self._sums:
+            return [*place, int(found), int(n_total)]
+        fourth_power, squared_deviation, metric = (c[index] for c in self._sums)
+        sums = [float(found), int(n_total), float(fourth_power), float(squared_deviation)]
+        return [*place, *sums, str(metric)]
 
     def __iter__(self) -> Iterator[list[Any]]:
         return (self[i] for i in range(len(self)))
@@ -82,11 +100,23 @@ class AccuracyRows(Sequence[list[Any]]):
             split: 'validation' or 'test'.
             n_tasks: T.
         """
-        after_task, on_task, is_test, n_correct, n_total = self._columns
+        after_task, on_task, is_test, _, _ = self._columns
         acc = np.full((n_tasks + 1, n_tasks), np.nan)
         of_split = is_test if split == "test" else ~is_test
-        acc[after_task[of_split] + 1, on_task[of_split]] = (n_correct / n_total)[of_split]
+        acc[after_task[of_split] + 1, on_task[of_split]] = self._values()[of_split]
         return acc
+
+    def _values(self) -> NDArray[np.float64]:
+        """What the table holds, shape [N]."""
+        _, _, _, found, n_total = self._columns
+        if not self._sums:
+            return np.asarray(found / n_total)
+        _, squared_deviation, metric = self._sums
+        values = np.full(len(self), np.nan)
+        for name in {*metric.tolist()}:
+            own = metric == name
+            values[own] = METRICS[name].of(found[own], squared_deviation[own])
+        return values
 
     def n_examples(self, split: str, on_task: int) -> int:
         """Examples of one task in one split; 0 where it was not tested.
@@ -102,6 +132,8 @@ class AccuracyRows(Sequence[list[Any]]):
     def final_counts(self, split: str, n_tasks: int) -> NDArray[np.float64]:
         """Correct and total counts after the last task, shape [T, 2], NaN where there is no row.
 
+        Of a regression nothing is counted as correct: NaN.
+
         Args:
             split: 'validation' or 'test'.
             n_tasks: T.
@@ -109,7 +141,8 @@ class AccuracyRows(Sequence[list[Any]]):
         after_task, on_task, is_test, n_correct, n_total = self._columns
         is_wanted = (is_test if split == "test" else ~is_test) & (after_task == n_tasks - 1)
         found = np.full((n_tasks, 2), np.nan)
-        found[on_task[is_wanted], 0] = n_correct[is_wanted]
+        if not self._sums:
+            found[on_task[is_wanted], 0] = n_correct[is_wanted]
         found[on_task[is_wanted], 1] = n_total[is_wanted]
         return found
 
@@ -118,7 +151,7 @@ def n_examples(rows: Sequence[Sequence[Any]], split: str, on_task: int) -> int:
     """Examples of one task in one split of a trial's rows; 0 where it was not tested.
 
     Args:
-        rows: [after_task, on_task, split, n_correct, n_total].
+        rows: of counts or of sums.
         split: 'validation' or 'test'.
         on_task: the task, from 0.
     """
@@ -140,9 +173,31 @@ def final_counts(
     if isinstance(rows, AccuracyRows):
         return rows.final_counts(split, n_tasks)
     found = np.full((n_tasks, 2), np.nan)
-    for after_task, on_task, of_split, n_correct, n_total in rows:
+    for after_task, on_task, of_split, n_correct, n_total, *sums in rows:
         if of_split == split and int(after_task) == n_tasks - 1:
-            found[int(on_task)] = int(n_correct), int(n_total)
+            found[int(on_task)] = np.nan if sums else int(n_correct), int(n_total)
+    return found
+
+
+def final_errors(
+    rows: Iterable[Sequence[Any]], split: str, n_tasks: int
+) -> NDArray[np.float64] | None:
+    """What the draw of examples adds to a regression's metric after its last task, shape [T].
+
+    Args:
+        rows: of the trial.
+        split: 'validation' or 'test'.
+        n_tasks: T.
+
+    Returns:
+        None for counts, whose errors follow from them.
+    """
+    found = np.full(n_tasks, np.nan)
+    for row in rows:
+        if len(row) == len(ACCURACY_COLUMNS):
+            return None
+        if row[2] == split and row[0] == n_tasks - 1:
+            found[row[1]] = error_of(row)
     return found
 
 
@@ -162,6 +217,15 @@ def n_tasks_of(records: Iterable[Record]) -> int:
     return max(found) or 2
 
 
+def is_of_sums(accuracy: pa.Table) -> bool:
+    """Whether a table `accuracy.parquet` is that of a regression.
+
+    Args:
+        accuracy: the table.
+    """
+    return SUM_COLUMNS[-1] in accuracy.column_names
+
+
 def rows_by_trial(accuracy: pa.Table) -> dict[str, AccuracyRows]:
     """Trial id to its rows.
 
@@ -177,7 +241,7 @@ def rows_by_trial(accuracy: pa.Table) -> dict[str, AccuracyRows]:
     names = owners.dictionary.to_pylist()
     columns = [accuracy[name].to_numpy() for name in ("after_task", "on_task")]
     columns.append(pc.equal(accuracy["split"], "test").to_numpy())
-    columns += [accuracy[name].to_numpy() for name in ("n_correct", "n_total")]
+    columns += [accuracy[name].to_numpy() for name in _VALUE_COLUMNS[is_of_sums(accuracy)]]
     steps = np.diff(code)
     if (steps < 0).any() or ((steps == 0) & (np.diff(seed) < 0)).any():
         order = np.lexsort((seed, code))
@@ -199,7 +263,7 @@ def accuracy_table(rows: Iterable[Sequence[int | str]], split: str, n_tasks: int
     """The table of one trial.
 
     Args:
-        rows: (after_task, on_task, split, n_correct, n_total); after_task is -1 before training.
+        rows: of counts or of sums, see above; after_task is -1 before training.
         split: 'validation' or 'test'; rows of the other split are left out.
         n_tasks: T.
 
@@ -209,9 +273,9 @@ def accuracy_table(rows: Iterable[Sequence[int | str]], split: str, n_tasks: int
     if isinstance(rows, AccuracyRows):
         return rows.table(split, n_tasks)
     acc = np.full((n_tasks + 1, n_tasks), np.nan)
-    for after_task, on_task, of_split, n_correct, n_total in rows:
-        if of_split == split:
-            acc[int(after_task) + 1, int(on_task)] = int(n_correct) / int(n_total)
+    for row in rows:
+        if row[2] == split:
+            acc[int(row[0]) + 1, int(row[1])] = value_of(row)
     return acc
 
 

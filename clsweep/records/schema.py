@@ -5,6 +5,8 @@ A `Record` is a plain dict, one per trial (configuration and seed):
     {"schema": 1, "trial": {...}, "config": {...},
      "accuracy": [[after_task, on_task, split, n_correct, n_total], ...]}
 
+Of a regression it is of schema 2, and its rows are those of `SUM_COLUMNS`.
+
 `records/tables.py` turns records into Parquet and back.
 """
 
@@ -18,6 +20,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from clsweep.errors import StoreError
+from clsweep.records.metrics import REGRESSION_METRICS
 from clsweep.text import is_printable
 
 
@@ -94,7 +97,7 @@ class Record(TypedDict):
         schema: version of these keys.
         trial: the run.
         config: what it computed.
-        accuracy: rows of `ACCURACY_COLUMNS`.
+        accuracy: rows of `ACCURACY_COLUMNS`, or of a regression of `SUM_COLUMNS`.
     """
 
     schema: int
@@ -104,6 +107,8 @@ class Record(TypedDict):
 
 
 SCHEMA_VERSION = 1
+# Of records, and of `accuracy.parquet`, whose rows are the sums of a regression.
+REGRESSION_VERSION = 2
 # Of `trials.parquet` alone; 2 has the columns of `ADDED_TRIAL_COLUMNS`, each of which may be null,
 # and 3, of a table with points of regularisation paths, also `PATH_POINT`.
 TRIALS_VERSION = 3
@@ -159,6 +164,10 @@ LANES = "lanes"
 # The parts of `memory_bytes`.
 MEMORY_BYTES = ("data_bytes", "importance_bytes", "model_bytes")
 ACCURACY_COLUMNS = ("after_task", "on_task", "split", "n_correct", "n_total")
+SUM_COLUMNS = (
+    *("after_task", "on_task", "split", "squared_error", "n_total"),
+    *("fourth_power", "squared_deviation", "metric"),
+)
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -211,7 +220,7 @@ def check_record(record: Any, where: str = "") -> None:
     """
     if not isinstance(record, dict):
         raise bad_record("it is not a JSON object", where)
-    check_version(record.get("schema"), where)
+    check_version(record.get("schema"), where, REGRESSION_VERSION)
     parts = {"schema", "trial", "config", "accuracy"}
     if set(record) != parts:
         raise bad_record(f"its parts are {sorted(record)}, not {sorted(parts)}", where)
@@ -227,7 +236,7 @@ def check_record(record: Any, where: str = "") -> None:
     for name, value in record["config"]["knobs"].items():
         if not is_number(value) or not math.isfinite(value):
             raise bad_record(f"config.knobs.{name} is {value!r}, not a number", where)
-    _check_accuracy(record["accuracy"], where)
+    _check_accuracy(record["accuracy"], record["schema"] == REGRESSION_VERSION, where)
     status = record["trial"]["status"]
     if status in ("ok", "stopped") and not record["accuracy"]:
         raise bad_record(f"trial.status is '{status}' but there are no accuracy rows", where)
@@ -369,23 +378,35 @@ def _is_setting(value: Any) -> bool:
     return value is None or isinstance(value, int) or _is_text(value)
 
 
-def _check_accuracy(rows: Any, where: str) -> None:
+def _check_accuracy(rows: Any, is_regression: bool, where: str) -> None:
     if not isinstance(rows, list):
         raise bad_record("'accuracy' is not a list", where)
+    columns = SUM_COLUMNS if is_regression else ACCURACY_COLUMNS
+    has_sound_values = _are_sums if is_regression else _are_counts
     seen = set()
     for row in rows:
         sound = (
             isinstance(row, list)
-            and len(row) == 5
-            and all(type(row[i]) is int for i in (0, 1, 3, 4))
+            and len(row) == len(columns)
+            and all(type(row[i]) is int for i in (0, 1, 4))
             and row[2] in SPLITS
             and -1 <= row[0] < MAX_TASKS
             and 0 <= row[1] < MAX_TASKS
-            and 0 <= row[3] <= row[4] < 2**63
-            and row[4] > 0
+            and 0 < row[4] < 2**63
+            and has_sound_values(row)
         )
         if not sound:
-            raise bad_record(f"accuracy row {row!r} is not {list(ACCURACY_COLUMNS)}", where)
+            raise bad_record(f"accuracy row {row!r} is not {list(columns)}", where)
         if tuple(row[:3]) in seen:
             raise bad_record(f"accuracy row {row[:3]} appears twice", where)
         seen.add(tuple(row[:3]))
+
+
+def _are_counts(row: list[Any]) -> bool:
+    return type(row[3]) is int and 0 <= row[3] <= row[4]
+
+
+def _are_sums(row: list[Any]) -> bool:
+    sums = (row[3], row[5], row[6])
+    is_finite = all(is_number(one) and 0 <= one < math.inf for one in sums)
+    return is_finite and row[6] > 0 and row[7] in REGRESSION_METRICS

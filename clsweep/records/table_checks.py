@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING
 
+from clsweep.records.accuracy import is_of_sums
+from clsweep.records.metrics import REGRESSION_METRICS
 from clsweep.records.schema import (
     ADDED_TRIAL_COLUMNS,
     COUNTS,
@@ -116,14 +118,40 @@ def _fault_in_accuracy(table: pa.Table) -> str:
     splits = pa.array(SPLITS)
     if not pc.all(pc.is_in(table["split"], splits), min_count=0).as_py():
         return f"column split holds something other than {list(SPLITS)}"
-    n_correct, n_total = (table[name].to_numpy() for name in ("n_correct", "n_total"))
-    if (n_correct < 0).any() or (n_correct > n_total).any() or (n_total < 1).any():
-        return "n_correct is not between 0 and n_total in every row"
+    fault = _fault_in_sums(table) if is_of_sums(table) else _fault_in_counts(table)
+    if fault:
+        return fault
     for name, least in (("after_task", -1), ("on_task", 0)):
         values = table[name].to_numpy()
         if (values < least).any() or (values >= MAX_TASKS).any():
             return f"column {name} is not between {least} and {MAX_TASKS - 1} in every row"
     return "the same row of accuracy appears twice" if _repeats(table) else ""
+
+
+def _fault_in_counts(table: pa.Table) -> str:
+    n_correct, n_total = (table[name].to_numpy() for name in ("n_correct", "n_total"))
+    if (n_correct < 0).any() or (n_correct > n_total).any() or (n_total < 1).any():
+        return "n_correct is not between 0 and n_total in every row"
+    return ""
+
+
+def _fault_in_sums(table: pa.Table) -> str:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if (table["n_total"].to_numpy() < 1).any():
+        return "n_total is not at least 1 in every row"
+    for name in ("squared_error", "fourth_power", "squared_deviation"):
+        values = table[name].to_numpy()
+        if not np.isfinite(values).all() or (values < 0).any():
+            return f"column {name} holds something other than numbers of at least 0"
+    if (table["squared_deviation"].to_numpy() == 0).any():
+        return "column squared_deviation holds 0: no metric can be computed"
+    metrics = pa.array(REGRESSION_METRICS)
+    if not pc.all(pc.is_in(table["metric"], metrics), min_count=0).as_py():
+        return f"column metric holds something other than {list(REGRESSION_METRICS)}"
+    return ""
 
 
 def _repeats(accuracy: pa.Table) -> bool:

@@ -1,8 +1,9 @@
 """Records as Parquet tables, and the records that the tables give back.
 
-`accuracy` is long and holds exact counts; `configs` has one row per configuration and one nullable
-column per hyper of any method; `trials` has one row per record. pyarrow is imported where a table
-is made or read, so that a command that needs no table starts at once.
+`accuracy` is long and holds exact counts, or the sums of a regression in columns of their own;
+`configs` has one row per configuration and one nullable column per hyper of any method; `trials`
+has one row per record. pyarrow is imported where a table is made or read, so that a command that
+needs no table starts at once.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, Final
 
 from clsweep.errors import StoreError
-from clsweep.records.accuracy import rows_by_trial
+from clsweep.records.accuracy import is_of_sums, rows_by_trial
 from clsweep.records.checksums import TABLE_SEAL, broken_seal, sealed_table
 from clsweep.records.schema import (
     ADDED_TRIAL_COLUMNS,
     PATH_POINT,
+    REGRESSION_VERSION,
     SCHEMA_VERSION,
     TRIAL_TYPES,
     TRIALS_VERSION,
     Config,
     Record,
     Trial,
+    bad_record,
     check_date,
     check_names,
     check_values,
@@ -51,6 +54,9 @@ def merged_tables(
     Args:
         tables: the tables so far, by name, or None.
         records: normalized records, no two of the same trial.
+
+    Raises:
+        StoreError: some are of a regression, and others are not.
     """
     import pyarrow as pa
 
@@ -63,6 +69,10 @@ def merged_tables(
     accuracy = [_accuracy_table(fresh.values())]
     if tables is not None:
         accuracy.append(_kept_accuracy(tables["accuracy"], {t["trial_id"] for t in old}))
+    # A table without rows has the columns of counts, whatever comes after.
+    accuracy = [table for table in accuracy if len(table)] or accuracy[:1]
+    if len({is_of_sums(table) for table in accuracy}) > 1:
+        raise bad_record("it is of a regression, and others of the folder are not", "")
     keys = ("config_id", "seed", "after_task", "on_task", "split")
     return {
         "accuracy": pa.concat_tables(accuracy)
@@ -77,9 +87,10 @@ def records_of(tables: Mapping[str, pa.Table]) -> list[Record]:
     """The records that the tables were made of, sorted by configuration and seed."""
     configs = {row["config_id"]: _config_of(row) for row in tables["configs"].to_pylist()}
     rows = rows_by_trial(tables["accuracy"])
+    version = REGRESSION_VERSION if is_of_sums(tables["accuracy"]) else SCHEMA_VERSION
     return [
         {
-            "schema": SCHEMA_VERSION,
+            "schema": version,
             "trial": trial,
             "config": configs[trial["config_id"]].copy(),
             "accuracy": rows.get(trial["trial_id"], []),
@@ -109,6 +120,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
     there = set(table.column_names)
     number = 2 if set(ADDED_TRIAL_COLUMNS) <= there else SCHEMA_VERSION
     number = TRIALS_VERSION if PATH_POINT in there else number
+    number = REGRESSION_VERSION if set(_columns("sums")) == there else number
     version = {_VERSION_KEY: str(number).encode()}
     pq.write_table(
         table.replace_schema_metadata({**version, **TABLE_SEAL}),
@@ -131,8 +143,9 @@ def table_from_parquet(data: bytes, name: str, where: str) -> pa.Table:
         StoreError: the file is damaged, is not the table of that name, or comes from a newer
             clsweep.
     """
-    table = sound_parquet(data, where, TRIALS_VERSION if name == "trials" else SCHEMA_VERSION)
-    columns = _columns(name)
+    newest = {"trials": TRIALS_VERSION, "accuracy": REGRESSION_VERSION}.get(name, SCHEMA_VERSION)
+    table = sound_parquet(data, where, newest)
+    columns = _columns("sums" if name == "accuracy" and is_of_sums(table) else name)
     fault = fault_in(table, name, columns)
     if fault:
         raise damaged_table(fault, where)
@@ -215,19 +228,22 @@ def damaged_table(found: str, where: str) -> StoreError:
 
 
 def _columns(name: str) -> dict[str, pa.DataType]:
-    """The columns that every table of a name has."""
+    """The columns that every table of a name has; 'sums' for the accuracies of a regression."""
     import pyarrow as pa
 
-    if name == "accuracy":
-        return {
+    if name in ("accuracy", "sums"):
+        place = {
             "config_id": pa.string(),
             "seed": pa.int64(),
             "after_task": pa.int32(),
             "on_task": pa.int32(),
             "split": pa.string(),
-            "n_correct": pa.int64(),
-            "n_total": pa.int64(),
         }
+        if name == "accuracy":
+            return {**place, "n_correct": pa.int64(), "n_total": pa.int64()}
+        sums = dict.fromkeys(("fourth_power", "squared_deviation"), pa.float64())
+        counted = {"squared_error": pa.float64(), "n_total": pa.int64()}
+        return {**place, **counted, **sums, "metric": pa.string()}
     if name == "configs":
         strings = ("config_id", "method", "label", "training", "hyper")
         lists = {"knobs": pa.list_(pa.string()), "knob_values": pa.list_(pa.float64())}
@@ -242,7 +258,12 @@ def _columns(name: str) -> dict[str, pa.DataType]:
 def _accuracy_table(records: Iterable[Record]) -> pa.Table:
     import pyarrow as pa
 
-    schema = pa.schema(list(_columns("accuracy").items()))
+    records = list(records)
+    versions = {record["schema"] for record in records if record["accuracy"]}
+    if len(versions) > 1:
+        raise bad_record("it is of a regression, and others of the folder are not", "")
+    name = "sums" if REGRESSION_VERSION in versions else "accuracy"
+    schema = pa.schema(list(_columns(name).items()))
     rows = [
         (record["trial"]["config_id"], record["trial"]["seed"], *row)
         for record in records

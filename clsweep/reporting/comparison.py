@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clsweep.records.metrics import ACCURACY, Metric
 from clsweep.reporting.curves import Curve
 from clsweep.search.validation_table import ValidationTable
 
@@ -84,6 +85,7 @@ class Comparison:
         margin: by which a choice must exceed a required target accuracy, in standard errors.
         one_head: whether all tasks share one head.
         source_end: the source end of the plot, where they do and fine-tuning has finished.
+        metric: what stands in accuracy's place.
     """
 
     seeds: tuple[int, ...]
@@ -98,6 +100,7 @@ class Comparison:
     margin: float = 0.0
     one_head: bool = False
     source_end: SourceEnd | None = None
+    metric: Metric = ACCURACY
 
     @property
     def source_name(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from clsweep.records.accuracy import n_tasks_of
+from clsweep.records.metrics import metric_of
 from clsweep.records.schema import Record
 from clsweep.reporting.comparison import Comparison, Requirement, SourceEnd
 from clsweep.reporting.curve_building import curve_of
@@ -75,6 +76,7 @@ def compare(
         margin=margin,
         one_head=one_head,
         source_end=_source_end(references, validation, reference_point[1]) if one_head else None,
+        metric=metric_of(records),
     )
 
 

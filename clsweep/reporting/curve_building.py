@@ -10,7 +10,7 @@ import numpy as np
 
 from clsweep.methods import known_entry
 from clsweep.records import accuracy
-from clsweep.records.accuracy import final_counts
+from clsweep.records.accuracy import final_counts, final_errors
 from clsweep.records.schema import (
     CPU_SECONDS,
     GPU_SECONDS,
@@ -176,7 +176,14 @@ def _point(
         carried=tuple(_mean_counter(records, name) for name in MEMORY_BYTES),
         n_params=mean_of("n_params"),
         is_split=bool(choosing),
+        errors_ST=_errors(shown, n_tasks),
     )
+
+
+def _errors(shown: Sequence[Record], n_tasks: int) -> Array | None:
+    found = [final_errors(r["accuracy"], "test", n_tasks) for r in shown]
+    known = [errors for errors in found if errors is not None]
+    return np.array(known) if len(known) == len(found) else None
 
 
 def _mean_counter(records: Sequence[Record], name: str) -> float:

@@ -33,6 +33,8 @@ class Point:
         candidate: what a choice may see of it: its validation accuracies.
         test_S2: (source, target) accuracy per seed on test data.
         counts_ST2: (correct, total) test images after the last task, shape [S, T, 2].
+        errors_ST: of a regression, what the draw of the test examples adds to its metric after
+            the last task, shape [S, T]; None where it follows from the counts.
         measures: test measures by name, one value per seed.
         n_steps: optimiser steps of a trial, mean over seeds.
         wall_seconds: duration of a trial, mean over seeds.
@@ -58,6 +60,7 @@ class Point:
     carried: tuple[float, ...]
     n_params: float
     is_split: bool = False
+    errors_ST: Array | None = None
 
     @property
     def validation_S2(self) -> Array:

@@ -9,8 +9,9 @@ With x_s one value per seed, n seeds, mean m and standard error e = sd / √n,
 
 so that all intervals of the pairs hold at once with probability 95 % or more (Dunn 1961), each
 more seeds make narrower, and the interval of a mean accuracy lies within 0 and 1 (the delta method
-on the logit scale). A measure without an upper bound, such as normalised hypervolume, has m ± q e
-cut at zero; differences are cut at what the measure's bounds allow, which no true value exceeds.
+on the logit scale). Any other measure, such as normalised hypervolume or the R² of a regression,
+has m ± q e, cut at its bounds; differences are cut at what the measure's bounds allow, which no
+true value exceeds.
 
 A claim is made exactly where the interval of a difference leaves out zero and there are six seeds
 or more. With fewer, the interval rests on the normal distribution alone: if a method were no
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -63,6 +64,7 @@ class Interval:
         n: seeds.
         kind: 'student' (for a difference, and a mean without upper bound), 'student-logit' (for a
             mean accuracy), or 'none', see `absence`.
+        widest: the largest difference that is possible, or that says anything.
     """
 
     mean: float
@@ -70,6 +72,7 @@ class Interval:
     high: float
     n: int
     kind: str
+    widest: float = 1.0
 
     @property
     def absence(self) -> str:
@@ -82,8 +85,8 @@ class Interval:
 
     @property
     def is_no_limit(self) -> bool:
-        """Whether that of a difference of accuracies leaves nothing out that is possible."""
-        return self.low <= -1 and self.high >= 1
+        """Whether that of a difference leaves nothing out that is possible."""
+        return self.low <= -self.widest and self.high >= self.widest
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,8 @@ def _of_measure(
         # Python's max and min would turn a NaN into a bound.
         low, high = np.clip([mean - half, mean + half], -widest, widest).tolist()
         of_pair = _interval(d_S, low, high, "student")
+        if bounds[0] < 0:  # else a measure of accuracies, whose differences are at most 1
+            of_pair = replace(of_pair, widest=widest)
         n_above, is_claim = int(np.sum(d_S > _SAME)), len(d_S) >= fewest_seeds() and low > _SAME
         found.append(Difference(labels[i], labels[j], of_pair, n_above, is_claim))
     # Sorting is stable: equal differences stay in the order of their labels.

@@ -58,7 +58,7 @@ def judge(
     areas = [q.normalised_S if corners is not None else c.hypervolumes for c, q in ready]
     of_areas = ACCURACY if corners is None else _NORMALISED
     nothing: list[tuple[Difference, ...]] = [()] * (1 + len(comparison.requirements))
-    averages, *sources = _pairs(labels, read) if ready else nothing
+    averages, *sources = _pairs(labels, read, comparison.metric.bounds) if ready else nothing
     n_seeds = len(comparison.seeds)
     alone = "cross-fitted" if n_seeds > 1 else "shared"
     return Judgement(
@@ -108,10 +108,12 @@ def _read(curve: Curve, comparison: Comparison) -> _Read:
     )
 
 
-def _pairs(labels: Sequence[str], read: Mapping[str, _Read]) -> list[tuple[Difference, ...]]:
+def _pairs(
+    labels: Sequence[str], read: Mapping[str, _Read], limits: Bounds
+) -> list[tuple[Difference, ...]]:
     """By every measure, differences whose intervals enclose those of plain and halved values."""
     values = _by_measure([read[label].plain for label in labels])
-    bounds = [ACCURACY] * len(values)
+    bounds = [limits] * len(values)
     plain = differences_of(labels, values, bounds)
     halved = [h for label in labels if (h := read[label].halved) is not None]
     if not halved:
@@ -150,13 +152,13 @@ def _enclosing(plain: Interval, halved: Interval) -> Interval:
     return replace(plain, low=min(plain.low, low), high=max(plain.high, high))
 
 
-def _interval(read: _Read, place: int) -> Interval | None:
+def _interval(read: _Read, place: int, bounds: Bounds) -> Interval | None:
     if np.isnan(read.plain[place]).all():
         return None
-    plain = interval(read.plain[place], ACCURACY)
+    plain = interval(read.plain[place], bounds)
     if read.halved is None:
         return plain
-    return _enclosing(plain, interval(read.halved[place], ACCURACY))
+    return _enclosing(plain, interval(read.halved[place], bounds))
 
 
 def _crossfit(scored: Mapping[str, Sequence[Score]]) -> dict[str, dict[str, Array]]:
@@ -178,12 +180,12 @@ def _quality(
     if not curve.points:
         nothing = tuple(None for _ in comparison.requirements)
         return FrontQuality(curve.label, None, nothing, None, None, np.array([]), None)
-    own = read[curve.label]
-    kept = [_interval(own, 1 + i) for i in range(len(comparison.requirements))]
+    own, bounds = read[curve.label], comparison.metric.bounds
+    kept = [_interval(own, 1 + i, bounds) for i in range(len(comparison.requirements))]
     normalised_S = np.array([]) if corners is None else _normalised(curve, corners)
     return FrontQuality(
         label=curve.label,
-        best_average=None if curve.best is None else _interval(own, 0),
+        best_average=None if curve.best is None else _interval(own, 0, bounds),
         source_at=tuple(kept),
         hypervolume=interval(curve.hypervolumes, ACCURACY),
         normalised=None if corners is None else interval(normalised_S, _NORMALISED),

@@ -74,10 +74,24 @@ class ReportData:
     extras: ExtraResults = field(default_factory=ExtraResults)
     studies: tuple[dict[str, Any], ...] = ()
 
+    def in_words(self, text: str) -> str:
+        """A text about accuracies as one about what stands in their place.
+
+        Args:
+            text: of the report.
+        """
+        labels = (curve.label for curve in self.comparison.all_curves)
+        return self.comparison.metric.in_words(text, (self.name, *labels))
+
     @property
     def title(self) -> str:
         """Heading: study and benchmark."""
         return f"{self.name}: {self.benchmark}"
+
+    @property
+    def metric_text(self) -> str:
+        """What stands in accuracy's place, and which direction is better; '' for accuracy."""
+        return self.comparison.metric.declaration
 
     @property
     def method_of_reading(self) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +112,23 @@ class ReportTable:
     @property
     def slug(self) -> str:
         """The title as part of a file's name."""
-        words = re.sub(r"\(.*?\)", "", self.title.lower())
+        words = re.sub(r"\(.*?\)", "", self.title.lower().replace("²", "2"))
         return re.sub(r"[^a-z0-9]+", "_", words).strip("_") or "table"
+
+
+def worded(table: ReportTable, told: Callable[[str], str]) -> ReportTable:
+    """The table with other words; it keeps its name.
+
+    Args:
+        table: the table; its numbers, and what stands in columns of text, stay.
+        told: a text -> what is said instead.
+    """
+    columns = tuple(
+        replace(column, name=told(column.name), heading=told(column.heading))
+        for column in table.columns
+    )
+    sections = tuple(replace(one, heading=told(one.heading)) for one in table.sections)
+    return ReportTable(told(table.title), told(table.caption), columns, sections, table.name)
 
 
 def report_table(

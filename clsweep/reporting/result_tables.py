@@ -159,7 +159,7 @@ def _rows(comparison: Comparison, shares_images: bool) -> Iterator[tuple[Any, ..
 
 def _images(point: Point, is_shared: bool) -> tuple[_Images, list[_Images]]:
     """Numbers of test images and their errors: of the mean over seeds, and of every seed."""
-    errors_S3 = image_errors(point.counts_ST2, is_shared)
+    errors_S3 = image_errors(point.counts_ST2, is_shared, point.errors_ST)
     totals_ST = point.counts_ST2[..., 1]
     n_S2 = np.stack([totals_ST[:, :-1].sum(axis=1), totals_ST[:, -1]], axis=1)
     if np.isnan(totals_ST).any():

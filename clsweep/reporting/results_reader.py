@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clsweep.errors import ClsweepError, StoreError
+from clsweep.records.metrics import METRICS
 from clsweep.records.own_code import older_code_notes
 from clsweep.records.recorded_inputs import mixture_notes
 from clsweep.records.schema import Record, trial_id_of
@@ -175,7 +176,10 @@ def _labelled(record: Record, labels: Mapping[str, str]) -> Record:
 
 
 def chance_of(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:
-    """(source, target) accuracy of guessing, where the numbers of classes are known."""
+    """(source, target) accuracy of guessing, where the numbers of classes are known.
+
+    Of a regression, what predicting the mean target gives.
+    """
     from clsweep.data.benchmark_specs import BENCHMARKS
     from clsweep.data.task_sizes import benchmark_sizes
 
@@ -184,6 +188,9 @@ def chance_of(benchmark: Mapping[str, Any]) -> tuple[float, float] | None:
         n_classes = [size.n_classes for size in benchmark_sizes(config, None)]
     except (ClsweepError, KeyError, ValueError):
         return None
+    if config.is_regression:
+        guess = METRICS[config.metric].guess
+        return guess, guess
     if config.scenario == "class":
         n_classes = [sum(n_classes)] * len(n_classes)
     chances = [1 / n for n in n_classes]

@@ -16,6 +16,10 @@ err on the same images, 1/√S of it where they err independently. Counts do not
 Two methods are tested on the same images, so that a part of the error cancels in their difference.
 Given are its ends: the most, √(σ_A² + σ_B²), if they erred independently; and the least, if the
 better one were right wherever the other is, which leaves p = |p_A − p_B|, σ² = p (1 − p) / n.
+
+A regression has no counts: σ is that of the mean squared error, from the sums of squared errors
+and of their squares, carried over to the metric (`records.metrics`). The least of a difference is
+0 there: errors of two methods may be the same but for a constant.
 """
 
 from __future__ import annotations
@@ -68,16 +72,19 @@ def shares_images(benchmark: Mapping[str, Any]) -> bool:
     return benchmark.get("name") in ("permuted", "rotated")
 
 
-def image_errors(counts_ST2: Array, is_shared: bool) -> Array:
+def image_errors(counts_ST2: Array, is_shared: bool, errors_ST: Array | None = None) -> Array:
     """Image errors of (average, source, target) accuracy per seed, shape [S, 3].
 
     Args:
         counts_ST2: (correct, total) test images, shape [S, T, 2].
         is_shared: whether all tasks show the same images.
+        errors_ST: those of every task, of a regression, which has no counts; see
+            `metrics.Metric.error`.
     """
-    k_ST, n_ST = counts_ST2[..., 0], counts_ST2[..., 1]
-    q_ST = (k_ST + 0.5) / (n_ST + 1)
-    errors_ST = np.sqrt(q_ST * (1 - q_ST) / (n_ST + 2))
+    if errors_ST is None:
+        k_ST, n_ST = counts_ST2[..., 0], counts_ST2[..., 1]
+        q_ST = (k_ST + 0.5) / (n_ST + 1)
+        errors_ST = np.sqrt(q_ST * (1 - q_ST) / (n_ST + 2))
     parts = (errors_ST, errors_ST[:, :-1], errors_ST[:, -1:])
     return np.stack([_of_mean(part, is_shared) for part in parts], axis=1)
 
@@ -178,12 +185,17 @@ def _larger(curve: Curve, luck: ImageLuck) -> tuple[float, str] | None:
 
 
 def _errors(point: Point, is_shared: bool) -> tuple[float, float, float]:
-    average, source, target = image_errors(point.counts_ST2, is_shared).mean(axis=0).tolist()
+    errors_S3 = image_errors(point.counts_ST2, is_shared, point.errors_ST)
+    average, source, target = errors_S3.mean(axis=0).tolist()
     return average, source, target
 
 
 def _of_difference(a: Point, b: Point, is_shared: bool) -> tuple[float, float]:
-    first, second = (image_errors(p.counts_ST2, is_shared)[:, 0].mean() for p in (a, b))
+    first, second = (
+        image_errors(p.counts_ST2, is_shared, p.errors_ST)[:, 0].mean() for p in (a, b)
+    )
+    if a.errors_ST is not None:
+        return 0.0, float(np.hypot(first, second))
     accuracies = [(p.counts_ST2[..., 0] / p.counts_ST2[..., 1]).mean(axis=0) for p in (a, b)]
     p_T = np.abs(accuracies[0] - accuracies[1])
     least_T = np.sqrt(p_T * (1 - p_T) / a.counts_ST2[..., 1].mean(axis=0))

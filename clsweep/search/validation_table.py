@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from clsweep.records import accuracy
 from clsweep.records.accuracy import n_examples, n_tasks_of
+from clsweep.records.metrics import metric_of
 from clsweep.records.schema import Record
 
 # S seeds, T tasks; the axis of length T + 1 is that of `accuracy.accuracy_table`.
@@ -47,7 +48,8 @@ class Candidate:
         hyper: the method's numbers.
         training: how every task was trained.
         acc_STT: accuracies in [0, 1], shape [S, T + 1, T], NaN where nothing was evaluated.
-        n_target: validation examples of the last task; 0 where they are not known.
+        n_target: validation examples of the last task; 0 where they are not known, and of a
+            regression, whose errors do not follow from their number.
     """
 
     config_id: str
@@ -208,8 +210,14 @@ def candidate_of(records: Sequence[Record], label: str, n_tasks: int) -> Candida
         acc_STT=np.array(
             [accuracy.accuracy_table(r["accuracy"], _SPLIT, n_tasks) for r in records]
         ),
-        n_target=n_examples(records[0]["accuracy"], _SPLIT, n_tasks - 1),
+        n_target=_n_target(records[0], n_tasks),
     )
+
+
+def _n_target(record: Record, n_tasks: int) -> int:
+    if not metric_of([record]).is_accuracy:
+        return 0
+    return n_examples(record["accuracy"], _SPLIT, n_tasks - 1)
 
 
 def validation_table(records: Sequence[Record]) -> ValidationTable:

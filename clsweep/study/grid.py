@@ -367,6 +367,7 @@ def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
     found = {
         "benchmark.scenario": benchmark.scenario,
         "benchmark.n_tasks": benchmark.n_tasks,
+        "benchmark.targets": benchmark.targets,
         "net.bn_mode": net.bn_mode,
     }
     # What a module of torchvision's or of the user's has is not known before it is built.

@@ -8,6 +8,7 @@ code of the study.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from clsweep.data.fingerprints import combined, file_hash, remembered
 from clsweep.data.idx_files import idx_file
 from clsweep.data.image_decoding import DECODING, decoding_of
 from clsweep.data.image_folders import folder_listing
+from clsweep.data.polynomials import POLYNOMIALS, examples
 from clsweep.data.published_datasets import PUBLISHED, content_hash, is_published, published_files
 from clsweep.errors import StudyError
 from clsweep.nets.checks import weights_file
@@ -124,6 +126,12 @@ def _data(name: str, place: str, root: Path | None, uses_own: bool) -> Input:
     if place.startswith(ARRAYS):
         path = folder_path(place, root)
         return _input(f"data {name}", survey(path).fingerprints, path)
+    if name in POLYNOMIALS:
+        parts = {
+            part: hashlib.sha256(v.data).hexdigest()
+            for part, v in zip("xy", examples(name), strict=True)
+        }
+        return Input(f"data {name}", combined(parts), is_published=True, where="computed")
     label, folder, files = f"data {name}", *published_files(name, root)
     # One that is there in its packed form alone counts as what it unpacks to.
     paths = {part: idx_file(folder, part) or folder / part for part in files}

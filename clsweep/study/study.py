@@ -18,6 +18,7 @@ from clsweep.data.benchmark_specs import BenchmarkConfig
 from clsweep.data.class_counts import class_notes
 from clsweep.data.data_files import is_there
 from clsweep.data.data_root import data_root as root_of
+from clsweep.data.regression_checks import check_targets
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 from clsweep.methods.declared_methods import Declared
@@ -33,6 +34,7 @@ from clsweep.study.input_conditions import check_fit
 from clsweep.study.made_arrays import make_arrays
 from clsweep.study.method_tables import AnyRequest
 from clsweep.study.own_optimisers import check_own_optimisers
+from clsweep.study.regression_conditions import check_regression, check_regression_methods
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
 from clsweep.study.search_space import space_of
 from clsweep.study.several_benchmarks import refuse_several, tables_by_benchmark
@@ -60,6 +62,7 @@ class Study(StudyTables):
         net, benchmark = info.data["net"], info.data["benchmark"]
         _check_labels(methods)
         _check_scenarios(methods, benchmark.scenario)
+        check_regression_methods(methods, benchmark)
         _check_norms(methods, net)
         return opened_methods(info.data["search"], methods, around(net, benchmark))
 
@@ -72,6 +75,7 @@ class Study(StudyTables):
         _check_precision(self)
         _check_proximal(self)
         _check_choosing(self)
+        check_regression(self)
         return self
 
 
@@ -345,6 +349,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         for name in benchmark.datasets:
             is_there(name, data_root)
         sizes = benchmark_sizes(benchmark, data_root)
+        check_targets(benchmark, data_root)
         check_fit(study, data_root)
         weights_file(study.located_net, data_root)
         check_factory(study.net)
@@ -352,7 +357,8 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         class_notes(benchmark, data_root, study.seeds)
     except StudyError as error:
         raise _in_file(error, where) from None
-    _check_classes(study.benchmark, [size.n_classes for size in sizes], where)
+    if not study.benchmark.is_regression:
+        _check_classes(study.benchmark, [size.n_classes for size in sizes], where)
     counts = [size.n_train for size in sizes]
     for index, request in enumerate(study.methods):
         axes = request.axes()

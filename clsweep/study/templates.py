@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from clsweep.data.benchmark_specs import BENCHMARKS, BenchmarkConfig
 from clsweep.errors import StudyError, closest_name
 from clsweep.methods import ALL_SCENARIOS, METHODS
+from clsweep.methods.entry import MethodEntry
 from clsweep.methods.hyper_fields import knob_keys, search_range
 from clsweep.methods.known_methods import entry_of
 from clsweep.methods.regulariser_hypers import PenaltyHyper
@@ -72,6 +73,7 @@ _ORDER_KEYS = {
     "rotated": 'draws = "per_seed"',
     "pair": 'order = "shuffled" and draws = "per_seed"',
     "sequence": 'order = "shuffled" and draws = "per_seed"',
+    "polynomials": 'order = "shuffled" and draws = "per_seed"',
 }
 _ORDER_HELP = """\
 # For a claim that is to hold beyond one order of the tasks, let every seed draw its own, below:
@@ -90,6 +92,8 @@ _WRITTEN = {
 # What a benchmark cannot do without and has no default for.
 _REQUIRED = {"target": ("mnist",), "datasets": ("digits", "mnist")}
 _SHAPES = {"sequence": {"dataset": "digits"}}
+# A tenth of the training examples, of a benchmark that has fewer than memories hold by default.
+_FEW_EXAMPLES = {"polynomials": {"memory_size": 30}}
 
 
 def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
@@ -129,7 +133,7 @@ def study_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         _section("save", SaveConfig, SaveConfig.__doc__ or "", {}),
         _section("callbacks", CallbacksConfig, CallbacksConfig.__doc__ or "", {}),
         _AXIS_HELP,
-        *(_method_table(method) for method in methods),
+        *(_method_table(method, benchmark) for method in methods),
     ]
     return "\n".join(blocks)
 
@@ -155,7 +159,8 @@ def _benchmark_values(benchmark: str, methods: Sequence[str]) -> dict[str, Any]:
     return {
         "name": benchmark,
         "scenario": _scenario(benchmark, methods),
-        "split": "stratified",  # leaves no class without a validation example
+        # Leaves no class without a validation example.
+        "split": "random" if _is_regression(benchmark) else "stratified",
         **_SHAPES.get(benchmark, {}),
     }
 
@@ -186,14 +191,15 @@ def short_template(benchmark: str, methods: Sequence[str], name: str) -> str:
         _SHORT_HEADER + _short_lines("", {"name": _usable(name), "seeds": 3}),
         _short_lines("[benchmark]", shown),
         _short_lines("[training]", {"lr": TrainingConfig().lr, "epochs": epochs}),
-        *(_short_lines("[[methods]]", _short_method(method)) for method in methods),
+        *(_short_lines("[[methods]]", _short_method(method, benchmark)) for method in methods),
     ]
     if any(search_range(f) for m in methods for f in METHODS[m].hyper.model_fields.values()):
         blocks.insert(-len(methods), _RANGE_HELP)
     return "\n".join(blocks)
 
 
-def _short_method(method: str) -> dict[str, Any]:
+def _short_method(method: str, benchmark: str) -> dict[str, Any]:
+    few = _FEW_EXAMPLES.get(benchmark, {})
     numbers = METHODS[method].hyper.model_fields
     found: dict[str, Any] = {"name": method}
     for key, field in numbers.items():
@@ -202,6 +208,8 @@ def _short_method(method: str) -> dict[str, Any]:
             found[key] = {"low": worth[0], "high": worth[1], "n": N_GRID_VALUES}
         elif (method, key) in _WRITTEN:
             found[key] = _WRITTEN[method, key]
+        elif key in few:
+            found[key] = few[key]
     return found
 
 
@@ -230,7 +238,16 @@ def usual_methods(benchmark: str) -> list[str]:
         StudyError: no benchmark has that name.
     """
     usual = _scenarios(benchmark)[0]
-    return [name for name, entry in METHODS.items() if usual in entry.scenarios]
+    return [name for name, entry in METHODS.items() if usual in _defined(entry, benchmark)]
+
+
+def _is_regression(benchmark: str) -> bool:
+    return benchmark_type(benchmark).model_fields["targets"].default == "numbers"
+
+
+def _defined(entry: MethodEntry, benchmark: str) -> tuple[str, ...]:
+    """Scenarios of the benchmark that a method is defined for."""
+    return entry.regression if _is_regression(benchmark) else entry.scenarios
 
 
 def _scenarios(benchmark: str) -> list[str]:
@@ -241,7 +258,7 @@ def _scenarios(benchmark: str) -> list[str]:
 
 def _scenario(benchmark: str, methods: Sequence[str]) -> str:
     for scenario in _scenarios(benchmark):
-        if all(scenario in entry_of(method).scenarios for method in methods):
+        if all(scenario in _defined(entry_of(method), benchmark) for method in methods):
             return scenario
     raise StudyError(
         f"no scenario is one of all of {', '.join(methods)}",
@@ -316,7 +333,7 @@ def _section(
     return "\n".join(filter(None, lines)) + "\n"
 
 
-def _method_table(method: str) -> str:
+def _method_table(method: str, benchmark: str) -> str:
     entry = entry_of(method)
     fields = request_type(method).model_fields
     numbers = entry.hyper.model_fields
@@ -325,7 +342,8 @@ def _method_table(method: str) -> str:
     lines += _key_lines("label", fields["label"], toml_value(entry.title))
     knobs = knob_keys(numbers)
     for key, field in numbers.items():
-        written = _WRITTEN.get((method, key), field.default)
+        usual = _FEW_EXAMPLES.get(benchmark, {}).get(key, field.default)
+        written = _WRITTEN.get((method, key), usual)
         value = toml_value(written) + _default_note(field, written)
         worth = search_range(field)
         if worth and key in knobs[:1]:

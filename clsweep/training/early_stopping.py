@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from clsweep.records import accuracy
+from clsweep.records.metrics import ACCURACY, metric_of_row
 
 if TYPE_CHECKING:
     from clsweep.records.accuracy import AccuracyRow
@@ -112,6 +113,7 @@ class Watch:
 
     Attributes:
         counters: what it has noted, for the trial's record.
+        metric: what stands in accuracy's place.
         shares: the checkpoints within the last task, as shares of its last phase: text -> share.
     """
 
@@ -126,6 +128,7 @@ class Watch:
         """
         self.margin, self.n_tasks = margin, n_tasks
         self.counters: dict[str, float] = {}
+        self.metric = ACCURACY
         shares = [i / (n_checks + 1) for i in range(1, n_checks + 1)]
         self.shares = {f"{share:.3g}": share for share in shares}
         self._yardsticks = json.loads(yardsticks or "{}")
@@ -141,6 +144,7 @@ class Watch:
             Stopped: it was left behind, and there are tasks to come.
         """
         if 0 < task < self.n_tasks - 1:
+            self.metric = metric_of_row(rows[0])
             pair = _pair([row for row in rows if row[2] == "validation"], task)
             where = f"after task {task + 1} of {self.n_tasks}"
             self._judge(_after(task), pair, where, 0)
@@ -156,6 +160,7 @@ class Watch:
         Raises:
             Stopped: it was left behind.
         """
+        self.metric = metric_of_row(rows[0])
         pair = _pair(rows, self.n_tasks - 1)
         self.counters |= {_SOURCE + share: pair[0], _TARGET + share: pair[1]}
         where = f"at {share} of its training on the last task"
@@ -167,11 +172,11 @@ class Watch:
             return
         self.counters[LEAD] = found.lead
         source, target = (100 * lack for lack in found.behind)
-        raise Stopped(
+        text = (
             f"stopped {where}: {source:.1f} points of source and {target:.1f} of target accuracy "
-            f"(validation) behind configuration {found.config_id}",
-            n_steps,
+            f"(validation) behind configuration {found.config_id}"
         )
+        raise Stopped(self.metric.in_words(text), n_steps)
 
 
 def _after(task: int) -> str:

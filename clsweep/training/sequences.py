@@ -12,6 +12,7 @@ from clsweep.methods.parts.losses import plain_phase
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, tree_map
 from clsweep.records.accuracy import AccuracyRow
+from clsweep.records.metrics import value_of
 from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Stopped, Watch
 from clsweep.training.engine import Setting, State, after_steps, train_phase
@@ -211,9 +212,5 @@ def on_device(params: Params, device: torch.device) -> Params:
 def average_accuracy(learnt: LearntSequence) -> float:
     """Mean validation accuracy over all tasks after the last."""
     last = max(row[0] for row in learnt.rows)
-    final = [
-        n / total
-        for after, _, split, n, total in learnt.rows
-        if after == last and split == "validation"
-    ]
+    final = [value_of(row) for row in learnt.rows if row[0] == last and row[2] == "validation"]
     return sum(final) / len(final)

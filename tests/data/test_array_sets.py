@@ -192,7 +192,6 @@ def _inf(x, y):
         (lambda x, y: (x.astype(object), y), "Python objects, which are pickled: nothing is"),
         (lambda x, y: (np.ones_like(x), y), "exactly the same inputs"),
         (lambda x, y: (x, y - 1), "8 labels below 0, the least is -1"),
-        (lambda x, y: (x, y.astype(np.float32)), "targets of a regression are not learnt"),
         (lambda x, y: (x, y.astype(str)), "labels of type .*np.unique"),
         (lambda x, y: (x, np.eye(3, dtype=int)[y]), r"shape \[24, 3\].*y.argmax\(1\)"),
         (lambda x, y: (x, 0 * y), "have the label 0"),

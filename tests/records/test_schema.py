@@ -160,7 +160,7 @@ def broken(path: str, value: object):
     ("path", "value", "message"),
     [
         ("schema", "1", "schema version is '1'"),
-        ("schema", 2, "newer clsweep"),
+        ("schema", 3, "newer clsweep"),
         ("trial.status", "fine", "trial.status is 'fine'"),
         ("trial.seed", True, "trial.seed is True"),
         ("trial.seed", 2**64, "does not fit"),

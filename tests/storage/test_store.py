@@ -266,7 +266,7 @@ class TestDamage:
     def test_a_record_of_a_newer_clsweep_is_left_alone(self, tmp_path):
         fill(tmp_path)
         path = json_files(tmp_path)[0]
-        path.write_text(json.dumps({"schema": 2}), encoding="utf-8")
+        path.write_text(json.dumps({"schema": 3}), encoding="utf-8")
         with pytest.raises(StoreError, match="newer clsweep"):
             Store(tmp_path).load()
         assert path.exists()

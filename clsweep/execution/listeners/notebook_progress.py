@@ -53,7 +53,7 @@ class NotebookProgress(Progress):
         """What stands below the cell."""
         now = self.clock()
         head = f"{counts_text(self.tally)}; {times_text(self.tally, now)}"
-        return "\n".join([head, *table_lines(self.tally.curves)])
+        return "\n".join([head, *table_lines(self.tally.curves, self.tally.metric)])
 
     def jobs_ended(self) -> None:
         """Leave the final numbers."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from clsweep.execution.listeners.base import Listener, RunStart
 from clsweep.execution.listeners.tally import CurveTally, Tally, failure_text, one_line, tally_of
+from clsweep.records.metrics import ACCURACY, Metric
 from clsweep.text import duration
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class LineProgress(Progress):
 
     def _write_table(self) -> None:
         self._table_at = self.clock()
-        for line in table_lines(self.tally.curves):
+        for line in table_lines(self.tally.curves, self.tally.metric):
             self._write(f"clsweep:   {line}")
 
     def _write(self, line: str) -> None:
@@ -274,11 +275,12 @@ def stages_text(running: Mapping[tuple[str, str], int]) -> str:
     return ", ".join(label for label, kind in running if kind != "trial")
 
 
-def table_lines(curves: Mapping[str, CurveTally]) -> list[str]:
+def table_lines(curves: Mapping[str, CurveTally], metric: Metric = ACCURACY) -> list[str]:
     """Trials done and the best of every label, under a heading; nothing without labels.
 
     Args:
         curves: by label.
+        metric: what stands in accuracy's place.
     """
     if not curves:
         return []
@@ -287,7 +289,7 @@ def table_lines(curves: Mapping[str, CurveTally]) -> list[str]:
         f"{label:<{width}} {f'{one.n_done}/{one.n_trials}':>9} {_percent(one.best):>8}"
         for label, one in curves.items()
     ]
-    return [f"trials done, and {_BEST}", *rows]
+    return [f"trials done, and {metric.in_words(_BEST)}", *rows]
 
 
 def _percent(share: float | None) -> str:

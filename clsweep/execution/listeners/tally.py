@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clsweep.execution.listeners.pace import Pace, Work
+from clsweep.records.metrics import ACCURACY, Metric
 from clsweep.study.configuration_text import numbers_in_words
 from clsweep.text import printable
 
@@ -64,6 +65,7 @@ class Tally:
         is_over: whether nothing will run any more.
         began_at: the clock at the run's beginning, seconds.
         pace: how long jobs take.
+        metric: what stands in accuracy's place.
     """
 
     n_total: int = 0
@@ -79,6 +81,7 @@ class Tally:
     is_over: bool = False
     began_at: float = 0.0
     pace: Pace = field(default_factory=Pace)
+    metric: Metric = ACCURACY
 
     @property
     def n_done(self) -> int:
@@ -140,7 +143,7 @@ class Tally:
         curve.n_running = max(0, curve.n_running - 1) if was_running else curve.n_running
         average = outcome.average_accuracy
         if outcome.status == "ok" and math.isfinite(average):
-            curve.best = max(average, curve.best or 0.0)
+            curve.best = average if curve.best is None else max(average, curve.best)
 
     def _curve(self, label: str) -> CurveTally:
         return self.curves.setdefault(label, CurveTally())
@@ -163,6 +166,7 @@ def tally_of(start: RunStart, now: float) -> Tally:
             for label, (n_trials, n_done) in start.curves.items()
         },
         stages=Counter(map(work_of, start.stages)),
+        metric=start.study.benchmark.shown_metric,
         began_at=now,
     )
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clsweep.records.metrics import metric_of
 from clsweep.records.schema import PATH_POINT, Record
-from clsweep.reporting.inference import ACCURACY, Difference, differences
+from clsweep.reporting.inference import Difference, differences
 from clsweep.search.cross_fitting import halved_average, read_by_halves
 from clsweep.search.selection_protocols import first_best
 from clsweep.search.validation_table import validation_table
@@ -42,7 +43,8 @@ def validation_claims(records: Sequence[Record]) -> tuple[Difference, ...]:
         halved.append(read_by_halves(averages_PS, halved_average(candidates)))
     if len(labels) < 2:
         return ()
-    of_plain = differences(labels, np.array(plain), ACCURACY)
-    of_halves = differences(labels, np.array(halved), ACCURACY)
+    bounds = metric_of(records).bounds
+    of_plain = differences(labels, np.array(plain), bounds)
+    of_halves = differences(labels, np.array(halved), bounds)
     also = {(d.above, d.below) for d in of_halves if d.is_claim or d.interval.kind == "none"}
     return tuple(d for d in of_plain if d.is_claim and (d.above, d.below) in also)

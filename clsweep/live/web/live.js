@@ -283,7 +283,7 @@
     if (!values.length) return [0, 100];
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const margin = 0.08 * Math.max(high - low, 4);
-    return [low - margin, Math.min(high + margin, 100 + margin)];
+    return [low - margin, Math.min(high, sweep.metric.high) + margin];
   }
 
   /* What is drawn where: fronts and references have to be seen, other points may lie outside. */
@@ -301,7 +301,8 @@
     const figure = axes({
       width, height: Math.round(Math.min(520, Math.max(320, 0.6 * width))),
       x: ends(points.map((point) => point.x[0])), y: ends(points.map((point) => point.y[0])),
-      xTitle: "source accuracy, validation (%)", yTitle: "target accuracy, validation (%)",
+      xTitle: `source ${sweep.metric.title}, validation (%)`,
+      yTitle: `target ${sweep.metric.title}, validation (%)`,
     }, place);
     const { left, right, top, bottom } = figure.box;
     const layers = ["rest", "bars", "lines", "marks"].map((kind) => figure.layer(kind));
@@ -352,9 +353,10 @@
     }, lines);
   }
 
-  /* Mean ± standard error in both directions; no accuracy lies beyond 0 and 100 %. */
+  /* Mean ± standard error in both directions; none lies beyond what is possible. */
   function drawBars({ px, py }, { x: [x, wide], y: [y, high] }, parent) {
-    const within = (value) => Math.min(100, Math.max(0, value));
+    const { low, high: most } = sweep.metric;
+    const within = (value) => Math.min(most, low === null ? value : Math.max(low, value));
     if (wide !== null) {
       const both = [within(x - wide), within(x + wide)].map((end) => [px(end), py(y)]);
       svgElement("path", { d: pathOf(both), class: "bar" }, parent);

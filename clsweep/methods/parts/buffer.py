@@ -23,7 +23,8 @@ class Buffer(NamedTuple):
 
     Attributes:
         raw: inputs as stored, [M, C, H, W] for images.
-        labels: in the numbering of the head of their task, int64 [M].
+        labels: in the numbering of the head of their task, int64 [M]; of a regression, targets
+            float32 [M, K].
         tasks: task of each example, int64 [M]; −1 where the slot is empty.
         n_filled: slots in use.
         n_seen: examples that the stream has offered so far.
@@ -57,6 +58,7 @@ def empty(
     device: torch.device,
     stored: torch.dtype = torch.uint8,
     noted: Mapping[str, tuple[int, ...]] | None = None,
+    n_targets: int = 0,
 ) -> Buffer:
     """A buffer without examples.
 
@@ -66,11 +68,17 @@ def empty(
         device: where the inputs are kept.
         stored: type in which they are kept, see `Net.stored`.
         noted: shapes of what else is kept of an example, by name.
+        n_targets: K of a regression; 0 for classes.
     """
+    labels = (
+        torch.zeros(capacity, n_targets, device=device)
+        if n_targets
+        else torch.zeros(capacity, dtype=torch.int64, device=device)
+    )
     shapes = {} if noted is None else noted
     return Buffer(
         torch.zeros(capacity, *input_shape, dtype=stored, device=device),
-        torch.zeros(capacity, dtype=torch.int64, device=device),
+        labels,
         torch.full((capacity,), -1, dtype=torch.int64, device=device),
         0,
         0,
@@ -89,7 +97,8 @@ def balanced(
 
     Every (task, class) group keeps its first examples, which stand in random order, so that a
     shrinking share keeps a uniform sample of its class. Shares that do not divide evenly, and
-    shares that a class is too small to fill, go to the groups that can still use them.
+    shares that a class is too small to fill, go to the groups that can still use them. Of a
+    regression, every task is a group.
 
     Args:
         old: the buffer before the task.
@@ -98,6 +107,8 @@ def balanced(
         most_per_task: bound on the examples of one task; 0 for none.
         note: what else is kept of the examples of `task`.
     """
+    if old.labels.is_floating_point():
+        return uniform(old, task, rng, most_per_task, note)
     order = torch.randperm(len(task.train), generator=rng).to(old.raw.device)
     labels = task.train.labels[order]
     groups = _past_groups(old, task)
@@ -244,7 +255,8 @@ def _filled(
 ) -> Buffer:
     shapes = {name: tuple(value.shape[1:]) for name, value in old.noted.items()}
     shape = tuple(old.raw.shape[1:])
-    fresh = empty(len(old.labels), shape, old.raw.device, old.raw.dtype, shapes)
+    n_targets = old.labels.shape[1] if old.labels.is_floating_point() else 0
+    fresh = empty(len(old.labels), shape, old.raw.device, old.raw.dtype, shapes, n_targets)
     n = len(labels)
     fresh.raw[:n], fresh.labels[:n], fresh.tasks[:n] = raw, labels, tasks
     for name, value in fresh.noted.items():
@@ -265,7 +277,7 @@ def streamed(
     Args:
         old: the reservoir before the batch.
         raw: inputs of the batch as stored, [B, C, H, W] for images.
-        labels: their labels, int64 [B].
+        labels: their labels, int64 [B]; of a regression, targets float32 [B, K].
         task: their task.
         uniform: one number in [0, 1) per example, float64 [B].
         noted: what else is kept of them, by the names that `old` has.
@@ -355,7 +367,7 @@ def _entered(
     return Buffer(
         written(old.raw, raw),
         written(old.labels, labels),
-        written(old.tasks, torch.full_like(labels, task)),
+        written(old.tasks, torch.full_like(slot, task)),
         n_filled,
         old.n_seen + len(labels),
         {name: written(value, (noted or {})[name]) for name, value in old.noted.items()},

@@ -36,7 +36,8 @@ def empty_for(
         noted: see `buffer.empty`.
     """
     device = next(iter(params.values())).device
-    return buffer.empty(capacity, net.input_shape, device, net.stored, noted)
+    n_targets = net.heads.n_targets
+    return buffer.empty(capacity, net.input_shape, device, net.stored, noted, n_targets)
 
 
 def absorbed(
@@ -216,11 +217,11 @@ def replayed(stored: Buffer, batch: Batch, task: int, *names: str) -> Replayed:
     weights = torch.cat([batch.draw[f"{name}_weights"] for name in names])
     is_there = weights > 0
     rows = torch.arange(len(slots), device=slots.device) % len(batch.y)
-    there = is_there.reshape(-1, *[1] * (raw.dim() - 1))
+    there, said = (is_there.reshape(-1, *[1] * (t.dim() - 1)) for t in (raw, labels))
     return Replayed(
         slots,
         torch.where(there, raw, batch.raw[rows]),
-        torch.where(is_there, labels, batch.y[rows]),
+        torch.where(said, labels, batch.y[rows]),
         tasks.where(is_there, task),
         weights,
     )

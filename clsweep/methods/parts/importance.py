@@ -19,6 +19,10 @@ Estimators of the Fisher diagonal F_i = E_x E_{y~p(y|x)} [(∂ log p(y|x)/∂θ_
     reversed        y = the label, of the network with reversed logits: p = softmax(−z) (EWC-DR)
     batched         square of the mean gradient over batches of examples, labels as given
 
+Of a regression p(y|x) = N(y; f(x), I), whose −log p is the loss ½ ‖f(x) − y‖² but for a constant:
+'exact' is Σ_k (∂f_k/∂θ_i)², 'sampled' draws y from p, 'empirical' and 'batched' take the targets.
+The others are of classes: at y = f(x) every gradient is zero.
+
 Kunstner et al. 2019 and van de Ven 2025 (arXiv 2502.11756) compare them. 'reversed' is that of
 "Elastic weight consolidation done right" (2026, CVPR, arXiv 2603.18596): where a network is sure
 of the label, ∂ log p(y|x) vanishes, and that of the reversed logits does not. The authors' code
@@ -36,6 +40,7 @@ from torch.nn import functional as F
 
 from clsweep.methods.base import LearntTask
 from clsweep.methods.parts.activation_recorder import Recorder, Use
+from clsweep.methods.parts.losses import mean_loss
 from clsweep.nets.net import Net, shared
 from clsweep.nets.norms import is_statistic
 from clsweep.nets.parameter_trees import Params, zeros_like
@@ -66,6 +71,8 @@ def fisher_diag(
     if estimator == "batched":
         return _batched_fisher(net, params, learnt, n_examples, batch_size)
 
+    if net.heads.is_regression:
+        return _gaussian_fisher(net, params, learnt, estimator, n_examples)
     sign = -1 if estimator == "reversed" else 1
 
     def log_p(logits: Tensor, y: Tensor) -> Tensor:
@@ -79,6 +86,37 @@ def fisher_diag(
             taps.add(total, log_p, labels, weights, squared=True)
         n += len(x)
     return {name: value / n for name, value in total.items()}
+
+
+def _gaussian_fisher(
+    net: Net, params: Params, learnt: LearntTask, estimator: str, n_examples: int
+) -> Params:
+    """`fisher_diag` of a regression; −∂ log p(y|x)/∂θ = Σ_k (f_k − y_k) ∂f_k/∂θ."""
+    total, n = zeros_like(shared(params)), 0
+    for x, y in chunks(learnt, n_examples, _CHUNK):
+        taps = _Taps(net, params, x, learnt.task.index)
+        predicted, ones = taps.logits.detach(), torch.ones_like(y[:, 0])
+        if estimator == "exact":
+            for k in range(y.shape[1]):
+                taps.add(total, _output(k), y, ones, squared=True)
+        elif estimator in ("sampled", "empirical"):
+            at = y
+            if estimator == "sampled":
+                at = predicted + torch.randn(y.shape, generator=learnt.rng).to(y.device)
+            # Differentiated at the predictions, where Σ_k e_k f_k has the gradient of ½ ‖e‖².
+            taps.add(total, _along, predicted - at, ones, squared=True)
+        else:
+            raise AssertionError(f"no Fisher estimator of a regression is called {estimator}")
+        n += len(x)
+    return {name: value / n for name, value in total.items()}
+
+
+def _output(k: int) -> Objective:
+    return lambda predicted, y: predicted[:, k]
+
+
+def _along(predicted: Tensor, directions: Tensor) -> Tensor:
+    return (predicted * directions).sum(1)
 
 
 def _labels(
@@ -112,7 +150,8 @@ def _batched_fisher(
     total, n = zeros_like(shared(params)), 0
     for x, y in chunks(learnt, n_examples, batch_size):
         leaves = _leaves(params)
-        loss = F.cross_entropy(net.apply(leaves, x, learnt.task.index), y)
+        logits = net.apply(leaves, x, learnt.task.index)
+        loss = mean_loss(logits, y)
         grads = torch.autograd.grad(loss, [leaves[name] for name in names])
         for name, g in zip(names, grads, strict=True):
             total[name] += g.square()
@@ -136,7 +175,8 @@ def mas_omega(net: Net, params: Params, learnt: LearntTask, *, n_examples: int =
     total, n = zeros_like(shared(params)), 0
     for x, y in chunks(learnt, n_examples, _CHUNK):
         taps = _Taps(net, params, x, learnt.task.index)
-        taps.add(total, squared_norm, y, torch.ones_like(x[:, 0, 0, 0]), squared=False)
+        ones = torch.ones(len(x), dtype=x.dtype, device=x.device)
+        taps.add(total, squared_norm, y, ones, squared=False)
         n += len(x)
     return {name: value / n for name, value in total.items()}
 

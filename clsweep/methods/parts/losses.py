@@ -17,8 +17,44 @@ def task_loss(net: Net, params: Params, batch: Batch, task: int) -> Tensor:
     return label_loss(net.apply(params, batch.x, task), batch)
 
 
+def half_squared_error(predicted: Tensor, targets: Tensor) -> Tensor:
+    """The loss of a regression, ½ ‖ŷ − y‖² of every example, shape [B].
+
+    It is −log N(y; ŷ, I) without its constant: the loss of a Gaussian likelihood of unit variance,
+    for which penalties on parameters are derived. torch's `mse_loss` of K outputs is 2/K of its
+    mean.
+
+    Args:
+        predicted: ŷ [B, K].
+        targets: y [B, K].
+    """
+    return 0.5 * (predicted - targets).square().sum(1)
+
+
+def example_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The loss of every example, [B]: cross-entropy, or of a regression `half_squared_error`.
+
+    Args:
+        logits: of the head, [B, K].
+        labels: int64 [B], or targets float32 [B, K].
+        smoothing: ε, see `label_loss`.
+    """
+    if labels.is_floating_point():
+        return half_squared_error(logits, labels)
+    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+
+
+def mean_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The mean of `example_losses`, shape (); see there for the arguments."""
+    if labels.is_floating_point():
+        return half_squared_error(logits, labels).mean()
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
 def label_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross-entropy −Σ_c q_c log p_c with the batch's labels, smoothed, shape ().
+
+    Of a regression, the mean of `half_squared_error`.
 
     q = (1 − ε) [c = y] + ε / K over the K classes of the head (Szegedy et al. 2016, CVPR).
     Examples count as the study's class balance has it, see `training/class_balance.py`.
@@ -27,6 +63,8 @@ def label_loss(logits: Tensor, batch: Batch) -> Tensor:
         logits: of the head, [B, K].
         batch: holds labels, ε and weights.
     """
+    if batch.y.is_floating_point():
+        return _mean_of(half_squared_error(logits, batch.y), batch.weights)
     if batch.weights is None:
         return F.cross_entropy(logits, batch.y, label_smoothing=batch.smoothing)
     each = F.cross_entropy(logits, batch.y, label_smoothing=batch.smoothing, reduction="none")
@@ -42,16 +80,22 @@ def padded_label_loss(
 
     Args:
         logits: [B, K'].
-        labels: int64 [B].
+        labels: int64 [B]; of a regression, targets float32 [B, K'].
         smoothing: ε.
         weights: how much each example counts, [B]; None where all count 1.
     """
+    if labels.is_floating_point():
+        return _mean_of(half_squared_error(logits, labels), weights)
     if not smoothing and weights is None:
         return F.cross_entropy(logits, labels)
     log_p, is_there = logits.log_softmax(1), logits > float("-inf")
     spread = -log_p.where(is_there, 0.0).sum(1) / is_there.sum(1)
     hard = F.nll_loss(log_p, labels, reduction="none")
     each = (1 - smoothing) * hard + smoothing * spread
+    return _mean_of(each, weights)
+
+
+def _mean_of(each: Tensor, weights: Tensor | None) -> Tensor:
     return each.mean() if weights is None else (weights * each).mean()
 
 
@@ -80,6 +124,17 @@ def padded_distillation(student: Tensor, teacher: Tensor, temperature: float) ->
     n_new = student.shape[1] - teacher.shape[1]
     # An output of −∞ has the probability 0, and leaves the other probabilities as they are.
     return distillation(student, F.pad(teacher, (0, n_new), value=float("-inf")), temperature)
+
+
+def regression_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Distillation of a regression, the mean of ½ ‖student − teacher‖², shape ().
+
+    Args:
+        student: predictions [B, K], differentiated.
+        teacher: predictions [B, K], held.
+        temperature: not used: there is no softmax.
+    """
+    return half_squared_error(student, teacher).mean()
 
 
 def plain_phase(net: Net) -> Phase:

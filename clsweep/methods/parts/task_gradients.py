@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from clsweep.methods.parts.activation_recorder import Recorder, Use
+from clsweep.methods.parts.losses import example_losses, mean_loss
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params
 
@@ -33,7 +33,8 @@ class TaskExamples(NamedTuple):
 
     Attributes:
         x: inputs, float32 [N, C, H, W].
-        y: labels in the numbering of the head of their task, int64 [N].
+        y: labels in the numbering of the head of their task, int64 [N]; of a regression, targets
+            float32 [N, K].
         counts: (task, number of its examples ≥ 1), in the order of x.
     """
 
@@ -101,7 +102,7 @@ def _losses(
         with Recorder(leaves) as recorder:
             logits = net.head(leaves, h, newest)
         share = torch.cat([h.new_full((n,), 1 / n) for _, n in stored.counts])
-        each = F.cross_entropy(logits, stored.y, reduction="none", label_smoothing=smoothing)
+        each = example_losses(logits, stored.y, smoothing)
         loss = (each * share).sum()
         places = [(place, a, b) for place, (a, b) in enumerate(stored.spans())]
         return loss, [_Tap(use, places) for use in recorder.uses]
@@ -109,7 +110,7 @@ def _losses(
     for place, ((task, n), (a, b)) in enumerate(zip(stored.counts, stored.spans(), strict=True)):
         with Recorder(leaves) as recorder:
             logits = net.head(leaves, h[a:b], task)
-        losses.append(F.cross_entropy(logits, stored.y[a:b], label_smoothing=smoothing))
+        losses.append(mean_loss(logits, stored.y[a:b], smoothing))
         taps += [_Tap(use, [(place, 0, n)]) for use in recorder.uses]
     return torch.stack(losses).sum(), taps
 
@@ -190,7 +191,7 @@ def _one_by_one(
         head = task if net.heads.scenario == "task" else newest
         with torch.enable_grad():
             logits = net.apply(leaves, stored.x[a:b], head)
-            loss = F.cross_entropy(logits, stored.y[a:b], label_smoothing=smoothing)
+            loss = mean_loss(logits, stored.y[a:b], smoothing)
             found = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
         rows.append(torch.cat([g.flatten() for g in found]))
     return torch.stack(rows)

@@ -206,6 +206,7 @@ class _Screen:
         return found
 
     def _plain(self, text: str) -> str:
+        text = self._data.in_words(text)
         return in_ascii(text) if self._is_plain else text
 
     def _wrapped(self, text: str, indent: str = "", first: str | None = None) -> list[str]:
@@ -223,7 +224,8 @@ class _Screen:
     def _head(self) -> list[Line]:
         title = [Line(text, _BOLD) for text in self._wrapped(self._data.title)]
         run = what_was_run(self._data, with_sizes=self._extent.has_sizes)
-        return [*title, *map(Line, self._wrapped(run))]
+        metric = self._wrapped(self._data.metric_text) if self._data.metric_text else []
+        return [*title, *map(Line, (*self._wrapped(run), *metric))]
 
     # ----- who won, by how much, at what cost
 

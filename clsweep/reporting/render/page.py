@@ -96,20 +96,20 @@ def page_of(
     made = tables_of(data) if tables is None else tables
     live = live or LiveSection("")
     parts = list(_sealed_parts(data, made) if is_sealed else _parts(data, made))
-    script = _script()
+    script = data.in_words(_script())
     scripts = [script, *[live.script] * bool(live.script)]
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
     pieces = {
         "policy": _POLICY.format(scripts=hashes) + "; connect-src 'self'" * bool(live.script),
         "title": html.escape(title or data.title),
         "style": _asset("page.css") + live.style,
-        "run": explained(_sealed_text(data) if is_sealed else what_was_run(data)),
+        "run": data.in_words(explained(_sealed_text(data) if is_sealed else _run_text(data))),
         "navigation": "".join(
             f'<li><a href="#{part.key}">{html.escape(part.heading)}</a></li>' for part in parts
         ),
         "live": live.html,
-        "parts": "".join(map(_section, parts)),
-        "values": _embedded(_values(data, is_sealed)),
+        "parts": data.in_words("".join(map(_section, parts))),
+        "values": data.in_words(_embedded(_values(data, is_sealed))),
         "script": script,
         "live_script": f"<script>{live.script}</script>" * bool(live.script),
     }
@@ -120,6 +120,10 @@ def page_of(
 def _values(data: ReportData, is_sealed: bool) -> dict[str, Any]:
     pairs = [] if is_sealed else pair_values(data)
     return {**page_values(data, is_sealed=is_sealed), "pairs": pairs}
+
+
+def _run_text(data: ReportData) -> str:
+    return f"{what_was_run(data)} {data.metric_text}".strip()
 
 
 def _sealed_text(data: ReportData) -> str:

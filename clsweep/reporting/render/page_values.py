@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsweep.records.accuracy import mean_and_error
+from clsweep.records.metrics import Metric
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.curves import Curve
 from clsweep.reporting.render.styles import SOURCE_END, Style, curve_styles, reference_styles
@@ -50,6 +51,7 @@ def page_values(data: ReportData, *, is_sealed: bool = False) -> Values:
         "split": split,
         "seeds": list(seeds),
         "axes": [f"source accuracy, {sources} (%)", f"target accuracy, task {data.n_tasks} (%)"],
+        "metric": _metric(comparison.metric),
         "view": list(view),
         "everything": None if everything is None else list(everything),
         "emptiness": "" if has_points else comparison.emptiness,
@@ -61,6 +63,12 @@ def page_values(data: ReportData, *, is_sealed: bool = False) -> Values:
         if is_sealed
         else {label: _matrix(acc) for label, acc in data.details.matrices.items()},
     }
+
+
+def _metric(metric: Metric) -> Values:
+    """Where it ends, and what guessing gives; null for no end."""
+    low, high = (None if math.isinf(end) else 100 * end for end in metric.bounds)
+    return {"low": low, "high": high, "guess": 100 * metric.guess}
 
 
 # -------------------------------------------------------------------------------------- series

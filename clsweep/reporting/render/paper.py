@@ -39,7 +39,7 @@ def write_paper(data: ReportData, folder: Path, width: float) -> list[Path]:
     Raises:
         StoreError: the disk refuses them.
     """
-    sentences = methods_paragraph(data)
+    sentences = _worded(methods_paragraph(data), data)
     files = {
         "figure.pdf": figure_bytes(data, width),
         "figure.tex": figure_latex(data).encode(),
@@ -56,6 +56,15 @@ def write_paper(data: ReportData, folder: Path, width: float) -> list[Path]:
     return written
 
 
+def _worded(sentences: Sequence[Sentence], data: ReportData) -> list[Sentence]:
+    """The paragraph in the words of the metric, and what the metric is."""
+    found: list[Sentence] = [
+        tuple(data.in_words(part) if isinstance(part, str) else part for part in sentence)
+        for sentence in sentences
+    ]
+    return [*found, (data.metric_text,)] if data.metric_text else found
+
+
 def figure_latex(data: ReportData) -> str:
     """The figure with a caption that says what every mark is.
 
@@ -68,7 +77,7 @@ def figure_latex(data: ReportData) -> str:
             r"\begin{figure}",
             r"  \centering",
             r"  \includegraphics{figure.pdf}",
-            rf"  \caption{{{_latex(' '.join(_figure_caption(data)))}}}",
+            rf"  \caption{{{_latex(data.in_words(' '.join(_figure_caption(data))))}}}",
             r"  \label{fig:fronts}",
             r"\end{figure}",
             "",
@@ -85,6 +94,8 @@ def _figure_caption(data: ReportData) -> Iterator[str]:
         f"test data. Lines join the configurations of a method that no other of it beats in both "
         f"accuracies on validation data{of_seeds}."
     )
+    if data.metric_text:
+        yield data.metric_text
     yield "Circles: chosen for the best average accuracy on validation data."
     outside = list(_outside(data))
     if outside:
@@ -116,20 +127,24 @@ def table_latex(data: ReportData) -> str:
         data: what `report_building.build` computed.
     """
     table = paper_table(data)
+    notes = data.in_words(" ".join(table.notes))
     height = max(map(len, table.headings))
     heads = [(*heading, *[""] * (height - len(heading))) for heading in table.headings]
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table*}",
         r"  \centering",
-        rf"  \caption{{{_latex(table.caption)}}}",
+        rf"  \caption{{{_latex(data.in_words(table.caption))}}}",
         r"  \label{tab:accuracies}",
         r"  \footnotesize",
         r"  \setlength{\tabcolsep}{4pt}",
         r"  \smallskip",
         rf"  \begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         r"    \toprule",
-        *(_row([PaperCell(head[line]) for head in heads]) for line in range(height)),
+        *(
+            _row([PaperCell(data.in_words(head[line])) for head in heads])
+            for line in range(height)
+        ),
         r"    \midrule",
         *map(_row, table.methods),
         *([r"    \midrule"] if table.methods and table.references else []),
@@ -138,7 +153,7 @@ def table_latex(data: ReportData) -> str:
         r"  \end{tabular}",
         "",
         r"  \smallskip",
-        rf"  \begin{{minipage}}{{\linewidth}}{_latex(' '.join(table.notes))}\end{{minipage}}",
+        rf"  \begin{{minipage}}{{\linewidth}}{_latex(notes)}\end{{minipage}}",
         r"\end{table*}",
         "",
     ]

@@ -128,8 +128,8 @@ def paper_figure(data: ReportData, width: float) -> Figure:
         head = Line2D([], [], marker="v", **head_style(GREY))
         entries.append((head, "goes on outside"))
     sources = "task 1" if data.n_tasks <= 2 else f"tasks 1–{data.n_tasks - 1}"
-    axes.set_xlabel(f"source accuracy, {sources} (%)")
-    axes.set_ylabel(f"target accuracy, task {data.n_tasks} (%)")
+    axes.set_xlabel(data.in_words(f"source accuracy, {sources} (%)"))
+    axes.set_ylabel(data.in_words(f"target accuracy, task {data.n_tasks} (%)"))
     _add_legend(made, entries, width)
     return made
 

@@ -141,8 +141,8 @@ def _add_titles(axes: Axes, data: ReportData) -> None:
         color=GREY,
     )
     sources = "task 1" if data.n_tasks <= 2 else f"mean of tasks 1–{data.n_tasks - 1}"
-    axes.set_xlabel(f"source accuracy, {sources} (%)")
-    axes.set_ylabel(f"target accuracy, task {data.n_tasks} (%)")
+    axes.set_xlabel(data.in_words(f"source accuracy, {sources} (%)"))
+    axes.set_ylabel(data.in_words(f"target accuracy, task {data.n_tasks} (%)"))
 
 
 def _add_requirements(axes: Axes, data: ReportData, view: View) -> None:

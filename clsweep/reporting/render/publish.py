@@ -27,6 +27,7 @@ from clsweep.reporting.render.tables import on_terminal, tables
 from clsweep.reporting.render.terminal_width import Fitted
 from clsweep.reporting.report_building import build
 from clsweep.reporting.report_data import ReportData
+from clsweep.reporting.report_table import worded
 from clsweep.reporting.result_tables import pairs_table, picks_table, points_table
 from clsweep.reporting.results_reader import check_folders
 from clsweep.storage.disk import write_atomically
@@ -158,19 +159,20 @@ def publish(
         StudyError: there is no such table.
     """
     made = tables(data)
-    asked = _asked_tables(made, only)
+    shown_tables = [worded(table, data.in_words) for table in made]
+    asked = _asked_tables(shown_tables, only)
     uncounted = count_looks(data.shown, "report")
     late = (*data.late_changes, *uncounted)
     data = replace(data, notes=(*data.notes, *uncounted), late_changes=late)
-    everything = on_terminal(data, made)
+    everything = on_terminal(data, shown_tables)
     more: list[tuple[str, str]] = []
     if asked:
         shown: list[RenderableType] = [*_apart(map(rich_table, asked))]
     elif full:
         shown = everything
     else:
-        asked_for = [table for table in made if table.name in _ASKED_FOR]
-        notes = map(Text, data.extras.notes)
+        asked_for = [table for table in shown_tables if table.name in _ASKED_FOR]
+        notes = map(Text, map(data.in_words, data.extras.notes))
         shown = [*_apart([OneScreen(data), *map(rich_table, asked_for), *notes])]
         more = _more(data, made, folder, formats)
     lost = _lost_while_printing(console, shown, more)
@@ -250,7 +252,7 @@ def write_outputs(
     """
     endings = [name for name in formats if name in _FIGURES]
     written = _drawn_figures(data, folder, endings) if endings else []
-    files = list(_table_files(tables, formats))
+    files = list(_table_files([worded(table, data.in_words) for table in tables], formats))
     if "csv" in formats:
         files.append(("fronts.csv", _points_csv(points)))
     if "html" in formats:

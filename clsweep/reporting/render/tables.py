@@ -97,14 +97,19 @@ def on_terminal(data: ReportData, made: Iterable[ReportTable]) -> list[Renderabl
     """
     shown: list[RenderableType] = [Text(data.title, style="bold"), Text(data.method_of_reading)]
     looks = shown_text(data.shown)
-    shown.append(Text(f"Accuracies are test numbers throughout. {looks}".strip()))
-    about = (data.training, data.seeds_vary, sizes_text(data.luck))
-    shown += [Text(sentence) for sentence in about if sentence]
+    reading = data.in_words(f"Accuracies are test numbers throughout. {looks}".strip())
+    about = (
+        data.metric_text,
+        data.training,
+        data.seeds_vary,
+        data.in_words(sizes_text(data.luck)),
+    )
+    shown += [Text(sentence) for sentence in (reading, *about) if sentence]
     for table in made:
         shown += [Text(""), rich_table(table)]
     if data.notes:
         shown += [Text(""), Text("Before trusting these numbers", style="bold yellow")]
-        shown += [_bullet(note) for note in data.notes]
+        shown += [_bullet(data.in_words(note)) for note in data.notes]
     return shown
 
 

@@ -32,30 +32,39 @@ def front_lines(data: ReportData, order: Sequence[str], width: int, height: int)
     marks = list(_marks(data, order))
     if not marks:
         return []
-    columns, rows = width - _AXIS - 1, height - 3
+    rows = height - 3
     xy = np.array([place for _, place in marks])
     low, high = np.floor(xy.min(axis=0)), np.ceil(xy.max(axis=0))
+    metric = data.comparison.metric
+    # What is worse than guessing stands at the edge: a metric without a least would squeeze all
+    # else into a corner.
+    least = 100 * (metric.bounds[0] if metric.is_accuracy else metric.guess)
+    cut = ["≤" if end < least else "" for end in low]
+    xy, high = np.maximum(xy, least), np.maximum(high, least + 1)
     # Both ends of an axis would have one number where all points have one accuracy.
-    low = np.maximum(np.minimum(low, high - 1), 0)
+    low = np.maximum(np.minimum(low, high - 1), least)
     span = np.maximum(high - low, 1.0)
     high = low + span
+    texts = [f"{sign}{end:.0f}" for sign, end in zip(cut, low, strict=True)]
+    ends = {0: f"{high[1]:.0f}", rows - 1: texts[1]}
+    axis = max(_AXIS, *map(len, ends.values()))
+    columns = width - axis - 1
     field = [[" "] * columns for _ in range(rows)]
-    for mark, place in marks:
+    for (mark, _), place in zip(marks, xy, strict=True):
         x, y = (place - low) / span
         column, row = round(float(x) * (columns - 1)), round((1 - float(y)) * (rows - 1))
         if mark in LETTERS.values():
             row, column = _free_place(field, row, column)
         if field[row][column] == " ":
             field[row][column] = mark
-    ends = {0: f"{high[1]:.0f}", rows - 1: f"{low[1]:.0f}"}
     lines = ["target %; marks: ranks"]
     for row, line in enumerate(field):
         tick = "┤" if row in ends else "│"
-        lines.append(f"{ends.get(row, ''):>{_AXIS}}{tick}{''.join(line)}")
-    lines.append(f"{'':{_AXIS}}└{'─' * columns}")
-    left, right = f"{low[0]:.0f}", f"{high[0]:.0f}"
+        lines.append(f"{ends.get(row, ''):>{axis}}{tick}{''.join(line)}")
+    lines.append(f"{'':{axis}}└{'─' * columns}")
+    left, right = texts[0], f"{high[0]:.0f}"
     middle = "source %".center(columns - len(left) - len(right))
-    lines.append(f"{'':{_AXIS + 1}}{left}{middle}{right}")
+    lines.append(f"{'':{axis + 1}}{left}{middle}{right}")
     return lines
 
 

@@ -53,8 +53,9 @@ def views(data: ReportData, split: str = "test") -> tuple[View, View | None]:
     drawn = np.concatenate([chosen, *fronts])
     averages = (chosen if len(chosen) else drawn).mean(axis=1)
     gap = max(_LEAST_GAP, float(np.ptp(averages)))
-    view = _around(drawn[drawn.mean(axis=1) >= averages.max() - gap])
-    return view, None if view.holds(everything).all() else _around(everything)
+    most = 100 * comparison.metric.bounds[1]
+    view = _around(drawn[drawn.mean(axis=1) >= averages.max() - gap], most)
+    return view, None if view.holds(everything).all() else _around(everything, most)
 
 
 def in_percent(points: Iterable[Point], split: str = "test") -> Array:
@@ -78,12 +79,12 @@ def _choices(data: ReportData, curve: Curve) -> Iterator[Point]:
     return (curve.points[i] for i in indices if i is not None)
 
 
-def _around(xy: Array) -> View:
+def _around(xy: Array, most: float) -> View:
     low, high = xy.min(axis=0), xy.max(axis=0)
     span = np.maximum(high - low, _LEAST_SPAN)
     middle = (low + high) / 2
     reach = (0.5 + _MARGIN) * span
-    # Beyond 100 % there is only room for a marker.
-    right, top = np.minimum(middle + reach, 100 + _MARGIN * span)
+    # Beyond what is possible there is only room for a marker.
+    right, top = np.minimum(middle + reach, most + _MARGIN * span)
     left, bottom = middle - reach
     return View(float(left), float(right), float(bottom), float(top))

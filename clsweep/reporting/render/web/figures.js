@@ -21,7 +21,10 @@ const state = {
 const curves = () => state.values.series.filter((series) => series.kind === "curve");
 const isShown = (series) => series.isDrawn !== false && !state.hidden.has(series.label);
 const hasCurves = () => curves().some((series) => series.points.length > 0);
-const percent = (value) => Math.min(100, Math.max(0, value));
+const percent = (value) => {
+  const { low, high } = state.values.metric;
+  return Math.min(high, low === null ? value : Math.max(low, value));
+};
 
 /* Index of the point with the best validation source accuracy among those whose validation target
    accuracy is high enough; null where there is none. */
@@ -118,7 +121,7 @@ function drawCurve(figure, series, index) {
   }, groups.lines);
 }
 
-/* Mean ± standard error in both directions; no accuracy lies beyond 0 and 100 %. */
+/* Mean ± standard error in both directions; none lies beyond what is possible. */
 function drawBars(figure, point, parent) {
   const { px, py } = figure;
   const [[x, wide], [y, high]] = [point.x, point.y];
@@ -210,7 +213,7 @@ function drawKnobs() {
     .filter((value) => value !== null);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const margin = 0.08 * Math.max(high - low, 2);
-  const ends = [low - margin, Math.min(high + margin, 100 + margin)];
+  const ends = [low - margin, Math.min(high, state.values.metric.high) + margin];
   const panels = shown.map(({ series }) => {
     const made = document.createElement("div");
     made.className = "panel";

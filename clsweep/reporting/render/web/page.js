@@ -263,7 +263,9 @@ function matrixTable(label) {
     row.forEach((value) => {
       const cell = tableCell(value === null ? "" : value.toFixed(rows[0].length > 6 ? 0 : 1), true);
       if (value !== null) {
-        const [red, green, blue] = cividis(value / 100);
+        const { guess, high } = state.values.metric;
+        const share = (value - guess) / (high - guess);
+        const [red, green, blue] = cividis(Math.min(1, Math.max(0, share)));
         cell.style.background = `rgb(${red} ${green} ${blue})`;
         cell.style.color = 0.3 * red + 0.59 * green + 0.11 * blue > 125 ? "#000" : "#fff";
       }
