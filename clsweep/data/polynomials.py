@@ -52,8 +52,8 @@ class Polynomial(NamedTuple):
         """
         import numpy as np
 
-        found: NDArray[np.float64] = np.polynomial.polynomial.polyval(x, self.coefficients)
-        return found
+        powers = np.arange(len(self.coefficients))
+        return np.asarray(x[..., None] ** powers @ np.asarray(self.coefficients), np.float64)
 
 
 POLYNOMIALS: dict[str, Polynomial] = {
@@ -88,5 +88,6 @@ def examples(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _uniform(n: int, *purpose: str) -> NDArray[np.float64]:
     """Numbers in [0, 1), [n]."""
-    found: NDArray[np.float64] = (random_bits(n, "polynomials", *purpose) >> 11) * 2.0**-53
-    return found
+    import numpy as np
+
+    return np.asarray((random_bits(n, "polynomials", *purpose) >> 11) * 2.0**-53, np.float64)

@@ -242,7 +242,7 @@ def usual_methods(benchmark: str) -> list[str]:
 
 
 def _is_regression(benchmark: str) -> bool:
-    return benchmark_type(benchmark).model_fields["targets"].default == "numbers"
+    return bool(benchmark_type(benchmark).model_fields["targets"].default == "numbers")
 
 
 def _defined(entry: MethodEntry, benchmark: str) -> tuple[str, ...]:
