@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clsweep.cli.embedding_command import embeddings
 from clsweep.cli.feature_commands import features
 from clsweep.cli.forget_command import forget
 from clsweep.cli.method_commands import OWN
@@ -101,7 +102,15 @@ def _version(
         raise typer.Exit()
 
 
-_ALL: tuple[Callable[..., None], ...] = (*RUNNING, features, *COMMANDS, forget, *WATCHING, *OWN)
+_ALL: tuple[Callable[..., None], ...] = (
+    *RUNNING,
+    features,
+    *COMMANDS,
+    embeddings,
+    forget,
+    *WATCHING,
+    *OWN,
+)
 for _command in _ALL:
     app.command()(_command)
 

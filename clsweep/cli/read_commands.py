@@ -90,6 +90,12 @@ def report(
         float | None,
         typer.Option(help="With --paper: of the figure [default: 3.25].", metavar="INCHES"),
     ] = None,
+    embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--embeddings", help="Draw the maps that `clsweep embeddings` made, one per trial."
+        ),
+    ] = False,
 ) -> None:
     """Print what a study found, or several on one figure; write page, figures, tables.
 
@@ -111,6 +117,7 @@ def report(
             measures=measure or (),
             paper=paper,
             width=width,
+            embeddings=embeddings,
         )
 
     folder, labels = results_by_benchmark(directories[0])

@@ -56,6 +56,7 @@ class SavedNetwork(nn.Module):
         scenario: 'task', 'domain' or 'class'.
         n_tasks: tasks that it has learnt.
         input_shape: (C, H, W) for images.
+        net: the network as pure functions of its parameters.
     """
 
     def __init__(self, method: Method, params: Params, scale: Scale) -> None:
@@ -67,7 +68,7 @@ class SavedNetwork(nn.Module):
             scale: from stored images to its inputs.
         """
         super().__init__()
-        heads = method.net.heads
+        self.net, heads = method.net, method.net.heads
         self.scenario, self.n_tasks = heads.scenario, len(heads.sizes)
         self.input_shape = method.net.input_shape
         self._predict = method.predict or method.net.apply
@@ -80,6 +81,11 @@ class SavedNetwork(nn.Module):
         for name in self._scale:
             self.register_buffer(f"scale/{name}", getattr(scale, name))
         self.eval()
+
+    @property
+    def params(self) -> Params:
+        """The tensors of the network, by the names that `net` gives them."""
+        return {own: self.get_buffer(name) for name, own in self._names.items()}
 
     def scaled(self, stored: Tensor) -> Tensor:
         """Inputs of the network, float32 [B, ...], from those that the data set stores.
@@ -108,10 +114,9 @@ class SavedNetwork(nn.Module):
             task = self.n_tasks - 1
         elif task is None or not 0 <= task < self.n_tasks:
             raise ValueError(f"task = {task}; it is one of 0 to {self.n_tasks - 1}")
-        params = {own: self.get_buffer(name) for name, own in self._names.items()}
         if is_scaled is None:
             is_scaled = self._stores_bytes and x.is_floating_point()
-        return self._predict(params, x if is_scaled else self.scaled(x), task)
+        return self._predict(self.params, x if is_scaled else self.scaled(x), task)
 
 
 def save_network(directory: Place, trial_id: str, params: Params, sequence: TaskSequence) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from clsweep.records.embedding_maps import EmbeddingMap
 from clsweep.reporting.appendix import Details
 from clsweep.reporting.comparison import Comparison
 from clsweep.reporting.extra_results import ExtraResults
@@ -47,6 +48,7 @@ class ReportData:
         unfinished: the results folders whose study asks for more trials than have finished.
         extras: accuracies per class, and measures of the user's.
         studies: what the study file of each folder says, as plain values.
+        embeddings: maps of task embeddings, where they are asked for.
     """
 
     comparison: Comparison
@@ -73,6 +75,7 @@ class ReportData:
     unfinished: tuple[Place, ...] = ()
     extras: ExtraResults = field(default_factory=ExtraResults)
     studies: tuple[dict[str, Any], ...] = ()
+    embeddings: tuple[EmbeddingMap, ...] = ()
 
     def in_words(self, text: str) -> str:
         """A text about accuracies as one about what stands in their place.

@@ -153,6 +153,10 @@ def _parts(data: ReportData, tables: Sequence[ReportTable]) -> Iterator[_Part]:
     ) + confusions_html(data.extras.classes)
     if classes:
         yield _Part("classes", "Classes", classes)
+    if data.embeddings:
+        from clsweep.reporting.render.embedding_figures import maps_html  # matplotlib is slow
+
+        yield _Part("embeddings", "Task embeddings", maps_html(data.embeddings))
     yield _Part("findings", "Caveats", _findings(data))
     yield _Part("study", "Study", _study(data, with_reading=True))
     yield _Part("glossary", "Glossary", glossary_html())

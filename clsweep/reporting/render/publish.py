@@ -15,6 +15,7 @@ from rich.text import Text
 
 from clsweep.errors import StoreError, StudyError, closest_name
 from clsweep.records.tables import parquet_bytes
+from clsweep.reporting.embedding_results import load_maps
 from clsweep.reporting.ledger import count_looks
 from clsweep.reporting.render.one_screen import OneScreen, print_more
 from clsweep.reporting.render.table_formats import (
@@ -66,6 +67,7 @@ def report(
     measures: Sequence[str] = (),
     paper: bool = False,
     width: float | None = None,
+    embeddings: bool = False,
 ) -> ReportData:
     """Print what studies found, and write page, figures, points, choices and the text in full.
 
@@ -83,6 +85,7 @@ def report(
         measures: see `build`.
         paper: whether a folder `paper` is written beside them: figure, table, paragraph, BibTeX.
         width: of the paper's figure in inches; None for one column.
+        embeddings: whether maps of task embeddings are drawn, as `clsweep embeddings` left them.
 
     Raises:
         StoreError: see `build`; a folder does not exist, or the files cannot be written.
@@ -101,7 +104,9 @@ def report(
             where="--out",
         )
     check_folders(places if elsewhere is None else [*places, elsewhere])
+    maps = load_maps(places) if embeddings else ()
     data = build(*places, protocol=protocol, tuned_on=elsewhere, measures=measures)
+    data = replace(data, embeddings=maps)
     folder = folder or _folder(places, data.name)
     console = console or Console()
     data = publish(data, folder, console, formats, full, only)
@@ -277,7 +282,12 @@ def _drawn_figures(data: ReportData, folder: Path, endings: Sequence[str]) -> li
             expected="a folder for matplotlib's cache that can be written",
             next_step="`export MPLCONFIGDIR=FOLDER`",
         ) from error
-    return plots.draw(data, folder / "front", endings)
+    written = plots.draw(data, folder / "front", endings)
+    if data.embeddings:
+        from clsweep.reporting.render.embedding_figures import draw_maps
+
+        written += draw_maps(data.embeddings, folder, endings)
+    return written
 
 
 def formats_of(text: str) -> tuple[str, ...]:
