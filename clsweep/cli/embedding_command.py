@@ -35,7 +35,7 @@ def embeddings(
 
     Writes embeddings.parquet, which `clsweep report DIR --embeddings` draws.
     """
-    from clsweep.data.dataset_specs import data_root as root_of
+    from clsweep.data.data_root import data_root as root_of
     from clsweep.execution.embedding_grid import Grid, map_embeddings
     from clsweep.reporting.results_reader import check_folders
 

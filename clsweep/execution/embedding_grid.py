@@ -86,8 +86,14 @@ def map_embeddings(
             sequences[seed] = build(study.located_benchmark, data_root, seed)
         module = load_network(directory, study, record, data_root)
         trial = record["trial"]
-        name = (trial["trial_id"], record["config"]["label"], trial["seed"])
-        counts += [EmbeddingCount(*name, *row) for row in _rows(module, sequences[seed], grid)]
+        counts += _counts(
+            EmbeddingCount(
+                trial["trial_id"], record["config"]["label"], trial["seed"], 0, None, 0, 0, 0, 1
+            ),
+            module,
+            sequences[seed],
+            grid,
+        )
         if told is not None:
             told(n_done, len(records))
     folder_of(directory).write(EMBEDDINGS, parquet_bytes(embeddings_table(counts)))
@@ -124,25 +130,32 @@ def _asked(directory: Place, trial_ids: Sequence[str]) -> list[Record]:
     return [fits[trial_id] for trial_id in dict.fromkeys(trial_ids or fits)]
 
 
-def _rows(
-    module: SavedNetwork, sequence: TaskSequence, grid: Grid
-) -> Iterator[tuple[int, int | None, float, float, int, int]]:
-    """The rows of a trial without its name, task by task: the grid, then what was learnt."""
+def _counts(
+    named: EmbeddingCount, module: SavedNetwork, sequence: TaskSequence, grid: Grid
+) -> Iterator[EmbeddingCount]:
+    """The rows of the trial that `named` names, by task: the grid, then what was learnt."""
     params = module.params
     names = [f"{MAIN}{embedding_name(task)}" for task in range(module.n_tasks)]
     learnt = torch.stack([params[name] for name in names])
-    asked = [(None, e) for e in grid_of(learnt, grid.points)]
-    asked_of: list[tuple[int | None, Tensor]] = [*asked, *enumerate(learnt)]
+    asked: list[tuple[int | None, Tensor]] = [(None, e) for e in grid_of(learnt, grid.points)]
+    asked += enumerate(learnt)
     for task, data in enumerate(sequence.tasks):
         n_all = len(data.test)
         n = min(grid.images or n_all, n_all)
         index = torch.arange(n) * n_all // n
         x, y = module.scaled(data.test.raw(index)), data.test.labels[index]
-        for of, embedding in asked_of:
+        for of, embedding in asked:
             with torch.inference_mode():
                 logits = module.net.apply({**params, names[task]: embedding}, x, task)
                 n_correct = int((logits.argmax(1) == y).sum())
-            yield (task, of, float(embedding[0]), float(embedding[1]), n_correct, n)
+            yield named._replace(
+                on_task=task,
+                embedding_of=of,
+                x=float(embedding[0]),
+                y=float(embedding[1]),
+                n_correct=n_correct,
+                n_total=n,
+            )
 
 
 def grid_of(learnt: Tensor, points: int) -> Tensor:

@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ from clsweep.records.embedding_maps import EmbeddingMap
 from clsweep.storage.disk import write_atomically
 
 _COLUMNS = 3
-_SETTINGS = {"font.size": 8, "svg.hashsalt": "clsweep"}
+_SETTINGS: Any = {"font.size": 8, "svg.hashsalt": "clsweep"}
 
 
 def figure(found: EmbeddingMap) -> Figure:
