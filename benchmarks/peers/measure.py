@@ -8,7 +8,8 @@
 `ewc`: 12 λ of EWC on two tasks of MNIST, 6,000 images each, 784-400-400, two workers: Avalanche in
 Ray Tune as it comes, the same with processes reused and without logs ("lean"), and clsweep.
 `seven`: 7 methods × 12 values × 3 seeds with 1,000 images a task. Avalanche runs a part of it, 3
-values of one seed (21 trials of 252); the table has the times of the part as they are.
+values of one seed (21 trials of 252); the table has the times of the part as they are. With
+--quick clsweep runs the same part.
 `script`: the comparison script of github.com/GMvandeVen/continual-learning, of which FOLDER is a
 copy (nothing of it is kept here), with eight methods and few iterations, in its one process.
 
@@ -19,7 +20,7 @@ Avalanche is a second study of the new values alone, since a Tuner's grid cannot
 A row per part is added to `runs.csv` beside this file. `wall` is the whole process, `jobs` from
 the first job's start to the last one's end, `cpu` the user and system seconds of all processes: on
 a busy machine it says more than the clock. `files` are those in the results folder, `load` is the
-load average before and after.
+load average before and after, `state` what --state says of the machine.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ from studies import (
 )
 
 HERE = Path(__file__).resolve().parent
-COLUMNS = "at study tool part trials wall jobs cpu files load versions".split()
-N_VALUES, N_WORKERS, N_SEEDS_OF_SCRIPT = 12, 2, 2
+COLUMNS = "at study tool part trials wall jobs cpu files load state versions".split()
+N_VALUES, N_WORKERS = 12, 2
 N_VALUES_OF_PART = 3
 
 Row = dict[str, Any]
@@ -78,6 +79,7 @@ class Bench:
 
     def note(self, row: Row) -> None:
         """Add a row to the table, and print it."""
+        row["state"] = self.options.state
         row["at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         print({name: row[name] for name in COLUMNS if name != "versions"}, flush=True)
         is_new = not self.options.table.exists()
@@ -204,10 +206,11 @@ def script(bench: Bench) -> Tool:
 
 def compare_grid(bench: Bench, study: str, tools: list[Tool], parts: Iterable[str]) -> None:
     """The parts of a study of `studies.GRIDS`, all tools in turn."""
-    grid = GRIDS[study]
     for tool in tools:
-        is_part = study == "seven" and tool.name != "clsweep"
-        n, seeds = (N_VALUES_OF_PART, [0]) if is_part else (N_VALUES, list(range(grid.seeds)))
+        is_part = study == "seven" and (bench.options.quick or tool.name != "clsweep")
+        n = N_VALUES_OF_PART if is_part else N_VALUES
+        grid = GRIDS[study]._replace(seeds=1) if is_part else GRIDS[study]
+        seeds = list(range(grid.seeds))
         values, extended = values_of(grid, n), values_of(grid, n, extended=True)
         whole = "part" if is_part else "whole"
         took = tool.run(study, whole, _text(tool, grid, values, seeds), "whole").wall
@@ -235,10 +238,10 @@ def compare_script(bench: Bench, tools: list[Tool], parts: Iterable[str]) -> Non
     """The parts of the comparison script, both tools in turn."""
     for tool in tools:
         text = for_clsweep_as_the_script if tool.name == "clsweep" else str
-        n = N_SEEDS_OF_SCRIPT
+        n = bench.options.seeds
         took = tool.run("script", "whole", text(n), "whole").wall
         if "extended" in parts:
-            tool.run("script", "extended", text(n + n // 2), "whole")
+            tool.run("script", "extended", text(n + max(n // 2, 1)), "whole")
         if "resumed" in parts:
             tool.run("script", "killed", text(n), "killed", kill_after=took / 2)
             tool.run("script", "resumed", text(n), "killed")
@@ -252,7 +255,10 @@ def main() -> None:
     parser.add_argument("--script", type=Path, help="copy of van de Ven's repository")
     parser.add_argument("--only", nargs="*", help="tools by name; default: all")
     parser.add_argument("--parts", nargs="*", default=["extended", "resumed"])
+    parser.add_argument("--seeds", type=int, default=2, help="of `script`")
+    parser.add_argument("--quick", action="store_true", help="clsweep as well runs the part alone")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--state", default="idle", help="a word on the machine, for the table")
     parser.add_argument("--table", type=Path, default=HERE / "runs.csv")
     options = parser.parse_args()
     if options.study == "script" and not options.script:

@@ -100,7 +100,7 @@ def _table(method: str, values: list[float]) -> str:
 
 
 # Of van de Ven's comparison script: what both have, and what both are told.
-ITERATIONS, FISHER = 50, 250
+ITERATIONS, FISHER = 30, 100
 SCRIPT = (
     "compare.py --experiment splitMNIST --scenario task --no-gpus --no-save --no-fromp --no-bir "
     f"--no-context-spec --iters {ITERATIONS} --fisher-n {FISHER}"
