@@ -35,13 +35,6 @@ def test_every_script_is_there_and_has_the_options() -> None:
         assert missing == [], (script, missing)
 
 
-def test_every_benchmark_is_on_the_page() -> None:
-    """But for those that make published tables, and what is imported."""
-    others = {"references", "reproduce", "ray_nodes", "observation"}
-    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - others
-    assert scripts == {Path(script).stem for script, *_ in commands() if "/" not in script}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_every_command_starts() -> None:
