@@ -76,13 +76,7 @@ def build(net: Net, hyper: GssHyper) -> Method:
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
         stored: Buffer = memory["slots"]
-        index = batch.draw["compared"]
-        old = TaskExamples(
-            batch.scale(stored.raw[index]),
-            stored.labels[index],
-            tuple((k, 1) for k in stored.tasks[index].tolist()),
-        )
-        rows = F.normalize(task_gradients(net, full, old, task, batch.smoothing), dim=1)
+        rows = _compared_rows(net, full, stored, batch, task)
         whole = TaskExamples(batch.x, batch.y, ((task, len(batch.y)),))
         score = scores(task_gradients(net, full, whole, task, batch.smoothing), rows)
         if stored.n_filled < len(stored.labels):
@@ -101,6 +95,17 @@ def build(net: Net, hyper: GssHyper) -> Method:
 
     chosen = replace(phase, draw=draw, project=project, track=None)
     return replace(replay, phases=(chosen,), begin=begin, absorb=absorb)
+
+
+def _compared_rows(net: Net, full: Params, stored: Buffer, batch: Batch, task: int) -> Tensor:
+    """Gradients of the stored examples that are compared, of norm 1, [n, P]."""
+    index = batch.draw["compared"]
+    old = TaskExamples(
+        batch.scale(stored.raw[index]),
+        stored.labels[index],
+        tuple((k, 1) for k in stored.tasks[index].tolist()),
+    )
+    return F.normalize(task_gradients(net, full, old, task, batch.smoothing), dim=1)
 
 
 def scores(gradients: Tensor, rows: Tensor) -> Tensor:

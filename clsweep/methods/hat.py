@@ -19,6 +19,8 @@ optimiser undoes the factor on gradients where it is not zero: the authors train
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -43,12 +45,6 @@ def build(net: Net, hyper: HatHyper) -> Method:
     units = {layer.weight: layer.n_units for layer in chain.hidden}
     n_tasks = len(net.heads.sizes)
 
-    def init(rng: torch.Generator) -> Params:
-        drawn = net.init(rng)
-        for task in range(n_tasks):
-            drawn |= {_embedding(n, task): torch.randn(k, generator=rng) for n, k in units.items()}
-        return drawn
-
     def gates(params: Params, task: int, s: Tensor | float) -> Gates:
         return {name: (s * params[_embedding(name, task)]).sigmoid() for name in units}
 
@@ -71,13 +67,8 @@ def build(net: Net, hyper: HatHyper) -> Method:
 
     def steer(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Params:
         found = {**grads, **guarded(chain, grads, memory["used"])}
-        s = batch.draw["s"]
-        for name in units:
-            key = _embedding(name, task)
-            e = full[key]
-            wide = (s * e).clamp(-_MOST_COSH, _MOST_COSH).cosh() + 1
-            found[key] = grads[key] * (hyper.s_max / s) * wide / (e.cosh() + 1)
-        return found
+        keys = [_embedding(name, task) for name in units]
+        return {**found, **_compensated(grads, full, keys, batch.draw["s"], hyper.s_max)}
 
     def settle(trained: Params, memory: Memory, step_size: float, task: int) -> Params:
         keys = [_embedding(name, task) for name in units]
@@ -92,11 +83,9 @@ def build(net: Net, hyper: HatHyper) -> Method:
     def counters(params: Params, memory: Memory) -> dict[str, float]:
         last = min(memory["n_tasks"], n_tasks - 1)
         used = tree_map(torch.maximum, memory["used"], gates(params, last, hyper.s_max))
-        ones = {layer.weight: torch.ones_like(params[layer.weight]) for layer in chain.hidden}
-        free = guarded(chain, ones, used)
-        left = sum(float(value.double().sum()) for value in free.values())
-        return {"capacity_left": left / max(1, sum(value.numel() for value in free.values()))}
+        return {"capacity_left": _capacity_left(chain, params, used)}
 
+    init = _with_embeddings(net, units)
     gated_net = net._replace(init=init, features=lambda params, x: x, head=logits)
     phase = Phase("train", loss, draw=draw, steer=steer, settle=settle, decays=False)
     return Method(
@@ -108,6 +97,36 @@ def build(net: Net, hyper: HatHyper) -> Method:
         absorb=absorb,
         counters=counters,
     )
+
+
+def _with_embeddings(net: Net, units: dict[str, int]) -> Callable[[torch.Generator], Params]:
+    """The initial weights of the network, and embeddings for every task."""
+
+    def init(rng: torch.Generator) -> Params:
+        drawn = net.init(rng)
+        for task in range(len(net.heads.sizes)):
+            drawn |= {_embedding(n, task): torch.randn(k, generator=rng) for n, k in units.items()}
+        return drawn
+
+    return init
+
+
+def _compensated(grads: Params, full: Params, keys: list[str], s: Tensor, s_max: float) -> Params:
+    """The embeddings' gradients as if the gates were not annealed."""
+    found = {}
+    for key in keys:
+        e = full[key]
+        wide = (s * e).clamp(-_MOST_COSH, _MOST_COSH).cosh() + 1
+        found[key] = grads[key] * (s_max / s) * wide / (e.cosh() + 1)
+    return found
+
+
+def _capacity_left(chain: Chain, params: Params, used: Gates) -> float:
+    """Mean over the weights below the heads of the share of a gradient that is let through."""
+    ones = {layer.weight: torch.ones_like(params[layer.weight]) for layer in chain.hidden}
+    free = guarded(chain, ones, used)
+    left = sum(float(value.double().sum()) for value in free.values())
+    return left / max(1, sum(value.numel() for value in free.values()))
 
 
 def gated(chain: Chain, params: Params, gates: Gates) -> Params:

@@ -34,32 +34,17 @@ def build(net: Net, hyper: MirHyper) -> Method:
     def begin(params: Params) -> Memory:
         return {"slots": filling.empty_for(net, params, hyper.memory_size)}
 
-    def logits_of(full: Params, memory: Memory, index: Tensor, batch: Batch, task: int) -> Tensor:
-        stored: buffer.Buffer = memory["slots"]
-        h = net.features(full, batch.scale(stored.raw[index]))
-        return own_head_logits(net, full, h, stored.tasks[index], task)
-
-    def chosen(grads: Params, full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
-        """M* as places in the memory, int64 [k]."""
-        index, labels = batch.draw["candidates"], memory["slots"].labels
-        ahead = {n: v - hyper.virtual_lr * grads[n] if n in grads else v for n, v in full.items()}
-        before, after = (
-            F.cross_entropy(
-                logits_of(one, memory, index, batch, task), labels[index], reduction="none"
-            )
-            for one in (full, ahead)
-        )
-        k = min(hyper.replay_batch or len(batch.x), len(index))
-        return index[(after - before).topk(k).indices]
-
     def project(
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
-        index = chosen(grads, full, memory, batch, task)
+        stored: buffer.Buffer = memory["slots"]
+        ahead = {n: v - hyper.virtual_lr * grads[n] if n in grads else v for n, v in full.items()}
+        n_chosen = hyper.replay_batch or len(batch.x)
+        index = _most_interfered(net, (full, ahead), stored, batch, task, n_chosen)
         trained = {name: value for name, value in full.items() if value.requires_grad}
         with torch.enable_grad():
-            logits = logits_of(full, memory, index, batch, task)
-            loss = padded_label_loss(logits, memory["slots"].labels[index], batch.smoothing)
+            logits = _logits(net, full, stored, index, batch, task)
+            loss = padded_label_loss(logits, stored.labels[index], batch.smoothing)
             found = torch.autograd.grad(
                 hyper.weight * loss, list(trained.values()), allow_unused=True
             )
@@ -90,3 +75,29 @@ def build(net: Net, hyper: MirHyper) -> Method:
         track=stream if hyper.fill == "reservoir" else None,
     )
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
+
+
+def _logits(
+    net: Net, full: Params, stored: buffer.Buffer, index: Tensor, batch: Batch, task: int
+) -> Tensor:
+    h = net.features(full, batch.scale(stored.raw[index]))
+    return own_head_logits(net, full, h, stored.tasks[index], task)
+
+
+def _most_interfered(
+    net: Net,
+    networks: tuple[Params, Params],
+    stored: buffer.Buffer,
+    batch: Batch,
+    task: int,
+    n_chosen: int,
+) -> Tensor:
+    """M* as places in the memory, int64 [k]: where the second network has lost most."""
+    index = batch.draw["candidates"]
+    before, after = (
+        F.cross_entropy(
+            _logits(net, one, stored, index, batch, task), stored.labels[index], reduction="none"
+        )
+        for one in networks
+    )
+    return index[(after - before).topk(min(n_chosen, len(index))).indices]

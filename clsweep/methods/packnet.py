@@ -56,44 +56,6 @@ def build(net: Net, hyper: PacknetHyper) -> Method:
     def begin(params: Params) -> Memory:
         return {"owner": {name: params[_OWNER + name] for name in weights}}
 
-    def trained(params: Params, memory: Memory, task: int, owner: int) -> Masks:
-        """The weights of one owner, and rows of a last layer that the tasks share."""
-        masks = {name: kept == owner for name, kept in memory["owner"].items()}
-        for name in net.readout(task):
-            if not name.startswith("heads."):
-                rows = new_outputs(net, task, params[name].device)
-                masks[name] = rows.reshape(-1, *(1 for _ in params[name].shape[1:]))
-        return masks
-
-    def phase(name: str, is_retraining: bool) -> Phase:
-        def masks_of(params: Params, memory: Memory, task: int) -> Masks:
-            return trained(params, memory, task, task + 1 if is_retraining else 0)
-
-        def open_part(params: Params, memory: Memory, task: int) -> Params:
-            whole = [n for n in net.readout(task) if n.startswith("heads.")]
-            whole += others if task == 0 else []
-            return {
-                **copies(params, masks_of(params, memory, task)),
-                **{n: params[n] for n in whole},
-            }
-
-        def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
-            masks = masks_of(full, memory, task)
-            return task_loss(net, with_parts(full, masks), batch, task)
-
-        def close(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
-            found = with_parts(full, masks_of(full, memory, task))
-            if is_retraining:
-                return found, memory
-            owner = {}
-            for name, kept in memory["owner"].items():
-                owner[name] = owners_after_pruning(found[name], kept, task + 1, hyper.prune)
-                found[name] = torch.where(owner[name] > 0, found[name], 0.0)
-                found[_OWNER + name] = owner[name]
-            return found, {"owner": owner}
-
-        return Phase(name, loss, open=open_part, close=close)
-
     def predict(params: Params, x: Tensor, task: int) -> Tensor:
         used = dict(params)
         for name in weights:
@@ -101,7 +63,7 @@ def build(net: Net, hyper: PacknetHyper) -> Method:
             used[name] = torch.where((owner > 0) & (owner <= task + 1), params[name], 0.0)
         return net.apply(used, x, task)
 
-    phases = phase("train", False), phase("retrain", True)
+    phases = tuple(_phase(net, hyper, others, retrains) for retrains in (False, True))
     return Method(
         net._replace(init=init),
         hyper,
@@ -112,6 +74,49 @@ def build(net: Net, hyper: PacknetHyper) -> Method:
         begin=begin,
         counters=_capacity_left,
     )
+
+
+def _phase(net: Net, hyper: PacknetHyper, others: list[str], is_retraining: bool) -> Phase:
+    """Training of the free weights, or that of the kept ones."""
+
+    def masks_of(params: Params, memory: Memory, task: int) -> Masks:
+        return _trained(net, params, memory, task, task + 1 if is_retraining else 0)
+
+    def open_part(params: Params, memory: Memory, task: int) -> Params:
+        whole = [n for n in net.readout(task) if n.startswith("heads.")]
+        whole += others if task == 0 else []
+        return {
+            **copies(params, masks_of(params, memory, task)),
+            **{n: params[n] for n in whole},
+        }
+
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
+        masks = masks_of(full, memory, task)
+        return task_loss(net, with_parts(full, masks), batch, task)
+
+    def close(full: Params, memory: Memory, task: int) -> tuple[Params, Memory]:
+        found = with_parts(full, masks_of(full, memory, task))
+        if is_retraining:
+            return found, memory
+        owner = {}
+        for name, kept in memory["owner"].items():
+            owner[name] = owners_after_pruning(found[name], kept, task + 1, hyper.prune)
+            found[name] = torch.where(owner[name] > 0, found[name], 0.0)
+            found[_OWNER + name] = owner[name]
+        return found, {"owner": owner}
+
+    name = "retrain" if is_retraining else "train"
+    return Phase(name, loss, open=open_part, close=close)
+
+
+def _trained(net: Net, params: Params, memory: Memory, task: int, owner: int) -> Masks:
+    """The weights of one owner, and rows of a last layer that the tasks share."""
+    masks = {name: kept == owner for name, kept in memory["owner"].items()}
+    for name in net.readout(task):
+        if not name.startswith("heads."):
+            rows = new_outputs(net, task, params[name].device)
+            masks[name] = rows.reshape(-1, *(1 for _ in params[name].shape[1:]))
+    return masks
 
 
 def owner_type(n_tasks: int) -> torch.dtype:

@@ -83,17 +83,7 @@ def build(net: Net, hyper: VclHyper) -> Method:
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
-        """ε of every step, example and output of a layer."""
-        size = (n_steps, batch_size, n_outputs)
-        if math.prod(size) > _MOST_NOISE:
-            raise MethodError(
-                f"an epoch of 'vcl' takes {math.prod(size):,} random numbers, {n_outputs:,} per "
-                "example",
-                expected=f"at most {_MOST_NOISE:,}",
-                where="[net]",
-                next_step="a smaller network, or fewer examples_per_task",
-            )
-        return {"noise": torch.randn(size, generator=rng)}
+        return {"noise": _noise(rng, (n_steps, batch_size, n_outputs))}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
         old: Prior = memory["prior"]
@@ -103,14 +93,7 @@ def build(net: Net, hyper: VclHyper) -> Method:
         return {"prior": Prior({**old.mean, **new.mean}, {**old.variance, **new.variance})}
 
     def predict(params: Params, x: Tensor, task: int) -> Tensor:
-        means, variances = _means(params), _variances(params)
-        if not hyper.n_networks:
-            return net.apply(means, x, task)
-        rng = generator(0, "vcl", "prediction")
-        used = _used(net, means, task)
-        drawn = sampled_networks({n: means[n] for n in used}, variances, hyper.n_networks, rng)
-        log_p = [net.apply({**means, **one}, x, task).log_softmax(1) for one in drawn]
-        return torch.stack(log_p).logsumexp(0) - math.log(len(log_p))
+        return _predicted(net, params, x, task, hyper.n_networks)
 
     phase = Phase("train", loss, draw=draw, decays=False)
     return Method(
@@ -123,6 +106,30 @@ def build(net: Net, hyper: VclHyper) -> Method:
         begin=begin,
         absorb=absorb,
     )
+
+
+def _noise(rng: torch.Generator, size: tuple[int, int, int]) -> Tensor:
+    """ε of every step, example and output of a layer."""
+    if math.prod(size) > _MOST_NOISE:
+        raise MethodError(
+            f"an epoch of 'vcl' takes {math.prod(size):,} random numbers, {size[2]:,} per example",
+            expected=f"at most {_MOST_NOISE:,}",
+            where="[net]",
+            next_step="a smaller network, or fewer examples_per_task",
+        )
+    return torch.randn(size, generator=rng)
+
+
+def _predicted(net: Net, params: Params, x: Tensor, task: int, n_networks: int) -> Tensor:
+    """The logits of the means, or log of the mean probability over networks drawn from q."""
+    means, variances = _means(params), _variances(params)
+    if not n_networks:
+        return net.apply(means, x, task)
+    rng = generator(0, "vcl", "prediction")
+    used = _used(net, means, task)
+    drawn = sampled_networks({n: means[n] for n in used}, variances, n_networks, rng)
+    log_p = [net.apply({**means, **one}, x, task).log_softmax(1) for one in drawn]
+    return torch.stack(log_p).logsumexp(0) - math.log(len(log_p))
 
 
 def _means(params: Params) -> Params:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -72,15 +74,21 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
         return {"slots": filling.streamed(memory["slots"], batch, task, noted)}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        task = learnt.task.index
-        outputs = noting(net, params, learnt.scale, head_of(task))
-        stored = filling.absorbed(
-            memory["slots"], learnt, hyper.fill, lambda raw: {OUTPUTS: outputs(raw)}
-        )
-        if hyper.fill == "reservoir" and hyper.recorded == "task_end":
-            stored = renewed(stored, task, outputs)
-        return {"slots": stored}
+        outputs = noting(net, params, learnt.scale, head_of(learnt.task.index))
+        return {"slots": _absorbed(memory["slots"], learnt, hyper, outputs)}
 
     track = stream if hyper.fill == "reservoir" else None
     phase = Phase("train", loss, draw=draw, track=track)
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
+
+
+def _absorbed(
+    stored: buffer.Buffer,
+    learnt: LearntTask,
+    hyper: DerHyper,
+    outputs: Callable[[Tensor], Tensor],
+) -> buffer.Buffer:
+    stored = filling.absorbed(stored, learnt, hyper.fill, lambda raw: {OUTPUTS: outputs(raw)})
+    if hyper.fill == "reservoir" and hyper.recorded == "task_end":
+        stored = renewed(stored, learnt.task.index, outputs)
+    return stored

@@ -33,8 +33,7 @@ def example_replay(
         fill: how the memory is filled.
         average: whether the sum of both losses is divided by 1 + λ.
     """
-    n_tasks, has_heads = len(net.heads.sizes), net.heads.scenario == "task"
-    by_loss = fill == "loss_aware"
+    n_tasks, by_loss = len(net.heads.sizes), fill == "loss_aware"
     if fill == "ring":
         filling.ring_share(hyper.memory_size, n_tasks)
 
@@ -55,51 +54,64 @@ def example_replay(
         total = total / (1 + hyper.weight) if average else total
         if not by_loss:
             return total
-        each = [F.cross_entropy(z, batch.y, reduction="none")]
-        each += [F.cross_entropy(logits, again.labels, reduction="none")]
-        return NotedLoss(total, {filling.LOSS: torch.cat(each)})
+        return NotedLoss(total, {filling.LOSS: _losses((z, batch.y), (logits, again.labels))})
 
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         """Per step: the examples to replay, and one uniform number per new example."""
-        n_drawn = hyper.replay_batch or batch_size
-        stored = memory["slots"]
+        stored, n_drawn = memory["slots"], hyper.replay_batch or batch_size
         grows = filling.growth(hyper, fill, stored, batch_size, n_tasks)
         found = filling.drawn("slots", rng, stored, n_drawn, n_steps, grows)
-        found["uniform"] = filling.uniforms(rng, n_steps, batch_size)
-        if by_loss:
-            found["victim"] = filling.uniforms(rng, n_steps, batch_size)
-        return found
-
-    def stream(memory: Memory, batch: Batch, task: int) -> Memory:
-        stored: buffer.Buffer = memory["slots"]
-        if not by_loss:
-            return {"slots": filling.streamed(stored, batch, task, None, fill, n_tasks)}
-        n_new = len(batch.y)
-        new, again = batch.noted[filling.LOSS].split([n_new, len(batch.draw["slots"])])
-        stored = filling.with_losses(stored, batch, again)
-        return {"slots": filling.streamed_by_loss(stored, batch, task, new, has_heads)}
+        names = ("uniform", "victim") if by_loss else ("uniform",)
+        return found | {name: filling.uniforms(rng, n_steps, batch_size) for name in names}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        def unknown(raw: Tensor) -> dict[str, Tensor]:
-            return {filling.LOSS: torch.zeros(len(raw), device=raw.device)} if by_loss else {}
-
         stored = memory["slots"]
-        found = filling.absorbed(stored, learnt, fill, unknown, n_tasks)
-        if by_loss and stored.n_filled == 0:
-            found = _with_losses_of(net, params, found, learnt)
-        return {"slots": found}
+        if by_loss:
+            return {"slots": _absorbed_by_loss(net, params, stored, learnt)}
+        return {"slots": filling.absorbed(stored, learnt, fill, n_tasks=n_tasks)}
 
-    phase = Phase("train", loss, draw=draw, track=None if fill == "balanced" else stream)
+    phase = Phase(
+        "train", loss, draw=draw, track=_stream(net, fill) if fill != "balanced" else None
+    )
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
 
 
-def _with_losses_of(
+def _losses(*classified: tuple[Tensor, Tensor]) -> Tensor:
+    """Cross-entropy of every example, [B]."""
+    each = [F.cross_entropy(logits, labels, reduction="none") for logits, labels in classified]
+    return torch.cat(each)
+
+
+def _stream(net: Net, fill: filling.Filling) -> Callable[[Memory, Batch, int], Memory]:
+    """The hook that takes examples from the stream of batches."""
+    n_tasks, has_heads = len(net.heads.sizes), net.heads.scenario == "task"
+
+    def stream(memory: Memory, batch: Batch, task: int) -> Memory:
+        return {"slots": filling.streamed(memory["slots"], batch, task, None, fill, n_tasks)}
+
+    def stream_by_loss(memory: Memory, batch: Batch, task: int) -> Memory:
+        sizes = [len(batch.y), len(batch.draw["slots"])]
+        new, again = batch.noted[filling.LOSS].split(sizes)
+        stored = filling.with_losses(memory["slots"], batch, again)
+        return {"slots": filling.streamed_by_loss(stored, batch, task, new, has_heads)}
+
+    return stream_by_loss if fill == "loss_aware" else stream
+
+
+def _absorbed_by_loss(
     net: Net, params: Params, stored: buffer.Buffer, learnt: LearntTask
 ) -> buffer.Buffer:
-    """The buffer with the losses of the network that has learnt the task of all its examples."""
+    """The buffer after a task; the first examples have the losses of the network after it."""
+
+    def unknown(raw: Tensor) -> dict[str, Tensor]:
+        return {filling.LOSS: torch.zeros(len(raw), device=raw.device)}
+
+    found = filling.absorbed(stored, learnt, "loss_aware", unknown)
+    if stored.n_filled:
+        return found
     with torch.no_grad():
-        z = net.apply(params, learnt.scale(stored.raw), learnt.task.index)
-        each = F.cross_entropy(z, stored.labels, reduction="none")
-    return stored._replace(noted={filling.LOSS: each})
+        z = net.apply(params, learnt.scale(found.raw), learnt.task.index)
+        each = F.cross_entropy(z, found.labels, reduction="none")
+    return found._replace(noted={filling.LOSS: each})
