@@ -70,16 +70,17 @@ SIZES = {
         "epochs": 100,
     },
     "mnist": {
-        "benchmark": 'name = "split"\ndataset = "mnist"',
+        "benchmark": 'name = "split"\ndataset = "mnist"\nexamples_per_task = 3000',
         "width": 100,
-        "batch_size": 128,
-        "epochs": 1,
+        "batch_size": 64,
+        "epochs": 2,
     },
     "permuted": {
-        "benchmark": 'name = "permuted"\ndataset = "mnist"\nscenario = "domain"',
+        "benchmark": 'name = "permuted"\ndataset = "mnist"\nscenario = "domain"\n'
+        "examples_per_task = 3000",
         "width": 100,
-        "batch_size": 128,
-        "epochs": 1,
+        "batch_size": 64,
+        "epochs": 2,
     },
 }
 N_POINTS, EVERY = 50, 6

@@ -31,14 +31,14 @@ class Gpu(NamedTuple):
     """A GPU as `nvidia-smi` shows it.
 
     Attributes:
-        index: its number.
+        number: counted from 0.
         name: its model.
         mode: the compute mode: 'Default', 'Exclusive_Process', 'Prohibited'.
         has_mig: whether it is divided into instances, or to be.
         instances: UUID -> profile of each instance, such as '1g.10gb'.
     """
 
-    index: int
+    number: int
     name: str
     mode: str
     has_mig: bool
@@ -131,7 +131,7 @@ def _about_mps(runs: bool, folder: Path, environment: Mapping[str, str]) -> Find
 
 
 def _about_mig(gpu: Gpu, visible: str) -> Finding:
-    whole = f"GPU {gpu.index} ({gpu.name})"
+    whole = f"GPU {gpu.number} ({gpu.name})"
     if not gpu.instances:
         text = f"{whole} has MIG switched on and no instance: no process can use it"
         mend = "`nvidia-smi mig -cgi PROFILE -C` makes one, `nvidia-smi -mig 0` switches MIG off"
@@ -150,7 +150,7 @@ def _about_mig(gpu: Gpu, visible: str) -> Finding:
 
 
 def _about_mode(gpu: Gpu, fraction: float | None, has_mps: bool) -> Finding:
-    whole = f"GPU {gpu.index} ({gpu.name})"
+    whole = f"GPU {gpu.number} ({gpu.name})"
     if gpu.mode == "Prohibited":
         text = f"{whole} has the compute mode Prohibited: no process can use it"
         return wrong(CHECK, text, "`nvidia-smi -c DEFAULT`, by an administrator")

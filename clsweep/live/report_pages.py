@@ -66,4 +66,4 @@ class ReportPages:
         link = _LINK.format(
             address=html.escape(live_address), text="All trials with their messages"
         )
-        return page_of(data, live=LiveSection(link, is_sealed=False)).encode()
+        return page_of(data, live=LiveSection(link)).encode()

@@ -31,7 +31,7 @@ _BAR = 20
 _SHARE = 0.01
 # Seconds between two tables of a log.
 _TABLE_EVERY = 60.0
-_BEST = "best trial so far: average accuracy (validation)"
+_BEST = "best single trial of any seed: average accuracy (validation)"
 
 
 class Progress(Listener):

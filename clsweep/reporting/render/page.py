@@ -43,7 +43,7 @@ _SCRIPTS = ("svg.js", "figures.js", "tables.js", "page.js")
 
 @dataclass(frozen=True)
 class LiveSection:
-    """What stands on top of the page of a sweep that is still running.
+    """What stands on top of a report that a server shows.
 
     Attributes:
         html: markup between the heading and the first section; every text in it is escaped.
@@ -51,14 +51,11 @@ class LiveSection:
             address and from nowhere else. `clsweepPage.show(values)` draws new values, which
             `page_values` gives. Empty for none.
         style: CSS of its own; empty for none.
-        is_sealed: whether the page shows validation accuracies and no test number at all; then it
-            has figures, costs and the study, and neither ranking nor pairs nor caveats.
     """
 
     html: str
     script: str = ""
     style: str = ""
-    is_sealed: bool = True
 
 
 class _Part(NamedTuple):
@@ -89,13 +86,12 @@ def page_of(
     Args:
         data: what `report_building.build` computed.
         tables: its tables, where they have been made already.
-        live: what stands on top while a sweep is running; None for a report.
+        live: what stands on top where a server shows it; None for a file.
         title: the heading instead of the report's own.
     """
-    is_sealed = live is not None and live.is_sealed
     made = tables_of(data) if tables is None else tables
     live = live or LiveSection("")
-    parts = list(_sealed_parts(data, made) if is_sealed else _parts(data, made))
+    parts = list(_parts(data, made))
     script = data.in_words(_script())
     scripts = [script, *[live.script] * bool(live.script)]
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
@@ -103,13 +99,13 @@ def page_of(
         "policy": _POLICY.format(scripts=hashes) + "; connect-src 'self'" * bool(live.script),
         "title": html.escape(title or data.title),
         "style": _asset("page.css") + live.style,
-        "run": data.in_words(explained(_sealed_text(data) if is_sealed else _run_text(data))),
+        "run": data.in_words(explained(_run_text(data))),
         "navigation": "".join(
             f'<li><a href="#{part.key}">{html.escape(part.heading)}</a></li>' for part in parts
         ),
         "live": live.html,
         "parts": data.in_words("".join(map(_section, parts))),
-        "values": data.in_words(_embedded(_values(data, is_sealed))),
+        "values": data.in_words(_embedded({**page_values(data), "pairs": pair_values(data)})),
         "script": script,
         "live_script": f"<script>{live.script}</script>" * bool(live.script),
     }
@@ -117,21 +113,8 @@ def page_of(
     return re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], _asset("page.html"))
 
 
-def _values(data: ReportData, is_sealed: bool) -> dict[str, Any]:
-    pairs = [] if is_sealed else pair_values(data)
-    return {**page_values(data, is_sealed=is_sealed), "pairs": pairs}
-
-
 def _run_text(data: ReportData) -> str:
     return f"{what_was_run(data)} {data.metric_text}".strip()
-
-
-def _sealed_text(data: ReportData) -> str:
-    n = sum(sum(curve.n_by_status.values()) for curve in data.comparison.all_curves)
-    return (
-        f"{n:,} trials so far. All accuracies are of validation data; test data stay sealed until "
-        "every trial has ended."
-    )
 
 
 # ------------------------------------------------------------------------------------ sections
@@ -158,18 +141,7 @@ def _parts(data: ReportData, tables: Sequence[ReportTable]) -> Iterator[_Part]:
 
         yield _Part("embeddings", "Task embeddings", maps_html(data.embeddings))
     yield _Part("findings", "Caveats", _findings(data))
-    yield _Part("study", "Study", _study(data, with_reading=True))
-    yield _Part("glossary", "Glossary", glossary_html())
-
-
-def _sealed_parts(data: ReportData, tables: Sequence[ReportTable]) -> Iterator[_Part]:
-    """The sections that show no test number."""
-    yield from _figures()
-    yield _Part("costs", "Costs", costs_html(data, tables, is_ranked=False))
-    failures = _failures(data)
-    if failures:
-        yield _Part("failures", "Failures", failures)
-    yield _Part("study", "Study", _study(data, with_reading=False))
+    yield _Part("study", "Study", _study(data))
     yield _Part("glossary", "Glossary", glossary_html())
 
 
@@ -210,11 +182,9 @@ def _failures(data: ReportData) -> str:
     return html_text(table, "failures")
 
 
-def _study(data: ReportData, with_reading: bool) -> str:
+def _study(data: ReportData) -> str:
     looks = f"Accuracies are test numbers throughout. {shown_text(data.shown)}".strip()
-    about = [data.training, data.seeds_vary]
-    if with_reading:
-        about = [data.method_of_reading, looks, *about, sizes_text(data.luck)]
+    about = [data.method_of_reading, looks, data.training, data.seeds_vary, sizes_text(data.luck)]
     texts = "".join(f"<p>{explained(text)}</p>" for text in about if text)
     study_files = "".join(
         f"<details><summary>{html.escape(name)}</summary>"

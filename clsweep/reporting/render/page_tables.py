@@ -67,18 +67,16 @@ def numbers_html(data: ReportData, tables: Sequence[ReportTable]) -> str:
     return _merged_html("numbers", "All numbers", data, made, _SHOWN)
 
 
-def costs_html(data: ReportData, tables: Sequence[ReportTable], *, is_ranked: bool = True) -> str:
+def costs_html(data: ReportData, tables: Sequence[ReportTable]) -> str:
     """One sortable table of trials, time and memory.
 
     Args:
         data: what `report_building.build` computed.
         tables: its tables.
-        is_ranked: whether methods stand by rank, which test accuracies give, or as in the study.
     """
     found = {table.name: table for table in tables}
     made = [found[name] for name in _COSTS if name in found]
-    labels = None if is_ranked else [curve.label for curve in data.comparison.curves]
-    return _merged_html("costs", "Costs", data, made, _COSTS, labels)
+    return _merged_html("costs", "Costs", data, made, _COSTS)
 
 
 def swatch(place: int | None) -> str:
@@ -106,9 +104,8 @@ def _merged_html(
     data: ReportData,
     tables: Sequence[ReportTable],
     shown: Collection[str],
-    labels: Sequence[str] | None = None,
 ) -> str:
-    order = [row.label for row in ranking(data)] if labels is None else labels
+    order = [row.label for row in ranking(data)]
     needs = _needs(tables)
     parts = [part for table in tables for part in _parts(table)]
     boxes = "".join(

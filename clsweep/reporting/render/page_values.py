@@ -1,7 +1,6 @@
 """What the page's script draws and chooses from: points, styles, marks of the slider, matrices.
 
-Plain values for JSON, accuracies in percent. Of a page whose test data are sealed every number is
-of validation data.
+Plain values for JSON, accuracies in percent.
 """
 
 from __future__ import annotations
@@ -32,36 +31,30 @@ _STEP = 0.05
 _LINE_WIDTH = 2
 
 
-def page_values(data: ReportData, *, is_sealed: bool = False) -> Values:
+def page_values(data: ReportData) -> Values:
     """What the page's script works on.
 
     Args:
         data: what `report_building.build` computed.
-        is_sealed: whether no test number may be shown, since the sweep is still running.
     """
-    split = "validation" if is_sealed else "test"
     comparison = data.comparison
-    view, everything = views(data, split)
+    view, everything = views(data)
     sources = "task 1" if data.n_tasks <= 2 else f"mean of tasks 1–{data.n_tasks - 1}"
-    seeds = comparison.choose_on if is_sealed and comparison.choose_on else comparison.seeds
     has_points = any(curve.points for curve in comparison.all_curves)
-    notes = (comparison.not_drawn,) if is_sealed else comparison.figure_notes
     return {
         "name": data.name,
-        "split": split,
-        "seeds": list(seeds),
+        "split": "test",
+        "seeds": list(comparison.seeds),
         "axes": [f"source accuracy, {sources} (%)", f"target accuracy, task {data.n_tasks} (%)"],
         "metric": _metric(comparison.metric),
         "view": list(view),
         "everything": None if everything is None else list(everything),
         "emptiness": "" if has_points else comparison.emptiness,
-        "notes": [note for note in notes if note] if has_points else [],
-        "series": list(_series(comparison, split)),
-        "picks": [{"name": n, "chosen": chosen} for n, chosen in _picks(data, is_sealed)],
-        "slider": _slider(data, split),
-        "matrices": {}
-        if is_sealed
-        else {label: _matrix(acc) for label, acc in data.details.matrices.items()},
+        "notes": list(comparison.figure_notes) if has_points else [],
+        "series": list(_series(comparison)),
+        "picks": [{"name": n, "chosen": chosen} for n, chosen in _picks(data)],
+        "slider": _slider(data),
+        "matrices": {label: _matrix(acc) for label, acc in data.details.matrices.items()},
     }
 
 
@@ -74,7 +67,7 @@ def _metric(metric: Metric) -> Values:
 # -------------------------------------------------------------------------------------- series
 
 
-def _series(comparison: Comparison, split: str) -> Iterator[Values]:
+def _series(comparison: Comparison) -> Iterator[Values]:
     """Everything that is drawn in the figure of fronts: curves, references, the source end."""
     finetuned = best_finetuned(comparison.validation)
     looks = curve_styles(comparison.curves)
@@ -89,16 +82,16 @@ def _series(comparison: Comparison, split: str) -> Iterator[Values]:
             "front": _front(curve),
             "knob": None if knob is None else _knob(curve, knob),
             "points": [
-                _point(curve, i, split, knob, finetuned, comparison.margin)
+                _point(curve, i, knob, finetuned, comparison.margin)
                 for i in range(len(curve.points))
             ],
         }
     marks = reference_styles(comparison.references)
     for curve, mark in zip(comparison.references, marks, strict=True):
-        shown = [] if curve.best is None else [_point(curve, curve.best, split)]
+        shown = [] if curve.best is None else [_point(curve, curve.best)]
         yield _mark(curve.label, mark["marker"], shown, curve.absence)
     end = comparison.source_end
-    if end is not None and split == "test":
+    if end is not None:
         x, y = (_mean_and_error(end.corner_S2[:, i]) for i in (0, 1))
         place: Values = {"unmeasured": end.unmeasured, "x": x, "y": y}
         place["seeds"] = _rounded(100 * end.test_S2) if len(end.test_S2) > 1 else []
@@ -135,7 +128,6 @@ def _front(curve: Curve) -> list[int]:
 def _point(
     curve: Curve,
     index: int,
-    split: str,
     knob: str | None = None,
     finetuned: Candidate | None = None,
     margin: float = 0.0,
@@ -146,7 +138,7 @@ def _point(
     the tables do.
     """
     point = curve.points[index]
-    values_S2 = point.validation_S2 if split == "validation" else point.test_S2
+    values_S2 = point.test_S2
     source, target = (float(v) for v in point.mean("validation"))
     if finetuned is not None:
         target = assured_target(point.candidate, finetuned, margin)
@@ -156,12 +148,11 @@ def _point(
         "y": _mean_and_error(values_S2[:, 1]),
         "seeds": _rounded(100 * values_S2) if len(values_S2) > 1 else [],
         "choice": [source, target],
-    }
-    if split == "test":
-        made["validation"] = [
+        "validation": [
             *_mean_and_error(point.validation_S2[:, 0]),
             *_mean_and_error(point.validation_S2[:, 1]),
-        ]
+        ],
+    }
     if knob in point.axes:
         made["knob"] = float(point.axes[knob])
     return made
@@ -224,21 +215,21 @@ def _knob(curve: Curve, knob: str) -> Values:
 # ------------------------------------------------------------------------------------- choices
 
 
-def _picks(data: ReportData, is_sealed: bool) -> Iterator[tuple[str, dict[str, int | None]]]:
+def _picks(data: ReportData) -> Iterator[tuple[str, dict[str, int | None]]]:
     """Rules of choosing by name, each with the index of the point that it picks per label."""
     yield "best average accuracy", {c.label: c.best for c in data.comparison.curves}
-    for rule in () if is_sealed else data.protocols:
+    for rule in data.protocols:
         if rule.kind != "average":
             found = data.scores[rule.name]
             yield f"protocol {rule.name}", {s.pick.label: s.index for s in found}
 
 
-def _slider(data: ReportData, split: str) -> Values:
+def _slider(data: ReportData) -> Values:
     """Range of the required target accuracy, its marks, and what it asks of validation data.
 
     As in the printed table, a requirement is fine-tuning's target accuracy less what is allowed:
     it reads as test accuracy and is met on validation data. Their difference for fine-tuning is
-    `offset`; it is zero where there is no fine-tuning, and where test data are sealed.
+    `offset`; it is zero where there is no fine-tuning.
     """
     comparison = data.comparison
     tuned = max(
@@ -250,7 +241,7 @@ def _slider(data: ReportData, split: str) -> Values:
         key=lambda point: float(point.mean("validation")[1]),
         default=None,
     )
-    shown = math.nan if tuned is None else float(tuned.mean(split)[1])
+    shown = math.nan if tuned is None else float(tuned.mean("test")[1])
     offset = 0.0 if tuned is None else shown - float(tuned.mean("validation")[1])
     reached = [
         100 * (float(point.mean("validation")[1]) + offset)

@@ -34,7 +34,7 @@ class View(NamedTuple):
         return np.asarray(((xy >= low) & (xy <= high)).all(axis=1))
 
 
-def views(data: ReportData, split: str = "test") -> tuple[View, View | None]:
+def views(data: ReportData) -> tuple[View, View | None]:
     """Where fronts compete, and everything (None when nothing lies outside of the first).
 
     Fronts compete where the mean of source and target accuracy is less than five points below
@@ -42,14 +42,13 @@ def views(data: ReportData, split: str = "test") -> tuple[View, View | None]:
 
     Args:
         data: what `report_building.build` computed.
-        split: 'test', or 'validation' while test data are sealed.
     """
     comparison = data.comparison
-    everything = in_percent((p for c in comparison.all_curves for p in c.points), split)
+    everything = in_percent(p for c in comparison.all_curves for p in c.points)
     if not len(everything):
         return View(0.0, 100.0, 0.0, 100.0), None
-    chosen = in_percent((p for c in comparison.curves for p in _choices(data, c)), split)
-    fronts = [in_percent(front_points(curve), split) for curve in comparison.all_curves]
+    chosen = in_percent(p for c in comparison.curves for p in _choices(data, c))
+    fronts = [in_percent(front_points(curve)) for curve in comparison.all_curves]
     drawn = np.concatenate([chosen, *fronts])
     averages = (chosen if len(chosen) else drawn).mean(axis=1)
     gap = max(_LEAST_GAP, float(np.ptp(averages)))
@@ -58,9 +57,9 @@ def views(data: ReportData, split: str = "test") -> tuple[View, View | None]:
     return view, None if view.holds(everything).all() else _around(everything, most)
 
 
-def in_percent(points: Iterable[Point], split: str = "test") -> Array:
+def in_percent(points: Iterable[Point]) -> Array:
     """Mean coordinates in percent, shape [N, 2], without those that are not numbers."""
-    xy: Array = np.array([100 * p.mean(split) for p in points]).reshape(-1, 2)
+    xy: Array = np.array([100 * p.mean("test") for p in points]).reshape(-1, 2)
     return np.asarray(xy[np.isfinite(xy).all(axis=1)])
 
 

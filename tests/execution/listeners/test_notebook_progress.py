@@ -72,7 +72,7 @@ def test_a_text_is_replaced_in_place_and_failures_stay(cell: Cell) -> None:
     progress.jobs_ended()
     assert cell.texts == [
         "98/99 trials done, 1 failed; 10 s elapsed\n"
-        "trials done, and best trial so far: average accuracy (validation)\n"
+        "trials done, and best single trial of any seed: average accuracy (validation)\n"
         "EWC     98/99   50.0 %"
     ]
     assert 10 <= cell.n_updates <= 10 / 0.5 + 2

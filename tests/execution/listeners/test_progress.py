@@ -291,7 +291,7 @@ def test_lines_are_few_however_many_trials_there_are(clock: Clock) -> None:
     assert lines[0] == "clsweep: 0/10000 trials done, 0 failed; 0 s elapsed"
     assert lines[-3:] == [
         "clsweep: 10000/10000 trials done, 0 failed; 1 min 40 s elapsed",
-        "clsweep:   trials done, and best trial so far: average accuracy (validation)",
+        "clsweep:   trials done, and best single trial of any seed: average accuracy (validation)",
         "clsweep:   EWC 10000/10000   50.0 %",
     ]
 
@@ -386,7 +386,7 @@ def test_what_was_cut_short_runs_no_more(clock: Clock) -> None:
     assert stream.getvalue().splitlines()[-4:] == [
         "clsweep: stopping",
         "clsweep: 4/9 trials done, 0 failed; 4 s elapsed",
-        "clsweep:   trials done, and best trial so far: average accuracy (validation)",
+        "clsweep:   trials done, and best single trial of any seed: average accuracy (validation)",
         "clsweep:   EWC       4/9        –",
     ]
     assert progress.tally.seconds_left(clock()) is None
@@ -417,7 +417,7 @@ def test_the_end_is_written_once(clock: Clock) -> None:
     assert stream.getvalue().splitlines() == [
         "clsweep: 0/1 trials done, 0 failed; 0 s elapsed",
         "clsweep: 1/1 trials done, 0 failed; 0 s elapsed",
-        "clsweep:   trials done, and best trial so far: average accuracy (validation)",
+        "clsweep:   trials done, and best single trial of any seed: average accuracy (validation)",
         "clsweep:   EWC       1/1        –",
     ]
 

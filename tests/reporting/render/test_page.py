@@ -141,37 +141,6 @@ class TestValues:
         assert matrix == {"first": 1, "rows": [[85.0, None], [55.0, 85.0]]}
 
 
-class TestSealed:
-    """A page while the sweep is running."""
-
-    def test_no_test_number_reaches_it(self, tmp_path: Path) -> None:
-        records = make_study(("EWC", "MAS"), n_values=5)
-        sealed = LiveSection("<p>12 of 40</p>")
-        pages = []
-        for name in ("as they are", "poisoned"):
-            found = build(write_study(tmp_path / name / "results", records))
-            pages.append(page_of(found, live=sealed))
-            for record in records:
-                record["accuracy"] = [poisoned(row) for row in record["accuracy"]]
-        assert pages[0] == pages[1]
-        page = Page(pages[0].encode())
-        assert page.values["split"] == "validation"
-        assert "test data stay sealed" in page.text
-        ids = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
-        assert ids == ["fronts", "knobs", "costs", "study", "glossary"]
-
-    def test_its_points_are_validation_accuracies(self, data: Any) -> None:
-        shown = curves_of(page_values(data, is_sealed=True))[0]["points"]
-        for point, values in zip(data.comparison.curves[0].points, shown, strict=True):
-            means = [values["x"][0], values["y"][0]]
-            assert means == pytest.approx(100 * point.mean("validation"), abs=6e-4)
-
-
-def poisoned(row: list[Any]) -> list[Any]:
-    """Another count of correct test images."""
-    return [*row[:3], row[4] - row[3], row[4]] if row[2] == "test" else row
-
-
 class TestTables:
     def test_one_table_has_every_number_that_the_terminal_prints(self, data: Any) -> None:
         page = parsed(data)

@@ -41,7 +41,7 @@ def folder(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("page")
     (made / "report.html").write_text(page_of(data), encoding="utf-8")
     live = LiveSection('<p id="now">12 of 40</p>')
-    (made / "sealed.html").write_text(page_of(data, live=live), encoding="utf-8")
+    (made / "served.html").write_text(page_of(data, live=live), encoding="utf-8")
     return made
 
 
@@ -352,7 +352,7 @@ class TestReader:
         assert opened.execute_script(ground) == dark, "what was chosen stays"
         opened.execute_script("localStorage.clear()")
 
-    @pytest.mark.parametrize("name", ["report.html", "sealed.html"])
+    @pytest.mark.parametrize("name", ["report.html", "served.html"])
     def test_a_phone_scrolls_down_only(self, opened: Any, folder: Path, name: str) -> None:
         load(opened, folder / name, PHONE)
         opened.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -365,7 +365,7 @@ class TestReader:
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("size", [WIDE, PHONE])
-    @pytest.mark.parametrize("name", ["report.html", "sealed.html"])
+    @pytest.mark.parametrize("name", ["report.html", "served.html"])
     def test_axe_finds_no_barrier(
         self, opened: Any, folder: Path, axe: str, name: str, size: tuple[int, int], scheme: str
     ) -> None:
