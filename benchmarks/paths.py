@@ -122,9 +122,11 @@ def grid_study(size: str, seeds: list[int], names: Sequence[str]) -> Study:
 
 def curves(study: Study, out: Path, given: argparse.Namespace) -> dict[str, Curve]:
     """Run a study to its end, and read what it has found of each method."""
-    clsweep.run(
+    summary = clsweep.run(
         study, out=out, inline=True, stages=out.parent / "stages", data_root=given.data_root
     )
+    if summary.n_done < summary.n_trials:
+        raise SystemExit("stopped; the same command goes on")
     found = {record["trial"]["trial_id"]: record for record in Store(out).load("test")}
     by_method: dict[str, list[tuple[float, list[list[float]], list[int]]]] = defaultdict(list)
     for one in configurations(study):
