@@ -157,15 +157,20 @@ def cleared_up(context: Context, job: Job, outcome: Outcome, n_steps: int) -> Ou
         if status == "crowded":
             attempts.forgive(context.out, job.key, context.run)
         elif status != "broken":  # such a start counts, as that of a process that died does
-            if job.kind == "trial":
-                configuration = configuration_of(context, job)
-                ending = Ending(status, message, seconds, n_steps)
-                commit_failure(context, job, configuration, ending)
-            else:  # its outcome is that of the trials that need it
-                attempts.forget(context.out, job.key)
+            _commit_failure(context, job, status, message, seconds, n_steps)
     except StoreError as error:
         return Outcome("abort", str(error))
     return outcome
+
+
+def _commit_failure(
+    context: Context, job: Job, status: str, message: str, seconds: float, n_steps: int
+) -> None:
+    if job.kind != "trial":  # its outcome is that of the trials that need it
+        attempts.forget(context.out, job.key)
+        return
+    ending = Ending(status, message, seconds, n_steps)
+    commit_failure(context, job, configuration_of(context, job), ending)
 
 
 def reason(context: Context, error: ClsweepError) -> str:

@@ -249,7 +249,7 @@ def test_the_workers_of_a_study_compute_as_it_asks(
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(worker, "prepare", lambda *given: asked.append(given))
     for resources in ("deterministic = true", ""):
-        worker._prepare(context_of(resources, tmp_path))
+        worker.prepared(context_of(resources, tmp_path))
     assert asked == [("cpu", 1, 1.0, True), ("cpu", 1, 1.0, False)]
 
 

@@ -237,7 +237,7 @@ def test_a_network_is_there_before_its_record(
         seen.append((directory / model_name(record["trial"]["trial_id"])).is_file())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clsweep.execution.worker.store.commit_record", commit)
+    monkeypatch.setattr("clsweep.execution.trial_commits.store.commit_record", commit)
     assert runner.run(small(tmp_path), out=tmp_path / "o", inline=True).interrupted
     assert {*seen} == {True}
 
