@@ -46,7 +46,7 @@ def _figure(found: LearntFunctions) -> Figure:
     n = len(found.predicted)
     n_columns = min(_COLUMNS, n)
     n_rows = math.ceil(n / n_columns)
-    made = Figure(figsize=(2.7 * n_columns, 0.7 + 1.9 * n_rows), layout="constrained")
+    made = Figure(figsize=(max(4.0, 2.7 * n_columns), 1.1 + 1.9 * n_rows), layout="constrained")
     panels = made.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).flat
     low = min(float(task.y.min()) for task in found.tasks)
     high = max(float(task.y.max()) for task in found.tasks)
@@ -58,7 +58,8 @@ def _figure(found: LearntFunctions) -> Figure:
         axes.set_visible(False)
     made.suptitle(f"{found.name}: predictions after the last task, seed {found.seed}", fontsize=10)
     handles, labels = made.axes[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    # More beside each other would be cut off at both sides of a narrow figure.
+    made.legend(handles, labels, loc="outside lower center", ncols=n_columns, frameon=False)
     return made
 
 
