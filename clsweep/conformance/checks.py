@@ -24,8 +24,8 @@ from clsweep.methods.base import LearntTask, Memory, Method
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
-from clsweep.training.learner import SourceModel
-from clsweep.training.sequences import LearntSequence, measure_source
+from clsweep.training.learnt_models import LearntSequence, SourceModel
+from clsweep.training.sequences import measure_source
 
 # Where a batch has another shape the last bits of a product differ.
 _ABSOLUTE, _RELATIVE = 1e-5, 1e-4

@@ -24,8 +24,9 @@ from clsweep.conformance.subjects import (
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import ClsweepError, StudyError
 from clsweep.methods.hyper_fields import knob_keys
-from clsweep.training.engine import Diverged
-from clsweep.training.sequences import LearntSequence, learn_source
+from clsweep.training.divergence import Diverged
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_source
 from clsweep.user_code import described, raising_place
 
 # What the checks of a method's hooks are called, in the order in which they help most.

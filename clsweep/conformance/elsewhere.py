@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clsweep.conformance.subjects import Subject, named, small_sequence
-from clsweep.training.sequences import LearntSequence
+from clsweep.training.learnt_models import LearntSequence
 
 
 def fingerprint(found: LearntSequence) -> str:

@@ -27,14 +27,8 @@ from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.training.config import TrainingConfig
 from clsweep.training.imperative import learn_imperatively
-from clsweep.training.learner import SourceModel
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_joint,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.learnt_models import LearntSequence, SourceModel
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source, measure_source
 from clsweep.user_code import is_import_path
 
 TRAINING = TrainingConfig(optimizer="sgd", lr=0.1, batch_size=16, steps=8)

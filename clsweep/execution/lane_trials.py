@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clsweep.methods.base import Method
     from clsweep.methods.hyper_fields import Hyper
     from clsweep.study.jobs import Job
-    from clsweep.training.sequences import LearntSequence
+    from clsweep.training.learnt_models import LearntSequence
 
 Build = Callable[["Hyper"], "Method"]
 

@@ -15,13 +15,14 @@ import torch
 from clsweep.execution import stage_cache, stage_files
 from clsweep.nets.parameter_trees import Params
 from clsweep.study.planning import key_above, path_key
-from clsweep.training.paths import PathPoint, PathStart, evaluated_point, learn_point
+from clsweep.training.learnt_models import PathPoint
+from clsweep.training.paths import PathStart, evaluated_point, learn_point
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Context
     from clsweep.study.configurations import Configuration
     from clsweep.study.planning import Values
-    from clsweep.training.sequences import LearntSequence
+    from clsweep.training.learnt_models import LearntSequence
 
 _CPU_SECONDS = "cpu_seconds"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clsweep.records.loss_table import loss_table
 from clsweep.storage.loss_files import write_losses
-from clsweep.training.engine import Diverged
+from clsweep.training.divergence import Diverged
 from clsweep.training.loss_curves import LossCurves, recorded
 
 if TYPE_CHECKING:

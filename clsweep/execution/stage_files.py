@@ -12,8 +12,7 @@ from clsweep.execution.stage_cache import Entry
 from clsweep.methods.base import Trace
 from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
-from clsweep.training.learner import FinetunedModel, SourceModel
-from clsweep.training.paths import PathPoint
+from clsweep.training.learnt_models import FinetunedModel, PathPoint, SourceModel
 
 
 def source_entry(model: SourceModel) -> tuple[Params, dict[str, Any]]:

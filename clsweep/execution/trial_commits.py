@@ -16,12 +16,13 @@ from clsweep.records.recorded_inputs import fingerprints_of
 from clsweep.records.schema import CPU_SECONDS, GPU_SECONDS, MEMORY_BYTES
 from clsweep.storage import attempts, store, study_binding
 from clsweep.storage.extra_files import commit_extras
-from clsweep.training.sequences import LearntSequence, average_accuracy
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import average_accuracy
 
 if TYPE_CHECKING:
     from clsweep.data.tasks import TaskSequence
     from clsweep.study.configurations import Configuration
-    from clsweep.study.planning import Job
+    from clsweep.study.jobs import Job
 
 
 class Spent(NamedTuple):

@@ -23,7 +23,7 @@ from clsweep.records.trial_results import (
     measure_values,
 )
 from clsweep.training.final_outputs import FinalOutputs
-from clsweep.training.sequences import LearntSequence
+from clsweep.training.learnt_models import LearntSequence
 
 if TYPE_CHECKING:
     from clsweep.study.study_tables import StudyTables

@@ -49,15 +49,14 @@ from clsweep.study.jobs import Job
 from clsweep.study.made_arrays import make_arrays
 from clsweep.study.planning import finetuned_key, source_key, statistics_key
 from clsweep.training.batch_norm_statistics import check_batches
+from clsweep.training.divergence import Diverged
 from clsweep.training.early_stopping import Watch
-from clsweep.training.engine import Diverged
 from clsweep.training.guarded_code import GuardedCode
 from clsweep.training.imperative import learn_imperatively
-from clsweep.training.learner import FinetunedModel, SourceModel
+from clsweep.training.learnt_models import FinetunedModel, LearntSequence, SourceModel
 from clsweep.training.optimisers import check_optimiser
 from clsweep.training.paths import PathStart
 from clsweep.training.sequences import (
-    LearntSequence,
     finetune_source,
     learn_joint,
     learn_sequence,

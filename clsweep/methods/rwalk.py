@@ -30,7 +30,8 @@ from torch import Tensor
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Pull
 from clsweep.methods.parts.losses import plain_phase
-from clsweep.methods.parts.penalty import Anchor, no_anchor, proximal, with_penalty_gradient
+from clsweep.methods.parts.penalty import Anchor, no_anchor, proximal
+from clsweep.methods.parts.penalty_gradient import with_penalty_gradient
 from clsweep.methods.regulariser_hypers import RwalkHyper
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map, zeros_like

@@ -13,12 +13,13 @@ from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Trainable
 from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, Memory, NotedLoss, Phase, Trace
-from clsweep.methods.parts.penalty import with_penalty_gradient
+from clsweep.methods.parts.penalty_gradient import with_penalty_gradient
 from clsweep.nets.norms import has_statistics, is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params, all_finite, zeros_like
 from clsweep.training import loss_curves
 from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.batches import Order, batches
+from clsweep.training.divergence import Diverged
 from clsweep.training.optimisers import (
     GroupsAsMade,
     OptimiserState,
@@ -37,30 +38,6 @@ from clsweep.training.step_rates import rate_of_next_step
 if TYPE_CHECKING:
     from clsweep.nets.net import Net
     from clsweep.training.config import TrainingConfig
-
-
-class Diverged(MethodError):
-    """Training left the range of usable numbers; a result of the configuration, not a defect.
-
-    Attributes:
-        n_steps: gradient steps up to the one where it was seen, of the phase that raises and, once
-            `after_steps` has added them, of those before it.
-    """
-
-    def __init__(
-        self,
-        found: str,
-        n_steps: int = 0,
-        *,
-        expected: str = "",
-        where: str = "",
-        next_step: str = "",
-    ) -> None:
-        super().__init__(found, expected=expected, where=where, next_step=next_step)
-        self.n_steps = n_steps
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (*super().__reduce__(), {"n_steps": self.n_steps})
 
 
 @contextmanager

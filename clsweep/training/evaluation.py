@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,9 +16,8 @@ from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.records.schema import SPLITS
 from clsweep.text import number_text
-from clsweep.training.engine import Diverged
-
-Predict = Callable[[Params, Tensor, int], Tensor]
+from clsweep.training.divergence import Diverged
+from clsweep.training.learnt_models import Predict
 
 # Large enough that the calls cost next to nothing, small enough for the processor's cache.
 CHUNK_ROWS = 1024

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from clsweep.data.tasks import TaskSequence
 from clsweep.nets.parameter_trees import Params
 from clsweep.records.trial_extras import ClassCount
-from clsweep.training.evaluation import CHUNK_ROWS, Predict
+from clsweep.training.evaluation import CHUNK_ROWS
+from clsweep.training.learnt_models import Predict
 
 _Outputs = tuple[NDArray[np.float32], NDArray[np.int64]]
 

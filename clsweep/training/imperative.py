@@ -27,8 +27,8 @@ from clsweep.nets.net_module import NetModule
 from clsweep.nets.parameter_trees import Params, all_finite
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.batch_norm_statistics import with_population
+from clsweep.training.divergence import Diverged
 from clsweep.training.early_stopping import Stopped, Watch
-from clsweep.training.engine import Diverged
 from clsweep.training.evaluation import check_learnt, check_weights, evaluate
 from clsweep.training.guarded_code import GuardedCode, seeded
 from clsweep.training.imperative_learner import (
@@ -36,10 +36,10 @@ from clsweep.training.imperative_learner import (
     OptimiserStates,
     TrainingExamples,
 )
-from clsweep.training.learner import FinetunedModel, SourceModel, initial_params
+from clsweep.training.learner import initial_params
+from clsweep.training.learnt_models import FinetunedModel, LearntSequence, SourceModel
 from clsweep.training.memory_bytes import MemoryBytes
 from clsweep.training.reachable_tensors import reachable
-from clsweep.training.sequences import LearntSequence
 from clsweep.user_code import definition_place
 
 if TYPE_CHECKING:

@@ -32,10 +32,11 @@ from clsweep.training.engine import (
     check_losses,
     check_params,
 )
-from clsweep.training.learner import Learner, SourceModel
+from clsweep.training.learner import Learner
+from clsweep.training.learnt_models import LearntSequence, SourceModel
 from clsweep.training.loss_curves import LossCurves
 from clsweep.training.optimiser_names import STACKED
-from clsweep.training.sequences import LearntSequence, outcome_of
+from clsweep.training.sequences import outcome_of
 from clsweep.training.stacked_phase import Numbers, hindrance, stacked_phase
 from clsweep.training.stacked_trees import (
     NotStackable,

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Task, TaskSequence, Trainable
-from clsweep.methods.base import LearntTask, Memory, Method, Phase, Trace
+from clsweep.methods.base import LearntTask, Memory, Method, Phase
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, all_finite
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.batch_norm_statistics import with_population
+from clsweep.training.divergence import Diverged
 from clsweep.training.early_stopping import Watch
-from clsweep.training.engine import (
-    Checkpoints,
-    Diverged,
-    Setting,
-    State,
-    after_steps,
-    train_phase,
-)
+from clsweep.training.engine import Checkpoints, Setting, State, after_steps, train_phase
 from clsweep.training.evaluation import check_learnt, evaluate
-from clsweep.training.optimisers import OptimiserState
-
-
-class SourceModel(NamedTuple):
-    """The network after its first task, with everything that a method may need of that training.
-
-    Attributes:
-        params: the network.
-        trace: start and path integral of the training.
-        optimiser: state to continue from; empty when the study resets it.
-        rows: accuracies before and after the task.
-        n_steps: gradient steps made.
-    """
-
-    params: Params
-    trace: Trace
-    optimiser: OptimiserState
-    rows: list[AccuracyRow]
-    n_steps: int
-
-
-class FinetunedModel(NamedTuple):
-    """The source network after plain training on the second task.
-
-    Attributes:
-        params: the network.
-        optimiser: state to continue from; empty when the study resets it.
-        n_steps: gradient steps made.
-    """
-
-    params: Params
-    optimiser: OptimiserState
-    n_steps: int
+from clsweep.training.learnt_models import FinetunedModel, SourceModel
 
 
 def initial_params(net: Net, seed: int, device: torch.device) -> Params:

@@ -15,12 +15,12 @@ from clsweep.methods.base import Method
 from clsweep.nets.parameter_trees import Params
 from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.config import TrainingConfig
-from clsweep.training.engine import Diverged, Setting, State, after_steps, train_phase
+from clsweep.training.divergence import Diverged
+from clsweep.training.engine import Setting, State, after_steps, train_phase
 from clsweep.training.evaluation import check_learnt, evaluate
-from clsweep.training.learner import Learner, SourceModel
+from clsweep.training.learner import Learner
+from clsweep.training.learnt_models import LearntSequence, PathPoint, SourceModel
 from clsweep.training.memory_bytes import memory_bytes
-from clsweep.training.optimisers import OptimiserState
-from clsweep.training.sequences import LearntSequence
 
 _TARGET = 1
 
@@ -53,24 +53,6 @@ class PathStart(NamedTuple):
         """The method right after the first task, and the accuracies."""
         learner = Learner(self.method, self.sequence, self.setting, None)
         return learner.first_task(self.source, self.statistics)
-
-
-class PathPoint(NamedTuple):
-    """A network on a path.
-
-    Attributes:
-        params: the network; where this point diverged, that of the last one above that did not.
-        optimiser: state to continue from; empty when the study resets it.
-        n_steps: gradient steps of this point.
-        n_before: steps from the source model to `params`; 0 for the source model itself.
-        diverged: why the point diverged; '' where it did not.
-    """
-
-    params: Params
-    optimiser: OptimiserState
-    n_steps: int
-    n_before: int
-    diverged: str = ""
 
 
 def learn_point(start: PathStart, n_steps: int, above: PathPoint | None) -> PathPoint:

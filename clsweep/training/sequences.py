@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,42 +16,13 @@ from clsweep.records.metrics import value_of
 from clsweep.training.batch_norm_statistics import with_population
 from clsweep.training.early_stopping import Stopped, Watch
 from clsweep.training.engine import Setting, State, after_steps, train_phase
-from clsweep.training.evaluation import Predict, check_learnt, evaluate
-from clsweep.training.learner import (
-    FinetunedModel,
-    Learner,
-    SourceModel,
-    initial_params,
-    task_statistics,
-)
-from clsweep.training.memory_bytes import MemoryBytes, memory_bytes
+from clsweep.training.evaluation import check_learnt, evaluate
+from clsweep.training.learner import Learner, initial_params, task_statistics
+from clsweep.training.learnt_models import FinetunedModel, LearntSequence, SourceModel
+from clsweep.training.memory_bytes import memory_bytes
 
 if TYPE_CHECKING:
     from clsweep.training.config import TrainingConfig
-
-
-class LearntSequence(NamedTuple):
-    """What a method made of a sequence.
-
-    Attributes:
-        params: the final network.
-        rows: accuracies after every task.
-        n_steps: gradient steps beyond those of the stages that it started from.
-        memory_bytes: what the method carries from task to task, bytes by kind.
-        counters: what the method counted, for the record.
-        stopped: why it ended before the last task was learnt; '' if it did not.
-        note: what else is worth a sentence in the record.
-        predict: (params, x, task) -> logits; None where `params` alone do not say.
-    """
-
-    params: Params
-    rows: list[AccuracyRow]
-    n_steps: int
-    memory_bytes: MemoryBytes
-    counters: dict[str, float]
-    stopped: str = ""
-    note: str = ""
-    predict: Predict | None = None
 
 
 def learn_source(

@@ -16,12 +16,8 @@ from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.training.config import TrainingConfig
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 from tests.support.learners import learnt_by
 
 TRAINING = TrainingConfig(lr=0.1, batch_size=16, steps=8)

@@ -16,18 +16,13 @@ from clsweep.methods import METHODS
 from clsweep.methods.base import Batch, LearntTask, Method
 from clsweep.methods.parts import buffer, importance
 from clsweep.methods.parts.losses import half_squared_error, regression_distillation
-from clsweep.methods.parts.penalty import with_penalty_gradient
+from clsweep.methods.parts.penalty_gradient import with_penalty_gradient
 from clsweep.methods.parts.task_gradients import TaskExamples, task_gradients
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
 from clsweep.training.evaluation import check_learnt, evaluate
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_joint,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source, measure_source
 from tests.methods.cases import SMALL_HNET
 from tests.support.regressions import net_of, polynomials, sequence_of
 

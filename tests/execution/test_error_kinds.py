@@ -17,7 +17,7 @@ from clsweep.storage import attempts
 from clsweep.study.configurations import Configuration, configurations
 from clsweep.study.jobs import Job
 from clsweep.study.study import Study, load_study
-from clsweep.training.engine import Diverged
+from clsweep.training.divergence import Diverged
 from tests.end_to_end.studies import write_study
 
 # As torch and its libraries word them.

@@ -22,14 +22,8 @@ from clsweep.nets.net import Net, shared
 from clsweep.nets.norms import is_statistic
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
-from clsweep.training.learner import SourceModel
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_joint,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.learnt_models import LearntSequence, SourceModel
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source, measure_source
 from tests.methods.cases import CASE_IDS, CASES, Case
 from tests.methods.test_common import after, begun, same, source_once, structure
 

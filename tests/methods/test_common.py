@@ -26,16 +26,11 @@ from clsweep.nets.parameter_trees import Params
 from clsweep.training import learner
 from clsweep.training import sequences as learning
 from clsweep.training.config import TrainingConfig
-from clsweep.training.engine import Diverged, Setting, State, train_phase
+from clsweep.training.divergence import Diverged
+from clsweep.training.engine import Setting, State, train_phase
 from clsweep.training.evaluation import check_learnt
-from clsweep.training.learner import SourceModel
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_joint,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.learnt_models import LearntSequence, SourceModel
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source, measure_source
 from tests.conftest import first_three
 from tests.methods.cases import CASE_IDS, CASES, Case, test_ids_cover_all_methods
 

@@ -12,7 +12,8 @@ from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.methods.base import LearntTask, Pull
 from clsweep.methods.ewc import normalised
-from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal, with_penalty_gradient
+from clsweep.methods.parts.penalty import Anchor, merged_anchor, proximal
+from clsweep.methods.parts.penalty_gradient import with_penalty_gradient
 from clsweep.methods.regulariser_hypers import EwcHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

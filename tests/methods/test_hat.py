@@ -19,7 +19,8 @@ from clsweep.methods.parts.layer_chain import chain_of
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.training.config import TrainingConfig
-from clsweep.training.sequences import LearntSequence, learn_sequence
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_sequence
 
 NET = build_net(NetConfig(hidden=(3, 2), activation="tanh"), (1, 2, 2), Heads("task", (2, 2)))
 HYPER = HatHyper(c=0.5, s_max=20.0)

@@ -24,7 +24,8 @@ from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params, without_prefix
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Setting, State, train_phase
-from clsweep.training.sequences import LearntSequence, learn_sequence
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_sequence
 
 SIZES = {"hidden": "6-5", "task_embedding": 4, "chunk_embedding": 3}
 HYPER = HnetHyper(beta=0.5, chunk_size=20, **SIZES)

@@ -9,7 +9,8 @@ from clsweep import methods
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import LearntTask, Memory
-from clsweep.methods.parts.penalty import Anchor, with_penalty_gradient
+from clsweep.methods.parts.penalty import Anchor
+from clsweep.methods.parts.penalty_gradient import with_penalty_gradient
 from clsweep.methods.regulariser_hypers import EwcHyper, L2Hyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

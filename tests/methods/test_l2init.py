@@ -8,7 +8,7 @@ from clsweep import methods
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import Pull
-from clsweep.methods.parts.penalty import with_penalty_gradient
+from clsweep.methods.parts.penalty_gradient import with_penalty_gradient
 from clsweep.methods.regulariser_hypers import L2initHyper
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig

@@ -23,7 +23,8 @@ from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
-from clsweep.training.sequences import LearntSequence, learn_sequence
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_sequence
 
 TRAINING = TrainingConfig(optimizer="sgd", lr=0.2, batch_size=4, steps=6)
 

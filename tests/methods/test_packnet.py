@@ -17,7 +17,8 @@ from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
-from clsweep.training.sequences import LearntSequence, learn_sequence, learn_source
+from clsweep.training.learnt_models import LearntSequence
+from clsweep.training.sequences import learn_sequence, learn_source
 
 # All that could move a weight without a gradient: decay, and moments of earlier tasks.
 STUBBORN = TrainingConfig(

@@ -22,13 +22,8 @@ from clsweep.nets.norms import is_statistic, without_statistics
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.batch_norm_statistics import with_data_statistics, with_population
 from clsweep.training.config import TrainingConfig
-from clsweep.training.learner import FinetunedModel, SourceModel
-from clsweep.training.sequences import (
-    LearntSequence,
-    finetune_source,
-    learn_sequence,
-    learn_source,
-)
+from clsweep.training.learnt_models import FinetunedModel, LearntSequence, SourceModel
+from clsweep.training.sequences import finetune_source, learn_sequence, learn_source
 from tests.methods.branches import TwoBranches
 
 # One batch is a whole task, so that the order of examples means nothing.

@@ -26,15 +26,9 @@ from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import n_elements
 from clsweep.number_conditions import condition_text, switched_off, with_rest
 from clsweep.training.config import TrainingConfig
-from clsweep.training.engine import Diverged
-from clsweep.training.learner import SourceModel
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_joint,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.divergence import Diverged
+from clsweep.training.learnt_models import LearntSequence, SourceModel
+from clsweep.training.sequences import learn_joint, learn_sequence, learn_source, measure_source
 from tests.methods.cases import SMALL_GENERATOR, SMALL_HNET, SMALL_VAE
 
 

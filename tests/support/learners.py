@@ -19,8 +19,7 @@ from clsweep.nets.net import Net
 from clsweep.training.config import TrainingConfig
 from clsweep.training.imperative import learn_imperatively
 from clsweep.training.imperative_learner import ImperativeLearner
-from clsweep.training.learner import SourceModel
-from clsweep.training.sequences import LearntSequence
+from clsweep.training.learnt_models import LearntSequence, SourceModel
 
 SEED = 0
 

@@ -22,7 +22,8 @@ from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
-from clsweep.training.engine import Diverged, Setting, State, after_steps, train_phase
+from clsweep.training.divergence import Diverged
+from clsweep.training.engine import Setting, State, after_steps, train_phase
 
 N, SIZE, PER_EPOCH = 23, 5, 5  # the last batch of an epoch has three examples
 _RNG = generator(0, "test data")

@@ -22,12 +22,12 @@ from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.training.config import TrainingConfig
+from clsweep.training.divergence import Diverged
 from clsweep.training.early_stopping import Watch
-from clsweep.training.engine import Diverged
 from clsweep.training.imperative_learner import ImperativeLearner
-from clsweep.training.learner import SourceModel
+from clsweep.training.learnt_models import LearntSequence, SourceModel
 from clsweep.training.memory_bytes import MemoryBytes
-from clsweep.training.sequences import LearntSequence, learn_sequence, learn_source
+from clsweep.training.sequences import learn_sequence, learn_source
 from tests.support.learners import Finetuning, FreshFinetuning, Replay, learnt_by
 
 TRAINING = TrainingConfig(lr=0.1, batch_size=16, epochs=2)

@@ -17,14 +17,9 @@ from clsweep.methods.hyper_fields import Hyper, knob_keys
 from clsweep.training.config import TrainingConfig
 from clsweep.training.engine import Diverged
 from clsweep.training.lanes import Lane, learn_lanes
-from clsweep.training.learner import SourceModel
+from clsweep.training.learnt_models import LearntSequence, SourceModel
 from clsweep.training.loss_curves import LossCurves, recorded
-from clsweep.training.sequences import (
-    LearntSequence,
-    learn_sequence,
-    learn_source,
-    measure_source,
-)
+from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 from clsweep.training.stacked_phase import hindrance
 from clsweep.training.stacked_trees import NotStackable
 from tests.methods.cases import CASES, Case

@@ -21,8 +21,9 @@ from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.batches import Order, batches
 from clsweep.training.config import TrainingConfig
-from clsweep.training.engine import Diverged
-from clsweep.training.paths import PathPoint, PathStart, evaluated_point, learn_point
+from clsweep.training.divergence import Diverged
+from clsweep.training.learnt_models import PathPoint
+from clsweep.training.paths import PathStart, evaluated_point, learn_point
 from clsweep.training.sequences import learn_sequence, learn_source, measure_source
 
 SGD = {"lr": 0.1, "batch_size": 10}

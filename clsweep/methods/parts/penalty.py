@@ -55,26 +55,6 @@ def merged_anchor(old: Anchor, omega: Params, star: Params) -> Anchor:
     return Anchor(total, mean)
 
 
-def with_penalty_gradient(grads: Params, params: Params, pull: Pull) -> Params:
-    """`grads` plus w ω (θ − θ*); names without an entry in `grads` stay without one.
-
-    Args:
-        grads: gradient of the loss, by name.
-        params: θ.
-        pull: ω, θ* and w.
-    """
-    pulled = {}
-    with torch.no_grad():
-        for name, omega in pull.omega.items():
-            if name in grads:
-                # Tensor by tensor, and written over itself: few bytes pass through the cache.
-                moved = params[name] - pull.star[name]
-                pulled[name] = torch.addcmul(
-                    grads[name], moved, omega, value=pull.weight, out=moved
-                )
-    return {**grads, **pulled}
-
-
 def proximal(params: Params, anchor: Anchor, weight: float, step_size: float) -> Params:
     """argmin_z ½‖z − θ‖² + η ½ w Σ ω (z − θ*)² = (θ + η w ω θ*) / (1 + η w ω).
 
