@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clsweep.records.schema import Record
+    from clsweep.records.trial_conditions import Condition
+    from clsweep.storage.remote_path import Place
 
 _SHOWN = 20
 
@@ -38,17 +40,10 @@ def forget(
     Without --yes it shows which, and changes nothing. Their records are moved to DIR/forgotten,
     and never deleted.
     """
-    from clsweep.records.trial_conditions import (
-        check_keys,
-        conditions_in,
-        known_values,
-        near_values,
-    )
+    from clsweep.records.trial_conditions import conditions_in
     from clsweep.reporting.results_reader import check_folders
-    from clsweep.storage.benchmark_folders import refuse_several
     from clsweep.storage.folder_kinds import folder_of
     from clsweep.storage.forgetting import FORGOTTEN, refuse_object_store
-    from clsweep.storage.saved_files import saved_models
     from clsweep.storage.store import Store
 
     conditions, place = conditions_in(where), place_of(directory)
@@ -58,6 +53,31 @@ def forget(
     records = store.load("validation")
     for warning in store.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    chosen = _fitting(records, conditions, place, where)
+    _show(chosen)
+    again = command(f"{command('clsweep forget', place)} --where", where)
+    if not yes:
+        n_fits = counted(len(chosen), "trial")
+        print(f"{n_fits} of {len(records)} would be forgotten; nothing changed")
+        print(f"next: {again} --yes")
+        return
+    n = Store(place).forget({record["trial"]["trial_id"] for record in chosen})
+    print(
+        f"forgot {counted(n, 'trial')} of {len(records)}; their records lie in "
+        f"{printable(str(place / FORGOTTEN), one_line=True)}"
+    )
+    run = command("clsweep run", place / "study.toml")
+    print(f"next: {command(f'{run} --out', place)}")
+
+
+def _fitting(
+    records: Sequence[Record], conditions: Sequence[Condition], place: Place, where: str
+) -> list[Record]:
+    """The records that meet all conditions, at least one."""
+    from clsweep.records.trial_conditions import check_keys, known_values, near_values
+    from clsweep.storage.benchmark_folders import refuse_several
+    from clsweep.storage.saved_files import saved_models
+
     models = saved_models(place)
     known = {
         record["trial"]["trial_id"]: known_values(record, record["trial"]["trial_id"] in models)
@@ -75,20 +95,7 @@ def forget(
             where=f"{place}, --where {where}",
             next_step="`clsweep status` lists what is there; nothing was changed",
         )
-    chosen = [record for record in records if record["trial"]["trial_id"] in fits]
-    _show(chosen)
-    again = command(f"{command('clsweep forget', place)} --where", where)
-    if not yes:
-        print(f"{counted(len(fits), 'trial')} of {len(known)} would be forgotten; nothing changed")
-        print(f"next: {again} --yes")
-        return
-    n = Store(place).forget(fits)
-    print(
-        f"forgot {counted(n, 'trial')} of {len(known)}; their records lie in "
-        f"{printable(str(place / FORGOTTEN), one_line=True)}"
-    )
-    run = command("clsweep run", place / "study.toml")
-    print(f"next: {command(f'{run} --out', place)}")
+    return [record for record in records if record["trial"]["trial_id"] in fits]
 
 
 def _show(records: Sequence[Record]) -> None:

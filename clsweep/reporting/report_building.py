@@ -108,23 +108,14 @@ def data_of(
     """
     records, found = results.records, results.found
     study, benchmark = found[0].study, found[0].benchmark
-    comparison = _compared(results)
+    comparison, scenario = _compared(results), str(benchmark.get("scenario", ""))
     searched = tuple(table_of(table_of(study, "search"), "training"))
     rule, protocols, scored = _scored(comparison, study, rule, tuned_on)
     shown = tuple(one.shown("" if rule is None else rule.name) for one in found)
     judgement = judge(comparison, scored)
     luck = luck_of(comparison, shares_images(benchmark))
     changes = tuple(_changes(shown))
-    scenario = str(benchmark.get("scenario", ""))
     extras = extra_results(found, records, comparison, scenario, measures)
-    notes = (
-        *results.notes,
-        *luck_notes(luck, comparison, judgement.average_pairs),
-        *changes,
-        *caveats(comparison, searched),
-        *about_choices(comparison, choose_on_of(study), _is_searched(found)),
-        *extras.notes,
-    )
     return ReportData(
         comparison=comparison,
         name=results.name,
@@ -132,7 +123,14 @@ def data_of(
         n_tasks=comparison.validation.n_tasks,
         chance_is_known=chance_of(benchmark) is not None,
         uses={c.label: _uses(c.method) for c in comparison.all_curves},
-        notes=notes,
+        notes=(
+            *results.notes,
+            *luck_notes(luck, comparison, judgement.average_pairs),
+            *changes,
+            *caveats(comparison, searched),
+            *about_choices(comparison, choose_on_of(study), _is_searched(found)),
+            *extras.notes,
+        ),
         details=details_of(records, comparison, [one.directory for one in found]),
         scenario=scenario,
         extras=extras,
@@ -146,9 +144,7 @@ def data_of(
         seeds_vary=seeds_vary_text(benchmark, len(comparison.seeds)),
         varied=varied_by_seeds(benchmark),
         searched=searched,
-        urgent=tuple(
-            n for n in results.notes if any(n.endswith(u) for f in found for u in f.urgent)
-        ),
+        urgent=_urgent(results),
         late_changes=changes,
         unfinished=tuple(one.directory for one in found if one.n_left),
         studies=tuple(one.study for one in found),
@@ -182,6 +178,12 @@ def _scored(
     rule = None if rule is None else protocol_of(rule.name, margin)
     protocols = (*standard, *(() if rule is None or rule in standard else (rule,)))
     return rule, protocols, {p.name: scores(comparison, p, elsewhere) for p in protocols}
+
+
+def _urgent(results: JoinedResults) -> tuple[str, ...]:
+    """The notes that put every number in doubt; of several folders each has its study's name."""
+    urgent = [note for one in results.found for note in one.urgent]
+    return tuple(note for note in results.notes if any(map(note.endswith, urgent)))
 
 
 def _is_searched(found: Iterable[Results]) -> bool:

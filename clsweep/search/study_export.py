@@ -62,32 +62,9 @@ def export_study(
             exists, or cannot be written.
     """
     study = stored_study(directory / "study.toml")
-    rule = protocol_of(protocol, study.report.margin)
-    if rule.kind == "transfer":
-        raise StudyError(
-            "the protocol 'transfer' chooses on another benchmark",
-            expected="a protocol that chooses in the folder itself",
-            next_step="export the other folder, with `--for` this benchmark",
-        )
-    try:
-        found = choices(study, Store(directory, read_only=True).load("validation"), rule)
-    except StoreError as error:
-        raise StoreError(
-            error.found, where=str(directory), next_step="run the study first"
-        ) from error
+    found = _choices_in(directory, study, protocol)
     base = study if other is None else _study_for(study, other)
-    left_out = {pick.label: pick.remark for pick in found.picks if pick.config_id is None}
-    chosen: list[tuple[str, Configuration]] = []
-    for label, key in _chosen(study, found).items():
-        configuration = found.configurations[key]
-        if base.benchmark.scenario in configuration.entry.scenarios:
-            configuration = _independent(study, configuration)
-            if other is not None:
-                configuration = _with_first_length(study, configuration)
-            chosen.append((label_without_path(label), configuration))
-        else:
-            scenario = base.benchmark.scenario
-            left_out[label] = f"not defined for the scenario '{scenario}'"
+    chosen, left_out = _exported(study, found, base.benchmark.scenario, other is not None)
     if not chosen:
         raise StudyError(
             f"the protocol '{protocol}' chooses nothing that could be exported",
@@ -106,6 +83,40 @@ def export_study(
         left_out,
         {label: _varied(one, found.configurations.values()) for label, one in chosen},
     )
+
+
+def _choices_in(directory: Place, study: Study, protocol: str) -> Choices:
+    """What a protocol chooses in a results folder."""
+    rule = protocol_of(protocol, study.report.margin)
+    if rule.kind == "transfer":
+        raise StudyError(
+            "the protocol 'transfer' chooses on another benchmark",
+            expected="a protocol that chooses in the folder itself",
+            next_step="export the other folder, with `--for` this benchmark",
+        )
+    try:
+        return choices(study, Store(directory, read_only=True).load("validation"), rule)
+    except StoreError as error:
+        raise StoreError(
+            error.found, where=str(directory), next_step="run the study first"
+        ) from error
+
+
+def _exported(
+    study: Study, found: Choices, scenario: str, is_other: bool
+) -> tuple[list[tuple[str, Configuration]], dict[str, str]]:
+    """(label and choice, label and why it has none) for a benchmark of a scenario."""
+    left_out = {pick.label: pick.remark for pick in found.picks if pick.config_id is None}
+    chosen: list[tuple[str, Configuration]] = []
+    for label, key in _chosen(study, found).items():
+        one = found.configurations[key]
+        if scenario in one.entry.scenarios:
+            one = _independent(study, one)
+            one = _with_first_length(study, one) if is_other else one
+            chosen.append((label_without_path(label), one))
+        else:
+            left_out[label] = f"not defined for the scenario '{scenario}'"
+    return chosen, left_out
 
 
 def _varied(chosen: Configuration, others: Iterable[Configuration]) -> dict[str, Any]:
