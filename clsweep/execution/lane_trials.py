@@ -22,7 +22,7 @@ from clsweep.records.schema import LANES
 from clsweep.redaction import without_secrets
 from clsweep.storage import attempts
 from clsweep.text import counted
-from clsweep.training.engine import Diverged
+from clsweep.training.divergence import Diverged
 from clsweep.training.lane_speed import LaneSpeed, fastest
 from clsweep.training.lanes import Lane, learn_lanes
 from clsweep.training.loss_curves import LossCurves

@@ -31,7 +31,7 @@ def own_code_files(study: StudyTables) -> list[CodeFile]:
     if study.net.name == "custom":
         paths.add(study.net.factory)
     paths |= {factory_call(n).path for n in study.benchmark.datasets if n.startswith(FACTORY)}
-    paths.update(own_optimisers(study))
+    paths.update(own_optimisers(study.optimisers))
     paths |= {code_path(n, where=WHERE, group=MEASURE_GROUP) for n in study.report.measures}
     modules = sorted({path.partition(":")[0] for path in paths})
     found = {file.module: file for module in modules for file in code_files(module)}

@@ -104,7 +104,7 @@ def optimiser_inputs(study: StudyTables) -> Inputs:
     """
     return tuple(
         _guarded(f"code {path}", partial(_code, path))
-        for path in own_optimisers(study)
+        for path in own_optimisers(study.optimisers)
         if path != study.net.factory
     )
 

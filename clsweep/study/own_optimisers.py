@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from clsweep.errors import StudyError
 from clsweep.nets.code_files import factory_complaint
 from clsweep.training.optimiser_names import OPTIMISERS
 
-if TYPE_CHECKING:
-    from clsweep.study.study_tables import StudyTables
 
-
-def own_optimisers(study: StudyTables) -> tuple[str, ...]:
-    """The import paths of a study's optimisers, each once, in file order.
+def own_optimisers(named: Iterable[str]) -> tuple[str, ...]:
+    """The import paths among optimisers, each once, in their order.
 
     Args:
-        study: the study.
+        named: `StudyTables.optimisers`.
     """
-    named = [study.training.optimizer]
-    for request in study.methods:
-        named += request.training.axes().get("optimizer", ())
     return tuple(dict.fromkeys(name for name in named if name not in OPTIMISERS))
 
 
-def check_own_optimisers(study: StudyTables) -> None:
+def check_own_optimisers(named: Iterable[str]) -> None:
     """Refuse an optimiser that cannot be imported, as far as it shows without importing it.
 
     Args:
-        study: the study.
+        named: `StudyTables.optimisers`.
 
     Raises:
         StudyError: there is no such module, or no such name in it.
     """
-    for path in own_optimisers(study):
+    for path in own_optimisers(named):
         module, _, attribute = path.partition(":")
         complaint = factory_complaint(f"{module}:{attribute.partition('.')[0]}")
         if complaint:

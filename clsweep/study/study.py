@@ -353,7 +353,7 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         check_fit(study, data_root)
         weights_file(study.located_net, data_root)
         check_factory(study.net)
-        check_own_optimisers(study)
+        check_own_optimisers(study.optimisers)
         class_notes(benchmark, data_root, study.seeds)
     except StudyError as error:
         raise _in_file(error, where) from None

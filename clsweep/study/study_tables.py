@@ -110,6 +110,14 @@ class StudyTables(Section):
         return self._origin.results or Path("results") / self.name
 
     @property
+    def optimisers(self) -> tuple[str, ...]:
+        """The optimisers that the file names, in its order."""
+        named = [self.training.optimizer]
+        for request in self.methods:
+            named += request.training.axes().get("optimizer", ())
+        return tuple(named)
+
+    @property
     def located_benchmark(self) -> BenchmarkConfig:
         """The benchmark, with full paths of the data that lie beside the study file.
 

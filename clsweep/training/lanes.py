@@ -24,14 +24,8 @@ from clsweep.data.tasks import Task, TaskSequence
 from clsweep.methods.base import Batch, Method, Phase, Trace
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.batches import Order, batches
-from clsweep.training.engine import (
-    Diverged,
-    Engine,
-    Setting,
-    State,
-    check_losses,
-    check_params,
-)
+from clsweep.training.divergence import Diverged
+from clsweep.training.engine import Engine, Setting, State, check_losses, check_params
 from clsweep.training.learner import Learner
 from clsweep.training.learnt_models import LearntSequence, SourceModel
 from clsweep.training.loss_curves import LossCurves

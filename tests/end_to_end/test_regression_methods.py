@@ -298,7 +298,7 @@ def test_rows_hold_the_sums_of_the_errors() -> None:
 
 
 def test_a_regression_that_oscillates_is_told_from_one_that_learnt_little() -> None:
-    from clsweep.training.engine import Diverged
+    from clsweep.training.divergence import Diverged
 
     sequence = regressions(2)
     net, good = net_of(sequence), pooled(sequence, 1)

@@ -15,7 +15,7 @@ from clsweep.methods import METHODS
 from clsweep.methods.base import Method
 from clsweep.methods.hyper_fields import Hyper, knob_keys
 from clsweep.training.config import TrainingConfig
-from clsweep.training.engine import Diverged
+from clsweep.training.divergence import Diverged
 from clsweep.training.lanes import Lane, learn_lanes
 from clsweep.training.learnt_models import LearntSequence, SourceModel
 from clsweep.training.loss_curves import LossCurves, recorded
