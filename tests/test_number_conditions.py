@@ -243,7 +243,7 @@ def test_idle_looks_at_all_combinations() -> None:
     dgr = METHODS["dgr"].hyper
     axes = {key: (field.default,) for key, field in dgr.model_fields.items()}
     assert not idle(dgr, axes)
-    assert idle(dgr, {**axes, "targets": ("hard",)}) == {"temperature", "t_squared"}
+    assert idle(dgr, {**axes, "targets": ("hard",)}) == {"temperature", "t_squared", "per_output"}
     assert idle(dgr, {**axes, "targets": ("hard", "soft"), "temperature": (1.0,)}) == {"t_squared"}
     assert not idle(dgr, {**axes, "targets": ("hard", "soft"), "temperature": (1.0, 2.0)})
 

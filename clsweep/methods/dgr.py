@@ -146,7 +146,12 @@ def _replay_loss(
             terms.append(F.cross_entropy(logits, labels.argmax(1)))
         else:
             scale = hyper.temperature**2 if hyper.t_squared else 1.0
-            terms.append(scale * padded_distillation(logits, labels, hyper.temperature))
+            terms.append(
+                scale
+                * padded_distillation(
+                    logits, labels, hyper.temperature, per_output=hyper.per_output
+                )
+            )
     return torch.stack(terms).mean()
 
 

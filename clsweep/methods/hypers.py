@@ -114,6 +114,11 @@ class LwfHyper(Hyper):
         where={"benchmark.scenario": "class"},
         unless=WITHOUT_LAM,
     )
+    per_output: bool = fixed(
+        False,
+        doc="divide the distillation by the number of outputs that it compares",
+        unless=WITHOUT_LAM,
+    )
 
 
 class InterpolateHyper(Hyper):
@@ -276,6 +281,12 @@ class DgrHyper(Hyper):
         doc="multiply the distillation by T²",
         where={"targets": "soft"},
         unless=(_WITHOUT_WEIGHT, {"temperature": 1}),
+    )
+    per_output: bool = fixed(
+        False,
+        doc="divide the distillation by the number of outputs that it compares",
+        where={"targets": "soft"},
+        unless=_WITHOUT_WEIGHT,
     )
     replay_batch: int = fixed(
         0,

@@ -8,7 +8,8 @@
 
 Li and Hoiem 2016, "Learning without forgetting", ECCV; T = 2, no factor T². The average, at
 λ_o = 1 (1/t) L_t + (1 − 1/t) KD, is van de Ven and Tolias 2018, "Generative replay with feedback
-connections"; their code multiplies KD by T² (`t_squared`) and pads it (`padded`).
+connections"; their code multiplies KD by T² (`t_squared`) and pads it (`padded`). Until May 2019,
+and so for that paper, it also took KD's mean over the C outputs compared, KD / C (`per_output`).
 
 Heads. One head per task: a term per old head. Domain-incremental: all old heads are the shared
 head, so the sum is t − 1 times its term. Class-incremental: one term over all old classes, which
@@ -53,6 +54,7 @@ def build(net: Net, hyper: LwfHyper) -> Method:
                 net.head(full, h, task if widest else k),
                 net.head(memory["teacher"], h_old, k),
                 hyper.temperature,
+                per_output=hyper.per_output,
             )
             for k, times in old_heads(net, task)
         ]

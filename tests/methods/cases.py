@@ -111,7 +111,13 @@ CASES = [
     Case("lwf", {"lam": 2.0}, {"lam": 0.0}, regularises=True),
     Case(
         "lwf",
-        {"lam": 2.0, "weighting": "average", "padded": True, "t_squared": True},
+        {
+            "lam": 2.0,
+            "weighting": "average",
+            "padded": True,
+            "t_squared": True,
+            "per_output": True,
+        },
         {"lam": 0.0},
     ),
     Case("rescl", {"lam": 1e-3}),

@@ -106,6 +106,16 @@ def test_t_squared_scales_the_distillation_and_nothing_else() -> None:
     assert hard == hard_scaled
 
 
+def test_per_output_divides_the_distillation_by_the_classes_seen() -> None:
+    parts = Parts("class")
+    new = float(parts.loss(1, HYPER.model_copy(update={"weight": 0.0})))
+    plain, divided = (
+        float(parts.loss(1, HYPER.model_copy(update={"per_output": value}))) - new / 3
+        for value in (False, True)
+    )
+    assert divided == pytest.approx(plain / 6, rel=1e-5)
+
+
 def test_hard_and_soft_labels_differ_and_meet_at_a_sure_teacher() -> None:
     parts = Parts("class")
     x = SCALE(parts.replayed())

@@ -118,3 +118,14 @@ def test_t_squared() -> None:
     plain = loss_of("task", 1, LwfHyper(lam=1.0, temperature=3.0))
     scaled = loss_of("task", 1, LwfHyper(lam=1.0, temperature=3.0, t_squared=True))
     assert scaled[0] - scaled[1] == pytest.approx(9 * (plain[0] - plain[1]), rel=1e-4)
+
+
+def test_per_output_takes_the_mean_over_the_outputs_of_each_head() -> None:
+    full, own, heads = loss_of("task", 2, LwfHyper(lam=1.0, per_output=True))
+    assert full == pytest.approx(own + heads[0] / 2 + heads[1] / 3, rel=1e-5)
+
+
+def test_per_output_counts_all_classes_seen_where_the_softmax_does() -> None:
+    padded, own, _ = loss_of("class", 2, LwfHyper(lam=1.0, padded=True))
+    divided, _, _ = loss_of("class", 2, LwfHyper(lam=1.0, padded=True, per_output=True))
+    assert divided - own == pytest.approx((padded - own) / 7, rel=1e-5)

@@ -113,17 +113,21 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     return F.cross_entropy(student / temperature, (teacher / temperature).softmax(1))
 
 
-def padded_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def padded_distillation(
+    student: Tensor, teacher: Tensor, temperature: float, *, per_output: bool = False
+) -> Tensor:
     """`distillation` of a wider student: its outputs that the teacher lacks have the target 0.
 
     Args:
         student: logits [B, K], differentiated.
         teacher: logits [B, K'], K' ≤ K: those of the student's first K' outputs; held.
         temperature: T > 0.
+        per_output: divide by K.
     """
     n_new = student.shape[1] - teacher.shape[1]
     # An output of −∞ has the probability 0, and leaves the other probabilities as they are.
-    return distillation(student, F.pad(teacher, (0, n_new), value=float("-inf")), temperature)
+    kept = distillation(student, F.pad(teacher, (0, n_new), value=float("-inf")), temperature)
+    return kept / student.shape[1] if per_output else kept
 
 
 def regression_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
