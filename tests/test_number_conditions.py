@@ -173,7 +173,7 @@ def test_what_is_at_rest_stays_at_rest(name: str) -> None:
 
 
 def test_every_condition_names_keys_that_exist() -> None:
-    sections = {"benchmark": {"scenario", "n_tasks"}, "net": {"norm", "bn_mode"}}
+    sections = {"benchmark": {"scenario", "n_tasks", "targets"}, "net": {"norm", "bn_mode"}}
     sections["training"] = set(TrainingConfig.model_fields)
     for entry in METHODS.values():
         for field in entry.hyper.model_fields.values():
@@ -203,7 +203,8 @@ def test_the_plan_says_what_can_never_act_and_what_is_left_out() -> None:
         "LwF: padded = true changes nothing here; it acts only where benchmark.scenario = "
         '"class", and not where lam = 0',
         "LwF: 3 of 4 combinations differ in what they do, and no other is run: temperature acts "
-        "not where lam = 0; t_squared acts not where lam = 0, nor where temperature = 1",
+        'not where lam = 0, nor where benchmark.targets = "numbers"; t_squared acts not where lam = 0, '
+        'nor where temperature = 1, nor where benchmark.targets = "numbers"',
     ]
 
 
