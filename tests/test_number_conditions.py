@@ -203,8 +203,8 @@ def test_the_plan_says_what_can_never_act_and_what_is_left_out() -> None:
         "LwF: padded = true changes nothing here; it acts only where benchmark.scenario = "
         '"class", and not where lam = 0',
         "LwF: 3 of 4 combinations differ in what they do, and no other is run: temperature acts "
-        'not where lam = 0, nor where benchmark.targets = "numbers"; t_squared acts not where lam = 0, '
-        'nor where temperature = 1, nor where benchmark.targets = "numbers"',
+        'not where lam = 0, nor where benchmark.targets = "numbers"; t_squared acts not where '
+        'lam = 0, nor where temperature = 1, nor where benchmark.targets = "numbers"',
     ]
 
 

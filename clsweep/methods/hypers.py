@@ -117,7 +117,7 @@ class LwfHyper(Hyper):
     per_output: bool = fixed(
         False,
         doc="divide the distillation by the number of outputs that it compares",
-        unless=WITHOUT_LAM,
+        unless=(WITHOUT_LAM, OF_NUMBERS),
     )
 
 

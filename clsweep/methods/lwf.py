@@ -41,7 +41,6 @@ from clsweep.nets.parameter_trees import Params
 
 def build(net: Net, hyper: LwfHyper) -> Method:
     """LwF of `net`; its memory is the network before the current task."""
-    distil = regression_distillation if net.heads.is_regression else padded_distillation
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
         h = net.features(full, batch.x)
@@ -50,11 +49,11 @@ def build(net: Net, hyper: LwfHyper) -> Method:
         widest = hyper.padded and net.heads.scenario == "class"
         kept = [
             times
-            * distil(
+            * _distillation(
+                net,
                 net.head(full, h, task if widest else k),
                 net.head(memory["teacher"], h_old, k),
-                hyper.temperature,
-                per_output=hyper.per_output,
+                hyper,
             )
             for k, times in old_heads(net, task)
         ]
@@ -62,6 +61,12 @@ def build(net: Net, hyper: LwfHyper) -> Method:
         return _weighted(net, new, torch.stack(kept).sum(), hyper, task)
 
     return Method(net, hyper, (Phase("train", loss),), begin=_begin, absorb=_absorb)
+
+
+def _distillation(net: Net, student: Tensor, teacher: Tensor, hyper: LwfHyper) -> Tensor:
+    if net.heads.is_regression:
+        return regression_distillation(student, teacher, hyper.temperature)
+    return padded_distillation(student, teacher, hyper.temperature, per_output=hyper.per_output)
 
 
 def _weighted(net: Net, new: Tensor, kept: Tensor, hyper: LwfHyper, task: int) -> Tensor:
