@@ -29,8 +29,10 @@ _BOUNDS = ("ge", "gt", "le", "lt")
 _CODE = re.compile(r"[0-9a-f]{24}")
 _MOST_NUMBERS = 200
 _MOST_BYTES = 2**22
-# What declarations did not say from the beginning; left out where it is ''.
-_LATER = ("family", "scenario_note")
+# What declarations did not say from the beginning; left out where it is as usual.
+_LATER = ("family", "scenario_note", "regression", "follows_path")
+# What is known of clsweep's own methods alone, and no declaration says.
+_OF_OURS = ("lanes", "lanes_where")
 _ROLES = ("knob", "nuisance", "fixed")
 
 
@@ -52,11 +54,15 @@ def declaration(entry: MethodEntry) -> dict[str, Any]:
     Args:
         entry: of a user's own method.
     """
-    plain = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    plain = {name: getattr(entry, name) for name in _said()}
     plain = {key: value for key, value in plain.items() if value or key not in _LATER}
     # A list: the order of the numbers is that of the grid.
     plain["hyper"] = [_number(*item) for item in entry.hyper.model_fields.items()]
     return json.loads(json.dumps(plain))  # type: ignore[no-any-return]
+
+
+def _said() -> list[str]:
+    return [field.name for field in fields(MethodEntry) if field.name not in _OF_OURS]
 
 
 def _number(name: str, field: FieldInfo) -> dict[str, Any]:
@@ -136,9 +142,9 @@ def entry_from(text: str) -> MethodEntry:
     """
     plain = json.loads(text)
     usual = MethodEntry("usual", Hyper)
-    names = {field.name for field in fields(usual)}
+    names = {*_said()}
     _require(isinstance(plain, dict), "a method", plain)
-    plain = {**dict.fromkeys(_LATER, ""), **plain}
+    plain = {**{name: _usual(usual, name) for name in _LATER}, **plain}
     _require(set(plain) == names, "a method", plain)
     found: dict[str, Any] = {}
     for name in names - {"hyper"}:
@@ -157,6 +163,11 @@ def entry_from(text: str) -> MethodEntry:
     hyper = _hyper(plain["hyper"])
     _require(set(found["statistics_read"]) <= set(hyper.model_fields), "statistics_read", found)
     return replace(usual, hyper=hyper, **found)
+
+
+def _usual(usual: MethodEntry, name: str) -> Any:
+    value = getattr(usual, name)
+    return [*value] if isinstance(value, tuple) else value
 
 
 def _hyper(plain: Any) -> type[Hyper]:

@@ -85,7 +85,7 @@ def build(net: Net, hyper: MerHyper) -> Method:
         grows = filling.growth(hyper, "reservoir", stored, batch_size)
         found = {"uniform": filling.uniforms(rng, n_steps, batch_size)}
         for name in draws:
-            found |= filling.drawn(name, rng, stored, hyper.replay_batch, n_steps, grows)
+            found |= filling.replay_draw(name, rng, stored, hyper.replay_batch, n_steps, grows)
         return found
 
     def stream(memory: Memory, batch: Batch, task: int) -> Memory:

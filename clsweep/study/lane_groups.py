@@ -17,7 +17,7 @@ from clsweep.training.optimiser_names import STACKED
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study import Study
+    from clsweep.study.study_tables import StudyTables
 
 # Networks that are functions of their parameters alone.
 _NETS = ("mlp", "conv", "lenet", "resnet32", "resnet18")
@@ -25,7 +25,7 @@ _NETS = ("mlp", "conv", "lenet", "resnet32", "resnet18")
 MOST = 64
 
 
-def most_lanes(study: Study) -> int:
+def most_lanes(study: StudyTables) -> int:
     """How many trials a program has at most; 1 where the study asks for no lanes.
 
     Args:
@@ -34,7 +34,7 @@ def most_lanes(study: Study) -> int:
     return MOST if study.resources.lanes == "auto" else study.resources.lanes
 
 
-def lane_group(study: Study, configuration: Configuration, seed: int) -> str:
+def lane_group(study: StudyTables, configuration: Configuration, seed: int) -> str:
     """What trials have in common that may be trained as one; '' where each is trained alone.
 
     Args:
@@ -56,7 +56,7 @@ def lane_group(study: Study, configuration: Configuration, seed: int) -> str:
     )
 
 
-def why_alone(study: Study, configuration: Configuration) -> str:
+def why_alone(study: StudyTables, configuration: Configuration) -> str:
     """Why trials of a configuration are trained one by one, as half a sentence; '' if not.
 
     Args:
@@ -89,7 +89,7 @@ def why_alone(study: Study, configuration: Configuration) -> str:
     return ""
 
 
-def lane_notes(study: Study, configurations: Iterable[Configuration]) -> list[str]:
+def lane_notes(study: StudyTables, configurations: Iterable[Configuration]) -> list[str]:
     """What a plan says of lanes: which trials are stacked, and which are not, and why.
 
     Args:

@@ -13,15 +13,14 @@ import torch
 def eager(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     """The optimiser, to be made and stepped with no import of `torch._dynamo`.
 
-    Torch wraps three things: `add_param_group`, which it keeps from being compiled; `step`, with
-    a break of the graph that is compiled, and with no gradients; and `step` again, with a note
-    for its profiler. Nothing is compiled here, so that the functions inside are the same without.
+    Torch keeps `add_param_group` from being compiled, and wraps `step` with a break of the graph
+    that is compiled. Nothing is compiled here, so that the functions inside are the same without.
+    What else it wraps `step` with stays: hooks before and after it, and a note for its profiler.
 
     Args:
         kind: a class of `torch.optim`.
     """
     step: Any = torch.no_grad()(inspect.unwrap(kind.step))
-    step.hooked = True  # torch looks for it before it wraps the step for its profiler
     inside = {"step": step, "add_param_group": inspect.unwrap(kind.add_param_group)}
     return type(
         kind.__name__, (kind,), {"__module__": __name__, "__doc__": kind.__doc__, **inside}

@@ -60,8 +60,10 @@ def test_the_first_training_of_a_process_imports_nothing() -> None:
     code = (
         "import sys, torch; from clsweep.execution.devices import prepare; "
         "prepare('cpu', 1, 1.0); "
-        "before = {*sys.modules}; torch.optim.Adam([torch.zeros(1, requires_grad=True)]); "
-        "torch.optim.SGD([torch.zeros(1, requires_grad=True)]); print({*sys.modules} - before)"
+        "from clsweep.training.config import TrainingConfig; "
+        "from clsweep.training.optimisers import made_optimiser; before = {*sys.modules}; "
+        "[made_optimiser(TrainingConfig(optimizer=kind), [torch.zeros(1, requires_grad=True)]) "
+        "for kind in ('adam', 'sgd')]; print({*sys.modules} - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

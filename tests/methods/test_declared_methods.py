@@ -22,7 +22,7 @@ KEY = "my_pkg.clipped:build"
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_declaration_comes_back_as_it_was(name: str) -> None:
-    entry = replace(METHODS[name], path=KEY, code="0" * 24)
+    entry = replace(METHODS[name], path=KEY, code="0" * 24, lanes=None, lanes_where=())
     declared = Declared({KEY: entry}, {"my_pkg.m:estimate": "1" * 24})
     found = declared_in(declared_text(declared), "methods.json")
     assert found.estimators == declared.estimators
@@ -102,3 +102,12 @@ def test_a_text_that_is_none_at_all_is_refused(text: str) -> None:
         declared_in(text, "methods.json")
     with pytest.raises((ValueError, RecursionError)):
         entry_from(text)
+
+
+def test_declarations_written_before_a_fact_was_known_are_read(tmp_path: Path) -> None:
+    with package(tmp_path):
+        plain = json.loads(declared_text(Declared({KEY: entry_of(KEY)}, {})))
+    told = plain["methods"][KEY]
+    for later in ("family", "scenario_note", "regression", "follows_path"):
+        told.pop(later, None)
+    assert declared_in(json.dumps(plain), "methods.json").methods[KEY].regression == ()

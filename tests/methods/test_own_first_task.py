@@ -165,7 +165,7 @@ def test_every_output_is_trained_from_the_first_task_on(
 
 def test_draws_of_a_growing_buffer() -> None:
     stored = buffer.empty(10, (1,), torch.device("cpu"))._replace(n_filled=2, n_seen=2)
-    found = filling.drawn("s", generator(0, "draw"), stored, 4, 5, filling.Growth(3, 10))
+    found = filling.replay_draw("s", generator(0, "draw"), stored, 4, 5, filling.Growth(3, 10))
     n_there = [2, 5, 8, 10, 10]
     for row, weights, n in zip(found["s"], found["s_weights"], n_there, strict=True):
         chosen = row[weights > 0].tolist()
@@ -173,11 +173,11 @@ def test_draws_of_a_growing_buffer() -> None:
         assert max(chosen) < n
         assert float(weights.mean()) == pytest.approx(1)
     full = stored._replace(n_filled=10, n_seen=10)
-    assert filling.drawn("s", generator(0, "draw"), full, 4, 5, filling.Growth(3, 10)).keys() == {
-        "s"
-    }
+    assert filling.replay_draw(
+        "s", generator(0, "draw"), full, 4, 5, filling.Growth(3, 10)
+    ).keys() == {"s"}
     before = buffer.example_indices(generator(0, "draw"), 2, 2, 5)
-    shared = filling.drawn("s", generator(0, "draw"), stored, 4, 5)
+    shared = filling.replay_draw("s", generator(0, "draw"), stored, 4, 5)
     assert torch.equal(shared["s"], before)
 
 

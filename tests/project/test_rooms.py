@@ -21,6 +21,7 @@ ACROSS = {
     "cli/test_run",
     "methods/test_common",
     "methods/test_batch_norm",
+    "methods/test_own_first_task",
     "methods/test_switches",
     "nets/test_custom_nets",
     "records/test_measures",

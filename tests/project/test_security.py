@@ -54,6 +54,8 @@ ALLOWED = {
     ("user_code.py", "importlib.import_module"),
     # Programs of clsweep itself, which look at what cannot be imported here.
     ("doctor/doctor.py", "subprocess"),
+    # NVIDIA's own tool, asked how the GPUs are shared.
+    ("doctor/gpu_checks.py", "subprocess"),
     # Python itself, on a module of clsweep, to compute the same numbers in another process.
     ("conformance/elsewhere.py", "subprocess"),
     # git, asked for the commit of the code that the user runs.

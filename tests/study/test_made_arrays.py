@@ -12,7 +12,7 @@ import pytest
 
 from clsweep.data import benchmarks
 from clsweep.errors import StoreError, StudyError
-from clsweep.execution import worker
+from clsweep.execution import loaded_inputs
 from clsweep.execution.dry_run import plan
 from clsweep.execution.runner import run
 from clsweep.study.study import load_study, stored_study
@@ -47,7 +47,7 @@ name = "finetune"
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(worker, "_LOADED", {})
+    monkeypatch.setattr(loaded_inputs, "_LOADED", {})
     benchmarks.forget()
     edit(tmp_path)
     (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")

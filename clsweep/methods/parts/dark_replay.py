@@ -63,10 +63,10 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
         stored = memory["slots"]
         grows = filling.growth(hyper, hyper.fill, stored, batch_size)
         drawing = (rng, stored, n_drawn, n_steps, grows)
-        found = filling.drawn("slots", *drawing)
+        found = filling.replay_draw("slots", *drawing)
         found["uniform"] = filling.uniforms(rng, n_steps, batch_size)
         for name in draws[1:]:
-            found |= filling.drawn(name, *drawing)
+            found |= filling.replay_draw(name, *drawing)
         return found
 
     def stream(memory: Memory, batch: Batch, task: int) -> Memory:

@@ -62,7 +62,7 @@ def example_replay(
         """Per step: the examples to replay, and one uniform number per new example."""
         stored, n_drawn = memory["slots"], hyper.replay_batch or batch_size
         grows = filling.growth(hyper, fill, stored, batch_size, n_tasks)
-        found = filling.drawn("slots", rng, stored, n_drawn, n_steps, grows)
+        found = filling.replay_draw("slots", rng, stored, n_drawn, n_steps, grows)
         names = ("uniform", "victim") if by_loss else ("uniform",)
         return found | {name: filling.uniforms(rng, n_steps, batch_size) for name in names}
 

@@ -143,7 +143,7 @@ class Growth(NamedTuple):
 def growth(
     hyper: Hyper, filling: Filling, stored: Buffer, batch_size: int, n_tasks: int = 1
 ) -> Growth | None:
-    """What `drawn` has to know of a method that learns the first task; None for other methods.
+    """What `replay_draw` has to know of a method that learns the first task; None for other methods.
 
     Args:
         hyper: the method's numbers.
@@ -163,7 +163,7 @@ def growth(
     return Growth(batch_size, capacity)
 
 
-def drawn(
+def replay_draw(
     name: str,
     rng: torch.Generator,
     stored: Buffer,
@@ -208,7 +208,7 @@ def replayed(stored: Buffer, batch: Batch, task: int, *names: str) -> Replayed:
         stored: the buffer.
         batch: the batch of the new task.
         task: the task being learnt.
-        names: of draws, see `drawn`; their examples stand one after the other.
+        names: of draws, see `replay_draw`; their examples stand one after the other.
     """
     slots = torch.cat([batch.draw[name] for name in names])
     raw, labels, tasks = stored.raw[slots], stored.labels[slots], stored.tasks[slots]
