@@ -143,7 +143,7 @@ class Growth(NamedTuple):
 def growth(
     hyper: Hyper, filling: Filling, stored: Buffer, batch_size: int, n_tasks: int = 1
 ) -> Growth | None:
-    """What `replay_draw` has to know of a method that learns the first task; None for other methods.
+    """What `replay_draw` has to know of a method that learns the first task; None for others.
 
     Args:
         hyper: the method's numbers.
