@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from clsweep.data.benchmarks import build
-from clsweep.errors import StoreError, closest_name
+from clsweep.errors import StoreError, StudyError, closest_name
 from clsweep.execution.saved_networks import SavedNetwork, load_network
 from clsweep.methods.hnet import MAIN
 from clsweep.methods.parts.hypernets import embedding_name
@@ -77,6 +77,13 @@ def map_embeddings(
         StudyError: the data are not there.
     """
     study = stored_study(directory / "study.toml")
+    if study.benchmark.is_regression:
+        raise StudyError(
+            "maps of embeddings show accuracies, and the benchmark's targets are numbers",
+            expected="a study of classes",
+            where=str(directory),
+            next_step=f"clsweep predictions {directory} draws what was learnt",
+        )
     records = _asked(directory, trial_ids)
     counts: list[EmbeddingCount] = []
     sequences: dict[int, TaskSequence] = {}

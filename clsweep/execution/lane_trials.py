@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from clsweep.study.jobs import Job
     from clsweep.training.learnt_models import LearntSequence
 
+_CROWDED = (
+    "[resources] lanes: {} leaves too little memory for what is computed of a trial at its end; "
+    "its trials are trained one by one"
+)
+
 Build = Callable[["Hyper"], "Method"]
 
 
@@ -142,12 +147,17 @@ def _trained(context: Context, jobs: Sequence[Job], began: list[Job]) -> Outcome
     seconds, cpu_seconds = time.perf_counter() - at, time.process_time() - at_cpu
     spent = Spent(seconds / n, cpu_seconds / n, {LANES: float(n)})
     members: list[tuple[str, Outcome]] = []
+    n_given_back = 0
     for job, lane, found in zip(jobs, prepared.lanes, learnt, strict=False):
         outcome = _committed(context, job, lane, prepared.sequence, found, spent)
         if outcome.status in ("abort", "broken"):
             return outcome._replace(members=tuple(members))
-        members.append((job.key, outcome))
-    return Outcome("lanes", note, members=tuple(members), n_lanes=n if n < len(jobs) else 0)
+        if outcome.status == "crowded":  # beside the other lanes; it comes again, by itself
+            n_given_back, note = n_given_back + 1, _CROWDED.format(jobs[0].label)
+        else:
+            members.append((job.key, outcome))
+    n_lanes = 1 if n_given_back else n if n < len(jobs) else 0
+    return Outcome("lanes", note, members=tuple(members), n_lanes=n_lanes)
 
 
 def _speed_note(label: str, speed: LaneSpeed) -> str:

@@ -22,7 +22,7 @@ class Gathered(NamedTuple):
 
 
 class LanedJobs:
-    """How the trials of a run are programd, by what its workers have found out.
+    """How the trials of a run are grouped into programs, by what its workers have found out.
 
     Attributes:
         n_slots: jobs that run at the same time, by which the trials that wait are divided.

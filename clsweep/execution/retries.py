@@ -27,11 +27,18 @@ class LostJobs:
         max_attempts: losses of one job before it ends.
         committed: what a job has left on disk, or None; a worker may die between its commit and
             the moment when anybody hears of it.
+        forgive: takes the start of a trial back, which was lost beside others in one program.
     """
 
-    def __init__(self, schedule: Schedule, max_attempts: int, committed: Committed) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        max_attempts: int,
+        committed: Committed,
+        forgive: Callable[[Job], None],
+    ) -> None:
         self.max_attempts = max_attempts
-        self._schedule, self._committed = schedule, committed
+        self._schedule, self._committed, self._forgive = schedule, committed, forgive
         self._n_lost: Counter[str] = Counter()
 
     def was_lost(self, job: Job) -> bool:
@@ -70,6 +77,8 @@ class LostJobs:
         """End the trials that were committed; the others are tried again, each by itself."""
         found = {job.key: self._committed(job) for job in program.members}
         left = tuple(job for job in program.members if found[job.key] is None)
+        for job in left:  # each is tried by itself, where its own loss counts
+            self._forgive(job)
         if left:
             self._schedule.requeue(replace(program, members=left))
         for job in program.members:

@@ -292,6 +292,11 @@ class _Driver:
             lambda: time.monotonic() > until,
             LanedJobs(self._group_of, most, audience.announce) if most > 1 else None,
         )
+        if self.schedule.lanes is not None:  # a process may have gone down with one of them
+            started = attempts.started(store.directory)
+            for job in work.jobs:
+                if job.key in started:
+                    self.schedule.lanes.separate(job)
 
     def run(
         self,

@@ -73,6 +73,12 @@ def check_regression(study: StudyTables) -> None:
                     at=("training", key),
                 )
     for index, request in enumerate(study.methods):
+        if "loss_aware" in request.axes().get("fill", ()):
+            raise mistake(
+                "fill = 'loss_aware' balances classes, and the benchmark's targets are numbers",
+                expected="another filling",
+                at=("methods", index, "fill"),
+            )
         for name in request.axes().get("fisher", ()):
             if name in FISHERS and name not in GAUSSIAN_FISHERS:
                 raise mistake(

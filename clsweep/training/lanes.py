@@ -272,13 +272,20 @@ class _LanedEngine(Engine):
         def at(values: Numbers) -> Phase:
             return build(hyper.model_copy(update=dict(values))).phases[index]
 
-        phase, memory = stacked_phase(self.phases, self.memories, numbers, at, self.own_rates)
+        self.seeds = list(dict.fromkeys(lane.seed for lane in lanes))
+        phase, memory = stacked_phase(
+            self.phases,
+            self.memories,
+            numbers,
+            at,
+            self.own_rates,
+            own_batches=len(self.seeds) > 1,
+        )
         state = State(params, memory, None, stacked_state([s.optimiser for s in states]))
         setting = Setting(lanes[0].method.net, sequence.scale, training, lanes[0].seed)
         super().__init__(phase, state, setting, task, n_steps, lanes[0].method.trace)
         self.rates = {name: self._times_rates(rate) for name, rate in self.rates.items()}
         self.carried = state.optimiser
-        self.seeds = list(dict.fromkeys(lane.seed for lane in lanes))
         places = [self.seeds.index(lane.seed) for lane in lanes]
         self.seed_of = torch.tensor(places, device=device)
 

@@ -56,6 +56,8 @@ def stacked_phase(
     numbers: Numbers,
     at: PhaseAt,
     rates: Tensor | None,
+    *,
+    own_batches: bool,
 ) -> tuple[Phase, Memory]:
     """One phase over tensors [K, ...], and its memory.
 
@@ -67,6 +69,7 @@ def stacked_phase(
         numbers: those that differ between lanes.
         at: the phase at some numbers, whose loss is taken.
         rates: learning rate of each lane, [K], by which a step's size is multiplied; None for 1.
+        own_batches: whether batches have an axis of lanes, as those of several seeds do.
 
     Raises:
         NotStackable: shapes differ.
@@ -94,8 +97,7 @@ def stacked_phase(
                 raise NotStackable("its loss notes something")
             return found
 
-        # Labels of one seed have one axis; those of several, one of lanes in front of it.
-        shown = 0 if batch.y.ndim == 2 else None
+        shown = 0 if own_batches else None
         weighed = None if batch.weights is None else shown
         dims = (0, axes, shown, shown, weighed, 0 if has_draw else None, 0 if numbers else None)
         seen = batch.x, batch.y, batch.weights, batch.draw

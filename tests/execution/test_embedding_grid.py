@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clsweep.data.benchmarks import build
-from clsweep.errors import StoreError
+from clsweep.errors import StoreError, StudyError
 from clsweep.execution import runner
 from clsweep.execution.embedding_grid import Grid, grid_of, map_embeddings
 from clsweep.execution.saved_networks import load_network
@@ -24,6 +24,7 @@ from clsweep.reporting.render import embedding_figures
 from clsweep.reporting.render.publish import report
 from clsweep.storage.store import Store
 from clsweep.study.study import Study, parse_study
+from tests.support.regressions import write_regression
 
 TEXT = """
 name = "mapped"
@@ -172,3 +173,11 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "embeddings.parquet").write_bytes(b"no table")
     with pytest.raises(StoreError, match=r"embeddings\.parquet"):
         load_maps([tmp_path])
+
+
+def test_a_regression_has_no_map(tmp_path: Path) -> None:
+    write_regression(tmp_path)
+    with (tmp_path / "study.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[methods]]\nname = "ewc"\n')
+    with pytest.raises(StudyError, match="(?s)targets are numbers.*clsweep predictions"):
+        map_embeddings(tmp_path, None, Grid())

@@ -39,7 +39,7 @@ def schedule_of(jobs: list[Job], ended: list[tuple[str, Outcome]]) -> Schedule:
 
 def test_a_lost_job_is_tried_again_but_not_for_ever(ended: list[tuple[str, Outcome]]) -> None:
     schedule = schedule_of([TRIAL], ended)
-    lost_jobs = LostJobs(schedule, 2, lambda job: None)
+    lost_jobs = LostJobs(schedule, 2, lambda job: None, lambda job: None)
     assert schedule.next() is TRIAL
     lost_jobs.lost([TRIAL], DIED)
     assert ended == []
@@ -54,7 +54,7 @@ def test_what_was_committed_before_the_worker_died_is_done(
 ) -> None:
     done = Outcome("ok", wall_seconds=2.0)
     schedule = schedule_of([TRIAL], ended)
-    lost_jobs = LostJobs(schedule, 2, lambda job: done)
+    lost_jobs = LostJobs(schedule, 2, lambda job: done, lambda job: None)
     schedule.next()
     lost_jobs.lost([TRIAL], DIED)
     assert ended == [("t", done)]
@@ -67,7 +67,7 @@ def test_of_several_the_first_without_an_end_is_blamed(
     jobs = [replace(TRIAL, key=key) for key in "abcd"]
     there = {"a": Outcome("ok", wall_seconds=2.0)}
     schedule = schedule_of([*jobs, replace(TRIAL, key="later")], ended)
-    lost_jobs = LostJobs(schedule, 2, lambda job: there.get(job.key))
+    lost_jobs = LostJobs(schedule, 2, lambda job: there.get(job.key), lambda job: None)
     for _ in jobs:
         schedule.next()
     lost_jobs.lost(jobs, DIED)

@@ -51,6 +51,7 @@ def test_a_method_is_taken_exactly_where_it_says_so(name: str, scenario: str) ->
     [
         ('name = "ewc"\nfisher = "predicted"', "", "", "fisher = 'predicted' is of classes"),
         ('name = "ewc"\nfisher = ["exact", "kfac"]', "", "", "fisher = 'kfac' is of classes"),
+        ('name = "replay"\nfill = ["loss_aware", "balanced"]', "", "", "fill = 'loss_aware'"),
         ('name = "finetune"', ", label_smoothing = 0.1", "", "label_smoothing = 0.1"),
         ('name = "finetune"', ', class_balance = "weights"', "", "class_balance = 'weights'"),
         ('name = "finetune"', "", "[report]\nper_class = true", "per_class = true"),

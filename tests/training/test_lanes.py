@@ -23,6 +23,7 @@ from clsweep.training.sequences import learn_sequence, learn_source, measure_sou
 from clsweep.training.stacked_phase import hindrance
 from clsweep.training.stacked_trees import NotStackable
 from tests.methods.cases import CASES, Case
+from tests.support.regressions import net_of, polynomials
 
 SGD = TrainingConfig(lr=0.1, batch_size=16, steps=5)
 CLAIMED = [
@@ -100,6 +101,34 @@ def compared(case: Case, scenario: str, wanted: list[tuple[float, TrainingConfig
 @pytest.mark.parametrize("case", CLAIMED, ids=str)
 def test_every_method_that_claims_lanes_learns_in_them_what_it_learns_alone(case: Case) -> None:
     compared(case, case.scenario, [(1.0, SGD, 0), (0.1, SGD, 0), (2.0, SGD, 1)])
+
+
+@pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1)], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_targets_that_are_numbers_are_no_axis_of_lanes(
+    seeds: tuple[int, ...], batch_size: int
+) -> None:
+    """As many lanes as examples in a batch, and batches of one: [B, K] targets look like lanes."""
+    sequence = polynomials("domain")
+    net = net_of(sequence, (4,))
+    training = TrainingConfig(lr=0.01, batch_size=batch_size, steps=4)
+    kind = METHODS["l2"].hyper
+    lanes = [
+        Lane(
+            methods.build("l2", net, kind(lam=10.0**-k)),
+            training,
+            seed,
+            learn_source(net, sequence, training, seed),
+            {},
+        )
+        for k, seed in enumerate(seeds)
+    ]
+    for lane, found in zip(
+        lanes, learn_lanes(lanes, sequence, partial(methods.build, "l2", net)), strict=True
+    ):
+        assert isinstance(found, LearntSequence), found
+        for name, value in alone(sequence, lane).params.items():
+            torch.testing.assert_close(found.params[name], value, atol=1e-5, rtol=1e-5, msg=name)
 
 
 @pytest.mark.slow

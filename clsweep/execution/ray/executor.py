@@ -39,6 +39,8 @@ from clsweep.execution.ray.shipped_code import runtime_environment
 from clsweep.execution.ray.slots import check_room, slots_of
 from clsweep.execution.retries import Committed, LostJobs
 from clsweep.execution.schedule import Schedule
+from clsweep.storage import attempts
+from clsweep.study.jobs import Job
 from clsweep.study.made_arrays import make_arrays
 
 
@@ -107,11 +109,15 @@ def run_on_ray(
         from clsweep.execution.ray.searcher import ClusterSlots, ScheduleSearcher
         from clsweep.execution.ray.tuner import run_segment
 
-        lost_jobs = LostJobs(schedule, resources.max_attempts, committed)
+        def forgive(job: Job) -> None:
+            attempts.forgive(context.out, job.key, context.run)
+
+        lost_jobs = LostJobs(schedule, resources.max_attempts, committed, forgive)
         slots = ClusterSlots(resources, workers)
         preparing("starting workers, which load torch and the data")
         try:
-            while not schedule.finished:
+            # Where a run is to stop, jobs that a Tuner was given may be left without an end.
+            while not (schedule.finished or schedule.abort_message):
                 searcher = ScheduleSearcher(schedule, lost_jobs, slots)
                 run_segment(searcher, context, work)
         except KeyboardInterrupt:

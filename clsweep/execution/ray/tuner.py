@@ -67,7 +67,7 @@ def run_segment(searcher: ScheduleSearcher, context: outcomes.Context, work: Wor
         # Ray has ended one worker in a way that Tune does not know. It may have been any of
         # those that ran, and all of them are gone; one counts, so that this comes to an end.
         searcher.note(cause)
-        searcher.lost(list(searcher.schedule.running.values()))
+        searcher.lost([job for jobs, _ in searcher.jobs.values() for job in jobs])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -93,7 +93,8 @@ def mean_squared_error(now: Tensor, then: Tensor, weights: Tensor | None = None)
         weights: how much each example counts, [B]; None where all count 1.
     """
     then = then[:, : now.shape[1]]
-    existed = then > float("-inf")
+    # A row without an example holds zeros, also where the head of its task has no output.
+    existed = (then > float("-inf")) & (now > float("-inf"))
     squares = torch.where(existed, now - then, 0.0).square()
     each = squares.sum(1) / existed.sum(1)
     return each.mean() if weights is None else (weights * each).mean()

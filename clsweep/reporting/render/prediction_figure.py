@@ -56,7 +56,8 @@ def _figure(found: LearntFunctions) -> Figure:
         axes.set_ylim(low - space, high + space)
     for axes in [*panels][n:]:
         axes.set_visible(False)
-    made.suptitle(f"{found.name}: predictions after the last task, seed {found.seed}", fontsize=10)
+    title = f"{found.name}: predictions after the last task, seed {found.seed}"
+    made.suptitle(title, fontsize=10).set_parse_math(False)
     handles, labels = made.axes[0].get_legend_handles_labels()
     # More beside each other would be cut off at both sides of a narrow figure.
     made.legend(handles, labels, loc="outside lower center", ncols=n_columns, frameon=False)
@@ -90,7 +91,8 @@ def _draw(axes: Axes, found: LearntFunctions, one: Predicted) -> None:
             task.grid, line, color=colour, lw=1.8, label=f"predicted, task {place + 1}", zorder=3
         )
     knobs = ", ".join(f"{key_text(k)} = {number_text(v)}" for k, v in one.knobs.items())
-    axes.set_title(f"{one.label}\n{knobs}" if knobs else one.label, fontsize=9)
+    title = axes.set_title(f"{one.label}\n{knobs}" if knobs else one.label, fontsize=9)
+    title.set_parse_math(False)
     axes.set_xlabel("x")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -69,7 +69,7 @@ def searcher_of(
     jobs: list[Job], ended: list[Outcome], *, workers: int | None = None, **resources: Any
 ) -> ScheduleSearcher:
     schedule = Schedule(jobs, lambda job: None, lambda job, outcome: ended.append(outcome))
-    lost_jobs = LostJobs(schedule, 3, lambda job: None)
+    lost_jobs = LostJobs(schedule, 3, lambda job: None, lambda job: None)
     return ScheduleSearcher(schedule, lost_jobs, ClusterSlots(Resources(**resources), workers))
 
 
@@ -185,7 +185,7 @@ def test_tune_may_write_the_searcher_down_whatever_the_schedule_holds() -> None:
     schedule = Schedule([TRIAL], lambda job: lock.release(), lambda job, outcome: None)
     with pytest.raises(TypeError, match="pickle"):
         cloudpickle.dumps(schedule)
-    lost_jobs = LostJobs(schedule, 3, lambda job: None)
+    lost_jobs = LostJobs(schedule, 3, lambda job: None, lambda job: None)
     searcher = ScheduleSearcher(schedule, lost_jobs, ClusterSlots(Resources(), None))
     assert cloudpickle.dumps(searcher)
     assert searcher.schedule is schedule
@@ -295,7 +295,9 @@ def bundled(
     jobs = trials(n)
     schedule = Schedule(jobs, lambda job: None, lambda job, outcome: ended.append(outcome))
     done = Outcome("ok", "on disk", wall_seconds=1.0)
-    lost_jobs = LostJobs(schedule, 3, lambda job: done if job.key in committed else None)
+    lost_jobs = LostJobs(
+        schedule, 3, lambda job: done if job.key in committed else None, lambda job: None
+    )
     made = ScheduleSearcher(schedule, lost_jobs, ClusterSlots(Resources(), 1))
     assert keys(made.suggest("first")) == ["t0"]
     made.on_trial_complete("first", result_of(Outcome("ok"), seconds=5e-4))
@@ -414,7 +416,7 @@ def test_tune_is_told_to_end_when_the_time_is_up_and_what_runs_ends(nodes: objec
         lambda job, outcome: ended.append(job.key),
         is_time_up=lambda: is_up[0],
     )
-    lost_jobs = LostJobs(schedule, 3, lambda job: None)
+    lost_jobs = LostJobs(schedule, 3, lambda job: None, lambda job: None)
     searcher = ScheduleSearcher(schedule, lost_jobs, ClusterSlots(Resources(), 2))
     assert [keys(searcher.suggest(name)) for name in ("1", "2")] == [["a"], ["b"]]
     assert searcher.suggest("3") is None
