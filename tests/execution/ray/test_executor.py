@@ -351,6 +351,7 @@ def test_an_end_of_the_run_leaves_the_rest_for_later(nodes: object, ended: list[
 # ----- on Ray
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(240)
 def test_a_worker_that_is_killed_in_a_bundle_loses_one_trial(tmp_path: Path) -> None:
