@@ -3,11 +3,10 @@
     accuracy of task t at e: its test images under f_h(e; Θ_h) with the head of t,
     for e on a square grid around all e_k that were learnt, and for every e_k itself
 
-The protocol of von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with
-hypernetworks", ICLR, figure of the two-dimensional embedding space: the hypernetwork after the
-last task, test accuracy of each task as the two numbers of the embedding vary, the final
-embeddings marked. How far their plane reaches is not stated; here the grid has twice the width of
-what the embeddings span. The task is given: its images are asked for its own classes, whatever the
+After the figure of the two-dimensional embedding space of von Oswald, Henning, Sacramento and
+Grewe 2020, "Continual learning with hypernetworks", ICLR: the hypernetwork after the last task,
+test accuracy of each task as the two numbers of the embedding vary, the final embeddings marked.
+The extent is clsweep's own choice: twice the width of what the embeddings span. The task is given: its images are asked for its own classes, whatever the
 scenario.
 """
 

@@ -39,7 +39,8 @@ class LanedJobs:
             most: trials in one program, at most.
             announce: told what people have to know.
         """
-        self._group_of, self._announce = group_of, announce
+        self._find_group, self._announce = group_of, announce
+        self._groups: dict[str, str] = {}  # asked for at every hand-over, of all that wait
         self._most, self._limits = most, dict[str, int]()
         self._alone: set[str] = set()
         self._said: set[str] = set()
@@ -51,7 +52,14 @@ class LanedJobs:
         Args:
             job: one that waits.
         """
-        return "" if job.kind != "trial" or job.key in self._alone else self._group_of(job)
+        if job.kind != "trial" or job.key in self._alone:
+            return ""
+        return self._group(job)
+
+    def _group(self, trial: Job) -> str:
+        if trial.key not in self._groups:
+            self._groups[trial.key] = self._find_group(trial)
+        return self._groups[trial.key]
 
     def gathered(
         self, group: str, waiting: Iterable[Job], is_ready: Callable[[Job], bool]
@@ -80,7 +88,7 @@ class LanedJobs:
             n_lanes: at least 1.
             why: for people.
         """
-        self._limits[self._group_of(program.members[0])] = n_lanes
+        self._limits[self._group(program.members[0])] = n_lanes
         if why and why not in self._said:
             self._said.add(why)
             self._announce(why)

@@ -100,8 +100,10 @@ class Schedule:
         smaller: list[Job] = []
         seen: set[str] = set()
         for index, job in enumerate(self._waiting):
+            if not is_ready(job):
+                continue
             group = lanes.group_of(job)
-            if group in seen or not is_ready(job):
+            if group in seen:
                 continue
             if not group:
                 return self._handed_out(index)
