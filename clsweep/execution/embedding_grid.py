@@ -6,8 +6,8 @@
 After the figure of the two-dimensional embedding space of von Oswald, Henning, Sacramento and
 Grewe 2020, "Continual learning with hypernetworks", ICLR: the hypernetwork after the last task,
 test accuracy of each task as the two numbers of the embedding vary, the final embeddings marked.
-The extent is clsweep's own choice: twice the width of what the embeddings span. The task is given: its images are asked for its own classes, whatever the
-scenario.
+The extent is clsweep's own choice: twice the width of what the embeddings span. The task is given:
+its images are asked for its own classes, whatever the scenario.
 """
 
 from __future__ import annotations
