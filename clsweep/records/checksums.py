@@ -28,20 +28,11 @@ _TO_VALUE = len(_TABLE_KEY) + 2
 TABLE_SEAL: Mapping[bytes, bytes] = {_TABLE_KEY: _UNSEALED}
 
 
-def record_bytes(plain: Record) -> bytes:
-    """A record's file: JSON, with its checksum as the last key.
-
-    Args:
-        plain: what `schema.normalized` returns.
-    """
-    return sealed_json(plain)
-
-
 def sealed_json(plain: Mapping[str, Any]) -> bytes:
     """A JSON object with its checksum as the last key.
 
     Args:
-        plain: what JSON can hold, with a key at least.
+        plain: what JSON can hold, with a key at least; of a record, `schema.normalized`.
     """
     body = json.dumps(plain).encode()
     digest = hashlib.sha256(body).hexdigest().encode()

@@ -256,7 +256,7 @@ def check_values(part: Any, name: str, where: str) -> None:
     sound = {"versions": _is_text, "counters": is_number}.get(name, _is_setting)
     if not isinstance(part, dict):
         raise bad_record(f"'{name}' is not an object", where)
-    check_names(part, name, where)
+    check_names(list(part), name, where)
     for key, value in part.items():
         if not sound(value):
             raise bad_record(f"{name}.{key} is {value!r}", where)

@@ -25,7 +25,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from clsweep.records.checksums import record_bytes
+from clsweep.records.checksums import sealed_json
 from clsweep.records.schema import normalized
 from clsweep.storage.attempts import forget
 from clsweep.storage.folder_base import Entry, Folder
@@ -258,7 +258,7 @@ def _compact_beside_records(folder: Folder, found: Contents, check: Callable[[],
     with_record = fresh | (found.stamps.keys() if found.is_whole else set())
     for record in records_of(merged) if rows - with_record else ():
         if (key := record["trial"]["trial_id"]) not in with_record:
-            folder.write(f"records/{key}.json", record_bytes(normalized(record)))
+            folder.write(f"records/{key}.json", sealed_json(normalized(record)))
     check()
     checksums = {}
     for name in TABLES:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Set
 
 from clsweep.errors import StoreError
-from clsweep.records.checksums import record_bytes
+from clsweep.records.checksums import sealed_json
 from clsweep.records.schema import normalized
 from clsweep.storage.attempts import forget
 from clsweep.storage.folder_base import Folder
@@ -71,7 +71,7 @@ def forget_trials(folder: Folder, trial_ids: Set[str], check: Callable[[], None]
         return 0
     for record in gone:
         name = f"records/{record['trial']['trial_id']}.json"
-        folder.write(name, record_bytes(normalized(record)))
+        folder.write(name, sealed_json(normalized(record)))
     kept = [one for one in records if one["trial"]["trial_id"] not in trial_ids]
     left = merged_tables(None, kept)
     check()

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from clsweep.records.checksums import record_bytes, record_from_bytes
+from clsweep.records.checksums import record_from_bytes, sealed_json
 from clsweep.records.recorded_inputs import (
     Input,
     changed_inputs_error,
@@ -59,7 +59,7 @@ def commit_record(directory: Place, record: Record) -> Place:
     """
     plain = normalized(record)
     name = f"records/{plain['trial']['trial_id']}.json"
-    folder_of(directory).write(name, record_bytes(plain))
+    folder_of(directory).write(name, sealed_json(plain))
     return directory / name
 
 

@@ -36,9 +36,40 @@ def tables_by_benchmark(raw: Mapping[str, Any], where: str) -> dict[str, dict[st
         StudyError: a table or a label is none.
     """
     shared = raw.get("benchmark", {})
+    return {
+        label: _tables_of(raw, label, both, table)
+        for label, (both, table) in _labelled(shared, raw.get("benchmarks"), where).items()
+    }
+
+
+def refuse_several(shared: Any, listed: Any, where: str) -> None:
+    """Refuse a file with several benchmarks where one study is wanted.
+
+    Args:
+        shared: its `[benchmark]`.
+        listed: its `[[benchmarks]]`; None without any.
+        where: the file, for messages.
+
+    Raises:
+        StudyError: it has `[[benchmarks]]`, or a list of data sets.
+    """
+    if labels := [*_labelled(shared, listed, where)]:
+        raise StudyError(
+            f"the file has {counted(len(labels), 'benchmark')}: {', '.join(labels)}",
+            expected="one [benchmark] with one dataset",
+            where=where,
+            next_step="`clsweep run`, `plan`, `report` and `status` take all of them; in Python "
+            "clsweep.load_studies does. Elsewhere name the results folder of one",
+        )
+
+
+def _labelled(
+    shared: Any, listed: Any, where: str
+) -> dict[str, tuple[dict[str, Any], Mapping[str, Any]]]:
+    """Label -> a whole `[benchmark]`, and the `[[benchmarks]]` table that it comes from."""
     if not isinstance(shared, Mapping):
         return {}  # what it is instead is told where one benchmark is checked
-    names, listed = shared.get("dataset"), raw.get("benchmarks")
+    names = shared.get("dataset")
     if isinstance(names, list):
         if listed is not None:
             raise StudyError(
@@ -51,33 +82,13 @@ def tables_by_benchmark(raw: Mapping[str, Any], where: str) -> dict[str, dict[st
     if listed is None:
         return {}
     _check_list(listed, Mapping, "a [[benchmarks]] table for each", f"{where}: benchmarks")
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, tuple[dict[str, Any], Mapping[str, Any]]] = {}
     for index, table in enumerate(listed):
         benchmark = {**shared, **{key: table[key] for key in table if key not in _BESIDE}}
         label = table.get("label", _default_label(benchmark))
         _check_label(label, found, f"{where}: benchmarks[{index}]")
-        found[label] = _tables_of(raw, label, benchmark, table)
+        found[label] = benchmark, table
     return found
-
-
-def refuse_several(raw: Mapping[str, Any], where: str) -> None:
-    """Refuse a file with several benchmarks where one study is wanted.
-
-    Args:
-        raw: the tables of the file.
-        where: the file, for messages.
-
-    Raises:
-        StudyError: it has `[[benchmarks]]`, or a list of data sets.
-    """
-    if labels := [*tables_by_benchmark(raw, where)]:
-        raise StudyError(
-            f"the file has {counted(len(labels), 'benchmark')}: {', '.join(labels)}",
-            expected="one [benchmark] with one dataset",
-            where=where,
-            next_step="`clsweep run`, `plan`, `report` and `status` take all of them; in Python "
-            "clsweep.load_studies does. Elsewhere name the results folder of one",
-        )
 
 
 def _tables_of(

@@ -90,7 +90,7 @@ def load_study(path: Path | str, data_root: Path | str | None = None) -> Study:
         StudyError: the file cannot be read, or anything in it is wrong.
     """
     raw = toml_tables(file_text(Path(path)), str(path))
-    refuse_several(raw, str(path))
+    refuse_several(raw.get("benchmark", {}), raw.get("benchmarks"), str(path))
     origin = Origin(Path(path).absolute().parent)
     return _checked(raw, str(path), root_of(data_root), origin)
 
@@ -165,7 +165,7 @@ def shared_study(path: Place) -> Study:
         StudyError: the file cannot be read, or a section of these is wrong.
     """
     raw = toml_tables(file_text(path), str(path))
-    refuse_several(raw, str(path))
+    refuse_several(raw.get("benchmark", {}), raw.get("benchmarks"), str(path))
     shared = {key: raw[key] for key in raw.keys() - {"methods", "search", "save", "callbacks"}}
     shared["methods"] = _LEAST["methods"]
     return _validated(shared, str(path), Declared({}, {}))
@@ -203,7 +203,7 @@ def parse_study(text: str, where: str = "the study", data_root: Path | None = No
         StudyError: anything in it is wrong.
     """
     raw = toml_tables(text, where)
-    refuse_several(raw, where)
+    refuse_several(raw.get("benchmark", {}), raw.get("benchmarks"), where)
     return _checked(raw, where, data_root, Origin())
 
 

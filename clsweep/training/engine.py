@@ -226,16 +226,20 @@ class Engine:
             training.momentum or training.weight_decay
         )
         self.loss = phase.loss if training.precision == "float32" else self._in_bf16
-        self.pull = phase.pull(memory) if phase.pull else None
+        pull = phase.pull(memory) if phase.pull else None
         # Under plain SGD alone, one step down loss and penalty is θ ← lerp(θ, θ*, η w ω) − η g:
         # two thirds of the memory traffic of adding the penalty's gradient to g first, which
-        # nobody asks to see then. Computed once, for a learning rate that stays.
+        # nobody asks to see then. The rates η w ω are computed once, for a learning rate that
+        # stays; the penalty itself is then not asked any more.
         self.rates: Params = {}
+        self.star: Params = {}
         clips = training.clip_value or training.clip_norm
         unseen = phase.steer is None and trace != "total" and not clips
-        if self.pull and self.is_plain and unseen and self.rate_at is None:
-            share = self.lr * self.pull.weight
-            self.rates = {n: share * omega for n, omega in self.pull.omega.items()}
+        if pull and self.is_plain and unseen and self.rate_at is None:
+            share = self.lr * pull.weight
+            self.rates = {n: share * omega for n, omega in pull.omega.items()}
+            self.star, pull = pull.star, None
+        self.pull = pull
         if trace:
             self.start = {name: value.detach().clone() for name, value in trained.items()}
             self.path = zeros_like(self.start)
@@ -267,7 +271,7 @@ class Engine:
                 if grad is not None
             }
             grads = asked
-            if self.pull and not self.rates:
+            if self.pull:
                 grads = with_penalty_gradient(asked, self.full, self.pull)
             if phase.steer:
                 grads = phase.steer(grads, self.full, memory, batch, task)
@@ -319,8 +323,8 @@ class Engine:
             # around its arithmetic, which a small net would notice.
             names = [name for name in self.names if name in grads]
             for name in names:
-                if self.pull and name in self.rates:
-                    self.trained[name].lerp_(self.pull.star[name], self.rates[name])
+                if name in self.rates:
+                    self.trained[name].lerp_(self.star[name], self.rates[name])
             if names:
                 torch._foreach_add_(
                     [self.trained[name] for name in names],

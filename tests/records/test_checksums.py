@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clsweep.errors import StoreError
-from clsweep.records.checksums import record_bytes, record_from_bytes
+from clsweep.records.checksums import record_from_bytes, sealed_json
 from clsweep.records.schema import NewerSchemaError, normalized
 from clsweep.records.tables import merged_tables, parquet_bytes, table_from_parquet
 from clsweep.storage.store import Store, commit_record
@@ -46,7 +46,7 @@ EVERY = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.s
 
 class TestRecord:
     def test_it_is_json_that_ends_with_its_checksum(self):
-        data = record_bytes(RECORD)
+        data = sealed_json(RECORD)
         assert record_from_bytes(data, TRIAL, "") == RECORD
         plain = json.loads(data)
         assert list(plain)[-1] == "sha256"
@@ -54,13 +54,13 @@ class TestRecord:
 
     @EVERY
     def test_no_flipped_bit_is_taken_for_a_record(self, every):
-        for position, flipped in islice(flips(record_bytes(RECORD)), 0, None, every):
+        for position, flipped in islice(flips(sealed_json(RECORD)), 0, None, every):
             with pytest.raises(StoreError) as refused:
                 record_from_bytes(flipped, TRIAL, "")
             assert not isinstance(refused.value, NewerSchemaError), position
 
     def test_no_truncated_one_is_either(self):
-        data = record_bytes(RECORD)
+        data = sealed_json(RECORD)
         for end in range(len(data)):
             with pytest.raises(StoreError):
                 record_from_bytes(data[:end], TRIAL, "")
@@ -69,7 +69,7 @@ class TestRecord:
         assert record_from_bytes(json.dumps(RECORD).encode(), TRIAL, "") == RECORD
 
     def test_a_changed_number_is_found_in_whatever_form_it_is_written_back(self):
-        plain = json.loads(record_bytes(RECORD))
+        plain = json.loads(sealed_json(RECORD))
         plain["accuracy"][0][3] -= 1
         for text in (json.dumps(plain), json.dumps(plain, indent=1)):
             with pytest.raises(StoreError, match="checksum|its parts"):
@@ -77,7 +77,7 @@ class TestRecord:
 
     def test_one_under_the_name_of_another_trial_is_refused(self):
         with pytest.raises(StoreError, match=f"it is of trial {TRIAL}"):
-            record_from_bytes(record_bytes(RECORD), "other-0", "")
+            record_from_bytes(sealed_json(RECORD), "other-0", "")
 
     @pytest.mark.parametrize(
         "data",
