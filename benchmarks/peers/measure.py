@@ -7,20 +7,22 @@
 
 `ewc`: 12 λ of EWC on two tasks of MNIST, 6,000 images each, 784-400-400, two workers: Avalanche in
 Ray Tune as it comes, the same with processes reused and without logs ("lean"), and clsweep.
-`seven`: 7 methods × 12 values × 3 seeds with 1,000 images a task. Avalanche runs a part of it, 3
-values of one seed (21 trials of 252); the table has the times of the part as they are. With
---quick clsweep runs the same part.
+`seven`: 7 methods × 12 values × 3 seeds with 1,000 images a task. Both run a part of it, 3 values
+of one seed (21 trials of 252; --part-values, --part-seeds), and then clsweep the whole as well,
+unless --quick is given.
 `script`: the comparison script of github.com/GMvandeVen/continual-learning, of which FOLDER is a
 copy (nothing of it is kept here), with eight methods and few iterations, in its one process.
 
-Of each: the whole study; the same started anew, killed with SIGKILL halfway, and resumed as its
-documentation says; and extended by half: 6 values more of 12, or a third seed beside two. That of
-Avalanche is a second study of the new values alone, since a Tuner's grid cannot grow.
+Of each, or of the part: the whole study; the same started anew, killed with SIGKILL halfway, and
+resumed as its documentation says; and extended by half: 6 values more of 12, or a third seed
+beside two. That of Avalanche is a second study of the new values alone, since a Tuner's grid
+cannot grow. What has not ended after --limit seconds is killed and printed, and has no row.
 
 A row per part is added to `runs.csv` beside this file. `wall` is the whole process, `jobs` from
 the first job's start to the last one's end, `cpu` the user and system seconds of all processes: on
 a busy machine it says more than the clock. `files` are those in the results folder, `load` is the
-load average before and after, `state` what --state says of the machine.
+load average before and after, `state` what --state says of the machine. The script does not say
+when a job starts, so that it has no `jobs`.
 """
 
 from __future__ import annotations
@@ -52,7 +54,6 @@ from studies import (
 HERE = Path(__file__).resolve().parent
 COLUMNS = "at study tool part trials wall jobs cpu files load state versions".split()
 N_VALUES, N_WORKERS = 12, 2
-N_VALUES_OF_PART = 3
 
 Row = dict[str, Any]
 
@@ -97,7 +98,7 @@ class Tool:
         bench: where.
         name: as the table has it.
         command: (file of the study, results folder, file for events) -> the words.
-        told: (the run's output, file of events) -> (trials that ended, seconds of jobs).
+        told: (the run's output, file of events) -> (trials that ended, seconds of jobs or "").
         versions: of it and what it runs on.
     """
 
@@ -106,7 +107,7 @@ class Tool:
         bench: Bench,
         name: str,
         command: Callable[[Path, Path, Path], list[str]],
-        told: Callable[[str, Path], tuple[int, float]],
+        told: Callable[[str, Path], tuple[int, float | str]],
         versions: str,
         folder: Path = HERE,
     ) -> None:
@@ -121,15 +122,18 @@ class Tool:
         events = own / f"{part}.events"
         load = os.getloadavg()[0]
         words = self.command(own / "study", own / "out", events)
-        found = measured(words, own / f"{part}.log", self.folder, kill_after)
+        limit = self.bench.options.limit
+        found = measured(words, own / f"{part}.log", self.folder, kill_after or limit)
         loads = f"{load:.1f} {os.getloadavg()[0]:.1f}"
         output = (own / f"{part}.log").read_text(encoding="utf-8", errors="replace")
-        if found.code and not kill_after:
+        if found.was_killed and not kill_after:
+            print(f"{study}, {self.name}, {part}: not ended after {limit:.0f} s", flush=True)
+        elif found.code and not kill_after:
             raise SystemExit(f"{self.name} ended with {found.code}:\n{output[-3000:]}")
-        if not kill_after:
+        elif not kill_after:
             trials, jobs = self.told(output, events)
             row = {"study": study, "tool": self.name, "part": part, "trials": trials}
-            times = {"wall": round(found.wall, 1), "jobs": round(jobs, 1)}
+            times = {"wall": round(found.wall, 1), "jobs": jobs}
             files = sum(path.is_file() for path in (own / "out").rglob("*"))
             rest = {"cpu": round(found.cpu, 1), "files": files, "load": loads}
             self.bench.note({**row, **times, **rest, "versions": self.versions})
@@ -152,7 +156,7 @@ def avalanche(bench: Bench, lean: bool) -> Tool:
         found = _last_json(output)
         if found["n_errors"]:
             raise SystemExit(f"{found['n_errors']} trials of Avalanche failed:\n{output[-3000:]}")
-        return found["n_trials"], found["ended"] - found["began"]
+        return found["n_trials"], round(found["ended"] - found["began"], 1)
 
     name = "avalanche lean" if lean else "avalanche"
     return Tool(bench, name, command, told, bench.theirs)
@@ -179,7 +183,7 @@ def clsweep(bench: Bench) -> Tool:
             if line["event"] in ("started", "finished")
         ]
         trials = sum(line["kind"] == "trial" for line in ended)
-        return trials, (max(times) - min(times)).total_seconds()
+        return trials, round((max(times) - min(times)).total_seconds(), 1)
 
     return Tool(bench, "clsweep", command, told, bench.ours)
 
@@ -197,35 +201,47 @@ def script(bench: Bench) -> Tool:
         places = [word for key, at in folders.items() for word in (f"--{key}-dir", str(at))]
         return [bench.python, *SCRIPT, *more, *places]
 
-    def told(output: str, events: Path) -> tuple[int, float]:
-        return output.count("...running:"), 0.0
+    def told(output: str, events: Path) -> tuple[int, str]:
+        return output.count("...running:"), ""
 
     folder = bench.options.script.resolve()
     return Tool(bench, "van de Ven", command, told, bench.theirs, folder)
 
 
 def compare_grid(bench: Bench, study: str, tools: list[Tool], parts: Iterable[str]) -> None:
-    """The parts of a study of `studies.GRIDS`, all tools in turn."""
+    """A study of `studies.GRIDS`, all tools in turn."""
+    grid, options = GRIDS[study], bench.options
+    if study != "seven":
+        for tool in tools:
+            _parts_of_grid(tool, study, grid, N_VALUES, parts)
+        return
     for tool in tools:
-        is_part = study == "seven" and (bench.options.quick or tool.name != "clsweep")
-        n = N_VALUES_OF_PART if is_part else N_VALUES
-        grid = GRIDS[study]._replace(seeds=1) if is_part else GRIDS[study]
-        seeds = list(range(grid.seeds))
-        values, extended = values_of(grid, n), values_of(grid, n, extended=True)
-        whole = "part" if is_part else "whole"
-        took = tool.run(study, whole, _text(tool, grid, values, seeds), "whole").wall
-        if is_part:
-            continue
-        if "extended" in parts:
-            if tool.name == "clsweep":
-                tool.run(study, "extended", _text(tool, grid, extended, seeds), "whole")
-            else:
-                only_new = {m: [v for v in extended[m] if v not in values[m]] for m in values}
-                tool.run(study, "extended", _text(tool, grid, only_new, seeds), "extended")
-        if "resumed" in parts:
-            text = _text(tool, grid, values, seeds)
-            tool.run(study, "killed", text, "killed", kill_after=took / 2)
-            tool.run(study, "resumed", text, "killed")
+        part = grid._replace(seeds=options.part_seeds)
+        _parts_of_grid(tool, study, part, options.part_values, parts, "part")
+    for tool in tools:
+        if tool.name == "clsweep" and not options.quick:
+            _parts_of_grid(tool, study, grid, N_VALUES, ())
+
+
+def _parts_of_grid(
+    tool: Tool, study: str, grid: Grid, n: int, parts: Iterable[str], whole: str = "whole"
+) -> None:
+    """A grid of N values by one tool; extended and resumed where `parts` asks for it."""
+    seeds = list(range(grid.seeds))
+    values, extended = values_of(grid, n), values_of(grid, n, extended=True)
+    prefix = "" if whole == "whole" else f"{whole} "
+    took = tool.run(study, whole, _text(tool, grid, values, seeds), whole).wall
+    if "extended" in parts:
+        if tool.name == "clsweep":
+            tool.run(study, f"{prefix}extended", _text(tool, grid, extended, seeds), whole)
+        else:
+            only_new = {m: [v for v in extended[m] if v not in values[m]] for m in values}
+            text = _text(tool, grid, only_new, seeds)
+            tool.run(study, f"{prefix}extended", text, f"{whole}-extended")
+    if "resumed" in parts:
+        text, out = _text(tool, grid, values, seeds), f"{whole}-killed"
+        tool.run(study, f"{prefix}killed", text, out, kill_after=took / 2)
+        tool.run(study, f"{prefix}resumed", text, out)
 
 
 def _text(tool: Tool, grid: Grid, values: dict[str, list[float]], seeds: list[int]) -> str:
@@ -256,7 +272,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="tools by name; default: all")
     parser.add_argument("--parts", nargs="*", default=["extended", "resumed"])
     parser.add_argument("--seeds", type=int, default=2, help="of `script`")
-    parser.add_argument("--quick", action="store_true", help="clsweep as well runs the part alone")
+    parser.add_argument("--part-values", type=int, default=3, help="of `seven`")
+    parser.add_argument("--part-seeds", type=int, default=1, help="of `seven`")
+    parser.add_argument("--quick", action="store_true", help="`seven` without the whole grid")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds for a part")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--state", default="idle", help="a word on the machine, for the table")
     parser.add_argument("--table", type=Path, default=HERE / "runs.csv")

@@ -24,11 +24,13 @@ class Measured(NamedTuple):
         cpu: user and system seconds of all its processes, daemons included; of each as it was last
             seen, at most a quarter of a second before its end.
         code: its exit status; −9 where it was killed.
+        was_killed: whether it had not ended in time.
     """
 
     wall: float
     cpu: float
     code: int
+    was_killed: bool = False
 
 
 def measured(command: list[str], log: Path, folder: Path, kill_after: float = 0.0) -> Measured:
@@ -49,16 +51,18 @@ def measured(command: list[str], log: Path, folder: Path, kill_after: float = 0.
     with log.open("wb") as stream:
         child = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT)
         watcher.start()
+        was_killed = False
         try:
             code = child.wait(kill_after or None)
         except subprocess.TimeoutExpired:
+            was_killed = True
             child.kill()
             code = child.wait()
         wall = time.perf_counter() - began
     _wait_for_the_rest()
     stop.set()
     watcher.join()
-    return Measured(wall, sum(seconds.values()), code)
+    return Measured(wall, sum(seconds.values()), code, was_killed)
 
 
 def _watch(root: int, seconds: dict[tuple[int, str], float], stop: threading.Event) -> None:
