@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from clsweep.errors import StoreError
 from clsweep.execution import stage_cache
@@ -120,15 +121,42 @@ def forgive_cut_short(directory: Place, schedule: Schedule, run: str) -> None:
             attempts.forgive(directory, job.key, run)
 
 
+class Ending(NamedTuple):
+    """How a trial ended: its status, when, and after how many seconds.
+
+    Two ends of one trial differ in one of them.
+    """
+
+    status: str
+    finished_at: str
+    wall_seconds: float
+
+
+def endings(store: Store) -> dict[str, Ending]:
+    """Trial id -> how it ended, of every record.
+
+    Args:
+        store: the results folder.
+
+    Raises:
+        StoreError: a table is damaged, or something was written by a newer clsweep.
+    """
+    return {row["trial_id"]: _ending_of(row) for row in store.trials("trial_id", *Ending._fields)}
+
+
+def _ending_of(trial: Mapping[str, Any]) -> Ending:
+    return Ending(*(trial[name] for name in Ending._fields))
+
+
 def left_on_disk(
-    store: Store, stage_folder: Place, had_records: Set[str], job: Job
+    store: Store, stage_folder: Place, before: Mapping[str, Ending], job: Job
 ) -> Outcome | None:
     """What a job has committed whose worker died before anybody heard of it.
 
     Args:
         store: the results folder.
         stage_folder: the stage cache.
-        had_records: trials that had a record when the run began.
+        before: `endings` when the run began.
         job: the stage or trial.
     """
     if job.kind != "trial":
@@ -137,6 +165,6 @@ def left_on_disk(
         trial = store.pending(job.key)["trial"]
     except StoreError:  # there is none
         return None
-    if trial["status"] != "ok" and job.key in had_records:
+    if trial["status"] != "ok" and _ending_of(trial) == before.get(job.key):
         return None  # it is the old record of a trial that is tried again
     return Outcome(trial["status"], trial["message"], wall_seconds=trial["wall_seconds"])

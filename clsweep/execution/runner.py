@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsweep.data.data_root import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError, StoreError
-from clsweep.execution import shared_storage, stage_cache
+from clsweep.execution import retries, shared_storage, stage_cache
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
 from clsweep.execution.code_repository import repository_versions
 from clsweep.execution.forecast import form_notes
@@ -23,7 +23,6 @@ from clsweep.execution.listeners.base import Audience, Listener
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.listeners.webhook import Webhook
 from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
-from clsweep.execution.retries import forgive_cut_short, left_on_disk, suspects_last
 from clsweep.execution.run_start import ToCome, run_start
 from clsweep.execution.schedule import Schedule
 from clsweep.execution.trial_record import record_of
@@ -195,6 +194,7 @@ class _Work(NamedTuple):
         plan: jobs, and what is done.
         jobs: those of the plan, in the order in which they are to start.
         done: ids of the trials that need no run.
+        before: how the stored trials ended, under the names in the folder.
         had_records: trials that have a record already, under both of their names.
         labels: those that the run is for; None for all.
     """
@@ -206,6 +206,7 @@ class _Work(NamedTuple):
     plan: Plan
     jobs: list[Job]
     done: frozenset[str]
+    before: dict[str, retries.Ending]
     had_records: frozenset[str]
     labels: frozenset[str] | None
 
@@ -227,7 +228,8 @@ def _work_left(
     """
     store.check_tables()
     names = names_in(study, store)
-    stored = store.statuses()
+    before = retries.endings(store)
+    stored = {key: ending.status for key, ending in before.items()}
     statuses = names.statuses(stored)
     again = {names.trial(key) for key in stopping_rules.invalid_stops(study.search, store, stored)}
     again |= {key for key, status in statuses.items() if retry and status in _RETRIED}
@@ -249,9 +251,9 @@ def _work_left(
         stage_cache.check(stage_folder, key)
     if most_lanes(study) > 1:  # lanes of several seeds begin when all of their stages are there
         plan.jobs.sort(key=lambda job: job.kind == "trial")
-    jobs = suspects_last(store.directory, plan.jobs, retry=retry)
+    jobs = retries.suspects_last(store.directory, plan.jobs, retry=retry)
     had_records = frozenset({*statuses, *stored})
-    return _Work(inputs, names, asked, search, plan, jobs, done, had_records, labels)
+    return _Work(inputs, names, asked, search, plan, jobs, done, before, had_records, labels)
 
 
 class _Sharing(NamedTuple):
@@ -278,6 +280,7 @@ class _Driver:
         self.names, self.search, self.plan = work.names, work.search, work.plan
         self.configurations = work.configurations
         self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
+        self.before = work.before
         self.done, self.had_records, self.labels = work.done, work.had_records, work.labels
         self.unstable = UnstableWeights(study, stage_folder, self.values)
         self.finished: set[str] = set()
@@ -338,7 +341,9 @@ class _Driver:
 
                     for sentence in doubts():
                         self.audience.warned(sentence)
-                    left = partial(left_on_disk, self.store, self.stage_folder, self.had_records)
+                    left = partial(
+                        retries.left_on_disk, self.store, self.stage_folder, self.before
+                    )
                     run_on_ray(
                         self.schedule,
                         context,
@@ -354,7 +359,7 @@ class _Driver:
             self.interrupted = True
         finally:
             self.audience.jobs_ended()
-            forgive_cut_short(self.store.directory, self.schedule, context.run)
+            retries.forgive_cut_short(self.store.directory, self.schedule, context.run)
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 

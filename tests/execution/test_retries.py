@@ -14,7 +14,14 @@ from clsweep.errors import RunnerError
 from clsweep.execution import stage_cache
 from clsweep.execution.outcomes import Outcome
 from clsweep.execution.ray.tune_patches import memory_kills
-from clsweep.execution.retries import LostJobs, forgive_cut_short, left_on_disk, suspects_last
+from clsweep.execution.retries import (
+    Ending,
+    LostJobs,
+    endings,
+    forgive_cut_short,
+    left_on_disk,
+    suspects_last,
+)
 from clsweep.execution.schedule import Schedule
 from clsweep.storage.attempts import attempts, begin, forget, forgive, mark_attempt, started
 from clsweep.storage.store import Store
@@ -117,21 +124,29 @@ def test_what_a_lost_worker_has_committed(tmp_path: Path) -> None:
     trials = [Job(f"c-{seed}", "trial", "EWC", "c", seed) for seed in (0, 1)]
     with Store(tmp_path / "out").open_for_run("identity", "", "tiny") as folder:
 
-        def found(had_records: set[str]) -> list[str]:
+        def found(before: dict[str, Ending]) -> list[str]:
             jobs = (stage, *trials)
-            outcomes = [left_on_disk(folder, tmp_path, had_records, job) for job in jobs]
+            outcomes = [left_on_disk(folder, tmp_path, before, job) for job in jobs]
             return [outcome.status if outcome else "" for outcome in outcomes]
 
-        assert found(set()) == ["", "", ""]
-        stage_cache.commit(tmp_path, stage.key, {"w": torch.zeros(1)}, {})
-        for job, status in zip(trials, ("ok", "failed"), strict=True):
+        def commit(job: Job, status: str, wall_seconds: float) -> None:
             record = make_record(status=status, seed=job.seed)
             record["trial"] |= {"config_id": job.config_id, "trial_id": job.key}
+            record["trial"]["wall_seconds"] = wall_seconds
             record["config"]["config_id"] = job.config_id
             folder.commit(record)
-        assert found(set()) == ["ok", "ok", "failed"]
+
+        assert found({}) == ["", "", ""]
+        stage_cache.commit(tmp_path, stage.key, {"w": torch.zeros(1)}, {})
+        for job, status in zip(trials, ("ok", "failed"), strict=True):
+            commit(job, status, 1.0)
+        assert found({}) == ["ok", "ok", "failed"]
         # To a later run that tries failed trials again, that record is an old one.
-        assert found({job.key for job in trials}) == ["ok", "ok", ""]
+        before = endings(folder)
+        assert found(before) == ["ok", "ok", ""]
+        # What has failed once more, before its worker was lost with another trial, has ended.
+        commit(trials[1], "failed", 1.5)
+        assert found(before) == ["ok", "ok", "failed"]
 
 
 def test_what_did_not_finish_comes_last_or_counts_from_nothing(tmp_path: Path) -> None:
