@@ -50,7 +50,12 @@ class HandOvers:
             self._latest.setdefault(job.label, deque(maxlen=_N_LATEST)).append(seconds)
 
     def with_more(
-        self, job: Job, schedule: Schedule, n_slots: int, suits: Callable[[Job], bool]
+        self,
+        job: Job,
+        schedule: Schedule,
+        n_slots: int,
+        suits: Callable[[Job], bool],
+        is_free: Callable[[Job], bool] = lambda job: True,
     ) -> list[Job]:
         """A job that a worker is handed, and those that it is handed together with it.
 
@@ -62,6 +67,7 @@ class HandOvers:
             schedule: where the others wait.
             n_slots: jobs at the same time.
             suits: whether a job may be done in a bundle.
+            is_free: whether a job may be handed out now; those behind another one are.
         """
         bundle, left = [job], SECONDS - self._seconds(job)
         n_most = min(_MOST, (schedule.n_waiting + 1) // (2 * max(1, n_slots)))
@@ -70,7 +76,7 @@ class HandOvers:
             return suits(one) and self._seconds(one) <= left
 
         while suits(job) and left > 0 and len(bundle) < n_most:
-            following = schedule.next_in_turn(fits)
+            following = schedule.next_in_turn(fits, is_free)
             if following is None:
                 break
             bundle.append(following)

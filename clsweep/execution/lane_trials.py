@@ -83,7 +83,8 @@ def _failed(error: BaseException, program: Job) -> Outcome:
         more = "alone" if n_lanes == 1 else f"in {n_lanes} lanes"
         why = f"{counted(len(program.members), 'lane')} do not fit into memory; now {more}"
     elif isinstance(error, NotStackable):
-        why = f"cannot be trained as one program ({why}); its trials are trained one by one"
+        note = f"cannot be trained as one program ({why}); its trials are trained one by one"
+        return Outcome("lanes", n_lanes=1, note=f"{what}: {note}")
     else:
         why = f"failed as one program ({why}); its trials are trained one by one"
     return Outcome("lanes", f"{what}: {why}", n_lanes=n_lanes)
@@ -137,7 +138,7 @@ def _trained(context: Context, jobs: Sequence[Job], began: list[Job]) -> Outcome
         speed = fastest(prepared.lanes, prepared.sequence, prepared.build)
         n, note = speed.n_lanes, _speed_note(jobs[0].label, speed)
     if n == 1:
-        return Outcome("lanes", note, n_lanes=1)
+        return Outcome("lanes", n_lanes=1, note=note)
     max_attempts = context.study.resources.max_attempts
     for job in jobs[:n]:
         attempts.begin(context.out, job.key, context.run, max_attempts)
@@ -147,17 +148,17 @@ def _trained(context: Context, jobs: Sequence[Job], began: list[Job]) -> Outcome
     seconds, cpu_seconds = time.perf_counter() - at, time.process_time() - at_cpu
     spent = Spent(seconds / n, cpu_seconds / n, {LANES: float(n)})
     members: list[tuple[str, Outcome]] = []
-    n_given_back = 0
+    n_given_back, message = 0, ""
     for job, lane, found in zip(jobs, prepared.lanes, learnt, strict=False):
         outcome = _committed(context, job, lane, prepared.sequence, found, spent)
         if outcome.status in ("abort", "broken"):
             return outcome._replace(members=tuple(members))
         if outcome.status == "crowded":  # beside the other lanes; it comes again, by itself
-            n_given_back, note = n_given_back + 1, _CROWDED.format(jobs[0].label)
+            n_given_back, message = n_given_back + 1, _CROWDED.format(jobs[0].label)
         else:
             members.append((job.key, outcome))
     n_lanes = 1 if n_given_back else n if n < len(jobs) else 0
-    return Outcome("lanes", note, members=tuple(members), n_lanes=n_lanes)
+    return Outcome("lanes", message, members=tuple(members), n_lanes=n_lanes, note=note)
 
 
 def _speed_note(label: str, speed: LaneSpeed) -> str:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from clsweep.study.jobs import Job
 
-
-class Gathered(NamedTuple):
-    """Trials that can be handed out together.
-
-    Attributes:
-        members: at least one.
-        is_whole: whether waiting for a stage would add none to them.
-    """
-
-    members: list[Job]
-    is_whole: bool
+if TYPE_CHECKING:
+    from clsweep.execution.outcomes import Outcome
 
 
 class LanedJobs:
@@ -29,7 +20,11 @@ class LanedJobs:
     """
 
     def __init__(
-        self, group_of: Callable[[Job], str], most: int, announce: Callable[[str], None]
+        self,
+        group_of: Callable[[Job], str],
+        most: int,
+        announce: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
         """Begin with as many lanes as the study asks for.
 
@@ -37,13 +32,15 @@ class LanedJobs:
             group_of: a trial -> what it has in common with those that it may be trained with; ''
                 for a trial that is trained alone.
             most: trials in one program, at most.
-            announce: told what people have to know.
+            announce: told what went wrong.
+            note: told what was found out and is nothing wrong.
         """
-        self._find_group, self._announce = group_of, announce
-        self._groups: dict[str, str] = {}  # asked for at every hand-over, of all that wait
+        self._find_group, self._announce, self._note = group_of, announce, note
+        self._groups: dict[str, str] = {}
         self._most, self._limits = most, dict[str, int]()
         self._alone: set[str] = set()
         self._said: set[str] = set()
+        self._noted: set[tuple[str, int]] = set()
         self.n_slots = 1
 
     def group_of(self, job: Job) -> str:
@@ -61,37 +58,36 @@ class LanedJobs:
             self._groups[trial.key] = self._find_group(trial)
         return self._groups[trial.key]
 
-    def gathered(
-        self, group: str, waiting: Iterable[Job], is_ready: Callable[[Job], bool]
-    ) -> Gathered:
-        """The first trials of a group that are ready, as many as one program holds.
+    def most(self, group: str, n_trials: int) -> int:
+        """How many trials a program of a group holds, at most.
 
         Never more than a slot's share of all trials that wait: two slots are not left with one
         program.
 
         Args:
-            group: of a trial that is ready.
-            waiting: all jobs that wait.
-            is_ready: whether a job may be handed out now.
+            group: of trials that wait.
+            n_trials: all that wait, of any group.
         """
-        trials = [job for job in waiting if job.kind == "trial"]
-        same = [job for job in trials if self.group_of(job) == group]
-        ready = [job for job in same if is_ready(job)]
-        most = min(self._limits.get(group, self._most), math.ceil(len(trials) / self.n_slots))
-        return Gathered(ready[:most], len(ready) == len(same) or len(ready) >= most)
+        return min(self._limits.get(group, self._most), math.ceil(n_trials / self.n_slots))
 
-    def limit(self, program: Job, n_lanes: int, why: str) -> None:
-        """Note how many lanes a group may have from now on.
+    def learn(self, program: Job, outcome: Outcome) -> None:
+        """Note what a worker has found out about a program, and say it.
 
         Args:
             program: one that was handed out.
-            n_lanes: at least 1.
-            why: for people.
+            outcome: of it.
         """
-        self._limits[self._group(program.members[0])] = n_lanes
-        if why and why not in self._said:
-            self._said.add(why)
-            self._announce(why)
+        group = self._group(program.members[0])
+        if outcome.n_lanes:
+            self._limits[group] = outcome.n_lanes
+        # Its times are others whenever it is measured: it is said once of a number of lanes.
+        found = group, self._limits.get(group, 0)
+        if outcome.note and found not in self._noted:
+            self._noted.add(found)
+            self._note(outcome.note)
+        if outcome.message and outcome.status == "lanes" and outcome.message not in self._said:
+            self._said.add(outcome.message)
+            self._announce(outcome.message)
 
     def separate(self, job: Job) -> None:
         """Have a trial handed out by itself.

@@ -107,6 +107,7 @@ class Outcome(NamedTuple):
             handed out again.
         n_lanes: of a program, how many trials the next ones of its group may hold; 0 for as many
             as before.
+        note: of a program, what was found out and is nothing wrong, for people.
     """
 
     status: str
@@ -115,6 +116,7 @@ class Outcome(NamedTuple):
     wall_seconds: float = 0.0
     members: tuple[tuple[str, Outcome], ...] = ()
     n_lanes: int = 0
+    note: str = ""
 
 
 class BrokenProcess(Exception):

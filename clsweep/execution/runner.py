@@ -286,20 +286,14 @@ class _Driver:
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
-        most = most_lanes(study)
         self.schedule = Schedule(
             work.jobs,
             audience.started,
             self._done,
             more,
             lambda: time.monotonic() > until,
-            LanedJobs(self._group_of, most, audience.announce) if most > 1 else None,
+            self._laned(work.jobs),
         )
-        if self.schedule.lanes is not None:  # a process may have gone down with one of them
-            started = attempts.started(store.directory)
-            for job in work.jobs:
-                if job.key in started:
-                    self.schedule.lanes.separate(job)
 
     def run(
         self,
@@ -362,6 +356,18 @@ class _Driver:
             retries.forgive_cut_short(self.store.directory, self.schedule, context.run)
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
+
+    def _laned(self, jobs: list[Job]) -> LanedJobs | None:
+        """How trials are grouped into programs; None where each is trained by itself."""
+        most = most_lanes(self.study)
+        if most == 1:
+            return None
+        lanes = LanedJobs(self._group_of, most, self.audience.announce, self.audience.noted)
+        started = attempts.started(self.store.directory)
+        for job in jobs:
+            if job.key in started:  # a process may have gone down with it
+                lanes.separate(job)
+        return lanes
 
     def _group_of(self, job: Job) -> str:
         """Which other trials a trial may be trained with."""

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from clsweep.execution.laned_jobs import LanedJobs, program_of
+from clsweep.execution.waiting_jobs import Suits, WaitingJobs, all_suit
 from clsweep.study.jobs import Job
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Outcome
 
 OnDone = Callable[[Job, "Outcome"], None]
+
+
+def _alone(job: Job) -> str:
+    return ""
 
 
 class Schedule:
@@ -40,8 +45,7 @@ class Schedule:
         is_time_up: Callable[[], bool] = lambda: False,
         lanes: LanedJobs | None = None,
     ):
-        self._waiting = deque(jobs)
-        self._missing = {job.key for job in self._waiting if job.kind != "trial"}
+        self._waiting = WaitingJobs(jobs, lanes.group_of if lanes is not None else _alone)
         self._on_start, self._on_done, self._more = on_start, on_done, more
         self._is_time_up, self.expired = is_time_up, False
         self.lanes = lanes
@@ -76,70 +80,46 @@ class Schedule:
         """Whether nothing is left to hand out or to wait for."""
         return self.exhausted and not self.running
 
-    def next(self, suits: Callable[[Job], bool] = lambda job: True) -> Job | None:
+    def next(self, suits: Suits = all_suit) -> Job | None:
         """The first job whose stages exist, now running; None if all others have to wait.
+
+        Of trials in lanes, a program that would grow if it waited for a stage comes last.
 
         Args:
             suits: whether a job may be handed out now.
         """
         if self.exhausted:
             return None
-        if self.lanes is not None:
-            return self._next_program(self.lanes, suits)
-        for index, job in enumerate(self._waiting):
-            if self._missing.isdisjoint(job.needs) and suits(job):
-                return self._handed_out(index)
-        return None
-
-    def _next_program(self, lanes: LanedJobs, suits: Callable[[Job], bool]) -> Job | None:
-        """The first job, or program of trials, that is ready; one that will grow comes last."""
-
-        def is_ready(job: Job) -> bool:
-            return self._missing.isdisjoint(job.needs) and suits(job)
-
-        smaller: list[Job] = []
-        seen: set[str] = set()
-        for index, job in enumerate(self._waiting):
-            if not is_ready(job):
-                continue
-            group = lanes.group_of(job)
-            if group in seen:
-                continue
-            if not group:
-                return self._handed_out(index)
-            seen.add(group)
-            members, is_whole = lanes.gathered(group, self._waiting, is_ready)
+        smaller: list[int] = []
+        for place, group in self._waiting.ready(suits):
+            if self.lanes is None or not group:
+                return self._handed_out([place])
+            most = self.lanes.most(group, self._waiting.n_trials)
+            places, is_whole = self._waiting.together(group, most, suits)
             if is_whole:
-                return self._handed_out_together(members)
-            smaller = smaller or members
-        return self._handed_out_together(smaller) if smaller else None
+                return self._handed_out(places)
+            smaller = smaller or places
+        return self._handed_out(smaller) if smaller else None
 
-    def _handed_out_together(self, jobs: list[Job]) -> Job:
-        keys = {job.key for job in jobs}
-        self._waiting = deque(job for job in self._waiting if job.key not in keys)
-        for job in jobs:
-            self._begin(job)
-        return program_of(jobs)
-
-    def next_in_turn(self, fits: Callable[[Job], bool]) -> Job | None:
+    def next_in_turn(self, fits: Suits, suits: Suits = all_suit) -> Job | None:
         """The job that `next` would give, now running; None where it does not fit.
 
         Args:
             fits: whether it may be handed out together with those before it.
+            suits: see `next`.
         """
         if self.exhausted:
             return None
-        for index, job in enumerate(self._waiting):
-            if self._missing.isdisjoint(job.needs):
-                has_lanes = self.lanes is not None and self.lanes.group_of(job)
-                return self._handed_out(index) if fits(job) and not has_lanes else None
+        for place, group in self._waiting.ready(suits):
+            is_next = not group and fits(self._waiting.at(place))
+            return self._handed_out([place]) if is_next else None
         return None
 
-    def _handed_out(self, index: int) -> Job:
-        job = self._waiting[index]
-        del self._waiting[index]
-        self._begin(job)
-        return job
+    def _handed_out(self, places: list[int]) -> Job:
+        jobs = self._waiting.take(places)
+        for job in jobs:
+            self._begin(job)
+        return program_of(jobs)
 
     def _begin(self, job: Job) -> None:
         self.running[job.key] = job
@@ -162,7 +142,7 @@ class Schedule:
             one, how = ended.popleft()
             self._on_done(one, how)
             if one.kind != "trial" and how.status == "ok":
-                self._missing.discard(one.key)
+                self._waiting.stage_exists(one.key)
             elif one.kind != "trial":
                 message = f"{one.label}: {how.message}"
                 self._lost[one.key] = how._replace(message=message, wall_seconds=0.0)
@@ -173,8 +153,8 @@ class Schedule:
     def _program_done(self, program: Job, outcome: Outcome) -> None:
         """Note how the trials of a program ended; those that did not are handed out again."""
         ended = dict(outcome.members)
-        if outcome.n_lanes and self.lanes is not None:
-            self.lanes.limit(program, outcome.n_lanes, outcome.message)
+        if self.lanes is not None:
+            self.lanes.learn(program, outcome)
         for job in reversed(program.members):
             if job.key in ended:
                 continue
@@ -187,25 +167,15 @@ class Schedule:
                 self.done(job, ended[job.key])
 
     def _grow(self) -> None:
-        for job in self._more() if self._more is not None else ():
-            self._waiting.append(job)
-            if job.kind != "trial":
-                self._missing.add(job.key)
+        if self._more is not None:
+            self._waiting.append(self._more())
 
     def _stranded(self) -> list[tuple[Job, Outcome]]:
         """Waiting jobs that need a stage which is lost, taken out of the queue."""
-        if not self._lost:  # looking at all that wait, whenever a job ends, adds up
-            return []
-        found = []
-        for job in self._waiting:
-            lost = [self._lost[key] for key in job.needs if key in self._lost]
-            if lost:
-                found.append((job, lost[0]))
-        if not found:
-            return []
-        gone = {job.key for job, _ in found}
-        self._waiting = deque(job for job in self._waiting if job.key not in gone)
-        return found
+        jobs = self._waiting.take(self._waiting.lacking(self._lost))
+        return [
+            (job, next(self._lost[key] for key in job.needs if key in self._lost)) for job in jobs
+        ]
 
     def requeue(self, job: Job) -> None:
         """Put a running job back at the front: its worker was lost.
@@ -220,4 +190,4 @@ class Schedule:
         if job.members:
             return
         self.running.pop(job.key, None)
-        self._waiting.appendleft(job)
+        self._waiting.put_back(job)

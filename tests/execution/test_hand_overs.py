@@ -73,6 +73,20 @@ def test_jobs_stay_in_their_order_and_what_does_not_suit_ends_a_bundle() -> None
     assert bundle(slow, known(EWC=0.01, slow=2.0)) == ["EWC0", "EWC1"]
 
 
+def test_a_job_that_waits_for_a_gpu_to_itself_ends_no_bundle() -> None:
+    schedule = Schedule(trials(100), lambda job: None, lambda job, outcome: None)
+    waits = schedule.next()
+    assert waits is not None
+    schedule.requeue(waits)
+    first = schedule.next(lambda job: job is not waits)
+    assert first is not None
+    found = known(EWC=0.25).with_more(
+        first, schedule, 1, lambda job: True, lambda job: job is not waits
+    )
+    assert [job.key for job in found] == ["EWC1", "EWC2", "EWC3", "EWC4"]
+    assert schedule.next() is waits
+
+
 def test_stages_are_handed_over_alone_and_trials_that_lack_one_are_passed_over() -> None:
     source = Job("s", "source", "source, seed 0", "c", 0)
     waits = [replace(job, needs=("s",)) for job in trials(9, "waits")]

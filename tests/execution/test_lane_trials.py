@@ -40,7 +40,10 @@ class Heard(Listener):
         self.sentences: list[str] = []
 
     def warned(self, sentence: str) -> None:
-        self.sentences.append(sentence)
+        self.sentences.append(f"warning: {sentence}")
+
+    def noted(self, sentence: str) -> None:
+        self.sentences.append(f"note: {sentence}")
 
 
 def run(folder: Path, lanes: Any, more: str = "") -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -123,7 +126,9 @@ def test_auto_takes_what_was_measured_and_says_so(
     found, said = run(tmp_path / "out", "auto")
     assert_same(found, alone)
     assert lanes_in(found) == expected
-    assert any("200 µs alone, 300 µs in 4 lanes" in sentence for sentence in said)
+    (note,) = (sentence for sentence in said if "lanes" in sentence)
+    assert note.startswith("note: [resources] lanes: L2 anchor is trained ")
+    assert "200 µs alone, 300 µs in 4 lanes" in note
 
 
 def test_the_measurement_itself(alone: dict[str, dict[str, Any]], tmp_path: Path) -> None:

@@ -27,8 +27,12 @@ class Run:
         self.started: list[str] = []
         self.ended: list[tuple[str, str]] = []
         self.said: list[str] = []
+        self.noted: list[str] = []
         self.programs = LanedJobs(
-            lambda job: "" if job.label == "joint" else job.label, most, self.said.append
+            lambda job: "" if job.label == "joint" else job.label,
+            most,
+            self.said.append,
+            self.noted.append,
         )
         self.programs.n_slots = n_slots
         self.queue = Schedule(
@@ -94,6 +98,16 @@ def test_trials_that_did_not_end_come_again_in_smaller_programs_and_somebody_say
     assert run.ended == [("e0-0", "ok")]
     assert [run.keys() for _ in range(5)] == [["e1-0"], ["e2-0"], ["e0-1"], ["e1-1"], ["e2-1"]]
     assert run.started == [job.key for job in EWC], "each is announced once"
+
+
+def test_what_was_measured_is_noted_once_for_a_number_of_lanes_and_warns_of_nothing() -> None:
+    run = Run([replace(job, needs=()) for job in EWC], most=2)
+    for note in ("300 µs", "301 µs"):
+        program = run.next()
+        run.queue.done(program, all_ok(program)._replace(note=note))
+    program = run.next()
+    run.queue.done(program, all_ok(program)._replace(note="now alone", n_lanes=1))
+    assert (run.noted, run.said) == (["300 µs", "now alone"], [])
 
 
 def test_a_lost_worker_loses_nothing_that_was_committed_and_parts_the_others() -> None:

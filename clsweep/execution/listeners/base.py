@@ -100,6 +100,13 @@ class Listener:
             sentence: what, and what that means.
         """
 
+    def noted(self, sentence: str) -> None:
+        """The run has found something out that is good to know, and nothing is wrong.
+
+        Args:
+            sentence: what.
+        """
+
     def jobs_ended(self) -> None:
         """No job runs any more, however that came; told only if there was work."""
 
@@ -167,6 +174,10 @@ class Audience(Listener):
             sentence: what is to be expected.
         """
         self._each(lambda one: one.warned(sentence))
+
+    def noted(self, sentence: str) -> None:
+        """See `Listener`."""
+        self._each(lambda one: one.noted(sentence))
 
     def jobs_ended(self) -> None:
         """See `Listener`."""

@@ -31,6 +31,7 @@ _BAR = 20
 _SHARE = 0.01
 # Seconds between two tables of a log.
 _TABLE_EVERY = 60.0
+_NOTE = "note: "
 _BEST = "best single trial of any seed: average accuracy (validation)"
 
 
@@ -86,9 +87,16 @@ class Progress(Listener):
 
     def warned(self, sentence: str) -> None:
         """Show a warning among the failures."""
-        warning = one_line(f"warning: {sentence}")
-        self.tally.failures.append(warning)
-        self._on_failure(warning)
+        self._show_apart(f"warning: {sentence}")
+
+    def noted(self, sentence: str) -> None:
+        """Show a note in the same place."""
+        self._show_apart(f"{_NOTE}{sentence}")
+
+    def _show_apart(self, text: str) -> None:
+        line = one_line(text)
+        self.tally.failures.append(line)
+        self._on_failure(line)
 
     def jobs_ended(self) -> None:
         """Count nothing as running any more."""
@@ -104,7 +112,7 @@ class Progress(Listener):
         """Show new numbers, with the job in them that took a finished one's place."""
 
     def _on_failure(self, failure: str) -> None:
-        """Show a failure."""
+        """Show a failure, a warning or a note."""
 
 
 class LineProgress(Progress):
@@ -367,4 +375,5 @@ def _fitting(failures: list[str], n_lines: int, width: int) -> Iterator[Renderab
     shown = failures[-n_lines:] if n_lines > 0 else []
     n_needed = sum(-(-len(text) // max(1, width - 8)) for text in shown)
     for text in shown:
-        yield Text(text, style="red") if n_needed <= n_lines else _cropped(text, "red")
+        style = "" if text.startswith(_NOTE) else "red"
+        yield Text(text, style=style) if n_needed <= n_lines else _cropped(text, style)

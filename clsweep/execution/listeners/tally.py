@@ -59,7 +59,7 @@ class Tally:
         stages: stages that are to come, by what they are.
         statuses: how many trials of this run ended how.
         running: (label, kind) -> how many.
-        failures: the latest failures and warnings, one sentence each.
+        failures: the latest failures, warnings and notes, one sentence each.
         doing: what is being done before the first job has ended, or after the last; '' for nothing
             to be said.
         is_over: whether nothing will run any more.

@@ -133,9 +133,12 @@ class ScheduleSearcher(Searcher):
         """A job, and the short ones that come next."""
 
         def suits(one: Job) -> bool:
-            return not self.lost_jobs.was_lost(one) and one.key not in self.slots.crowded
+            return not self.lost_jobs.was_lost(one)
 
-        return self.hand_overs.with_more(job, self.schedule, self.slots.n_slots(), suits)
+        def is_free(one: Job) -> bool:  # the others wait for a GPU to themselves
+            return one.key not in self.slots.crowded
+
+        return self.hand_overs.with_more(job, self.schedule, self.slots.n_slots(), suits, is_free)
 
     def note(self, cause: Exception) -> None:
         """Remember why a worker is lost; Tune says of a trial only that it is."""

@@ -406,6 +406,12 @@ def test_a_warning_is_a_line_of_its_own(clock: Clock) -> None:
     assert stream.getvalue() == "clsweep: warning: the data are odd\n"
 
 
+def test_a_note_is_a_line_of_its_own_and_warns_of_nothing(clock: Clock) -> None:
+    progress, stream = _lines(clock)
+    progress.noted("lanes are\nfast")
+    assert stream.getvalue() == "clsweep: note: lanes are fast\n"
+
+
 def test_the_end_is_written_once(clock: Clock) -> None:
     progress, stream = _lines(clock)
     progress.jobs_ended()
