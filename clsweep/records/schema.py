@@ -37,7 +37,8 @@ class Trial(TypedDict):
         message: what went wrong, or ''.
         n_steps: optimiser steps, at least 0.
         wall_seconds: duration in seconds, at least 0.
-        peak_memory_bytes: of the process or the GPU, in bytes.
+        peak_memory_bytes: of the process or the GPU, in bytes; of a trial in lanes, of the whole
+            program.
         memory_bytes: what the method carries from task to task, in bytes.
         n_params: numbers that the network learns.
         device: on which it ran.
@@ -159,7 +160,7 @@ GPU_SECONDS = "gpu_seconds"
 # Which point of a regularisation path it is, from 1; absent of an independent trial.
 PATH_POINT = "path_point"
 # Trials that were trained as one program, this one included; absent where it was trained alone.
-# What the program took is divided by them.
+# The time that the program took is divided by them; its peak of memory is not.
 LANES = "lanes"
 # The parts of `memory_bytes`.
 MEMORY_BYTES = ("data_bytes", "importance_bytes", "model_bytes")

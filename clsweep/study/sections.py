@@ -5,9 +5,23 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from clsweep.config_section import Section, mistake
+from clsweep.config_section import Section, as_toml, mistake
+
+_MOST_LANES = 1024
+
+
+def _checked_lanes(value: Any) -> Any:
+    """A number of lanes, or 'auto'; one message for what is neither."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value == "auto" or (is_number and 1 <= value <= _MOST_LANES):
+        return value
+    raise mistake(
+        f"lanes = {as_toml(value)}",
+        expected=f'1 (each trial by itself), "auto", or a whole number from 2 to {_MOST_LANES}: '
+        "trials in one program, at most",
+    )
 
 
 class Resources(Section):
@@ -46,7 +60,8 @@ class Resources(Section):
         Field(description="try a trial that is too large for its share of a GPU on a whole one"),
     ] = True
     lanes: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
+        Literal["auto"] | Annotated[int, Field(ge=1, le=_MOST_LANES)],
+        BeforeValidator(_checked_lanes),
         Field(
             description="trials of one method that are trained as one program, at most; 'auto' "
             "for the number that is fastest where they run; 1 for each by itself, with equal bits"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clsweep.errors import StudyError
 from clsweep.study.configurations import configurations
 from clsweep.study.lane_groups import lane_group, lane_notes, most_lanes, why_alone
 from clsweep.study.resolved_toml import resolved_toml
@@ -74,6 +75,17 @@ def test_a_plan_says_what_is_trained_together() -> None:
     assert "EWC (6 trials)" in note
     assert "fastest" in note
     assert most_lanes(study) == 64
+
+
+@pytest.mark.parametrize("lanes", ['"many"', '"Auto"', "0", "1025", "1.5", "true", "[4]"])
+def test_another_number_of_lanes_is_refused_with_all_that_may_stand_there(lanes: str) -> None:
+    with pytest.raises(StudyError) as error:
+        parse_study(f"{HEAD}[resources]\nlanes = {lanes}\n{EWC}")
+    found, expected, where = str(error.value).splitlines()[:3]
+    assert f"lanes = {lanes}" in found
+    for word in ("expected: 1 (", '"auto"', "a whole number from 2 to 1024"):
+        assert word in expected
+    assert "resources.lanes" in where
 
 
 def test_without_lanes_nothing_is_said_and_the_stored_study_stays_as_it_was() -> None:
