@@ -24,9 +24,13 @@ _OUTPUTS_DOC = (
     "itself learns (published), or of the classes 'seen'"
 )
 _MEMORY_DOC = "stored examples in all, over every task"
+Fill = Literal["reservoir", "balanced", "ring", "loss_aware"]
 _FILL_DOC = (
     "'balanced': equal numbers per class, chosen at the end of each task; "
-    "'reservoir': a uniform sample of the whole stream, updated at every step"
+    "'reservoir': a uniform sample of the whole stream, updated at every step; "
+    "'ring': the newest examples of each task, a T-th of the memory each; "
+    "'loss_aware': a reservoir in which examples of small loss and frequent classes make room "
+    "first"
 )
 
 
@@ -41,12 +45,7 @@ class ReplayedHyper(Hyper):
 class ErAceHyper(ReplayedHyper):
     """Numbers of `er_ace`."""
 
-    fill: Literal["reservoir", "balanced", "ring", "loss_aware"] = fixed(
-        "reservoir",
-        doc=f"{_FILL_DOC}; 'ring': the newest examples of each task, a T-th of the memory each; "
-        "'loss_aware': a reservoir in which examples of small loss and frequent classes make room "
-        "first",
-    )
+    fill: Fill = fixed("reservoir", doc=_FILL_DOC)
     first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
 
     @property
@@ -77,12 +76,12 @@ class DerHyper(Hyper):
     )
     memory_size: int = knob(500, 50, 5000, log=True, doc=_MEMORY_DOC, at_least=1)
     replay_batch: int = fixed(0, doc=_REPLAY_DOC, at_least=0)
-    fill: Literal["reservoir", "balanced"] = fixed("reservoir", doc=_FILL_DOC)
+    fill: Fill = fixed("reservoir", doc=_FILL_DOC)
     recorded: Literal["trajectory", "task_end"] = fixed(
         "trajectory",
         doc="the outputs that are stored: 'trajectory' those at the step at which the example "
         "enters (published), 'task_end' those after its task",
-        where={"fill": "reservoir"},
+        where={"fill": ("reservoir", "ring", "loss_aware")},
         unless=(_WITHOUT_WEIGHT, {**TWO_TASKS, "first_task": "shared"}),
     )
     outputs: Literal["all", "seen"] = fixed(
@@ -181,9 +180,7 @@ class MirHyper(Hyper):
         doc="η_v, rate of the step that is looked ahead; that of training as published",
         unless=_WITHOUT_WEIGHT,
     )
-    fill: Literal["reservoir", "balanced"] = fixed(
-        "reservoir", doc=_FILL_DOC, unless=_WITHOUT_WEIGHT
-    )
+    fill: Fill = fixed("reservoir", doc=_FILL_DOC, unless=_WITHOUT_WEIGHT)
 
 
 class MerHyper(Hyper):
@@ -232,6 +229,7 @@ class MerHyper(Hyper):
         doc="α, rate of the inner steps; that of training as published",
         unless=({"gamma": 0}, {"beta": 0}),
     )
+    fill: Fill = fixed("reservoir", doc=_FILL_DOC, unless=({"gamma": 0}, {"beta": 0}))
     first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
 
     @property

@@ -20,6 +20,9 @@ Published: one new example per step (`batch_size = 1`); with more, B_i holds the
 MNIST with 500 stored examples α = 0.1, β = 0.01, γ = 1, k − 1 = 10, s = 10. A gradient of one
 example does not exist under batch norm.
 
+Filling. A reservoir as published, or another of `replay`'s; with 'loss_aware' a stored example has
+the loss with which an inner step has last met it, a new one that before the step.
+
 Deviations. Stored examples of a batch are drawn without replacement. The first task is plain
 training, as in all methods, or with `first_task = "own"`, as published, of this kind too.
 """
@@ -31,10 +34,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
+from clsweep.methods.base import Batch, LearntTask, Memory, Method, NotedLoss, Phase
 from clsweep.methods.exemplar_hypers import MerHyper
-from clsweep.methods.parts import filling
-from clsweep.methods.parts.losses import padded_label_loss, plain_phase
+from clsweep.methods.parts import buffer, filling
+from clsweep.methods.parts.losses import label_loss, padded_label_loss, plain_phase
+from clsweep.methods.parts.memory_filling import MemoryFilling, classification_losses
 from clsweep.nets.net import Net, own_head_logits
 from clsweep.nets.parameter_trees import Params
 
@@ -55,46 +59,81 @@ class Examples(NamedTuple):
     weights: Tensor
 
 
+class Descended(NamedTuple):
+    """An inner step.
+
+    Attributes:
+        params: after it.
+        names: of what the loss depends on.
+        losses: of the examples before it, [B].
+    """
+
+    params: Params
+    names: set[str]
+    losses: Tensor
+
+
 def build(net: Net, hyper: MerHyper) -> Method:
     """The hooks of MER; its memory is a buffer."""
     draws = tuple(f"batch_{number}" for number in range(hyper.n_batches))
+    rate = hyper.inner_lr
+
+    # Where no step is made, every filling is the first one: that costs no bytes of losses.
+    is_moving = hyper.gamma and hyper.beta
+    kept = MemoryFilling(net, hyper.fill if is_moving else "reservoir", hyper.memory_size)
 
     def begin(params: Params) -> Memory:
-        return {"slots": filling.empty_for(net, params, hyper.memory_size)}
+        return {"slots": kept.empty(params)}
+
+    def loss(full: Params, memory: Memory, batch: Batch, task: int) -> NotedLoss:
+        z = net.apply(full, batch.x, task)
+        losses = classification_losses((z, batch.y))
+        return NotedLoss(label_loss(z, batch), {filling.LOSS: losses})
 
     def project(
         grads: Params, full: Params, memory: Memory, batch: Batch, task: int
     ) -> tuple[Params, Memory]:
-        reached, theta = set(grads), full
+        stored: buffer.Buffer = memory["slots"]
+        reached, theta, n_new = set(grads), full, len(batch.y)
         for name in draws:
-            mixed = interleaved(filling.replayed(memory["slots"], batch, task, name), batch, task)
+            again = filling.replayed(stored, batch, task, name)
+            mixed = interleaved(again, batch, task)
             size = 1 if hyper.inner == "example" else len(mixed.y)
-            ahead = theta
+            ahead, losses = theta, list[Tensor]()
             for step in zip(*(part.split(size) for part in mixed), strict=True):
-                some = Examples(*step)
-                ahead, names = descended(net, ahead, some, task, batch.smoothing, hyper.inner_lr)
-                reached |= names
+                found = descended(net, ahead, Examples(*step), task, batch.smoothing, rate)
+                ahead, reached = found.params, reached | found.names
+                losses.append(found.losses)
             theta = {n: theta[n].lerp(ahead[n], hyper.beta) for n in theta}
-        share = hyper.gamma / hyper.inner_lr
-        return {n: (full[n] - theta[n]) * share for n in full if n in reached}, memory
+            if kept.is_by_loss:
+                stored = filling.renewed_losses(stored, again.there, torch.cat(losses)[n_new:])
+        share = hyper.gamma / rate
+        moved = {n: (full[n] - theta[n]) * share for n in full if n in reached}
+        return moved, {"slots": stored} if kept.is_by_loss else memory
 
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         stored = memory["slots"]
-        grows = filling.growth(hyper, "reservoir", stored, batch_size)
-        found = {"uniform": filling.uniforms(rng, n_steps, batch_size)}
+        grows = kept.growth(hyper, stored, batch_size)
+        found = kept.uniforms(rng, n_steps, batch_size)
         for name in draws:
             found |= filling.replay_draw(name, rng, stored, hyper.replay_batch, n_steps, grows)
         return found
 
     def stream(memory: Memory, batch: Batch, task: int) -> Memory:
-        return {"slots": filling.streamed(memory["slots"], batch, task)}
+        return {"slots": kept.streamed(memory["slots"], batch, task)}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        return {"slots": filling.absorbed(memory["slots"], learnt, "reservoir")}
+        return {"slots": kept.absorbed(memory["slots"], learnt, params, learnt.task.index)}
 
-    phase = Phase("train", plain_phase(net).loss, project=project, draw=draw, track=stream)
+    phase = Phase(
+        "train",
+        loss if kept.is_by_loss else plain_phase(net).loss,
+        project=project,
+        draw=draw,
+        track=stream if kept.streams else None,
+    )
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
 
 
@@ -119,8 +158,8 @@ def interleaved(again: filling.Replayed, batch: Batch, task: int) -> Examples:
 
 def descended(
     net: Net, theta: Params, some: Examples, task: int, smoothing: float, rate: float
-) -> tuple[Params, set[str]]:
-    """θ − α ∇ℓ(θ), and the names of what the loss depends on.
+) -> Descended:
+    """θ − α ∇ℓ(θ).
 
     Args:
         net: the network.
@@ -137,4 +176,5 @@ def descended(
         loss = padded_label_loss(logits, some.y, smoothing, some.weights)
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     moved = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
-    return {**theta, **{n: theta[n] - rate * g for n, g in moved.items()}}, set(moved)
+    after = {**theta, **{n: theta[n] - rate * g for n, g in moved.items()}}
+    return Descended(after, set(moved), classification_losses((logits.detach(), some.y)))

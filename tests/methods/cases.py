@@ -156,6 +156,7 @@ CASES = [
     ),
     Case("mir", {"memory_size": 30, "candidates": 20, "replay_batch": 6}, {"weight": 0.0}),
     Case("mir", {"memory_size": 30, "candidates": 20, "fill": "balanced", "weight": 0.5}),
+    Case("mir", {"memory_size": 30, "candidates": 20, "fill": "loss_aware"}),
     Case(
         "mer",
         {"memory_size": 20, "n_batches": 2, "replay_batch": 2, "beta": 0.5},
@@ -164,6 +165,11 @@ CASES = [
     Case(
         "mer",
         {"memory_size": 20, "n_batches": 2, "inner": "batch", "beta": 1.0, "first_task": "own"},
+        batch_norm=False,
+    ),
+    Case(
+        "mer",
+        {"memory_size": 20, "n_batches": 1, "replay_batch": 2, "fill": "loss_aware"},
         batch_norm=False,
     ),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
@@ -187,6 +193,8 @@ CASES = [
     Case("der", {"memory_size": 20, "fill": "balanced", "replay_batch": 5, "outputs": "seen"}),
     Case("derpp", {"memory_size": 20, "recorded": "task_end"}),
     Case("derpp", {"memory_size": 20, "first_task": "own"}),
+    Case("der", {"memory_size": 20, "fill": "ring", "recorded": "task_end"}),
+    Case("derpp", {"memory_size": 20, "fill": "loss_aware"}),
     Case("agem", {"memory_size": 20, "reference_batch": 10}),
     Case("agem", {"memory_size": 20, "reference_batch": 30, "fill": "uniform"}),
     Case("agem", {"memory_size": 8, "reference_batch": 10, "per_task": True}),

@@ -284,8 +284,8 @@ def streamed(
     """
     capacity = len(old.labels)
     count = old.n_seen + torch.arange(len(labels), device=uniform.device)
-    slot = torch.where(count < capacity, count, (uniform * (count + 1)).long())
-    n_filled = min(capacity, old.n_seen + len(labels))
+    slot = _free_or(old, (uniform * (count + 1)).long())
+    n_filled = min(capacity, old.n_filled + len(labels))
     return _entered(old, slot, raw, labels, task, n_filled, noted)
 
 
@@ -338,9 +338,19 @@ def replacing(
     capacity = len(old.labels)
     count = old.n_seen + torch.arange(len(labels), device=uniform.device)
     enters = uniform * (count + 1) < capacity
-    slot = torch.where(count < capacity, count, victims.where(enters, capacity))
-    n_filled = min(capacity, old.n_seen + len(labels))
+    slot = _free_or(old, victims.where(enters, capacity))
+    n_filled = min(capacity, old.n_filled + len(labels))
     return _entered(old, slot, raw, labels, task, n_filled, noted)
+
+
+def _free_or(old: Buffer, drawn: Tensor) -> Tensor:
+    """Slots of a batch, int64 [B]: the free ones in turn, then those that were drawn.
+
+    Where the first task was smaller than the memory, slots are free after more examples have
+    passed by than the memory holds: those of a task enter once, however often they pass by.
+    """
+    free = old.n_filled + torch.arange(len(drawn), device=drawn.device)
+    return torch.where(free < len(old.labels), free, drawn)
 
 
 def _entered(

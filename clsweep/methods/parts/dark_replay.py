@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from clsweep.methods.base import Batch, LearntTask, Memory, Method, NotedLoss, P
 from clsweep.methods.exemplar_hypers import DerHyper
 from clsweep.methods.parts import buffer, filling
 from clsweep.methods.parts.losses import label_loss, padded_label_loss
+from clsweep.methods.parts.memory_filling import MemoryFilling, classification_losses
 from clsweep.methods.parts.stored_outputs import (
     OUTPUTS,
     mean_squared_error,
@@ -34,10 +33,10 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
     """
     head_of = newest_head(net, hyper.outputs)
     draws = ("slots",) if label_weight is None else ("slots", "labelled")
+    kept = MemoryFilling(net, hyper.fill, hyper.memory_size)
 
     def begin(params: Params) -> Memory:
-        noted = {OUTPUTS: (n_kept(net),)}
-        return {"slots": filling.empty_for(net, params, hyper.memory_size, noted)}
+        return {"slots": kept.empty(params, {OUTPUTS: (n_kept(net),)})}
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> NotedLoss:
         stored: buffer.Buffer = memory["slots"]
@@ -54,41 +53,39 @@ def dark_replay(net: Net, hyper: DerHyper, label_weight: float | None = None) ->
             labels = again.labels[n_drawn:]
             hard = padded_label_loss(old[n_drawn:], labels, batch.smoothing, weights[1])
             total = total + label_weight * hard
-        return NotedLoss(total, {OUTPUTS: new})
+        noted = {OUTPUTS: new}
+        if kept.is_by_loss:
+            noted[filling.LOSS] = classification_losses((new, batch.y), (old, again.labels))
+        return NotedLoss(total, noted)
 
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int
     ) -> dict[str, Tensor]:
         n_drawn = hyper.replay_batch or batch_size
         stored = memory["slots"]
-        grows = filling.growth(hyper, hyper.fill, stored, batch_size)
+        grows = kept.growth(hyper, stored, batch_size)
         drawing = (rng, stored, n_drawn, n_steps, grows)
         found = filling.replay_draw("slots", *drawing)
-        found["uniform"] = filling.uniforms(rng, n_steps, batch_size)
+        found |= kept.uniforms(rng, n_steps, batch_size)
         for name in draws[1:]:
             found |= filling.replay_draw(name, *drawing)
         return found
 
     def stream(memory: Memory, batch: Batch, task: int) -> Memory:
         noted = {OUTPUTS: widened(batch.noted[OUTPUTS], net)}
-        return {"slots": filling.streamed(memory["slots"], batch, task, noted)}
+        return {"slots": kept.streamed(memory["slots"], batch, task, noted, draws)}
 
     def absorb(params: Params, memory: Memory, statistics: Params, learnt: LearntTask) -> Memory:
-        outputs = noting(net, params, learnt.scale, head_of(learnt.task.index))
-        return {"slots": _absorbed(memory["slots"], learnt, hyper, outputs)}
+        head = head_of(learnt.task.index)
+        outputs = noting(net, params, learnt.scale, head)
 
-    track = stream if hyper.fill == "reservoir" else None
-    phase = Phase("train", loss, draw=draw, track=track)
+        def note(raw: Tensor) -> dict[str, Tensor]:
+            return {OUTPUTS: outputs(raw)}
+
+        stored = kept.absorbed(memory["slots"], learnt, params, head, note)
+        if kept.streams and hyper.recorded == "task_end":
+            stored = renewed(stored, learnt.task.index, outputs)
+        return {"slots": stored}
+
+    phase = Phase("train", loss, draw=draw, track=stream if kept.streams else None)
     return Method(net, hyper, (phase,), begin=begin, absorb=absorb)
-
-
-def _absorbed(
-    stored: buffer.Buffer,
-    learnt: LearntTask,
-    hyper: DerHyper,
-    outputs: Callable[[Tensor], Tensor],
-) -> buffer.Buffer:
-    stored = filling.absorbed(stored, learnt, hyper.fill, lambda raw: {OUTPUTS: outputs(raw)})
-    if hyper.fill == "reservoir" and hyper.recorded == "task_end":
-        stored = renewed(stored, learnt.task.index, outputs)
-    return stored

@@ -127,6 +127,11 @@ class Replayed(NamedTuple):
     tasks: Tensor
     weights: Tensor | None
 
+    @property
+    def there(self) -> Tensor:
+        """The slots that hold an example, int64 [≤ B']."""
+        return self.slots if self.weights is None else self.slots[self.weights > 0]
+
 
 class Growth(NamedTuple):
     """How a buffer grows within an epoch.
@@ -251,22 +256,41 @@ def loss_scores(stored: Buffer, has_heads: bool) -> Tensor:
     return torch.where(span > 0, (v - v.min()) / span, torch.ones_like(v))
 
 
-def with_losses(stored: Buffer, batch: Batch, losses: Tensor) -> Buffer:
+def with_losses(stored: Buffer, batch: Batch, losses: Tensor, name: str = "slots") -> Buffer:
     """The buffer with the newest losses of what a step has replayed.
 
     Args:
         stored: the buffer.
-        batch: its draws "slots" say which examples.
+        batch: its draws say which examples.
+        losses: theirs, [B'].
+        name: of the draw.
+    """
+    slots, kept = batch.draw[name], stored.noted[LOSS]
+    weights = batch.draw.get(f"{name}_weights")
+    new = losses if weights is None else torch.where(weights > 0, losses, kept[slots])
+    return renewed_losses(stored, slots, new)
+
+
+def renewed_losses(stored: Buffer, slots: Tensor, losses: Tensor) -> Buffer:
+    """The buffer with new losses of some examples.
+
+    Args:
+        stored: the buffer.
+        slots: where they lie, each once, int64 [B'].
         losses: theirs, [B'].
     """
-    slots, kept = batch.draw["slots"], stored.noted[LOSS]
-    weights = batch.draw.get("slots_weights")
-    new = losses if weights is None else torch.where(weights > 0, losses, kept[slots])
-    return stored._replace(noted={LOSS: kept.index_copy(0, slots, new.to(kept.dtype))})
+    kept = stored.noted[LOSS]
+    found = kept.index_copy(0, slots, losses.to(kept.dtype))
+    return stored._replace(noted={**stored.noted, LOSS: found})
 
 
 def streamed_by_loss(
-    old: Buffer, batch: Batch, task: int, losses: Tensor, has_heads: bool
+    old: Buffer,
+    batch: Batch,
+    task: int,
+    losses: Tensor,
+    has_heads: bool,
+    noted: Mapping[str, Tensor] | None = None,
 ) -> Buffer:
     """A reservoir whose examples with a small loss, of frequent classes, make room first.
 
@@ -278,13 +302,14 @@ def streamed_by_loss(
         task: the task being learnt.
         losses: of the new examples, [B].
         has_heads: see `loss_scores`.
+        noted: what else is kept of the new examples.
     """
     n = len(batch.y)
     ahead = loss_scores(old, has_heads).double().cumsum(0)
     meets = batch.draw["victim"][:n] * ahead[-1]
     victims = torch.searchsorted(ahead, meets, right=True).clamp(max=len(ahead) - 1)
-    uniform, noted = batch.draw["uniform"][:n], {LOSS: losses}
-    return buffer.replacing(old, batch.raw, batch.y, task, uniform, victims, noted)
+    uniform, kept = batch.draw["uniform"][:n], {**(noted or {}), LOSS: losses}
+    return buffer.replacing(old, batch.raw, batch.y, task, uniform, victims, kept)
 
 
 def uniforms(rng: torch.Generator, n_steps: int, batch_size: int) -> Tensor:

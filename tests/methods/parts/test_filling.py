@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +16,14 @@ from clsweep import methods
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
 from clsweep.errors import MethodError
-from clsweep.methods.base import Batch, LearntTask, Memory
-from clsweep.methods.hypers import ReplayHyper
+from clsweep.methods.base import Batch, LearntTask, Memory, Method
 from clsweep.methods.parts import buffer, filling
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.config import TrainingConfig
+from clsweep.training.memory_bytes import memory_bytes
 from clsweep.training.sequences import learn_sequence, learn_source
 
 CPU = torch.device("cpu")
@@ -113,14 +115,43 @@ def net_of(sequence: TaskSequence) -> Net:
     return build_net(NetConfig(hidden=(6,)), sequence.input_shape, sequence.heads)
 
 
-@pytest.mark.parametrize("first_task", ["shared", "own"])
+# Methods that share the fillings, with numbers under which no step of theirs moves the network.
+REPLAYING: dict[str, dict[str, Any]] = {
+    "replay": {"replay_batch": 3},
+    "er_ace": {"replay_batch": 3},
+    "der": {"replay_batch": 3},
+    "derpp": {"replay_batch": 3},
+    "mir": {"candidates": 4, "replay_batch": 3},
+    "mer": {"replay_batch": 3, "n_batches": 2, "inner_lr": 1e-9},
+}
+STARTS = [(name, start) for name in REPLAYING for start in ("shared", "own")]
+STARTS.remove(("mir", "own"))  # its first task is plain training
+
+
+def built(name: str, net: Net, first_task: str, **numbers: Any) -> Method:
+    own = {} if name == "mir" else {"first_task": first_task}
+    hyper = methods.METHODS[name].hyper(**{**REPLAYING[name], **own, **numbers})
+    return methods.build(name, net, hyper)
+
+
+def stepped(method: Method, full: Params, memory: Memory, batch: Batch) -> Memory:
+    """The memory after a step that leaves the network as it is."""
+    (phase,) = method.phases
+    found = phase.loss(full, memory, batch, 1)
+    batch = batch._replace(noted={n: v.detach() for n, v in found.noted.items()})
+    if phase.project:
+        grads = {n: torch.zeros_like(v) for n, v in full.items()}
+        _, memory = phase.project(grads, full, memory, batch, 1)
+    return phase.track(memory, batch, 1)
+
+
+@pytest.mark.parametrize(("name", "first_task"), STARTS)
 def test_stored_losses_are_those_of_the_last_step_that_has_met_them(
-    first_task: str, short_sequences: dict[str, TaskSequence]
+    name: str, first_task: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
     sequence = short_sequences["domain"]
     net = net_of(sequence)
-    hyper = ReplayHyper(memory_size=6, replay_batch=3, fill="loss_aware", first_task=first_task)
-    method = methods.build("replay", net, hyper)
+    method = built(name, net, first_task, memory_size=6, fill="loss_aware")
     (phase,) = method.phases
     drawn = net.init(generator(0, "init"))
     full = {n: v.requires_grad_() for n, v in drawn.items()}
@@ -128,32 +159,52 @@ def test_stored_losses_are_those_of_the_last_step_that_has_met_them(
     if first_task == "shared":
         learnt = LearntTask(sequence.tasks[0], sequence.scale, None, 9, generator(0, "absorb"))
         memory = method.absorb(full, memory, {}, learnt)
-    rng = generator(1, "draw")
-    draws = phase.draw(rng, memory, 3, 4)
+    # What no step has met yet has a loss that no network gives.
+    wrong = torch.full_like(memory["slots"].noted[filling.LOSS], -1.0)
+    noted = {**memory["slots"].noted, filling.LOSS: wrong}
+    memory = {"slots": memory["slots"]._replace(noted=noted)}
+    draws = phase.draw(generator(1, "draw"), memory, 3, 4)
     data = sequence.tasks[1].train
     for step in range(3):
         index = torch.arange(4 * step, 4 * step + 4)
         raw, y = data.raw(index), data.labels[index]
         draw = {name: rows[step] for name, rows in draws.items()}
         batch = Batch(sequence.scale(raw), y, raw, sequence.scale, draw)
-        noted = phase.loss(full, memory, batch, 1).noted
-        memory = phase.track(memory, batch._replace(noted=noted), 1)
+        memory = stepped(method, full, memory, batch)
     stored: buffer.Buffer = memory["slots"]
     assert stored.n_filled == 6
     assert {0: {0, 1}, 1: {1}}[int(first_task == "own")] >= set(stored.tasks.tolist())
+    losses, met = stored.noted[filling.LOSS], stored.noted[filling.LOSS] >= 0
+    assert met.sum() > 3
     z = net.apply(full, sequence.scale(stored.raw), 1)
     each = F.cross_entropy(z, stored.labels, reduction="none")  # no step was made: all are as then
+    torch.testing.assert_close(losses[met], each[met])
+
+
+@pytest.mark.parametrize("name", REPLAYING)
+def test_the_first_losses_are_those_after_the_shared_task(
+    name: str, short_sequences: dict[str, TaskSequence]
+) -> None:
+    sequence = short_sequences["class"]
+    net = net_of(sequence)
+    method = built(name, net, "shared", memory_size=6, fill="loss_aware")
+    if name in ("der", "derpp"):
+        method = built(name, net, "shared", memory_size=6, fill="loss_aware", outputs="seen")
+    full = net.init(generator(0, "init"))
+    learnt = LearntTask(sequence.tasks[0], sequence.scale, None, 9, generator(0, "absorb"))
+    stored: buffer.Buffer = method.absorb(full, method.begin(full), {}, learnt)["slots"]
+    z = net.apply(full, sequence.scale(stored.raw), 0)
+    each = F.cross_entropy(z, stored.labels, reduction="none")
     torch.testing.assert_close(stored.noted[filling.LOSS], each)
 
 
-@pytest.mark.parametrize("first_task", ["shared", "own"])
+@pytest.mark.parametrize(("name", "first_task"), STARTS)
 def test_rings_of_a_whole_sequence(
-    first_task: str, short_sequences: dict[str, TaskSequence]
+    name: str, first_task: str, short_sequences: dict[str, TaskSequence]
 ) -> None:
     sequence = short_sequences["domain"]
     net = net_of(sequence)
-    hyper = ReplayHyper(memory_size=10, fill="ring", first_task=first_task)
-    method = methods.build("replay", net, hyper)
+    method = built(name, net, first_task, memory_size=10, fill="ring")
     training = TrainingConfig(batch_size=4, steps=3)
     source = learn_source(net, sequence, training, 0) if first_task == "shared" else None
     kept: list[buffer.Buffer] = []
@@ -166,3 +217,57 @@ def test_rings_of_a_whole_sequence(
     learn_sequence(replace(method, absorb=absorb), sequence, training, 0, source, {})
     assert [one.n_filled for one in kept] == [3, 6]
     assert kept[-1].tasks[:6].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", REPLAYING)
+def test_rings_of_too_many_tasks_are_refused_before_training(
+    name: str, short_sequences: dict[str, TaskSequence]
+) -> None:
+    with pytest.raises(MethodError, match="rings of 3 tasks"):
+        built(name, net_of(short_sequences["domain"]), "shared", memory_size=2, fill="ring")
+
+
+@pytest.mark.parametrize("name", REPLAYING)
+def test_bytes_are_those_of_examples_outputs_and_losses(
+    name: str, short_sequences: dict[str, TaskSequence]
+) -> None:
+    net = net_of(short_sequences["class"])
+    params = net.init(generator(0, "init"))
+    found = {
+        fill: memory_bytes(
+            built(name, net, "shared", memory_size=20, fill=fill).begin(params)
+        ).data
+        for fill in ("reservoir", "balanced", "ring", "loss_aware")
+    }
+    outputs = net.heads.n_outputs * 4 * (name in ("der", "derpp"))
+    n_pixels = math.prod(net.input_shape)
+    assert found["ring"] == 20 * (n_pixels + 8 + 8 + outputs)
+    assert found["loss_aware"] == found["ring"] + 20 * 4
+    assert found["reservoir"] == found["balanced"] == found["ring"]
+
+
+def test_free_slots_are_filled_before_any_example_makes_room(
+    short_sequences: dict[str, TaskSequence],
+) -> None:
+    """A memory larger than the first task, which has passed by several times."""
+    task = short_sequences["domain"].tasks[0]
+    n_first = len(task.train)
+    noted = {filling.LOSS: ()}
+    stored = buffer.empty(n_first + 5, task.train.raw(torch.arange(1)).shape[1:], CPU, noted=noted)
+    learnt = LearntTask(task, None, None, 10 * n_first, generator(0, "absorb"))
+
+    def losses(raw: Tensor) -> dict[str, Tensor]:
+        return {filling.LOSS: torch.ones(len(raw))}
+
+    stored = filling.absorbed(stored, learnt, "loss_aware", losses)
+    assert (stored.n_filled, stored.n_seen) == (n_first, 10 * n_first)
+    draw = {name: torch.full((4,), 0.999).double() for name in ("uniform", "victim")}
+    new = Batch(task.train.raw(torch.arange(4)), task.train.labels[:4], None, None, draw)
+    new = new._replace(raw=new.x)
+    for n_there in (n_first + 4, n_first + 5):
+        plain = filling.streamed(stored, new, 1, {filling.LOSS: torch.ones(4)})
+        chosen = filling.streamed_by_loss(stored, new, 1, torch.ones(4), has_heads=False)
+        for found in (plain, chosen):
+            assert found.n_filled == n_there
+            assert found.tasks[:n_there].bincount().tolist() == [n_first, n_there - n_first]
+        stored = plain
