@@ -308,6 +308,13 @@ METHODS: dict[str, MethodEntry] = {
         family="stored examples",
         takes_batch_norm=False,
     ),
+    "hal": MethodEntry(
+        "HAL",
+        exemplar_hypers.HalHyper,
+        "Chaudhry et al. 2021, AAAI (hindsight anchor learning)",
+        uses=("source examples",),
+        family="stored examples",
+    ),
     "gss": MethodEntry(
         "GSS",
         exemplar_hypers.GssHyper,

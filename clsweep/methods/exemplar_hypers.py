@@ -68,6 +68,80 @@ class GssHyper(ReplayedHyper):
     )
 
 
+_WITHOUT_ANCHORS = {"anchor_weight": 0}
+
+
+class HalHyper(ReplayedHyper):
+    """Numbers of `hal`."""
+
+    weight: float = knob(
+        1.0, 0.1, 10.0, log=True, doc="weight of the loss on stored examples beside the new ones"
+    )
+    anchor_weight: float = knob(
+        0.1, 0.01, 10.0, log=True, doc="λ, weight of what a step changes in the outputs of anchors"
+    )
+    embedding_weight: float = nuisance(
+        0.1,
+        0.01,
+        1.0,
+        log=True,
+        doc="γ, weight of the squared distance of an anchor's features from their mean",
+        unless=_WITHOUT_ANCHORS,
+    )
+    decay: float = nuisance(
+        0.5,
+        0.1,
+        0.9,
+        log=False,
+        at_most=1,
+        doc="β, share that the mean of the features keeps in a step",
+        unless=(
+            _WITHOUT_ANCHORS,
+            {"embedding_weight": 0},
+            {**TWO_TASKS, "first_task": "shared"},
+        ),
+    )
+    ascent_steps: int = fixed(
+        100, doc="k, steps of ascent of an anchor", at_least=1, unless=_WITHOUT_ANCHORS
+    )
+    inner_lr: float = nuisance(
+        0.1,
+        1e-3,
+        1.0,
+        log=True,
+        at_least=1e-9,
+        doc="η, rate of the temporary step, of the copy's and of the ascent; that of training as "
+        "published",
+        unless=_WITHOUT_ANCHORS,
+    )
+    copy_steps: int = fixed(
+        0,
+        doc="steps of the copy on stored examples; 0 for one pass over all of them",
+        at_least=0,
+        unless=_WITHOUT_ANCHORS,
+    )
+    copy_batch: int = fixed(
+        10, doc="stored examples per step of the copy", at_least=1, unless=_WITHOUT_ANCHORS
+    )
+    average: bool = fixed(
+        True,
+        doc="divide the sum of both losses by one and the weight of the stored ones, so that the "
+        "step size does not grow (published)",
+        unless=_WITHOUT_WEIGHT,
+    )
+    fill: Fill = fixed(
+        "ring",
+        doc=f"{_FILL_DOC} (published: 'ring')",
+        unless={**_WITHOUT_ANCHORS, **_WITHOUT_WEIGHT},
+    )
+    first_task: FirstTask = fixed("shared", doc=FIRST_TASK_DOC)
+
+    @property
+    def learns_first_task(self) -> bool:
+        """Whether the memory fills from the first step of the first task on."""
+        return self.first_task == "own"
+
+
 class DerHyper(Hyper):
     """Numbers of `der`."""
 

@@ -29,48 +29,17 @@ training, as in all methods, or with `first_task = "own"`, as published, of this
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, NotedLoss, Phase
 from clsweep.methods.exemplar_hypers import MerHyper
 from clsweep.methods.parts import buffer, filling
-from clsweep.methods.parts.losses import label_loss, padded_label_loss, plain_phase
+from clsweep.methods.parts.losses import label_loss, plain_phase
 from clsweep.methods.parts.memory_filling import MemoryFilling, classification_losses
-from clsweep.nets.net import Net, own_head_logits
+from clsweep.methods.parts.plain_descent import Examples, descended
+from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params
-
-
-class Examples(NamedTuple):
-    """Examples of an inner step.
-
-    Attributes:
-        x: inputs, float32 [B, C, H, W].
-        y: labels in the numbering of the head of their task, int64 [B].
-        tasks: int64 [B].
-        weights: how much each counts, float32 [B].
-    """
-
-    x: Tensor
-    y: Tensor
-    tasks: Tensor
-    weights: Tensor
-
-
-class Descended(NamedTuple):
-    """An inner step.
-
-    Attributes:
-        params: after it.
-        names: of what the loss depends on.
-        losses: of the examples before it, [B].
-    """
-
-    params: Params
-    names: set[str]
-    losses: Tensor
 
 
 def build(net: Net, hyper: MerHyper) -> Method:
@@ -154,27 +123,3 @@ def interleaved(again: filling.Replayed, batch: Batch, task: int) -> Examples:
         torch.cat([torch.full_like(batch.y, task), again.tasks[is_there]]),
         torch.cat([new, new.new_ones(len(labels))]),
     )
-
-
-def descended(
-    net: Net, theta: Params, some: Examples, task: int, smoothing: float, rate: float
-) -> Descended:
-    """θ − α ∇ℓ(θ).
-
-    Args:
-        net: the network.
-        theta: θ, all of which is trained.
-        some: the examples, whose mean loss is ℓ.
-        task: the task being learnt.
-        smoothing: share of every label that is spread evenly over the classes of its head.
-        rate: α.
-    """
-    leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
-    with torch.enable_grad():
-        h = net.features(leaves, some.x)
-        logits = own_head_logits(net, leaves, h, some.tasks, task)
-        loss = padded_label_loss(logits, some.y, smoothing, some.weights)
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    moved = {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
-    after = {**theta, **{n: theta[n] - rate * g for n, g in moved.items()}}
-    return Descended(after, set(moved), classification_losses((logits.detach(), some.y)))

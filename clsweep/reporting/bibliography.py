@@ -158,6 +158,14 @@ PAPERS: dict[str, Paper] = {
         2019,
         "arXiv:1902.10486",
     ),
+    "chaudhry2021hal": Paper(
+        "inproceedings",
+        "Chaudhry, Arslan and Gordo, Albert and Dokania, Puneet K. and Torr, Philip H. S. and "
+        "Lopez-Paz, David",
+        "Using Hindsight to Anchor Past Knowledge in Continual Learning",
+        2021,
+        "Proceedings of the {AAAI} Conference on Artificial Intelligence",
+    ),
     "dunn1961comparisons": Paper(
         "article",
         "Dunn, Olive Jean",
@@ -437,6 +445,7 @@ OF_METHODS: dict[str, tuple[str, ...]] = {
     "mir": ("aljundi2019mir",),
     "mer": ("riemer2019mer",),
     "gss": ("aljundi2019gss",),
+    "hal": ("chaudhry2021hal",),
     "der": ("buzzega2020der",),
     "derpp": ("buzzega2020der",),
     "dgr": ("shin2017dgr", "vandeven2018generative"),

@@ -172,6 +172,19 @@ CASES = [
         {"memory_size": 20, "n_batches": 1, "replay_batch": 2, "fill": "loss_aware"},
         batch_norm=False,
     ),
+    Case(
+        "hal",
+        {"memory_size": 20, "ascent_steps": 3, "copy_batch": 7},
+        {"weight": 0.0, "anchor_weight": 0.0},
+        exact_at_zero=False,
+    ),
+    Case(
+        "hal",
+        {
+            **{"memory_size": 20, "ascent_steps": 2, "copy_steps": 2, "anchor_weight": 5.0},
+            **{"fill": "loss_aware", "first_task": "own"},
+        },
+    ),
     Case("er_ace", {"memory_size": 20, "replay_batch": 5}),
     Case("er_ace", {"memory_size": 20, "fill": "balanced", "weight": 0.5}),
     Case("replay", {"memory_size": 20, "fill": "loss_aware"}),

@@ -375,7 +375,7 @@ def test_a_network_that_shares_nothing_between_its_tasks(
 
 
 STORES_DATA = {"replay", "er_ace", "fdr", "der", "derpp", "gem", "agem"}
-STORES_DATA |= {"gdumb", "icarl", "bic", "mir", "mer", "gss"}
+STORES_DATA |= {"gdumb", "icarl", "bic", "mir", "mer", "hal", "gss"}
 
 STORES_IMPORTANCES = {"l2", "ewc", "mas", "si", "rwalk", "mode_imm", "l2init"}
 STORES_NETWORKS = {
@@ -384,6 +384,7 @@ STORES_NETWORKS = {
     *("shrink_perturb", "cbp", "packnet", "hat", "gpm", "vcl"),  # noise, utilities, ...
     *("lwf", "rescl", "interpolate", "dgr", "hnet", "hnet_tir", "hnet_replay"),
     *("icarl", "bic"),  # the network before the task
+    "hal",  # the mean of the features
 }
 
 

@@ -94,6 +94,7 @@ BASES: dict[str, dict[str, Any]] = {
     "gss": {"memory_size": 20, "compared": 5},
     "mir": {"memory_size": 20, "candidates": 12, "replay_batch": 4},
     "mer": {"memory_size": 20, "n_batches": 2, "replay_batch": 2, "beta": 0.5},
+    "hal": {"memory_size": 20, "ascent_steps": 2, "anchor_weight": 1.0, "copy_batch": 5},
     "der": {"memory_size": 20},
     "derpp": {"memory_size": 20},
     "agem": {"memory_size": 12, "reference_batch": 4},
@@ -123,6 +124,11 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "inner_lr": (0.5, 0.01),
     "virtual_lr": (0.01, 30.0),
     "decay": (0.0, 0.3),
+    "anchor_weight": (0.0, 3.0),
+    "embedding_weight": (0.0, 0.5),
+    "ascent_steps": (1, 4),
+    "copy_steps": (1, 3),
+    "copy_batch": (1, 20),
     "gamma": (1.0, 0.4),
     "xi": (5.0,),
     "fisher_decay": (1.0, 0.3),
@@ -168,6 +174,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "generator_hidden": ("3",),
 }
 OF_ONE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "hal": {"memory_size": (3, 13)},  # a slot for each task at least
     "hnet_tir": {"generator_hidden": ("none", "3")},
     "hnet_replay": {"generator_hidden": ("none", "3")},
 }

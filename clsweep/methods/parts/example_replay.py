@@ -23,6 +23,7 @@ def example_replay(
     new_loss: Callable[[Tensor, Batch], Tensor],
     fill: filling.Filling,
     average: bool = False,
+    noting: Callable[[Tensor], dict[str, Tensor]] | None = None,
 ) -> Method:
     """Replay for `net`; its memory is a buffer.
 
@@ -32,6 +33,8 @@ def example_replay(
         new_loss: (logits of the new task's head [B, K], batch) -> scalar.
         fill: how the memory is filled.
         average: whether the sum of both losses is divided by 1 + λ.
+        noting: (features of the new examples [B, ...]) -> what the loss notes for `track`; None
+            for nothing.
     """
     kept = MemoryFilling(net, fill, hyper.memory_size)
 
@@ -49,10 +52,10 @@ def example_replay(
         old = padded_label_loss(logits, again.labels, batch.smoothing, again.weights)
         total = new + hyper.weight * old
         total = total / (1 + hyper.weight) if average else total
-        if not kept.is_by_loss:
-            return total
-        losses = classification_losses((z, batch.y), (logits, again.labels))
-        return NotedLoss(total, {filling.LOSS: losses})
+        noted = noting(h[:n_new]) if noting else {}
+        if kept.is_by_loss:
+            noted[filling.LOSS] = classification_losses((z, batch.y), (logits, again.labels))
+        return NotedLoss(total, noted) if noted else total
 
     def draw(
         rng: torch.Generator, memory: Memory, n_steps: int, batch_size: int

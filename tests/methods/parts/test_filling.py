@@ -123,6 +123,7 @@ REPLAYING: dict[str, dict[str, Any]] = {
     "derpp": {"replay_batch": 3},
     "mir": {"candidates": 4, "replay_batch": 3},
     "mer": {"replay_batch": 3, "n_batches": 2, "inner_lr": 1e-9},
+    "hal": {"replay_batch": 3, "ascent_steps": 1, "inner_lr": 1e-9},
 }
 STARTS = [(name, start) for name in REPLAYING for start in ("shared", "own")]
 STARTS.remove(("mir", "own"))  # its first task is plain training
@@ -162,7 +163,7 @@ def test_stored_losses_are_those_of_the_last_step_that_has_met_them(
     # What no step has met yet has a loss that no network gives.
     wrong = torch.full_like(memory["slots"].noted[filling.LOSS], -1.0)
     noted = {**memory["slots"].noted, filling.LOSS: wrong}
-    memory = {"slots": memory["slots"]._replace(noted=noted)}
+    memory = {**memory, "slots": memory["slots"]._replace(noted=noted)}
     draws = phase.draw(generator(1, "draw"), memory, 3, 4)
     data = sequence.tasks[1].train
     for step in range(3):
@@ -241,7 +242,9 @@ def test_bytes_are_those_of_examples_outputs_and_losses(
     }
     outputs = net.heads.n_outputs * 4 * (name in ("der", "derpp"))
     n_pixels = math.prod(net.input_shape)
-    assert found["ring"] == 20 * (n_pixels + 8 + 8 + outputs)
+    n_anchors = sum(net.heads.sizes[:-1]) * (name == "hal")  # inputs in floating point
+    anchors = n_anchors * (4 * n_pixels + 8 + 8)
+    assert found["ring"] == 20 * (n_pixels + 8 + 8 + outputs) + anchors
     assert found["loss_aware"] == found["ring"] + 20 * 4
     assert found["reservoir"] == found["balanced"] == found["ring"]
 
