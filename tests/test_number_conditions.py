@@ -137,8 +137,10 @@ def test_statistics_and_sources_do_not_depend_on_what_is_switched_off() -> None:
         + table("mas", "training = { reset = false }")
     )
     plain, other, mas = configurations(of)
-    assert planning.statistics_key(of, plain, 0) == planning.statistics_key(of, other, 0)
-    assert planning.source_key(of, plain, 0) == planning.source_key(of, mas, 0)
+    assert planning.statistics_key(of, plain.start, 0) == planning.statistics_key(
+        of, other.start, 0
+    )
+    assert planning.source_key(of, plain.start, 0) == planning.source_key(of, mas.start, 0)
 
 
 def test_two_curves_of_a_method_never_share_a_configuration() -> None:

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from clsweep.errors import RunnerError, closest_name
-from clsweep.records.schema import trial_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from clsweep.study.configurations import Configuration
     from clsweep.study.jobs import Job
-    from clsweep.study.study_tables import StudyTables
 
 
-def chosen_labels(study: StudyTables, only: Collection[str]) -> frozenset[str] | None:
+def chosen_labels(
+    names: Mapping[str, str], only: Collection[str], *, fills: bool
+) -> frozenset[str] | None:
     """The labels that a run is for; None for all.
 
-    With `fill`, fine-tuning is among them: the ends of every front are measured by it.
-
     Args:
-        study: the study.
+        names: label -> name of its method, of all labels of a study.
         only: labels, or names of methods for all labels of each; empty for all.
+        fills: whether the search fills fronts: fine-tuning is then among them, since the ends of
+            every front are measured by it.
 
     Raises:
         RunnerError: the study has no such label.
     """
     if not only:
         return None
-    labels = {request.label for request in study.methods}
     found: set[str] = set()
     for name in only:
-        own = {name} & labels or {one.label for one in study.methods if one.name == name}
+        own = {name} & names.keys() or {label for label, one in names.items() if one == name}
         if not own:
             raise RunnerError(
                 f"the study has no label '{name}'",
-                expected=closest_name(name, labels),
+                expected=closest_name(name, names.keys()),
                 where="--only",
                 next_step="`clsweep plan` lists the labels",
             )
         found |= own
-    fills = study.search.kind == "fill"
-    return frozenset(found | {r.label for r in study.methods if fills and r.name == "finetune"})
+    ends = {label for label, name in names.items() if fills and name == "finetune"}
+    return frozenset(found | ends)
 
 
 def jobs_of(jobs: Sequence[Job], labels: Set[str] | None) -> list[Job]:
@@ -64,27 +61,23 @@ def jobs_of(jobs: Sequence[Job], labels: Set[str] | None) -> list[Job]:
 
 
 def left_for_later(
-    study: StudyTables,
-    configurations: Iterable[Configuration],
+    curves: Iterable[str],
+    wanted: Mapping[str, str],
     done: Collection[str],
-    to_come: Mapping[str, int],
+    more: Mapping[str, int],
     labels: Set[str] | None,
 ) -> dict[str, int]:
     """Label -> trials that it has still to do, of the labels that a run was not for.
 
     Args:
-        study: the study.
-        configurations: those of the study; with a search, those that it has asked for.
+        curves: all labels of the study, in file order.
+        wanted: id -> label of every trial that the study or its search has asked for.
         done: ids of the trials that have a record.
-        to_come: label of a searched curve -> configurations that may still be asked for.
+        more: label -> trials that a search may still ask for.
         labels: those that the run was for; None for all.
     """
     if labels is None:
         return {}
-    n_seeds = len(study.seeds)
-    left = {one.label: to_come.get(one.label, 0) * n_seeds for one in study.methods}
-    for configuration in configurations:
-        left[configuration.label] += sum(
-            trial_id_of(configuration.id, seed) not in done for seed in study.seeds
-        )
-    return {label: n for label, n in left.items() if n and label not in labels}
+    left = Counter(more)
+    left.update(label for key, label in wanted.items() if key not in done)
+    return {label: left[label] for label in curves if left[label] and label not in labels}

@@ -10,16 +10,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clsweep.execution.own_code_files import own_code_files
 from clsweep.records.own_code import CODE_COMMIT, CODE_DIRTY
 
 if TYPE_CHECKING:
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.nets.code_files import CodeFile
 
 _PATIENCE_SECONDS = 10.0
 
 
-def repository_versions(study: StudyTables) -> dict[str, str]:
+def repository_versions(files: Iterable[CodeFile]) -> dict[str, str]:
     """Commit and state of the repository of a study's own code; empty where there is none.
 
     It is that of the first file, by its module's name, that lies in one. Its state is 'dirty'
@@ -27,11 +26,11 @@ def repository_versions(study: StudyTables) -> dict[str, str]:
     ignored, or outside of that repository.
 
     Args:
-        study: the study.
+        files: of the study's own code, see `own_code_files`.
     """
-    files = [file.path.resolve() for file in own_code_files(study)]
-    for folder in dict.fromkeys(file.parent for file in files):
-        found = _state(folder, files)
+    paths = [file.path.resolve() for file in files]
+    for folder in dict.fromkeys(path.parent for path in paths):
+        found = _state(folder, paths)
         if found:
             return found
     return {}

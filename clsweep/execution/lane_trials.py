@@ -124,7 +124,7 @@ def _prepared(context: Context, jobs: Sequence[Job]) -> _Prepared:
     lanes = []
     for job in jobs:
         configuration = worker.configuration_of(context, job)
-        source, statistics, _ = worker.start_of(context, configuration, job.seed)
+        source, statistics, _ = worker.start_of(context, configuration.start, job.seed)
         curves = LossCurves() if context.study.save.losses else None
         method = build(configuration.hyper)
         lanes.append(Lane(method, configuration.training, job.seed, source, statistics, curves))

@@ -10,7 +10,7 @@ from clsweep.imported_sources import is_of_installed_package
 from clsweep.nets.code_files import CodeFile, code_files
 from clsweep.records.trial_extras import MEASURE_GROUP
 from clsweep.records.trial_results import WHERE
-from clsweep.study.declarations import code_of_methods
+from clsweep.study.declarations import declared_of
 from clsweep.study.own_optimisers import own_optimisers
 from clsweep.user_code import code_path
 
@@ -27,7 +27,8 @@ def own_code_files(study: StudyTables) -> list[CodeFile]:
     Args:
         study: the study.
     """
-    paths = {path for found in code_of_methods(study).values() for path in found}
+    declared = declared_of(study)
+    paths = {entry.path for entry in declared.methods.values()} | declared.estimators.keys()
     if study.net.name == "custom":
         paths.add(study.net.factory)
     paths |= {factory_call(n).path for n in study.benchmark.datasets if n.startswith(FACTORY)}

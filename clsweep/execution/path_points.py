@@ -20,28 +20,28 @@ from clsweep.training.paths import PathStart, evaluated_point, learn_point
 
 if TYPE_CHECKING:
     from clsweep.execution.outcomes import Context
-    from clsweep.study.configurations import Configuration
     from clsweep.study.planning import Values
+    from clsweep.study.starts import Start
     from clsweep.training.learnt_models import LearntSequence
 
 _CPU_SECONDS = "cpu_seconds"
 
 
 def made_point(
-    context: Context, configuration: Configuration, start: PathStart, values: Values
+    context: Context, point: Start, start: PathStart, values: Values
 ) -> tuple[Params, dict[str, Any]]:
     """Tensors and facts of a point.
 
     Args:
         context: what all jobs share.
-        configuration: a point of a path.
+        point: of a path.
         start: what all points of the path begin with.
         values: fingerprints in the keys of stages, see `recorded_inputs.stage_inputs`.
     """
     began = time.process_time()
-    place = configuration.path
+    place = point.path
     assert place is not None
-    key = key_above(context.study, configuration, start.seed, values)
+    key = key_above(context.study.conditions, point, start.seed, values)
     above = _loaded(context, key) if key else None
     n_full = start.training.n_steps(len(start.sequence.tasks[1].train), 1)
     is_first = above is None or not above.n_before
@@ -50,36 +50,32 @@ def made_point(
     return tensors, {**facts, _CPU_SECONDS: time.process_time() - began}
 
 
-def evaluated(
-    context: Context, configuration: Configuration, start: PathStart, values: Values
-) -> LearntSequence:
+def evaluated(context: Context, point: Start, start: PathStart, values: Values) -> LearntSequence:
     """A point as a trial has it.
 
     Args:
         context: what all jobs share.
-        configuration: a point of a path, whose stage is there.
+        point: of a path, whose stage is there.
         start: what all points of the path begin with.
         values: as `made_point` had them.
 
     Raises:
         Diverged: the point has diverged.
     """
-    key = path_key(context.study, configuration, start.seed, values)
+    key = path_key(context.study.conditions, point, start.seed, values)
     return evaluated_point(start, _loaded(context, key))
 
 
-def seconds_of(
-    context: Context, configuration: Configuration, seed: int, values: Values
-) -> tuple[float, float]:
+def seconds_of(context: Context, start: Start, seed: int, values: Values) -> tuple[float, float]:
     """Wall and processor seconds that the training of a point took, which its trial reports.
 
     Args:
         context: what all jobs share.
-        configuration: any; an independent trial has no such stage.
+        start: of any trial; an independent one has no such stage.
         seed: the trial's seed.
         values: as `made_point` had them.
     """
-    key = path_key(context.study, configuration, seed, values)
+    key = path_key(context.study.conditions, start, seed, values)
     if not key:
         return 0.0, 0.0
     facts = stage_cache.facts(context.stages, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +14,6 @@ from clsweep.records.schema import trial_id_of
 from clsweep.storage.store import Store
 
 if TYPE_CHECKING:
-    from clsweep.study.configurations import Configuration
     from clsweep.study.jobs import Plan
     from clsweep.study.renamed_trials import Names
     from clsweep.study.study import Study
@@ -25,14 +24,16 @@ class ToCome(NamedTuple):
 
     Attributes:
         plan: its jobs, and how many trials are done.
-        configurations: those of the study; with a search, those that it has asked for.
+        curves: all labels of the study, in file order.
+        labels: id -> label of every configuration that the study or its search has asked for.
         done: ids of the trials that need no run.
         names: of stored trials in the study.
         more: label -> trials that a search may still ask for, of the labels that the run is for.
     """
 
     plan: Plan
-    configurations: Sequence[Configuration]
+    curves: Sequence[str]
+    labels: Mapping[str, str]
     done: Collection[str]
     names: Names
     more: Mapping[str, int]
@@ -47,18 +48,15 @@ def run_start(study: Study, store: Store, to_come: ToCome, *, has_work: bool) ->
         to_come: what the run is for.
         has_work: whether any job is to be done.
     """
-    plan, configurations, done, names, more = to_come
+    plan, curves, labels, done, names, more = to_come
     n_done = Counter(
-        one.label
-        for one in configurations
+        label
+        for key, label in labels.items()
         for seed in study.seeds
-        if trial_id_of(one.id, seed) in done
+        if trial_id_of(key, seed) in done
     )
     n_left = Counter(job.label for job in plan.jobs if job.kind == "trial")
-    n_trials = {
-        label: n_done[label] + n_left[label] + more.get(label, 0)
-        for label in (request.label for request in study.methods)
-    }
+    n_trials = {label: n_done[label] + n_left[label] + more.get(label, 0) for label in curves}
     n_more = sum(more.values())
     return RunStart(
         study,
@@ -69,21 +67,18 @@ def run_start(study: Study, store: Store, to_come: ToCome, *, has_work: bool) ->
         has_work=has_work,
         curves={label: (n, n_done[label]) for label, n in n_trials.items() if n},
         stages=[job for job in plan.jobs if job.kind != "trial"],
-        best=partial(best_by_label, store, names, configurations),
+        best=partial(best_by_label, store, names, labels),
     )
 
 
-def best_by_label(
-    store: Store, names: Names, configurations: Iterable[Configuration]
-) -> dict[str, float]:
+def best_by_label(store: Store, names: Names, labels: Mapping[str, str]) -> dict[str, float]:
     """Label -> best mean validation accuracy over all tasks after the last, of any stored trial.
 
     Args:
         store: the results; test rows are not looked at.
         names: of stored trials in the study.
-        configurations: those that count, with their labels.
+        labels: id -> label of the configurations that count.
     """
-    labels = {one.id: one.label for one in configurations}
     best: dict[str, float] = {}
     for record in names.records(store.load("validation")):
         label = labels.get(record["trial"]["config_id"])

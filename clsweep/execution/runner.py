@@ -19,16 +19,16 @@ from clsweep.execution.code_repository import repository_versions
 from clsweep.execution.forecast import form_notes
 from clsweep.execution.kept_models import settle_models
 from clsweep.execution.laned_jobs import LanedJobs
-from clsweep.execution.listeners.base import Audience, Listener
+from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.listeners.webhook import Webhook
 from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
+from clsweep.execution.own_code_files import own_code_files
+from clsweep.execution.run_configurations import RunConfigurations
 from clsweep.execution.run_start import ToCome, run_start
 from clsweep.execution.schedule import Schedule
-from clsweep.execution.trial_record import record_of
 from clsweep.execution.unstable_weights import UnstableWeights
 from clsweep.records.recorded_inputs import Inputs, fingerprints_of, stage_inputs
-from clsweep.records.schema import trial_id_of
 from clsweep.search import stopping_rules
 from clsweep.search.search import Search
 from clsweep.signals import Terminated, terminable
@@ -37,19 +37,22 @@ from clsweep.storage.loss_files import collect_losses
 from clsweep.storage.remote_path import Place, place_of
 from clsweep.storage.store import Store
 from clsweep.study import planning
-from clsweep.study.configurations import Configuration, configurations, study_identity
+from clsweep.study.configurations import configurations, study_identity
 from clsweep.study.data_warnings import data_notes
-from clsweep.study.declarations import kept_text
+from clsweep.study.declarations import declared_of, kept_text
 from clsweep.study.input_fingerprints import inputs_of
-from clsweep.study.job_order import breadth_first
+from clsweep.study.job_order import breadth_first, ranks
 from clsweep.study.jobs import Job, Plan
-from clsweep.study.lane_groups import lane_group, most_lanes
+from clsweep.study.lane_groups import most_lanes
 from clsweep.study.renamed_trials import Names, names_in
 from clsweep.study.resolved_toml import resolved_toml
 from clsweep.study.study import Study
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from clsweep.study.sections import Resources
+    from clsweep.study.study_tables import Conditions
 
 
 def run(
@@ -93,22 +96,28 @@ def run(
         raise RunnerError(
             "--inline and --address exclude each other", next_step="give one of them"
         )
-    labels, until = chosen_labels(study, only), _end_of(time_limit)
+    names, fills = {one.label: one.name for one in study.methods}, study.search.kind == "fill"
+    labels, until = chosen_labels(names, only, fills=fills), _end_of(time_limit)
     folder = (place_of(out) if out else study.results_folder).resolve()
     root = root.resolve() if (root := root_of(data_root)) else None
     stage_folder = (place_of(stages) if stages else folder / "stages").resolve()
-    callbacks = Callbacks(study, folder, inline=inline)
-    audience = Audience([*listeners, callbacks, Webhook(study)])
+    callbacks = Callbacks(study.conditions, folder, inline=inline)
+    webhook = [Webhook(study)] if study.callbacks.webhook else []
+    audience = Audience([*listeners, callbacks, *webhook])
     try:
         with Store(folder) as store:
             inputs = _opened(study, store, root)
             began = time.perf_counter()
             work = _work_left(study, store, stage_folder, inputs, labels, retry=retry_failed)
-            driver = _Driver(study, store, stage_folder, audience, work, until)
+            driver = _Driver(study.conditions, store, stage_folder, audience, work, until)
             for note in data_notes(study, root) if work.jobs else ():
                 audience.warned(note)
             context = _context(study, folder, stage_folder, root, inputs) if work.jobs else None
-            driver.run(context, callbacks, inline=inline, address=address, workers=workers)
+            start = run_start(study, store, driver.to_come(), has_work=bool(work.jobs))
+            hints = form_notes(study) if work.jobs and not work.plan.n_done else []
+            driver.run(
+                start, hints, context, callbacks, inline=inline, address=address, workers=workers
+            )
             try:
                 _settle(study, store, inputs, root, audience)
             except KeyboardInterrupt:  # all that has ended is stored: the run has its summary
@@ -124,10 +133,10 @@ def run(
 def _opened(study: Study, store: Store, root: Path | None) -> Inputs:
     """Bind a results folder to the study and its inputs, and read what a run has left there."""
     store.open_for_run(
-        study_identity(study),
+        study_identity(study.conditions),
         resolved_toml(study),
         study.name,
-        partial(kept_text, study, store.directory, store.warnings),
+        partial(kept_text, declared_of(study), store.directory, store.warnings),
     )
     store.compact()  # what a killed run has left is read once, and then from the tables
     inputs = inputs_of(study, root)
@@ -144,10 +153,11 @@ def _settle(
         store.bind_inputs(inputs_of(study, root))
     if study.save.losses:
         collect_losses(store.directory)
-    try:
-        store.warnings += settle_models(study, store)
-    except StoreError as error:  # all trials are stored: the run has its summary
-        audience.warned(f"[save] models: not settled: {error}")
+    if study.save.models != "none":
+        try:
+            store.warnings += settle_models(study, store)
+        except StoreError as error:  # all trials are stored: the run has its summary
+            audience.warned(f"[save] models: not settled: {error}")
     audience.collect()
 
 
@@ -165,7 +175,7 @@ def _context(
         n_threads=max(1, int(study.resources.cpus)),
         token=run,
         inputs=inputs,
-        repository=tuple(repository_versions(study).items()),
+        repository=tuple(repository_versions(own_code_files(study)).items()),
     )
 
 
@@ -196,18 +206,20 @@ class _Work(NamedTuple):
         done: ids of the trials that need no run.
         before: how the stored trials ended, under the names in the folder.
         had_records: trials that have a record already, under both of their names.
+        curves: all labels of the study, in file order.
         labels: those that the run is for; None for all.
     """
 
     inputs: Inputs
     names: Names
-    configurations: list[Configuration]
+    configurations: RunConfigurations
     search: Search | None
     plan: Plan
     jobs: list[Job]
     done: frozenset[str]
     before: dict[str, retries.Ending]
     had_records: frozenset[str]
+    curves: tuple[str, ...]
     labels: frozenset[str] | None
 
 
@@ -239,21 +251,25 @@ def _work_left(
     if study.search.asks:
         search = Search(study, names.records(store.load("validation")), done, labels)
         asked += [*search.known, *search.more()]
-    plan = planning.plan(
-        study, asked, done, partial(stage_cache.exists, stage_folder), stage_inputs(inputs)
-    )
+    values = stage_inputs(inputs)
+    plan = planning.plan(study, asked, done, partial(stage_cache.exists, stage_folder), values)
     plan.jobs[:] = jobs_of(plan.jobs, labels)
     if search is not None:
         plan.jobs[:] = search.with_yardsticks(plan.jobs)
     elif study.search.kind == "grid":  # the points of a path come one after the other
-        plan.jobs[:] = breadth_first(plan.jobs, asked)
+        plan.jobs[:] = breadth_first(plan.jobs, ranks(asked))
     for key in plan.stages_in_cache:
         stage_cache.check(stage_folder, key)
-    if most_lanes(study) > 1:  # lanes of several seeds begin when all of their stages are there
+    if most_lanes(study.resources) > 1:  # lanes of several seeds begin when all stages are there
         plan.jobs.sort(key=lambda job: job.kind == "trial")
     jobs = retries.suspects_last(store.directory, plan.jobs, retry=retry)
     had_records = frozenset({*statuses, *stored})
-    return _Work(inputs, names, asked, search, plan, jobs, done, before, had_records, labels)
+    unstable = UnstableWeights(study.conditions, stage_folder, values)
+    known = RunConfigurations(study.conditions, asked, unstable, values)
+    curves = tuple(request.label for request in study.methods)
+    return _Work(
+        inputs, names, known, search, plan, jobs, done, before, had_records, curves, labels
+    )
 
 
 class _Sharing(NamedTuple):
@@ -267,22 +283,20 @@ class _Driver:
 
     def __init__(
         self,
-        study: Study,
+        conditions: Conditions,
         store: Store,
         stage_folder: Place,
         audience: Audience,
         work: _Work,
         until: float,
     ) -> None:
-        self.study, self.store, self.stage_folder = study, store, stage_folder
+        self.seeds, self.store, self.stage_folder = conditions.seeds, store, stage_folder
         self.audience = audience
         self.inputs, self.values = work.inputs, stage_inputs(work.inputs)
         self.names, self.search, self.plan = work.names, work.search, work.plan
-        self.configurations = work.configurations
-        self.by_id: dict[str, Configuration] = {c.id: c for c in work.configurations}
+        self.configurations, self.curves = work.configurations, work.curves
         self.before = work.before
         self.done, self.had_records, self.labels = work.done, work.had_records, work.labels
-        self.unstable = UnstableWeights(study, stage_folder, self.values)
         self.finished: set[str] = set()
         self.interrupted = self.terminated = False
         more = self._more if self.search else None
@@ -292,11 +306,13 @@ class _Driver:
             self._done,
             more,
             lambda: time.monotonic() > until,
-            self._laned(work.jobs),
+            self._laned(work.jobs, conditions.resources),
         )
 
     def run(
         self,
+        start: RunStart,
+        hints: Iterable[str],
         context: Context | None,
         callbacks: Callbacks,
         *,
@@ -305,11 +321,8 @@ class _Driver:
         workers: int | None,
     ) -> None:
         """Work through the plan until the user stops it; without a context there is no work."""
-        more = self._to_come(self.labels)
-        to_come = ToCome(self.plan, self.configurations, self.done, self.names, more)
-        start = run_start(self.study, self.store, to_come, has_work=context is not None)
         self.audience.begin(start)
-        for note in form_notes(self.study) if not (self.plan.n_done or context is None) else ():
+        for note in hints:
             self.audience.announce(note)
         self._warn_of_divergence(self.plan.jobs)
         if context is None:
@@ -357,38 +370,39 @@ class _Driver:
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
-    def _laned(self, jobs: list[Job]) -> LanedJobs | None:
+    def _laned(self, jobs: list[Job], resources: Resources) -> LanedJobs | None:
         """How trials are grouped into programs; None where each is trained by itself."""
-        most = most_lanes(self.study)
+        most, group_of = most_lanes(resources), self.configurations.lane_group
         if most == 1:
             return None
-        lanes = LanedJobs(self._group_of, most, self.audience.announce, self.audience.noted)
+        lanes = LanedJobs(group_of, most, self.audience.announce, self.audience.noted)
         started = attempts.started(self.store.directory)
         for job in jobs:
             if job.key in started:  # a process may have gone down with it
                 lanes.separate(job)
         return lanes
 
-    def _group_of(self, job: Job) -> str:
-        """Which other trials a trial may be trained with."""
-        return lane_group(self.study, self.by_id[job.config_id], job.seed)
+    def to_come(self) -> ToCome:
+        """What the run is for."""
+        more = self._more_trials(self.labels)
+        labels = self.configurations.labels()
+        return ToCome(self.plan, self.curves, labels, self.done, self.names, more)
 
-    def _to_come(self, labels: frozenset[str] | None = None) -> dict[str, int]:
+    def _more_trials(self, labels: frozenset[str] | None = None) -> dict[str, int]:
         """Label -> trials that a search may still ask for, at most; of some labels or of all."""
-        to_come = self.search.n_to_come if self.search else {}
-        n_seeds = len(self.study.seeds)
-        return {k: n * n_seeds for k, n in to_come.items() if labels is None or k in labels}
+        n_more = self.search.n_to_come if self.search else {}
+        n_seeds = len(self.seeds)
+        return {k: n * n_seeds for k, n in n_more.items() if labels is None or k in labels}
 
     def _more(self) -> list[Job]:
         """What the search asks for now that a job has ended."""
         new = self.search.more() if self.search else []
         if not self.search or not new:
             return []
-        self.configurations += new
-        self.by_id |= {c.id: c for c in new}
+        self.configurations.add(new)
         planned = {job.key for job in self.plan.jobs}
         in_cache = partial(stage_cache.exists, self.stage_folder)
-        grown = planning.plan(self.study, new, set(), in_cache, self.values)
+        grown = planning.plan(self.search.study, new, set(), in_cache, self.values)
         for key in grown.stages_in_cache:
             if key not in planned:  # what this run has made needs no check
                 stage_cache.check(self.stage_folder, key)
@@ -406,31 +420,22 @@ class _Driver:
             self._ensure_record(job, outcome)
             if self.search:
                 self.search.tell(record())
-        self.audience.finished(job, outcome, self.by_id[job.config_id], record)
+        self.audience.finished(job, outcome, self.configurations.of(job), record)
         if job.kind != "trial" and outcome.status == "ok":
             self._warn_of_divergence(self.schedule.waiting)
 
     def _warn_of_divergence(self, jobs: Iterable[Job]) -> None:
         """Say which values that are to come will diverge, once that is known."""
-        to_come = dict.fromkeys(job.config_id for job in jobs if job.kind == "trial")
-        for note in self.unstable.notes(self.by_id[key] for key in to_come):
+        for note in self.configurations.divergence_notes(jobs):
             self.audience.announce(note)
 
     def _ensure_record(self, job: Job, outcome: Outcome) -> None:
         """A trial that never ran, or whose process died, has no record of its own yet."""
         if outcome.status == "ok" or outcome.wall_seconds > 0:
             return
-        self.store.commit(
-            record_of(
-                self.by_id[job.config_id],
-                job.seed,
-                outcome.status,
-                message=outcome.message,
-                stages=job.needs,
-                inputs=fingerprints_of(self.inputs),
-                attempts=max(1, attempts.attempts(self.store.directory, job.key)),
-            )
-        )
+        inputs = fingerprints_of(self.inputs)
+        n_attempts = max(1, attempts.attempts(self.store.directory, job.key))
+        self.store.commit(self.configurations.record_of(job, outcome, inputs, n_attempts))
 
     def summary(self, began: float) -> Summary:
         """The numbers of the run, read from what was committed.
@@ -439,15 +444,13 @@ class _Driver:
             began: when, by `time.perf_counter`.
         """
         statuses = self.names.statuses(self.store.statuses())
-        wanted = [
-            trial_id_of(c.id, seed) for c in self.configurations for seed in self.study.seeds
-        ]
+        wanted, more = self.configurations.trials(), self._more_trials()
         here = [statuses[name] for name in wanted if name in statuses]
         # A worker may have committed a trial of which a stopped driver did not hear any more.
         new = self.finished | ({*wanted} & {*statuses} - self.had_records)
         sources, tuned = self._shared("source"), self._shared("finetuned")
         return Summary(
-            n_trials=len(wanted) + sum(self._to_come().values()),
+            n_trials=len(wanted) + sum(more.values()),
             n_done=len(here),
             n_new=len(new),
             n_failed=here.count("failed"),
@@ -465,22 +468,15 @@ class _Driver:
             n_stopped=here.count("stopped"),
             undrawn=self.search.undrawn if self.search else (),
             out_of_time=self.schedule.expired,
-            later=left_for_later(
-                self.study,
-                self.configurations,
-                statuses,
-                self.search.n_to_come if self.search else {},
-                self.labels,
-            ),
+            later=left_for_later(self.curves, wanted, statuses, more, self.labels),
         )
 
     def _shared(self, kind: str) -> _Sharing:
         """What the trained networks of one kind of stage were used for in this run."""
-        key_of = {"source": planning.source_key, "finetuned": planning.finetuned_key}[kind]
-        first = self.study.seeds[0]
+        key_of, first = self.configurations.stage_key, self.seeds[0]
 
         def as_first(job: Job) -> str:
-            return key_of(self.study, self.by_id[job.config_id], first, self.values)
+            return key_of(kind, job, first)
 
         alike = {job.key: as_first(job) for job in self.plan.jobs if job.kind == kind}
         trained = {*alike}
@@ -488,8 +484,7 @@ class _Driver:
         uses: Counter[str] = Counter()
         for job in self.plan.jobs:
             if job.kind == "trial" and job.key not in left:
-                own = self.by_id[job.config_id]
-                used = {key_of(self.study, own, job.seed, self.values)} & {*job.needs}
+                used = {key_of(kind, job, job.seed)} & {*job.needs}
                 uses.update(used)
                 alike.update(dict.fromkeys(used, as_first(job)))
         there = [

@@ -99,7 +99,9 @@ def commit_trial(
         counters={**learnt.counters, **counters},
         inputs=fingerprints_of(inputs_here(context)) | _surroundings(context),
     )
-    extras = extras_of(context.study, context.data_root, record, sequence, learnt)
+    extras = extras_of(
+        context.study.conditions, context.data_root, record["trial"], sequence, learnt
+    )
     study_binding.check_there(context.out)
     is_saved = context.study.save.models != "none" and configuration.entry.kind == "method"
     if status == "ok" and is_saved:
@@ -139,6 +141,6 @@ def commit_failure(
 
 def _surroundings(context: Context) -> dict[str, str]:
     """What stands beside the inputs: the commit of the user's code, the GPU and its driver."""
-    own = measure_versions(context.study)
+    own = measure_versions(context.study.report.measures)
     of_gpu = {**gpu_versions(context.device), **algorithms(context.device)}
     return {**dict(context.repository), **of_gpu, **own}

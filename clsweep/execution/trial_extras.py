@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from clsweep.errors import StudyError
 from clsweep.methods.own_methods import code_fingerprint
 from clsweep.nets.code_files import check_unedited
 from clsweep.records.own_code import measure_key
-from clsweep.records.schema import SPLITS, Record
+from clsweep.records.schema import SPLITS, Trial
 from clsweep.records.trial_extras import ClassCount, TrialExtras
 from clsweep.records.trial_results import (
     TrialResults,
@@ -26,38 +27,38 @@ from clsweep.training.final_outputs import FinalOutputs
 from clsweep.training.learnt_models import LearntSequence
 
 if TYPE_CHECKING:
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.study_tables import Conditions
 
 # What the files of a measure said when this process imported it: Python imports it once.
 _IMPORTED: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
-def check_extras(study: StudyTables, sequence: TaskSequence) -> None:
+def check_extras(measures: Sequence[str], sequence: TaskSequence) -> None:
     """Try the study's measures before anything is trained.
 
     Args:
-        study: the study.
+        measures: their names.
         sequence: its tasks.
 
     Raises:
         StudyError: one cannot be imported, is none, or is in no source file.
     """
     heads = sequence.heads
-    check_measures(study.report.measures, heads.scenario, heads.sizes)
-    for name in study.report.measures:
+    check_measures(measures, heads.scenario, heads.sizes)
+    for name in measures:
         _fingerprint(name)
 
 
-def measure_versions(study: StudyTables) -> dict[str, str]:
+def measure_versions(measures: Iterable[str]) -> dict[str, str]:
     """Which code of each measure a trial's values are of, for its record.
 
     A measure that cannot be imported here has none: its value is a remark that says why.
 
     Args:
-        study: the study.
+        measures: their names.
     """
     found = {}
-    for name in study.report.measures:
+    for name in measures:
         try:
             found[measure_key(name)] = _fingerprint(name)
         except StudyError:
@@ -75,25 +76,25 @@ def _fingerprint(name: str) -> str:
 
 
 def extras_of(
-    study: StudyTables,
+    conditions: Conditions,
     root: Path | None,
-    record: Record,
+    trial: Trial,
     sequence: TaskSequence,
     learnt: LearntSequence,
 ) -> TrialExtras | None:
     """The extras that the study asks for; None for none.
 
     Args:
-        study: the study.
+        conditions: those of the study.
         root: the data root.
-        record: of the trial; one that did not end well has none.
+        trial: as its record has it; one that did not end well has no extras.
         sequence: its tasks.
-        learnt: the network at its end.
+        learnt: the accuracies, and the network at its end.
 
     Raises:
         StudyError: the data sets are not there.
     """
-    asked, trial = study.report, record["trial"]
+    asked = conditions.report
     if trial["status"] != "ok" or not (asked.per_class or asked.measures):
         return None
     outputs = None
@@ -101,11 +102,9 @@ def extras_of(
         outputs = FinalOutputs(learnt.predict, learnt.params, sequence)
     counts: list[ClassCount] = []
     if asked.per_class and outputs is not None:
-        names = output_names(study.located_benchmark, root, trial["seed"])
+        names = output_names(conditions.located_benchmark, root, trial["seed"])
         counts = [count for split in SPLITS for count in outputs.class_counts(names, split)]
-    results = TrialResults(
-        sequence.heads.scenario, len(sequence.tasks), record["accuracy"], outputs
-    )
+    results = TrialResults(sequence.heads.scenario, len(sequence.tasks), learnt.rows, outputs)
     return TrialExtras(
         trial["config_id"],
         trial["seed"],

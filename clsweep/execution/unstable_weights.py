@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.study_tables import Conditions
     from clsweep.training.config import TrainingConfig
 
 _MOST_NAMED = 4
@@ -56,13 +56,13 @@ class UnstableWeights:
     """Tells of every label once which of its values will diverge, as soon as that is known.
 
     Args:
-        study: the study.
+        conditions: those of the study.
         stages: the stage cache.
         values: fingerprints in the keys of stages, see `recorded_inputs.stage_inputs`.
     """
 
-    def __init__(self, study: StudyTables, stages: Place, values: planning.Values) -> None:
-        self._study, self._stages, self._values = study, stages, values
+    def __init__(self, conditions: Conditions, stages: Place, values: planning.Values) -> None:
+        self._conditions, self._stages, self._values = conditions, stages, values
         self._told: set[str] = set()
         self._peaks: dict[tuple[str, float], float] = {}
 
@@ -105,8 +105,8 @@ class UnstableWeights:
             return hyper.smallest_peak, None
         of_source = isinstance(hyper, SiHyper)
         key_of = planning.source_key if of_source else planning.statistics_key
-        for seed in self._study.seeds:
-            key = key_of(self._study, one, seed, self._values)
+        for seed in self._conditions.seeds:
+            key = key_of(self._conditions, one.start, seed, self._values)
             damping = hyper.xi if isinstance(hyper, SiHyper) else 0.0
             if not key or ((key, damping) not in self._peaks and not self._exists(key)):
                 continue

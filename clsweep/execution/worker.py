@@ -48,6 +48,7 @@ from clsweep.study.input_fingerprints import net_inputs
 from clsweep.study.jobs import Job
 from clsweep.study.made_arrays import make_arrays
 from clsweep.study.planning import finetuned_key, source_key, statistics_key
+from clsweep.study.starts import Start
 from clsweep.training.batch_norm_statistics import check_batches
 from clsweep.training.divergence import Diverged
 from clsweep.training.early_stopping import Watch
@@ -199,7 +200,7 @@ def probe(context: Context) -> None:
     """
     sequence = sequence_of(context, context.study.seeds[0])
     net = net_of(context, sequence)
-    check_extras(context.study, sequence)
+    check_extras(context.study.report.measures, sequence)
     for configuration in examples(context.study):
         with built_method(configuration, net) as method:
             sizes = [len(task.train) for task in sequence.tasks]
@@ -286,9 +287,10 @@ def load_sequence(context: Context, seed: int) -> TaskSequence:
         context: names the benchmark, the data root and the device.
         seed: only matters for benchmarks drawn per seed.
     """
-    make_arrays(context.study.benchmark)  # of a function's; on the driver's node they are there
+    conditions = context.study.conditions
+    make_arrays(conditions.benchmark)  # of a function's; on the driver's node they are there
     forget_changed(context)
-    sequence = benchmarks.build(context.study.located_benchmark, context.data_root, seed)
+    sequence = benchmarks.build(conditions.located_benchmark, context.data_root, seed)
     return sequence.to(torch.device(context.device))
 
 
@@ -299,11 +301,12 @@ def net_of(context: Context, sequence: TaskSequence) -> Net:
         context: what all jobs share.
         sequence: whose inputs and heads it has.
     """
-    study, root = context.study, context.data_root
-    net = build_net(study.located_net, sequence.input_shape, sequence.heads, root, sequence.stored)
+    conditions, root = context.study.conditions, context.data_root
+    located = conditions.located_net
+    net = build_net(located, sequence.input_shape, sequence.heads, root, sequence.stored)
     check_inputs(context, inputs_here(context))
-    if study.net.weights:  # read anew for every job
-        check_inputs(context, net_inputs(study.net, root, study.located_net))
+    if located.weights:  # read anew for every job
+        check_inputs(context, net_inputs(conditions.net, root, located))
     return net
 
 
@@ -382,10 +385,12 @@ def _make_point(context: Context, job: Job) -> None:
     sequence = sequence_of(context, job.seed)
     configuration, values = configuration_of(context, job), stage_inputs(context.inputs or ())
     with built_method(configuration, net_of(context, sequence)) as method:
-        source, statistics, _ = start_of(context, configuration, job.seed)
+        source, statistics, _ = start_of(context, configuration.start, job.seed)
         start = PathStart(method, sequence, configuration.training, job.seed, source, statistics)
         _commit_stage(
-            context, job, lambda: path_points.made_point(context, configuration, start, values)
+            context,
+            job,
+            lambda: path_points.made_point(context, configuration.start, start, values),
         )
 
 
@@ -417,7 +422,7 @@ def _run_trial(context: Context, job: Job) -> Outcome:
         with heard, saved_losses(context, job):
             learnt = _learnt(context, configuration, job.seed, sequence, method, watch)
         values = stage_inputs(context.inputs or ())
-        before = path_points.seconds_of(context, configuration, job.seed, values)
+        before = path_points.seconds_of(context, configuration.start, job.seed, values)
         seconds = before[0] + time.perf_counter() - began
         cpu_seconds = before[1] + time.process_time() - began_cpu
     spent = Spent(seconds, cpu_seconds, watch.counters if watch else {}, prints.printed)
@@ -436,30 +441,31 @@ def _learnt(
     if method.joint:
         return learn_joint(method, sequence, training, seed)
     learn = learn_imperatively if method.learner else learn_sequence
-    if not configuration.entry.begins_at_source(configuration.hyper):
+    begun = configuration.start
+    if not begun.at_source:
         return learn(method, sequence, training, seed, None, {}, watch=watch)
-    source, statistics, finetuned = start_of(context, configuration, seed)
-    if configuration.path is not None:
+    source, statistics, finetuned = start_of(context, begun, seed)
+    if begun.path is not None:
         start = PathStart(method, sequence, training, seed, source, statistics)
         values = stage_inputs(context.inputs or ())
-        return path_points.evaluated(context, configuration, start, values)
+        return path_points.evaluated(context, begun, start, values)
     return learn(method, sequence, training, seed, source, statistics, finetuned, watch)
 
 
 def start_of(
-    context: Context, configuration: Configuration, seed: int
+    context: Context, start: Start, seed: int
 ) -> tuple[SourceModel, Params, FinetunedModel | None]:
     """What a trial starts from: source model, statistics, fine-tuned model.
 
     Args:
         context: what all jobs share.
-        configuration: of a method that starts from the source.
+        start: of a configuration that begins at the source model.
         seed: the trial's.
     """
-    values = stage_inputs(context.inputs or ())
-    source = _source(context, source_key(context.study, configuration, seed, values))
-    key = statistics_key(context.study, configuration, seed, values)
+    conditions, values = context.study.conditions, stage_inputs(context.inputs or ())
+    source = _source(context, source_key(conditions, start, seed, values))
+    key = statistics_key(conditions, start, seed, values)
     statistics = _statistics(context, key) if key else {}
-    key = finetuned_key(context.study, configuration, seed, values)
+    key = finetuned_key(conditions, start, seed, values)
     finetuned = _finetuned(context, key) if key else None
     return source, statistics, finetuned

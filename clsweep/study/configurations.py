@@ -18,11 +18,12 @@ from clsweep.number_conditions import switched_off, with_rest
 from clsweep.study.grid import MethodRequest, around, have_common_values, product
 from clsweep.study.identity import canonical_json, digest, identity
 from clsweep.study.paths import PathPlace, places
+from clsweep.study.starts import Start
 from clsweep.training.config import TrainingConfig, default_of
 from clsweep.training.optimiser_names import NUMBERS, OWN_DEFAULT, is_torchs_default
 
 if TYPE_CHECKING:
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.study_tables import Conditions, StudyTables
 
 MAX_CONFIGURATIONS = 100_000
 
@@ -68,6 +69,30 @@ class Configuration:
         """What is known about the method."""
         return self.own_entry or METHODS[self.method]
 
+    @property
+    def start(self) -> Start:
+        """What its trials begin with."""
+        entry, numbers, code = self.entry, {}, {}
+        if entry.statistics:
+            fields = entry.hyper.model_fields
+            read = {name: getattr(self.hyper, name) for name in entry.statistics_read}
+            # What they switch off among themselves; a weight of zero, say, changes no statistics.
+            alike = with_rest(entry.hyper, read)
+            numbers = {name: v for name, v in alike.items() if v != fields[name].default}
+            named = {value for value in alike.values() if isinstance(value, str)}
+            code = {p: c for p, c in self.code if p in named or p == entry.path}
+        return Start(
+            self.id,
+            self.asked,
+            self.training,
+            entry.begins_at_source(self.hyper),
+            entry.statistics,
+            numbers,
+            code,
+            entry.starts_from_finetuned,
+            self.path,
+        )
+
 
 class _Trained(NamedTuple):
     """Training settings, what of them goes into hashes, and what is around a method's numbers."""
@@ -94,7 +119,8 @@ class Table:
             request: one of its tables.
         """
         self.study, self.request = study, request
-        self.shared, self.context = _shared(study), around(study.net, study.benchmark)
+        self.shared = _shared(study.conditions)
+        self.context = around(study.net, study.benchmark)
         own = _axes_of(study, request)
         others = [
             _axes_of(study, other)
@@ -290,7 +316,7 @@ def id_as_written(
         training: how tasks are trained.
         hyper: the method's numbers.
     """
-    return _id_of(_shared(study), request, identity(training), hyper)
+    return _id_of(_shared(study.conditions), request, identity(training), hyper)
 
 
 def configurations(study: StudyTables) -> list[Configuration]:
@@ -373,13 +399,14 @@ def corner(study: StudyTables, request: MethodRequest, *, last: bool) -> Configu
     return configuration_at(study, request, {key: v[-1 if last else 0] for key, v in axes.items()})
 
 
-def study_identity(study: StudyTables) -> str:
+def study_identity(conditions: Conditions) -> str:
     """Hash of benchmark, net and training: what a results folder is bound to, 16 hex digits.
 
     Args:
-        study: the study.
+        conditions: those of the study.
     """
-    return digest({key: identity(getattr(study, key)) for key in ("benchmark", "net", "training")})
+    keys = ("benchmark", "net", "training")
+    return digest({key: identity(getattr(conditions, key)) for key in keys})
 
 
 def check_configurations(study: StudyTables) -> None:
@@ -425,9 +452,9 @@ def _expanded(study: StudyTables) -> tuple[tuple[int, Configuration], ...]:
     return tuple(found)
 
 
-def _shared(study: StudyTables) -> dict[str, Any]:
+def _shared(conditions: Conditions) -> dict[str, Any]:
     """What all configurations of a study have in common."""
-    return {"benchmark": identity(study.benchmark), "net": identity(study.net)}
+    return {"benchmark": identity(conditions.benchmark), "net": identity(conditions.net)}
 
 
 def _knobs(hyper: Hyper) -> dict[str, float]:

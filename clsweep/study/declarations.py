@@ -43,20 +43,19 @@ def declared_beside(path: Place) -> Declared:
     return declared_in(file_text(place), str(place))
 
 
-def kept_text(study: StudyTables, folder: Place, warnings: list[str]) -> str:
+def kept_text(own: Declared, folder: Place, warnings: list[str]) -> str:
     """What a folder is to keep from a run on, with what it has kept before; '' for nothing.
 
     What it has kept and nobody can read is moved to `damaged/`: the study says anew what it needs.
 
     Args:
-        study: the study that is run.
+        own: what the study that is run says, see `declared_of`.
         folder: its results folder, held by this run.
         warnings: a sentence is added if something was moved.
 
     Raises:
         StoreError: what it has kept can neither be read nor moved.
     """
-    own = declared_of(study)
     try:
         before = declared_beside(folder / "study.toml")
     except StudyError as error:

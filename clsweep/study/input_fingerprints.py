@@ -9,7 +9,7 @@ code of the study.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +50,10 @@ def inputs_of(study: StudyTables, root: Path | None) -> Inputs:
     Raises:
         StudyError: images, arrays, or a file of weights, are not there or cannot be read.
     """
-    data = data_inputs(study.benchmark, root, study.located_benchmark)
-    net = net_inputs(study.net, root, study.located_net)
-    found = (*data, *net, *optimiser_inputs(study))
+    conditions = study.conditions
+    data = data_inputs(conditions.benchmark, root, conditions.located_benchmark)
+    net = net_inputs(conditions.net, root, conditions.located_net)
+    found = (*data, *net, *optimiser_inputs(study.optimisers, conditions.net))
     return tuple({one.name: one for one in found}.values())
 
 
@@ -96,16 +97,17 @@ def net_inputs(net: NetConfig, root: Path | None, located: NetConfig | None = No
     return tuple(found)
 
 
-def optimiser_inputs(study: StudyTables) -> Inputs:
+def optimiser_inputs(named: Iterable[str], net: NetConfig) -> Inputs:
     """The code of the optimisers of the user's own; see `inputs_of`.
 
     Args:
-        study: the study.
+        named: `StudyTables.optimisers`.
+        net: the study's network, whose code is an input already.
     """
     return tuple(
         _guarded(f"code {path}", partial(_code, path))
-        for path in own_optimisers(study.optimisers)
-        if path != study.net.factory
+        for path in own_optimisers(named)
+        if path != net.factory
     )
 
 

@@ -6,20 +6,18 @@ What is computed does not depend on it, nor does any table.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
-
-from clsweep.methods.hyper_fields import knob_keys
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
     from clsweep.study.jobs import Job
 
 # Whether it is off the middle of the numbers beside the knob, and how fine the knob's values are.
-_Rank = tuple[int, int]
+Rank = tuple[int, int]
 
 
-def breadth_first(jobs: Sequence[Job], configurations: Iterable[Configuration]) -> list[Job]:
+def breadth_first(jobs: Sequence[Job], ranks: Mapping[str, Rank]) -> list[Job]:
     """The jobs with those first that draw a coarse figure, each stage before who needs it first.
 
     Seed by seed, as they come. Within a seed: references; then of every method the ends and the
@@ -28,9 +26,8 @@ def breadth_first(jobs: Sequence[Job], configurations: Iterable[Configuration]) 
 
     Args:
         jobs: of a plan, in an order in which every job follows what it needs.
-        configurations: whose trials they are.
+        ranks: of the configurations whose trials they are, see `ranks`.
     """
-    ranks = _ranks(configurations)
     seeds = {seed: index for index, seed in enumerate(dict.fromkeys(job.seed for job in jobs))}
     trials = [job for job in jobs if job.kind == "trial"]
     trials.sort(key=lambda job: (seeds[job.seed], *ranks[job.config_id]))
@@ -43,34 +40,34 @@ def breadth_first(jobs: Sequence[Job], configurations: Iterable[Configuration]) 
     return [*ordered, *stages.values()]
 
 
-def _ranks(configurations: Iterable[Configuration]) -> dict[str, _Rank]:
-    """Configuration id -> its rank among those of its seed; the lowest starts first."""
-    ranks: dict[str, _Rank] = {}
-    curves: defaultdict[str, list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        if configuration.reference:
-            ranks[configuration.id] = (-1, 0)
+def ranks(configurations: Iterable[Configuration]) -> dict[str, Rank]:
+    """Configuration id -> its rank among those of its seed; the lowest starts first.
+
+    Args:
+        configurations: whose trials are to be ordered.
+    """
+    found: dict[str, Rank] = {}
+    curves: defaultdict[str, defaultdict[float, list[str]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for index, one in enumerate(configurations):
+        if one.reference:
+            found[one.id] = (-1, 0)
         else:
-            curves[configuration.label].append(configuration)
-    for curve in curves.values():
-        ranks |= _ranks_in(curve)
-    return ranks
+            # Without a knob, the values of the other numbers are all that there is to walk along.
+            value = next(iter(one.knobs.values()), float(index))
+            curves[one.label][value].append(one.id)
+    for by_value in curves.values():
+        found |= _ranks_in([by_value[value] for value in sorted(by_value)])
+    return found
 
 
-def _ranks_in(curve: Sequence[Configuration]) -> dict[str, _Rank]:
-    """The ranks of the configurations of one label."""
-    knobs = knob_keys(type(curve[0].hyper).model_fields)
-    by_value: defaultdict[float, list[Configuration]] = defaultdict(list)
-    for index, configuration in enumerate(curve):
-        # Without a knob, the values of the other numbers are all that there is to walk along.
-        value = configuration.knobs[knobs[0]] if knobs else float(index)
-        by_value[value].append(configuration)
-    values = sorted(by_value)
-    found: dict[str, _Rank] = {}
-    for value, level in zip(values, halving_levels(len(values)), strict=True):
-        same = by_value[value]
+def _ranks_in(curve: Sequence[Sequence[str]]) -> dict[str, Rank]:
+    """The ranks of the configurations of one label, by value of the knob: those with each."""
+    found: dict[str, Rank] = {}
+    for same, level in zip(curve, halving_levels(len(curve)), strict=True):
         middle = same[len(same) // 2]
-        found |= {one.id: (int(one is not middle), level) for one in same}
+        found |= {one: (int(one != middle), level) for one in same}
     return found
 
 

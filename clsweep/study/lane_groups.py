@@ -17,7 +17,8 @@ from clsweep.training.optimiser_names import STACKED
 
 if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.sections import Resources
+    from clsweep.study.study_tables import Conditions
 
 # Networks that are functions of their parameters alone.
 _NETS = ("mlp", "conv", "lenet", "resnet32", "resnet18")
@@ -25,27 +26,27 @@ _NETS = ("mlp", "conv", "lenet", "resnet32", "resnet18")
 MOST = 64
 
 
-def most_lanes(study: StudyTables) -> int:
+def most_lanes(resources: Resources) -> int:
     """How many trials a program has at most; 1 where the study asks for no lanes.
 
     Args:
-        study: says it.
+        resources: say it.
     """
-    return MOST if study.resources.lanes == "auto" else study.resources.lanes
+    return MOST if resources.lanes == "auto" else resources.lanes
 
 
-def lane_group(study: StudyTables, configuration: Configuration, seed: int) -> str:
+def lane_group(conditions: Conditions, configuration: Configuration, seed: int) -> str:
     """What trials have in common that may be trained as one; '' where each is trained alone.
 
     Args:
-        study: the study.
+        conditions: those of the study.
         configuration: of the trial.
         seed: of the trial.
     """
-    if most_lanes(study) == 1 or why_alone(study, configuration):
+    if most_lanes(conditions.resources) == 1 or why_alone(conditions, configuration):
         return ""
     free = {*(configuration.entry.lanes or ())}
-    same_data = study.benchmark.draws == "fixed"
+    same_data = conditions.benchmark.draws == "fixed"
     return canonical_json(
         {
             "method": configuration.method,
@@ -56,25 +57,25 @@ def lane_group(study: StudyTables, configuration: Configuration, seed: int) -> s
     )
 
 
-def why_alone(study: StudyTables, configuration: Configuration) -> str:
+def why_alone(conditions: Conditions, configuration: Configuration) -> str:
     """Why trials of a configuration are trained one by one, as half a sentence; '' if not.
 
     Args:
-        study: the study.
+        conditions: those of the study.
         configuration: of it.
     """
     entry, training = configuration.entry, configuration.training
     if configuration.code:
         return "code of your own may do at a step what cannot be stacked"
-    if study.net.name not in _NETS:
-        return f"a network '{study.net.name}' may do what cannot be stacked"
-    if study.net.norm_used == "batch":
+    if conditions.net.name not in _NETS:
+        return f"a network '{conditions.net.name}' may do what cannot be stacked"
+    if conditions.net.norm_used == "batch":
         return "batch norms are not stacked"
     if training.optimizer not in STACKED:
         return f"a step of '{training.optimizer}' is not stacked"
     if training.precision != "float32":
         return f"precision = '{training.precision}' is not stacked"
-    if study.search.stops:
+    if conditions.search.stops:
         return "trials that may be stopped are watched one by one"
     if configuration.path is not None:
         return "each point of a path begins at the one before"
@@ -89,22 +90,22 @@ def why_alone(study: StudyTables, configuration: Configuration) -> str:
     return ""
 
 
-def lane_notes(study: StudyTables, configurations: Iterable[Configuration]) -> list[str]:
+def lane_notes(conditions: Conditions, configurations: Iterable[Configuration]) -> list[str]:
     """What a plan says of lanes: which trials are stacked, and which are not, and why.
 
     Args:
-        study: the study.
+        conditions: those of the study.
         configurations: whose trials are to be run.
     """
-    if most_lanes(study) == 1:
+    if most_lanes(conditions.resources) == 1:
         return []
     together: Counter[str] = Counter()
     alone: dict[str, Counter[str]] = {}
     for configuration in configurations:
-        why = why_alone(study, configuration)
+        why = why_alone(conditions, configuration)
         counts = alone.setdefault(why, Counter()) if why else together
-        counts[configuration.label] += len(study.seeds)
-    asked = study.resources.lanes
+        counts[configuration.label] += len(conditions.seeds)
+    asked = conditions.resources.lanes
     most = f"at most {asked}" if asked != "auto" else "as many as are fastest where they run"
     notes = []
     if together:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from clsweep.number_conditions import with_rest
 from clsweep.records.schema import trial_id_of
 from clsweep.study.identity import identity
 from clsweep.study.jobs import Job, Plan
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from clsweep.study.configurations import Configuration
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.starts import Start
+    from clsweep.study.study_tables import Conditions, StudyTables
 
 # Raised when the code of a stage changes what it computes.
 SOURCE_VERSION = 1
@@ -52,18 +52,16 @@ def stage_key(name: str, version: int, inputs: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def source_key(
-    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
-) -> str:
+def source_key(conditions: Conditions, start: Start, seed: int, values: Values = ()) -> str:
     """Key of the source model: data, network, optimiser and seed, but no method.
 
     Args:
-        study: the study.
-        configuration: whose training it is.
+        conditions: those of the study.
+        start: of the configuration whose training it is.
         seed: the seed.
         values: fingerprints of what is no published data set, see `recorded_inputs.stage_inputs`.
     """
-    return _source_key(study.benchmark, study.net, configuration.training, seed, values)
+    return _source_key(conditions.benchmark, conditions.net, start.training, seed, values)
 
 
 # A study asks for the same few keys once per trial.
@@ -82,61 +80,45 @@ def _source_key(
     return stage_key("source", SOURCE_VERSION, inputs)
 
 
-def statistics_key(
-    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
-) -> str:
+def statistics_key(conditions: Conditions, start: Start, seed: int, values: Values = ()) -> str:
     """Key of the method's statistics of the source task; '' for methods without any."""
-    entry = configuration.entry
-    if not entry.statistics:
+    if not start.statistics:
         return ""
-    fields = entry.hyper.model_fields
-    read = {name: getattr(configuration.hyper, name) for name in entry.statistics_read}
-    # What they switch off among themselves; a weight of zero, say, does not change statistics.
-    alike = with_rest(entry.hyper, read)
-    inputs = {name: value for name, value in alike.items() if value != fields[name].default}
-    inputs["source"] = source_key(study, configuration, seed, values)
-    named = {value for value in alike.values() if isinstance(value, str)}
-    code = {p: c for p, c in configuration.code if p in named or p == entry.path}
-    if code:
-        inputs["code"] = code
-    return stage_key(entry.statistics, STATISTICS_VERSION, inputs)
+    inputs = {**start.numbers, "source": source_key(conditions, start, seed, values)}
+    if start.code:
+        inputs["code"] = start.code
+    return stage_key(start.statistics, STATISTICS_VERSION, inputs)
 
 
-def finetuned_key(
-    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
-) -> str:
+def finetuned_key(conditions: Conditions, start: Start, seed: int, values: Values = ()) -> str:
     """Key of the fine-tuned network of the second task; '' for methods that need none."""
-    if not configuration.entry.starts_from_finetuned:
+    if not start.is_finetuned:
         return ""
     # Data, network, optimiser and seed are in the source's key.
-    inputs = {"source": source_key(study, configuration, seed, values)}
+    inputs = {"source": source_key(conditions, start, seed, values)}
     return stage_key("finetuned", FINETUNED_VERSION, inputs)
 
 
-def path_key(
-    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
-) -> str:
+def path_key(conditions: Conditions, start: Start, seed: int, values: Values = ()) -> str:
     """Key of the network at a point of a regularisation path; '' for an independent trial."""
-    if configuration.path is None:
+    if start.path is None:
         return ""
     # The configuration's identity holds the method with its statistics, and the path above.
     inputs = {
-        "source": source_key(study, configuration, seed, values),
+        "source": source_key(conditions, start, seed, values),
         "statistics": STATISTICS_VERSION,
-        "configuration": configuration.id,
+        "configuration": start.config_id,
     }
     return stage_key("path", PATH_VERSION, inputs)
 
 
-def key_above(
-    study: StudyTables, configuration: Configuration, seed: int, values: Values = ()
-) -> str:
+def key_above(conditions: Conditions, start: Start, seed: int, values: Values = ()) -> str:
     """`path_key` of the point from which one of a path starts; '' for the first."""
-    above = configuration.path.above if configuration.path else None
+    above = start.path.above if start.path else None
     if above is None:
         return ""
     # Of the same benchmark, network and training: nothing else of it is in the key.
-    return path_key(study, replace(configuration, id=above.ids[-1], path=above), seed, values)
+    return path_key(conditions, replace(start, config_id=above.ids[-1], path=above), seed, values)
 
 
 def plan(
@@ -158,21 +140,21 @@ def plan(
         in_cache: whether a stage key has been committed.
         values: see `source_key`.
     """
-    by_id = {configuration.id: configuration for configuration in configurations}
-    needed = _Needed(study, in_cache, values)
+    starts = {configuration.id: configuration.start for configuration in configurations}
+    labels = {configuration.id: configuration.label for configuration in configurations}
+    needed = _Needed(study.conditions, in_cache, values)
     n_done = 0
     for seed in study.seeds:
-        for configuration in configurations:
-            name = trial_id_of(configuration.id, seed)
+        for config_id, start in starts.items():
+            name = trial_id_of(config_id, seed)
             if name in done:
                 n_done += 1
                 continue
-            needs = needed.stages(configuration, seed)
-            if configuration.path is not None:
-                needs += needed.path([by_id[key] for key in configuration.path.ids], seed)
-            label, asked = configuration.label, configuration.asked
-            needed.jobs.append(Job(name, "trial", label, configuration.id, seed, needs, asked))
-    n_trials = len(study.seeds) * len(configurations)
+            label, needs = labels[config_id], needed.stages(start, seed)
+            if start.path is not None:
+                needs += needed.path([starts[key] for key in start.path.ids], label, seed)
+            needed.jobs.append(Job(name, "trial", label, config_id, seed, needs, start.asked))
+    n_trials = len(study.seeds) * len(starts)
     return Plan(needed.jobs, n_trials, n_done, needed.cached)
 
 
@@ -180,32 +162,32 @@ class _Needed:
     """The jobs of a plan as they come up, each stage once."""
 
     def __init__(
-        self, study: StudyTables, in_cache: Callable[[str], bool], values: Values
+        self, conditions: Conditions, in_cache: Callable[[str], bool], values: Values
     ) -> None:
-        self.study, self.in_cache, self.values = study, in_cache, values
+        self.conditions, self.in_cache, self.values = conditions, in_cache, values
         self.jobs: list[Job] = []
         self.cached: list[str] = []
         self.planned: set[str] = set()
 
-    def stages(self, configuration: Configuration, seed: int) -> tuple[str, ...]:
-        """Keys of the stages that a configuration starts from, each added unless it is there."""
-        found = _stages_of(self.study, configuration, seed, self.values)
+    def stages(self, start: Start, seed: int) -> tuple[str, ...]:
+        """Keys of the stages that a trial starts from, each added unless it is there."""
+        found = _stages_of(self.conditions, start, seed, self.values)
         for stage in found:
             if self._is_missing(stage.key):
                 self.jobs.append(stage)
         return tuple(stage.key for stage in found)
 
-    def path(self, points: Sequence[Configuration], seed: int) -> tuple[str, ...]:
+    def path(self, points: Sequence[Start], label: str, seed: int) -> tuple[str, ...]:
         """The key of the last point of a path, which begins at the lowest that is there."""
-        keys = [path_key(self.study, point, seed, self.values) for point in points]
+        keys = [path_key(self.conditions, point, seed, self.values) for point in points]
         first = len(points)
         while first and self._is_missing(keys[first - 1]):
             first -= 1
         for index in range(first, len(points)):
             point, above = points[index], keys[index - 1 : index] if index else []
             needs = (*self.stages(point, seed), *above)
-            label = f"{point.label}, point {index + 1}, seed {seed}"
-            self.jobs.append(Job(keys[index], "path", label, point.id, seed, needs))
+            text = f"{label}, point {index + 1}, seed {seed}"
+            self.jobs.append(Job(keys[index], "path", text, point.config_id, seed, needs))
         return (keys[-1],)
 
     def _is_missing(self, key: str) -> bool:
@@ -219,20 +201,17 @@ class _Needed:
         return True
 
 
-def _stages_of(
-    study: StudyTables, configuration: Configuration, seed: int, values: Values
-) -> list[Job]:
-    entry = configuration.entry
-    if not entry.begins_at_source(configuration.hyper):
+def _stages_of(conditions: Conditions, start: Start, seed: int, values: Values) -> list[Job]:
+    if not start.at_source:
         return []
-    key, asked = configuration.id, configuration.asked
-    source = source_key(study, configuration, seed, values)
+    key, asked = start.config_id, start.asked
+    source = source_key(conditions, start, seed, values)
     stages = [Job(source, "source", f"source, seed {seed}", key, seed, asked=asked)]
-    statistics = statistics_key(study, configuration, seed, values)
+    statistics = statistics_key(conditions, start, seed, values)
     if statistics:
-        label = f"{entry.statistics}, seed {seed}"
+        label = f"{start.statistics}, seed {seed}"
         stages.append(Job(statistics, "statistics", label, key, seed, (source,), asked))
-    finetuned = finetuned_key(study, configuration, seed, values)
+    finetuned = finetuned_key(conditions, start, seed, values)
     if finetuned:
         label = f"fine-tuned, seed {seed}"
         stages.append(Job(finetuned, "finetuned", label, key, seed, (source,), asked))

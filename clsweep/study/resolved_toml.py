@@ -9,7 +9,7 @@ from clsweep.study.identity import plain_values
 from clsweep.toml_text import toml_table
 
 if TYPE_CHECKING:
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.study_tables import Conditions, StudyTables
 
 
 def resolved_toml(study: StudyTables) -> str:
@@ -18,7 +18,7 @@ def resolved_toml(study: StudyTables) -> str:
     Args:
         study: the study.
     """
-    blocks = shared_blocks(study)
+    blocks = shared_blocks(study.conditions)
     if study.search.kind != "grid":
         # Without keys that change nothing at their default, which stored files do not have.
         search = {key: getattr(study.search, key) for key in study.search.used_keys}
@@ -41,28 +41,30 @@ def resolved_toml(study: StudyTables) -> str:
     return "\n".join(blocks)
 
 
-def shared_blocks(study: StudyTables) -> list[str]:
+def shared_blocks(conditions: Conditions) -> list[str]:
     """The tables of a study that say nothing of its methods, each as TOML.
 
     Args:
-        study: the study.
+        conditions: those of the study.
     """
     # Without keys that came later and are at their default, which stored files do not have.
-    given = plain_values(study.training)
-    training = {key: given[key] for key in study.training.recorded}
-    training.pop("epochs" if study.training.steps else "steps")
-    resources = plain_values(study.resources)
-    if not study.resources.deterministic:
+    given = plain_values(conditions.training)
+    training = {key: given[key] for key in conditions.training.recorded}
+    training.pop("epochs" if conditions.training.steps else "steps")
+    resources = plain_values(conditions.resources)
+    if not conditions.resources.deterministic:
         resources.pop("deterministic")
-    if study.resources.lanes == 1:
+    if conditions.resources.lanes == 1:
         resources.pop("lanes")
     return [
-        toml_table("", {"name": study.name, "seeds": study.seeds}),
-        toml_table("[benchmark]", plain_values(study.benchmark)),
-        toml_table("[net]", {key: getattr(study.net, key) for key in study.net.used_keys}),
+        toml_table("", {"name": conditions.name, "seeds": conditions.seeds}),
+        toml_table("[benchmark]", plain_values(conditions.benchmark)),
+        toml_table(
+            "[net]", {key: getattr(conditions.net, key) for key in conditions.net.used_keys}
+        ),
         toml_table("[training]", training),
         toml_table("[resources]", resources),
-        toml_table("[report]", plain_values(study.report)),
+        toml_table("[report]", plain_values(conditions.report)),
     ]
 
 

@@ -1,6 +1,6 @@
 """The tables of a study file as one value, each checked for itself; together in `study/study.py`.
 
-What only reads a study takes this type, so that it need not know how a study comes to be.
+What only reads a study takes one of these types, so that it need not know how a study comes to be.
 """
 
 from __future__ import annotations
@@ -77,8 +77,11 @@ class Origin:
     results: Path | None = field(default=None, compare=False)
 
 
-class StudyTables(Section):
-    """The tables of one TOML file. Frozen; equal files give equal values."""
+class Conditions(Section):
+    """What a study says beside its methods, and all of its trials share. Frozen.
+
+    Who needs no method is handed these alone: data, networks, stages, folders.
+    """
 
     _origin: Origin = PrivateAttr(default=Origin())
 
@@ -99,23 +102,11 @@ class StudyTables(Section):
     search: SearchConfig = SearchConfig()
     callbacks: CallbacksConfig = CallbacksConfig()
     save: SaveConfig = SaveConfig()
-    methods: Annotated[
-        tuple[AnyRequest, ...],
-        Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
-    ]
 
     @property
     def results_folder(self) -> Path:
         """Where its results lie if no other folder is named, below the current one."""
         return self._origin.results or Path("results") / self.name
-
-    @property
-    def optimisers(self) -> tuple[str, ...]:
-        """The optimisers that the file names, in its order."""
-        named = [self.training.optimizer]
-        for request in self.methods:
-            named += request.training.axes().get("optimizer", ())
-        return tuple(named)
 
     @property
     def located_benchmark(self) -> BenchmarkConfig:
@@ -154,3 +145,30 @@ class StudyTables(Section):
         if folder is None or not (folder / path).exists():
             return path
         return str(folder / path)
+
+
+class StudyTables(Conditions):
+    """The tables of one TOML file. Frozen; equal files give equal values."""
+
+    methods: Annotated[
+        tuple[AnyRequest, ...],
+        Field(strict=False, min_length=1, description="one [[methods]] table per curve"),
+    ]
+
+    @property
+    def conditions(self) -> Conditions:
+        """What it says beside its methods."""
+        keys = Conditions.model_fields.keys()
+        made = Conditions.model_construct(
+            self.model_fields_set & keys, **{key: getattr(self, key) for key in keys}
+        )
+        made._origin = self._origin
+        return made
+
+    @property
+    def optimisers(self) -> tuple[str, ...]:
+        """The optimisers that the file names, in its order."""
+        named = [self.training.optimizer]
+        for request in self.methods:
+            named += request.training.axes().get("optimizer", ())
+        return tuple(named)

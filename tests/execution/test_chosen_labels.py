@@ -8,22 +8,24 @@ from clsweep.errors import RunnerError
 from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
 from clsweep.study import planning
 from clsweep.study.configurations import configurations
-from tests.support.searches import EWC, LWF, REFERENCES, searched
+from tests.support.searches import LWF, REFERENCES, searched
 
 GRID = searched("kind = 'grid'", REFERENCES + '[[methods]]\nname = "ewc"\nlam = [1, 2]\n' + LWF)
-FILL = searched("kind = 'fill'\ntrials = 9", REFERENCES + EWC)
+
+
+NAMES = {one.label: one.name for one in GRID.methods}
 
 
 def test_labels_are_named_by_themselves_or_by_their_method() -> None:
-    assert chosen_labels(GRID, []) is None
-    assert chosen_labels(GRID, ["EWC", "frozen"]) == {"EWC", "frozen trunk"}
-    assert chosen_labels(GRID, ["lwf"]) == {"LwF"}
+    assert chosen_labels(NAMES, [], fills=False) is None
+    assert chosen_labels(NAMES, ["EWC", "frozen"], fills=False) == {"EWC", "frozen trunk"}
+    assert chosen_labels(NAMES, ["lwf"], fills=False) == {"LwF"}
     with pytest.raises(RunnerError, match=r"no label 'ewcc'(.|\n)*clsweep plan"):
-        chosen_labels(GRID, ["EWC", "ewcc"])
+        chosen_labels(NAMES, ["EWC", "ewcc"], fills=False)
 
 
 def test_fine_tuning_runs_along_where_the_ends_of_fronts_are_measured_by_it() -> None:
-    assert chosen_labels(FILL, ["EWC"]) == {"EWC", "fine-tuning"}
+    assert chosen_labels(NAMES, ["EWC"], fills=True) == {"EWC", "fine-tuning"}
 
 
 def test_a_stage_is_computed_for_whoever_needs_it_and_for_nobody_else() -> None:
@@ -41,11 +43,13 @@ def test_a_stage_is_computed_for_whoever_needs_it_and_for_nobody_else() -> None:
 
 def test_what_is_left_counts_what_a_search_may_still_ask_for() -> None:
     grid = configurations(GRID)
+    wanted = {f"{one.id}-{seed}": one.label for one in grid for seed in GRID.seeds}
     done = {f"{one.id}-0" for one in grid if one.label == "EWC"}
-    left = left_for_later(GRID, grid, done, {}, {"LwF"})
+    left = left_for_later(NAMES, wanted, done, {}, {"LwF"})
     assert left == {"fine-tuning": 2, "frozen trunk": 2, "EWC": 2}
-    assert left_for_later(GRID, grid, done, {}, None) == {}
-    assert left_for_later(FILL, configurations(FILL), set(), {"EWC": 9}, {"frozen trunk"}) == {
+    assert left_for_later(NAMES, wanted, done, {}, None) == {}
+    named = {key: label for key, label in wanted.items() if label != "EWC"}
+    assert left_for_later(NAMES, named, set(), {"EWC": 18}, {"frozen trunk", "LwF"}) == {
         "fine-tuning": 2,
         "EWC": 18,
     }

@@ -94,24 +94,24 @@ def committed(home: Path, *without: str) -> str:
 
 def test_code_that_is_in_no_commit_is_dirty(home: Path) -> None:
     study = parse_study(STUDY)
-    assert repository_versions(study) == {}
+    assert repository_versions(own_code_files(study)) == {}
     for name in FILES:
         commit = committed(home, name)
         expected = {"code_commit": commit, "code_dirty": "true"}
-        assert repository_versions(study) == expected, name
+        assert repository_versions(own_code_files(study)) == expected, name
     # What belongs to no study may lie about.
     (home / "draft.py").write_text("import nothing\n", encoding="utf-8")
     git(home, "add", *(f"{name}.py" for name in FILES))
     git(home, "commit", "-qm", "all of it")
-    assert repository_versions(study)["code_dirty"] == "false"
+    assert repository_versions(own_code_files(study))["code_dirty"] == "false"
     (home / "fisher.py").write_text("# an edit\n", encoding="utf-8")
-    assert repository_versions(study)["code_dirty"] == "true"
+    assert repository_versions(own_code_files(study))["code_dirty"] == "true"
 
 
 def test_ignored_code_is_dirty(home: Path) -> None:
     (home / ".gitignore").write_text("bounds.py\n", encoding="utf-8")
     committed(home)
-    assert repository_versions(parse_study(STUDY))["code_dirty"] == "true"
+    assert repository_versions(own_code_files(parse_study(STUDY)))["code_dirty"] == "true"
 
 
 def test_code_outside_of_the_repository_is_dirty(home: Path) -> None:
@@ -119,7 +119,7 @@ def test_code_outside_of_the_repository_is_dirty(home: Path) -> None:
     (home / "fisher.py").rename(home.parent / "elsewhere" / "fisher.py")
     (home / "fisher.py").symlink_to(home.parent / "elsewhere" / "fisher.py")
     committed(home)
-    assert repository_versions(parse_study(STUDY))["code_dirty"] == "true"
+    assert repository_versions(own_code_files(parse_study(STUDY)))["code_dirty"] == "true"
 
 
 def test_code_of_a_submodule_is_in_the_commit(home: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_code_of_a_submodule_is_in_the_commit(home: Path, tmp_path: Path) -> Non
     git(home, *allowed, "submodule", "add", "-q", str(tmp_path / "part"), "part")
     committed(home)
     study = parse_study(STUDY.replace("my_pkg.fisher", "my_pkg.part.fisher"))
-    assert repository_versions(study)["code_dirty"] == "false"
+    assert repository_versions(own_code_files(study))["code_dirty"] == "false"
 
 
 def test_every_kind_of_own_code_is_asked_for_once(home: Path) -> None:

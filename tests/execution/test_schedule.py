@@ -8,7 +8,7 @@ from pathlib import Path
 from clsweep.execution.outcomes import Outcome
 from clsweep.execution.schedule import Schedule
 from clsweep.study.configurations import configurations
-from clsweep.study.job_order import breadth_first
+from clsweep.study.job_order import breadth_first, ranks
 from clsweep.study.jobs import Job
 from clsweep.study.planning import plan
 from clsweep.study.study import load_study
@@ -172,7 +172,7 @@ def test_who_has_handed_out_everything_in_time_is_not_out_of_time() -> None:
 def test_stages_of_several_seeds_are_computed_side_by_side(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path, seeds=3))
     asked = configurations(study)
-    jobs = breadth_first(plan(study, asked, set(), lambda key: False).jobs, asked)
+    jobs = breadth_first(plan(study, asked, set(), lambda key: False).jobs, ranks(asked))
     queue = Schedule(jobs, lambda job: None, lambda job, outcome: None)
     first = queue.next(lambda job: job.kind != "trial")
     assert first is not None

@@ -141,7 +141,7 @@ def _identities(path: Path) -> str:
     lines = [study_identity(study)]
     for configuration in examples(study):
         keys = [
-            key_of(study, configuration, 1)
+            key_of(study.conditions, configuration.start, 1)
             for key_of in (planning.source_key, planning.statistics_key, planning.finetuned_key)
         ]
         lines.append(" ".join((configuration.label, configuration.id, *keys)))

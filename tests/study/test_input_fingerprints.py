@@ -239,7 +239,7 @@ class TestOtherWeights:
         assert "changed: net.pth" in text
         own = configurations(load_study(study))[0]
         keys = {
-            planning.source_key(load_study(study), own, 0, stage_inputs(i))
+            planning.source_key(load_study(study), own.start, 0, stage_inputs(i))
             for i in (before, after)
         }
         assert len(keys) == 2

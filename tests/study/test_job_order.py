@@ -6,7 +6,7 @@ import random
 
 from clsweep.study import planning
 from clsweep.study.configurations import configurations
-from clsweep.study.job_order import breadth_first, halving_levels
+from clsweep.study.job_order import breadth_first, halving_levels, ranks
 from clsweep.study.jobs import Job
 from clsweep.study.study import parse_study
 
@@ -54,7 +54,7 @@ def test_a_coarse_figure_of_all_methods_comes_before_anything_is_filled() -> Non
         made = by_id[job.config_id]
         return (made.label, *made.hyper.model_dump(include={"lam", "temperature"}).values())
 
-    ordered = breadth_first(jobs, grid)
+    ordered = breadth_first(jobs, ranks(grid))
     trials = [job for job in ordered if job.kind == "trial"]
     assert [job.seed for job in trials] == [3] * 16 + [5] * 16
     first = [told(job) for job in trials[:16]]
@@ -80,7 +80,7 @@ def test_stages_that_no_trial_needs_any_more_come_last() -> None:
     jobs = planning.plan(study, grid, set(), lambda key: False).jobs
     stages = [job for job in jobs if job.kind != "trial"]
     joint = [job for job in jobs if job.label == "joint"]
-    assert breadth_first([*stages, *joint], grid) == [*joint, *stages]
+    assert breadth_first([*stages, *joint], ranks(grid)) == [*joint, *stages]
 
 
 def test_any_part_of_a_plan_can_be_ordered() -> None:
@@ -90,4 +90,4 @@ def test_any_part_of_a_plan_can_be_ordered() -> None:
     for _ in range(20):
         done = {f"{one.id}-{seed}" for one in grid for seed in (3, 5) if draw.random() < 0.5}
         jobs = planning.plan(study, grid, done, lambda key: False).jobs
-        assert sorted(breadth_first(jobs, grid), key=str) == sorted(jobs, key=str)
+        assert sorted(breadth_first(jobs, ranks(grid)), key=str) == sorted(jobs, key=str)

@@ -74,7 +74,7 @@ def test_a_plan_says_what_is_trained_together() -> None:
     (note,) = lane_notes(study, configurations(study))
     assert "EWC (6 trials)" in note
     assert "fastest" in note
-    assert most_lanes(study) == 64
+    assert most_lanes(study.resources) == 64
 
 
 @pytest.mark.parametrize("lanes", ['"many"', '"Auto"', "0", "1025", "1.5", "true", "[4]"])

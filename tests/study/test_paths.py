@@ -134,7 +134,7 @@ class TestPlan:
 
     def keys(self) -> list[str]:
         of = study()
-        return [planning.path_key(of, one, 3) for one in points(of)]
+        return [planning.path_key(of, one.start, 3) for one in points(of)]
 
     def kinds(self, *args: object) -> list[str]:
         return [job.kind for job in self.jobs(*args)]  # type: ignore[arg-type]
@@ -169,11 +169,11 @@ class TestPlan:
     def test_keys_differ_by_seed_and_by_data(self) -> None:
         of, (one, *_) = study(), points(study())
         found = {
-            planning.path_key(of, one, 3),
-            planning.path_key(of, one, 5),
-            planning.path_key(of, one, 3, (("data x", "ab"),)),
+            planning.path_key(of, one.start, 3),
+            planning.path_key(of, one.start, 5),
+            planning.path_key(of, one.start, 3, (("data x", "ab"),)),
         }
         assert len(found) == 3
-        assert planning.key_above(of, one, 3) == ""
-        assert planning.path_key(of, configurations(of)[0], 3) == ""
-        assert [planning.key_above(of, c, 3) for c in points(of)[1:]] == self.keys()[:-1]
+        assert planning.key_above(of, one.start, 3) == ""
+        assert planning.path_key(of, configurations(of)[0].start, 3) == ""
+        assert [planning.key_above(of, c.start, 3) for c in points(of)[1:]] == self.keys()[:-1]

@@ -60,7 +60,7 @@ OLD = {"name": 'name = "s"', "lr": "lr = 0.1", "hidden": "hidden = [10]", "tasks
 def keys(of: Study) -> tuple[str, str]:
     """(source key, Fisher key) of the first EWC configuration with seed 3."""
     ewc = next(c for c in configurations(of) if c.method == "ewc")
-    return planning.source_key(of, ewc, 3), planning.statistics_key(of, ewc, 3)
+    return planning.source_key(of, ewc.start, 3), planning.statistics_key(of, ewc.start, 3)
 
 
 def test_golden_keys() -> None:
@@ -73,11 +73,15 @@ def test_golden_keys() -> None:
 def test_golden_key_of_the_fine_tuned_network() -> None:
     both = parse_study(STUDY + INTERPOLATE)
     first, second = (c for c in configurations(both) if c.method == "interpolate")
-    assert planning.finetuned_key(both, first, 3) == "5af842f4dfbd4fb5caf79c77"
-    assert planning.finetuned_key(both, first, 3) == planning.finetuned_key(both, second, 3)
-    assert planning.finetuned_key(both, first, 3) != planning.finetuned_key(both, first, 5)
+    assert planning.finetuned_key(both, first.start, 3) == "5af842f4dfbd4fb5caf79c77"
+    assert planning.finetuned_key(both, first.start, 3) == planning.finetuned_key(
+        both, second.start, 3
+    )
+    assert planning.finetuned_key(both, first.start, 3) != planning.finetuned_key(
+        both, first.start, 5
+    )
     ewc = next(c for c in configurations(both) if c.method == "ewc")
-    assert planning.finetuned_key(both, ewc, 3) == ""
+    assert planning.finetuned_key(both, ewc.start, 3) == ""
 
 
 def test_one_fine_tuned_network_per_seed() -> None:

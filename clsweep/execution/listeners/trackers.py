@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
     from clsweep.study.jobs import Job
     from clsweep.study.sections import CallbacksConfig
-    from clsweep.study.study_tables import StudyTables
+    from clsweep.study.study_tables import Conditions
 
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 _STRIKES = 3
@@ -100,7 +100,7 @@ class Callbacks(Listener):
     """The trackers of a study; within its block they are at work.
 
     Args:
-        study: names them.
+        conditions: of the study, which names them.
         out: the results folder; for one in an object store, files of callbacks go to
             `results/NAME` here.
         inline: whether Ray is not used: then they are left out, since they are Ray's.
@@ -111,9 +111,10 @@ class Callbacks(Listener):
 
     name = "[callbacks]"
 
-    def __init__(self, study: StudyTables, out: Place, *, inline: bool) -> None:
+    def __init__(self, conditions: Conditions, out: Place, *, inline: bool) -> None:
         super().__init__()
-        names = study.callbacks.named
+        asked = conditions.callbacks
+        names = asked.named
         self._couriers: list[_Courier] = []
         if names and inline:
             listed = ", ".join(names)
@@ -125,8 +126,8 @@ class Callbacks(Listener):
         for name in names:
             _check_installed(name)
         # What they write are files of their own kind, which no object store takes.
-        folder = folder_of(out).local_path or study.results_folder
-        makers = {name: _maker(name, study.name, study.callbacks, folder) for name in names}
+        folder = folder_of(out).local_path or conditions.results_folder
+        makers = {name: _maker(name, conditions.name, asked, folder) for name in names}
         self._couriers = [_Courier(name, made, self.warnings) for name, made in makers.items()]
 
     def __enter__(self) -> Callbacks:
