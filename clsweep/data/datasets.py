@@ -6,12 +6,10 @@ Arrays may lie on the disk instead, to be read as they are asked for.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pickle
 import tempfile
-from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,9 +34,11 @@ from clsweep.data.data_root import folder_path
 from clsweep.data.dataset_lookup import dataset_spec
 from clsweep.data.dataset_specs import ARRAYS, AS_STORED, DATASETS, Framing
 from clsweep.data.digits_file import read_digits
+from clsweep.data.file_lock import alone
 from clsweep.data.idx_files import idx_file, read_idx
-from clsweep.data.image_decoding import picture
+from clsweep.data.image_decoding import DECODING, picture
 from clsweep.data.image_folders import folder_listing, framed, survey
+from clsweep.data.kept_pixels import Images, pixels_of
 from clsweep.data.polynomials import N_TRAIN, N_VALIDATION, POLYNOMIALS, examples
 from clsweep.data.stored_rows import Piece, StoredRows, rows_tensor
 from clsweep.data.tasks import Inputs
@@ -268,7 +268,7 @@ def _download(name: str, root: Path) -> None:
     is_new = not root.exists()
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with _alone(root):
+        with alone(root / LOCK):
             if not missing_files(name, root):
                 return
             check_place(name, root)
@@ -294,26 +294,6 @@ def _move(entry: Path, target: Path) -> None:
         os.replace(entry, target)
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Be the only one who downloads to a folder; nothing of the lock is left there."""
-    path = root / LOCK
-    while True:
-        lock = path.open("w", encoding="utf-8")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                break
-        except FileNotFoundError:
-            pass  # whoever held it has removed it: what we hold is no longer the lock
-        lock.close()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.close()
-
-
 def _folder(path: Path, framing: Framing) -> Dataset:
     """Every image of a folder; see `image_folders` for what is refused."""
     listing = folder_listing(path)
@@ -325,16 +305,22 @@ def _folder(path: Path, framing: Framing) -> Dataset:
             where=str(path),
             next_step="look at them in a viewer: what it shows is what is read",
         )
-    parts = []
-    for classes in listing.parts.values():
-        files = [file for files in classes for file in files]
-        images = np.empty((len(files), *shape), dtype=np.uint8)
-        for row, file in enumerate(files):
-            images[row] = _pixels(file, shape, framing)
-        labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes])
-        parts.append((images, labels))
-    own = parts[1] if listing.validation else None
-    return _dataset(parts[0], parts[-1], len(listing.classes), own)
+    parts = [*listing.parts.values()]
+    files = [file for classes in parts for label in classes for file in label]
+    name = f"{path.resolve()} {framing.resize} {framing.crop}"
+    decoded = partial(_pixels, shape=shape, framing=framing)
+    images = pixels_of(Images(name, files, shape, DECODING, decoded))
+    n_parts = [sum(map(len, classes)) for classes in parts]
+    labels = [
+        np.repeat(np.arange(len(classes)), [len(label) for label in classes]) for classes in parts
+    ]
+    return Dataset(
+        torch.from_numpy(images),
+        torch.from_numpy(np.concatenate(labels)),
+        n_parts[0],
+        len(listing.classes),
+        n_parts[1] if listing.validation else 0,
+    )
 
 
 def _pixels(file: Path, shape: tuple[int, int, int], framing: Framing) -> NDArray[np.uint8]:

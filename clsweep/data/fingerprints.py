@@ -24,7 +24,7 @@ _FORMAT = 1
 _MOST_ENTRIES = 64
 
 # A file that was written a moment ago may be written again with the same size and the same time.
-_SETTLED_SECONDS = 2.0
+SETTLED_SECONDS = 2.0
 
 # What this process knows: key -> (stamp, value).
 _KNOWN: dict[str, tuple[str, Any]] = {}
@@ -103,7 +103,7 @@ def remembered(
         _KNOWN[key] = known
         return known[1]
     value = compute()
-    if stamp_of(listed, version)[0] == stamp and latest < time.time() - _SETTLED_SECONDS:
+    if stamp_of(listed, version)[0] == stamp and latest < time.time() - SETTLED_SECONDS:
         _KNOWN[key] = (stamp, value)
         _store(key, stamp, value)
     return value

@@ -13,7 +13,7 @@ import torchvision.transforms.functional as reference
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
-from clsweep.data import fingerprints, image_folders
+from clsweep.data import fingerprints, image_folders, kept_pixels
 from clsweep.data.benchmark_specs import SplitBenchmark
 from clsweep.data.dataset_lookup import dataset_spec
 from clsweep.data.dataset_specs import AS_STORED, Framing
@@ -288,3 +288,24 @@ def test_a_survey_is_remembered_for_the_next_process(
     monkeypatch.undo()
     put(folder / "test/cat/0.png", noise(1))
     assert survey(folder) != first
+
+
+def test_kept_pixels_are_those_of_the_images(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder / "val" / "cat" / "0.png", noise(50))
+    for file in folder.rglob("*.png"):
+        os.utime(file, (1e9, 1e9))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    found = []
+    for few in (1000, 0, 0):
+        monkeypatch.setattr(kept_pixels, "_FEW_IMAGES", few)
+        load.cache_clear()
+        found.append(load("folder:pets", tmp_path))
+    assert len([*tmp_path.glob("cache/clsweep/pixels/*.npy")]) == 1
+    in_memory, *kept = found
+    for data in kept:
+        assert data[2:5] == in_memory[2:5] == (6, 2, 1)
+        assert (data.images == in_memory.images).all()
+        assert (data.labels == in_memory.labels).all()
+    assert in_memory.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1]
