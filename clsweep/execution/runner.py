@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,11 +21,12 @@ from clsweep.execution.laned_jobs import LanedJobs
 from clsweep.execution.listeners.base import Audience, Listener, RunStart
 from clsweep.execution.listeners.trackers import Callbacks
 from clsweep.execution.listeners.webhook import Webhook
-from clsweep.execution.outcomes import Context, Outcome, Summary, seconds_spared
+from clsweep.execution.outcomes import Context, Outcome, Summary
 from clsweep.execution.own_code_files import own_code_files
 from clsweep.execution.run_configurations import RunConfigurations
 from clsweep.execution.run_start import ToCome, run_start
 from clsweep.execution.schedule import Schedule
+from clsweep.execution.shared_stages import shared_stages
 from clsweep.execution.unstable_weights import UnstableWeights
 from clsweep.records.recorded_inputs import Inputs, fingerprints_of, stage_inputs
 from clsweep.search import stopping_rules
@@ -272,12 +272,6 @@ def _work_left(
     )
 
 
-class _Sharing(NamedTuple):
-    n_trained: int
-    n_reused: int
-    seconds_saved: float
-
-
 class _Driver:
     """One run: the plan, what came of it, and the numbers for the summary."""
 
@@ -448,7 +442,10 @@ class _Driver:
         here = [statuses[name] for name in wanted if name in statuses]
         # A worker may have committed a trial of which a stopped driver did not hear any more.
         new = self.finished | ({*wanted} & {*statuses} - self.had_records)
-        sources, tuned = self._shared("source"), self._shared("finetuned")
+        left = {job.key for job in self.schedule.waiting}
+        jobs = [job for job in self.plan.jobs if job.kind != "trial" or job.key not in left]
+        known = (jobs, self.configurations.stage_key, self.seeds[0], self.stage_folder)
+        sources, tuned = (shared_stages(kind, *known) for kind in ("source", "finetuned"))
         return Summary(
             n_trials=len(wanted) + sum(more.values()),
             n_done=len(here),
@@ -470,30 +467,3 @@ class _Driver:
             out_of_time=self.schedule.expired,
             later=left_for_later(self.curves, wanted, statuses, more, self.labels),
         )
-
-    def _shared(self, kind: str) -> _Sharing:
-        """What the trained networks of one kind of stage were used for in this run."""
-        key_of, first = self.configurations.stage_key, self.seeds[0]
-
-        def as_first(job: Job) -> str:
-            return key_of(kind, job, first)
-
-        alike = {job.key: as_first(job) for job in self.plan.jobs if job.kind == kind}
-        trained = {*alike}
-        left = {job.key for job in self.schedule.waiting}
-        uses: Counter[str] = Counter()
-        for job in self.plan.jobs:
-            if job.kind == "trial" and job.key not in left:
-                used = {key_of(kind, job, job.seed)} & {*job.needs}
-                uses.update(used)
-                alike.update(dict.fromkeys(used, as_first(job)))
-        there = [
-            key for key in {*uses, *trained} if key and stage_cache.exists(self.stage_folder, key)
-        ]
-        # A run that was cut short may have trained what none of its trials came to use.
-        spared = {key: max(0, uses[key] - (key in trained)) for key in there}
-        seconds = {
-            k: float(stage_cache.facts(self.stage_folder, k)["wall_seconds"]) for k in there
-        }
-        saved = seconds_spared(spared, seconds, alike)
-        return _Sharing(len(trained.intersection(there)), sum(spared.values()), saved)
