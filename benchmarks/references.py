@@ -41,12 +41,17 @@ STUDIES = {
     "rescl_permuted_mnist": "configs/rescl_fronts/permuted_mnist.toml",
     "rescl_cifar10": "configs/rescl_fronts/cifar10.toml",
     "rescl_ablation": "configs/rescl_fronts/ablation.toml",
+    "rescl_defaults": "configs/rescl_fronts/defaults.toml",
+    "hnet_compression_small": "configs/hypernetworks/compression_small.toml",
+    "hnet_embeddings_small": "configs/hypernetworks/embeddings_small.toml",
     "features_cifar10": "configs/features_cifar10.toml",
 }
 # Figures of the documentation that show some methods of a study, for a first look.
 PICTURES = {"quickstart": ("EWC", "experience replay")}
 # All that a report reads, beside the ledger, which stays.
 TABLES = ("accuracy.parquet", "configs.parquet", "trials.parquet", "study.toml", "versions.json")
+# What some commands add to it.
+MAPS = "embeddings.parquet"
 
 
 def keep_tables(results: Path, reference: Path) -> None:
@@ -59,6 +64,8 @@ def keep_tables(results: Path, reference: Path) -> None:
     reference.mkdir(parents=True, exist_ok=True)
     for name in TABLES:
         shutil.copyfile(results / name, reference / name)
+    if (results / MAPS).exists():
+        shutil.copyfile(results / MAPS, reference / MAPS)
 
 
 def parts(data: ReportData) -> dict[str, str]:

@@ -49,8 +49,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files and the finished results that pages start from."""
     folder = tmp_path_factory.mktemp("finished")
     shutil.copytree(HOUSE / "configs", folder / "configs")
-    reference = HOUSE / "results/reference/search_mnist"
-    shutil.copytree(reference, folder / "results/reference/search_mnist")
+    for name in ("search_mnist", "hnet_compression_small"):
+        kept = f"results/reference/{name}"
+        shutil.copytree(HOUSE / kept, folder / kept)
     (mine,) = (b.text for b in blocks(HOUSE / "README.md") if b.title == "mine.toml")
     (folder / "mine.toml").write_text(mine, encoding="utf-8")
     for split in ("train", "test"):
