@@ -11,19 +11,19 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test writes into the ledger of whoever runs it; fixtures of modules keep none.
 os.environ["CLSWEEP_LEDGER"] = ""
 
 import pytest
-import torch
 
-from clsweep.data import benchmarks
-from clsweep.data.benchmark_specs import SplitBenchmark
-from clsweep.data.tasks import TaskSequence
 from tests.support.distribution import GroupScheduling, tell_groups
+
+# The process that distributes runs no test: it starts the others seconds earlier without torch.
+if TYPE_CHECKING:
+    from clsweep.data.tasks import TaskSequence
 
 # Every process that runs tests reads all of their files, and dozens are started that read the
 # package's: compiled once, they start in half the time. Git ignores what is written.
@@ -79,6 +79,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -104,6 +106,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def _digits(scenario: str) -> TaskSequence:
+    from clsweep.data import benchmarks
+    from clsweep.data.benchmark_specs import SplitBenchmark
+
     config = SplitBenchmark(
         name="split", dataset="digits", n_tasks=5, scenario=scenario, examples_per_task=60
     )

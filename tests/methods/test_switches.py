@@ -268,7 +268,8 @@ def worlds_of(name: str) -> list[World]:
 def situations(name: str, key: str, *, everywhere: bool) -> Iterator[tuple[World, dict[str, Any]]]:
     """Studies and numbers with which `key` is declared to be off.
 
-    One number is changed at a time: one that the declaration names, or any.
+    One number is changed at a time: one that the declaration names, or any; then in each study,
+    else the first of them in each and every other in one.
     """
     entry = METHODS[name]
     base = {**entry.hyper().model_dump(), **BASES.get(name, {})}
@@ -279,9 +280,20 @@ def situations(name: str, key: str, *, everywhere: bool) -> Iterator[tuple[World
     changes += [{k: v} for k in others for v in values_of(name, k)[1:]]
     # Both betas of HNET+TIR have to be zero.
     changes += [{"beta": 0.0, "generator_beta": 0.0}] if name == "hnet_tir" else []
-    for world, change in itertools.product(worlds_of(name), changes):
-        numbers = {**base, **change}
-        if key in switched_off(entry.hyper, numbers, world.context):
+    off = [
+        (world, numbers)
+        for change, world in itertools.product(changes, worlds_of(name))
+        if key in switched_off(entry.hyper, numbers := {**base, **change}, world.context)
+    ]
+    if everywhere:
+        yield from off
+        return
+    # Every study and every change; not each with each, which is what takes long.
+    seen: set[World] = set()
+    for n, (numbers, group) in enumerate(itertools.groupby(off, key=lambda one: one[1])):
+        worlds = [world for world, _ in group]
+        for world in [w for w in worlds if w not in seen] or [worlds[n % len(worlds)]]:
+            seen.add(world)
             yield world, numbers
 
 

@@ -27,7 +27,7 @@ from tests.support.object_stores import ObjectStore, object_store
 from tests.support.records import STUDY_TOML, make_record, make_study
 
 RECORDS = [normalized(record) for record in make_study(("EWC", "replay"), 2, 2, ("joint",))]
-FEW = RECORDS[:5]
+FEW = RECORDS[:3]
 TABLES = ("accuracy", "configs", "trials")
 
 
@@ -209,7 +209,7 @@ class TestBinding:
 class TestKilledInCompaction:
     """A first compaction, and one on top of tables, each stopped before and after every upload."""
 
-    @pytest.mark.parametrize("compacted", [0, 3])
+    @pytest.mark.parametrize("compacted", [0, 2])
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
     def test_nothing_is_lost(self, folder, monkeypatch, compacted, after, stop_at):
@@ -348,7 +348,7 @@ class TestCollision:
             write(self, data)
 
         monkeypatch.setattr(RemotePath, "write_bytes", dawdling)
-        records = [normalized(make_record(seed=seed)) for seed in range(18)]
+        records = [normalized(make_record(seed=seed)) for seed in range(12)]
         committed: set[str] = set()
         failures: list[object] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,10 +49,45 @@ def _s3() -> Flask:
 
     def in_turn(environ: dict[str, Any], start: Any) -> list[bytes]:
         with _TURN:
-            return [b"".join(answer(environ, start))]
+            return _of_object(environ, start) or [b"".join(answer(environ, start))]
 
     app.wsgi_app = in_turn  # type: ignore[method-assign]
     return app
+
+
+def _of_object(environ: dict[str, Any], start: Any) -> list[bytes] | None:
+    """What moto answers who asks for an object, or whether there is one; None to other requests.
+
+    Most requests ask for that, and moto's own way through Flask takes ten times as long.
+    """
+    is_short = environ["REQUEST_METHOD"] == "HEAD"
+    if not (is_short or environ["REQUEST_METHOD"] == "GET") or environ["QUERY_STRING"]:
+        return None
+    path = environ["PATH_INFO"].encode("latin-1").decode()
+    bucket, _, name = path.removeprefix("/").partition("/")
+    held = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.get(bucket)
+    found = held.keys.get(name) if held and name else None
+    if found is None and held and name and is_short:
+        start("404 Not Found", [("Content-Length", "0")])
+        return [b""]
+    if found is None:
+        return None
+    data, status = bytes(found.value), "200 OK"
+    headers = {
+        "Content-Type": "binary/octet-stream",
+        "ETag": found.etag,
+        "Last-Modified": found.last_modified_RFC1123,
+        "Accept-Ranges": "bytes",
+    }
+    if asked := re.fullmatch(r"bytes=(\d+)-(\d+)", environ.get("HTTP_RANGE", "")):
+        first, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
+        if first > last:
+            return None
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        data, status = data[first : last + 1], "206 Partial Content"
+    headers["Content-Length"] = str(len(data))
+    start(status, list(headers.items()))
+    return [b"" if is_short else data]
 
 
 class ObjectStore:

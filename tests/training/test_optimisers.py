@@ -177,11 +177,11 @@ IN_TURN = ("adam", "momentum", "adagrad")
 def test_no_method_depends_on_the_strides_of_a_gradient(
     case: Case,
     optimizer: str,
-    sequences: dict[str, TaskSequence],
+    short_sequences: dict[str, TaskSequence],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    training = TrainingConfig(lr=0.01, batch_size=16, steps=3, **OPTIMISERS[optimizer])
-    sequence = sequences[case.scenario if case.name != "frozen" else "task"]
+    training = TrainingConfig(lr=0.01, batch_size=16, steps=2, **OPTIMISERS[optimizer])
+    sequence = short_sequences[case.scenario if case.name != "frozen" else "task"]
     plain = learnt(case, sequence, training=training)
     given = torch.autograd.grad
 
