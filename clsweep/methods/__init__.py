@@ -370,7 +370,6 @@ METHODS: dict[str, MethodEntry] = {
         uses=("weights with a start of their own",),
         starts_from_source=False,
         own_start="hypernetwork",
-        takes_batch_norm=False,
         family="hypernetworks",
         regression=("task",),
     ),

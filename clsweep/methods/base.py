@@ -158,7 +158,8 @@ class Phase:
         track: (memory, batch, task) -> memory, after every step; `batch.noted` then holds what a
             `NotedLoss` has noted as well.
         survey: (memory, task) -> a network over `full` whose running statistics are set from the
-            task's data before `close`.
+            task's data before `close`; the method keeps those that `close` returns, and without a
+            `close` all.
         close: (full, memory, task) -> (params, memory), after the last step.
         is_finetuning: whether it is plain training of the previous network; on the second task
             its outcome is then the same for every number of the method, and taken from the stage

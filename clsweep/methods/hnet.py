@@ -17,12 +17,16 @@ and asked for the classes of its own task alone.
 
 The memory holds f_h(e_k; Θ_h*), computed once per task instead of once per step; Θ_h* alone would
 do. The record's counter `compression_ratio` is (Θ_h and all e_t) / (parameters of the target).
-Batch norms are refused: their running statistics belong to a task and are not generated.
+
+Batch norms. Gains and biases are generated, running statistics are not: every task has its own,
+which no later task touches, or all share those of the last one (`statistics`). Theirs are
+exponential averages along the way, these the exact moments of the task's training data. They are
+not counted in `compression_ratio`: two numbers per channel and task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -34,6 +38,8 @@ from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hyper_fields import layer_widths
 from clsweep.methods.hypernetwork_hypers import GeneratedNetHyper, HnetHyper
+from clsweep.methods.parts.batch_norms import KeptStatistics
+from clsweep.methods.parts.heads import check_readout, owned_parameters
 from clsweep.methods.parts.hypernets import Hypernet, looked_ahead, trained_on
 from clsweep.methods.parts.losses import padded_label_loss
 from clsweep.nets.net import Net
@@ -49,7 +55,7 @@ def build(net: Net, hyper: HnetHyper) -> Method:
         MethodError: the network cannot be generated, or entropies cannot tell the tasks apart.
     """
     _check_sizes(net)
-    target = target_of(net, hyper)
+    target = target_of(net, hyper, hyper.statistics)
 
     def begin(params: Params) -> Memory:
         return {"weights": target.empty(params)}
@@ -78,11 +84,15 @@ class Target(NamedTuple):
         network: the study's network with generated parameters.
         hypernet: generates them; an embedding for every task.
         beta: β.
+        statistics: where those of its batch norms are among all parameters of the method.
+        features: (all parameters, x, task) -> what the heads of the task's network read.
     """
 
     network: Net
     hypernet: Hypernet
     beta: float
+    statistics: KeptStatistics
+    features: Callable[[Params, Tensor, int], Tensor]
 
     def empty(self, params: Params) -> Tensor:
         """Room for what the hypernetwork generates, [T, n_generated] zeros.
@@ -117,19 +127,33 @@ class Target(NamedTuple):
         held = without_prefix(params, MAIN)
         return self.beta * self.hypernet.penalty(held, stored, n_past, draw)
 
+    def survey(self, memory: Memory, task: int) -> Net:
+        """The network of a task just learnt, whose running statistics are to be set.
 
-def target_of(net: Net, hyper: GeneratedNetHyper) -> Target:
+        Args:
+            memory: not used.
+            task: the task.
+        """
+        return self.statistics.survey(self.network, self.features, task)
+
+
+def target_of(net: Net, hyper: GeneratedNetHyper, statistics: str = "per_task") -> Target:
     """The study's network, generated.
 
     Args:
         net: the study's network.
         hyper: sizes of the hypernetwork.
+        statistics: of batch norms, 'per_task' or 'shared'.
 
     Raises:
-        MethodError: the network cannot be generated.
+        MethodError: nothing tells the outputs of one task from those of another, and the penalty
+            needs that.
     """
-    _check_norms(net)
     shapes = {n: tuple(v.shape) for n, v in net.init(generator(0, "shapes")).items()}
+    owners: tuple[tuple[int, int], ...] = ()
+    if hyper.penalty_heads == "own" and net.heads.scenario != "domain":
+        check_readout(net, "penalty_heads = 'own' leaves out outputs of other tasks", "hnet")
+        owners = owned_parameters(net, shapes)
     hypernet = Hypernet(
         shapes,
         len(net.heads.sizes),
@@ -141,8 +165,18 @@ def target_of(net: Net, hyper: GeneratedNetHyper) -> Target:
         hyper.penalty_tasks,
         hyper.task_embedding_std,
         hyper.chunk_embedding_std,
+        owners,
     )
-    return Target(_generated_net(net, hypernet), hypernet, hyper.beta)
+    kept = KeptStatistics(net.statistics, statistics == "shared", net.bn_mode == "frozen")
+
+    def generated(params: Params, task: int) -> Params:
+        made = hypernet.generated(without_prefix(params, MAIN), task)
+        return {**made, **kept.of(params, task)}
+
+    def features(params: Params, x: Tensor, task: int) -> Tensor:
+        return net.features(generated(params, task), x)
+
+    return Target(_generated_net(net, hypernet, generated), hypernet, hyper.beta, kept, features)
 
 
 def target_phase(target: Target, look_ahead: bool) -> Phase:
@@ -157,7 +191,8 @@ def target_phase(target: Target, look_ahead: bool) -> Phase:
         return with_prefix(trained_on(without_prefix(params, MAIN), task), MAIN)
 
     def loss(full: Params, memory: Memory, batch: Batch, task: int) -> Tensor:
-        logits = target.network.apply(full, batch.x, task)
+        known = target.statistics.in_training(full, task)
+        logits = target.network.apply(known, batch.x, task)
         new = padded_label_loss(logits, batch.y, batch.smoothing, batch.weights)
         if look_ahead:
             return new
@@ -182,6 +217,7 @@ def target_phase(target: Target, look_ahead: bool) -> Phase:
         open=opened,
         draw=draw if target.hypernet.n_penalised else None,
         foresee=foresee if look_ahead else None,
+        survey=target.survey if target.statistics.names else None,
     )
 
 
@@ -196,19 +232,6 @@ def target_ratio(params: Params, memory: Memory) -> dict[str, float]:
     return {"compression_ratio": n_elements(without_prefix(params, MAIN)) / n_target}
 
 
-def _check_norms(net: Net) -> None:
-    """Refuse networks that cannot be generated."""
-    if net.statistics:
-        layer = min(net.statistics).rpartition(".")[0]
-        raise MethodError(
-            f"a hypernetwork cannot generate the batch norm '{layer}': its running statistics "
-            "belong to a task",
-            expected="a network without batch norm",
-            where="[net]",
-            next_step="use group normalisation, or none",
-        )
-
-
 def _check_sizes(net: Net) -> None:
     """Refuse tasks that entropies cannot tell apart."""
     if net.heads.scenario != "task" and len(set(net.heads.sizes)) > 1:
@@ -219,7 +242,9 @@ def _check_sizes(net: Net) -> None:
         )
 
 
-def _generated_net(net: Net, hypernet: Hypernet) -> Net:
+def _generated_net(
+    net: Net, hypernet: Hypernet, generated: Callable[[Params, int], Params]
+) -> Net:
     """`net` with generated parameters; its logits outside the task's own classes are −∞."""
 
     def init(rng: torch.Generator) -> Params:
@@ -229,11 +254,18 @@ def _generated_net(net: Net, hypernet: Hypernet) -> Net:
         return x
 
     def head(params: Params, x: Tensor, task: int) -> Tensor:
-        logits = net.apply(hypernet.generated(without_prefix(params, MAIN), task), x, task)
+        logits = net.apply(generated(params, task), x, task)
         offset = net.heads.label_offset(task)
         return logits.index_fill(1, torch.arange(offset, device=x.device), float("-inf"))
 
-    return net._replace(init=init, features=features, head=head, readout=lambda task: ())
+    # The engine looks after no statistics of this network: see `Target.survey`.
+    return net._replace(
+        init=init,
+        features=features,
+        head=head,
+        readout=lambda task: (),
+        statistics=frozenset(),
+    )
 
 
 def logits_of_tasks(net: Net, params: Params, x: Tensor, task: int) -> Tensor:

@@ -15,7 +15,8 @@ the classes of its own task alone. Nothing can start from the shared source mode
 generator and task classifier are learnt within each trial, in as many steps each.
 
 Counters of the record: `compression_ratio` is (Θ_h and all e_t) / (parameters of the target),
-`decoder_compression_ratio` the same of the decoders. Batch norms are refused as by `hnet`.
+`decoder_compression_ratio` the same of the decoders. Batch norms are refused: g, of all tasks,
+would need statistics of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from clsweep.data.heads import Heads
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Phase
 from clsweep.methods.hypernetwork_hypers import HnetTirHyper
+from clsweep.methods.parts.batch_norms import refuse_batch_norms
 from clsweep.methods.parts.protected_generator import (
     Generator,
     decoder_ratio,
@@ -45,8 +47,9 @@ def build(net: Net, hyper: HnetTirHyper) -> Method:
     """HNET+TIR with the target `net`; its memory is what both hypernetworks generate.
 
     Raises:
-        MethodError: the network cannot be generated.
+        MethodError: the network has batch norms.
     """
+    refuse_batch_norms(net, "hnet_tir")
     target, of_tasks = hnet.target_of(net, hyper), _task_classifier(net)
     generator = generator_of(net, hyper)
 

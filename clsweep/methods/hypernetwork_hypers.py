@@ -50,6 +50,13 @@ class GeneratedNetHyper(Hyper):
     chunk_embedding_std: float = fixed(
         1.0, doc=_STD_DOC.format("the chunks' embeddings"), at_least=0
     )
+    penalty_heads: Literal["all", "own"] = fixed(
+        "all",
+        doc="whose generated outputs the penalty for an old task counts: those of 'all' tasks, or "
+        "its 'own' alone, as in the published runs",
+        where={"benchmark.scenario": ("task", "class")},
+        unless=_WITHOUT_BETA,
+    )
 
 
 class HnetHyper(GeneratedNetHyper):
@@ -60,6 +67,12 @@ class HnetHyper(GeneratedNetHyper):
         doc="how the task of a test example is found: 'entropy' takes the task whose network is "
         "surest",
         where={"benchmark.scenario": ("domain", "class")},
+    )
+    statistics: Literal["per_task", "shared"] = fixed(
+        "per_task",
+        doc="running statistics of batch norms: 'per_task', which later tasks leave alone, or "
+        "'shared', those of the last task for all",
+        unless=({"net.norm": ("none", "group")}, {"net.bn_mode": "frozen"}),
     )
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from clsweep.errors import MethodError, StudyError
-from clsweep.nets.norms import EPSILON, STATISTIC_ENDINGS, statistic_names, without_statistics
+from clsweep.nets.norms import EPSILON, STATISTIC_ENDINGS, statistic_names
 from clsweep.nets.parameter_trees import Params
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
 
     Args:
         net: the network.
-        params: its parameters; running statistics among them are replaced.
+        params: its parameters; running statistics of the network among them are replaced, others
+            stay as they are.
         data: training examples.
         scale: from stored values to inputs.
 
@@ -40,7 +41,8 @@ def with_population(net: Net, params: Params, data: Trainable, scale: Scale) -> 
     """
     if not net.statistics:
         return params
-    bare, device = without_statistics(params), data.labels.device
+    bare = {name: value for name, value in params.items() if name not in net.statistics}
+    device = data.labels.device
     # The placeholders make every batch norm ask for its statistics; which one asks is told by the
     # identity of the tensor that it passes, and it is then answered with the batch's.
     holders = {name: torch.empty(0, device=device) for name in sorted(net.statistics)}

@@ -166,11 +166,15 @@ def _closed(engine: Engine, data: Trainable, renewed: bool) -> tuple[Params, Mem
     if renewed:
         held = with_population(net, held, data, scale)
     expected = {name: value for name, value in held.items() if name not in engine.own}
-    if phase.survey:
-        held = with_population(phase.survey(engine.memory, task), held, data, scale)
     closed, memory = held, engine.memory
+    if phase.survey:
+        survey = phase.survey(engine.memory, task)
+        closed = held = with_population(survey, held, data, scale)
     if phase.close:
         closed, memory = phase.close(held, memory, task)
+    if phase.survey:
+        # A method may keep what was surveyed, as statistics that belong to the task.
+        expected |= {name: held[name] for name in survey.statistics & closed.keys()}
     check_params(expected, closed, phase.name, task, engine.n_steps)
     if closed is not held and net.statistics:
         # What is trained next may be normalised by batches, and has to go on from here.

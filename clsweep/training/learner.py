@@ -61,9 +61,10 @@ class Learner:
             net, scale, _, seed = self.setting
             drawn = initial_params(net, seed, task.train.labels.device)
             start = with_population(net, drawn, task.train, scale)
-            rows = evaluate(self._predict, start, self.sequence, -1)
+            memory = self._begun(start)
+            rows = evaluate(self._predict, self._surveyed(start, memory), self.sequence, -1)
             # Trained without the statistics of the drawn network, which would else be held.
-            state = State(drawn, self._begun(start))
+            state = State(drawn, memory)
             state, new_rows = self.task(state, task)
             return self.absorbed(state, task), rows + new_rows
         memory = self._begun(self._completed(source.trace.start))
@@ -127,6 +128,14 @@ class Learner:
                 f"what was computed from task {task.index + 1} is not finite", state.n_steps
             )
         return state._replace(params=params, memory=memory)
+
+    def _surveyed(self, start: Params, memory: Memory) -> Params:
+        """The drawn network with the statistics that belong to the first task."""
+        task, scale = self.sequence.tasks[0], self.setting.scale
+        for phase in self.method.phases:
+            if phase.survey:
+                start = with_population(phase.survey(memory, 0), start, task.train, scale)
+        return start
 
     def _begun(self, start: Params) -> Memory:
         begin = self.method.begin

@@ -215,17 +215,13 @@ CASES = [
     Case("dgr", {**SMALL_VAE, "targets": "hard", "replay_batch": 5, "weight": 3.0}),
     Case("gem", {"memory_size": 20}),
     Case("gem", {"memory_size": 10, "per_task": True, "margin": 0.0, "fill": "uniform"}),
-    Case("hnet", {**SMALL_HNET, "beta": 1e-3}, batch_norm=False),
-    Case(
-        "hnet",
-        {**SMALL_HNET, "look_ahead": True, "activation": "elu", "beta": 1e-3},
-        batch_norm=False,
-    ),
+    Case("hnet", {**SMALL_HNET, "beta": 1e-3}),
+    Case("hnet", {**SMALL_HNET, "look_ahead": True, "activation": "elu", "beta": 1e-3}),
     Case(
         "hnet",
         {**SMALL_HNET, "activation": "sigmoid", "penalty_tasks": 1, "task_embedding_std": 0.5},
-        batch_norm=False,
     ),
+    Case("hnet", {**SMALL_HNET, "penalty_heads": "own", "statistics": "shared"}),
     Case("hnet_tir", {**SMALL_HNET, **SMALL_GENERATOR, "beta": 1e-3}, batch_norm=False),
     Case(
         "hnet_tir",

@@ -237,21 +237,41 @@ def test_convolutional_networks_are_generated_and_trained(config: NetConfig) -> 
     assert correct > 0.9
 
 
-@pytest.mark.parametrize("config", ["batch norm", "sizes"])
-def test_what_it_cannot_take_is_named(config: str) -> None:
-    if config == "batch norm":
-        net = build_net(
-            NetConfig(name="conv", channels=(4,), width=8, norm="batch"),
-            (1, 8, 8),
-            Heads("task", (2, 2)),
-        )
-        words = ["batch norm", "norms.0", "without batch norm"]
-    else:
-        net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
-        words = ["(2, 3) classes", "equally many"]
-    with pytest.raises(MethodError) as caught:
+def test_tasks_of_different_sizes_are_not_told_apart_by_entropies() -> None:
+    net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
+    with pytest.raises(MethodError, match=r"\(2, 3\) classes(.|\n)*equally many"):
         methods.build("hnet", net, HYPER)
-    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("numbers", [{}, {"penalty_tasks": 1}], ids=["all", "one"])
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+def test_outputs_of_other_tasks_are_left_out_of_the_penalty(scenario: str, numbers: dict) -> None:
+    """By a loop over the names: other heads, or their rows of the one head; all count in one."""
+    parts = Parts(scenario, HYPER.model_copy(update={"penalty_heads": "own", **numbers}))
+    batch = parts.batch._replace(draw={"penalty_keys": torch.tensor([0.3, 0.8, 0.9])})
+    expected = []
+    for k in range(2):
+        before = parts.hypernet.shaped(parts.memory["weights"][k])
+        total = torch.zeros(())
+        for name, value in parts.generated(k).items():
+            squares = (value - before[name]).square()
+            if scenario == "class" and name.startswith("head."):
+                squares = squares[2 * k : 2 * k + 2]
+            if not name.startswith("heads.") or name.startswith(f"heads.{k}."):
+                total = total + squares.sum()
+        expected.append(total)
+    mean = expected[1] if numbers else (expected[0] + expected[1]) / 2
+    new = F.cross_entropy(parts.own_logits(batch.x, 2), parts.y)
+    found = parts.method.phases[0].loss(parts.params, parts.memory, batch, 2)
+    torch.testing.assert_close(found, new + 0.5 * mean)
+
+
+def test_outputs_of_no_known_layer_cannot_be_left_out() -> None:
+    net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads("task", (2, 2)))
+    unreadable = net._replace(readout=lambda task: ())
+    hyper = HYPER.model_copy(update={"penalty_heads": "own"})
+    with pytest.raises(MethodError, match="penalty_heads = 'own'"):
+        methods.build("hnet", unreadable, hyper)
 
 
 @pytest.mark.parametrize("look_ahead", [False, True])

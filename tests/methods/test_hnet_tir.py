@@ -243,5 +243,5 @@ def test_batch_norm_is_refused_by_layer() -> None:
         (1, 8, 8),
         Heads("class", (2, 2)),
     )
-    with pytest.raises(MethodError, match=r"batch norm 'norms\.0'"):
+    with pytest.raises(MethodError, match=r"batch norms, and 'norms\.0' is one"):
         methods.build("hnet_tir", net, HYPER)

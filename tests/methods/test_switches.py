@@ -260,7 +260,7 @@ def worlds_of(name: str) -> list[World]:
     """Studies that differ in what a condition may ask for; the first is the usual one."""
     scenarios = METHODS[name].scenarios
     worlds = [World(scenario) for scenario in scenarios] + [World(scenarios[0], 2)]
-    if name == "rescl":
+    if name in ("rescl", "hnet"):
         worlds += [World(net="conv"), World(net="conv", bn_mode="frozen")]
     return worlds
 

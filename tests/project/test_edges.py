@@ -239,24 +239,12 @@ def test_distillation_needs_no_linear_head(
     assert ran.code == 0, ran.out + ran.err
 
 
-@pytest.mark.parametrize(
-    ("net", "words"),
-    [
-        ("filtered", ()),
-        ("normed", ("cannot generate the batch norm '1'", "group normalisation")),
-        ('name = "conv"\nnorm = "batch"', ("'hnet' takes no batch norms", "group")),
-    ],
-)
-def test_hypernetworks_refuse_batch_norm_before_any_training(
-    cli: CommandLine, own_net: str, net: str, words: tuple[str, ...]
+@pytest.mark.parametrize("net", ["filtered", "normed", 'name = "conv"\nnorm = "batch"'])
+def test_hypernetworks_generate_modules_and_batch_norms(
+    cli: CommandLine, own_net: str, net: str
 ) -> None:
     small = 'hidden = "4"\ntask_embedding = 2\nchunk_embedding = 2\nchunk_size = 1000'
     lines = net if "=" in net else own_net.format(net)
     path = study(method="hnet", numbers=small, net=lines)
     ran = cli("run", path, "--inline")
-    if not words:
-        assert ran.code == 0, ran.out + ran.err
-        return
-    ran.is_mistake(*words)
-    assert not list(Path("results").glob("edge/stages/*/*"))
-    assert not list(Path("results").glob("edge/*.parquet"))
+    assert ran.code == 0, ran.out + ran.err

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -33,6 +37,30 @@ def check_readout(net: Net, needs: str, method: str) -> None:
         where="[net]",
         next_step=f"choose or write such a network, or remove '{method}' from the study",
     )
+
+
+def owned_parameters(
+    net: Net, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[tuple[int, int], ...]:
+    """Runs of the flattened parameters by the task whose outputs alone they make.
+
+    Args:
+        net: a net with outputs of their own for every task.
+        shapes: of its parameters, by name, in the order in which they are laid out.
+
+    Returns:
+        (numbers, task), −1 for what all tasks use.
+    """
+    rows = [task for task, size in enumerate(net.heads.sizes) for _ in range(size)]
+    last = {name: k for k in range(len(net.heads.sizes)) for name in net.readout(k)}
+    runs: list[tuple[int, int]] = []
+    for name, shape in shapes.items():
+        n, owners = math.prod(shape), [-1]
+        if name in last:
+            owners = [last[name]] if name.startswith("heads.") else rows
+        for owner, alike in itertools.groupby(owners):
+            runs.append((n // len(owners) * len(list(alike)), owner))
+    return tuple(runs)
 
 
 def old_heads(net: Net, task: int) -> list[tuple[int, int]]:

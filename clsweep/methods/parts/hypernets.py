@@ -6,6 +6,7 @@
     penalty (1/K) Σ_{k<K} ‖f_h(e_k; Θ_h*) − f_h(e_k; Θ_h)‖²₂ over the K tasks learnt so far, with
     the squares of all generated numbers summed; or the mean over a few of them, which every step
     draws anew without replacement, so that its expectation is the same
+    for task k it may leave out what generates the outputs of other tasks than k
 
 von Oswald, Henning, Sacramento and Grewe 2020, "Continual learning with hypernetworks", ICLR. The
 last piece is cut to length. Weights are Xavier-uniform and biases zero; embeddings are N(0, σ²): a
@@ -81,6 +82,8 @@ class Hypernet(NamedTuple):
         n_penalised: past tasks in the penalty of a step, at most; 0 for all.
         task_std: σ of the tasks' embeddings.
         chunk_std: σ of the chunks' embeddings.
+        owners: runs of generated parameters as (numbers, task whose outputs alone they make, or
+            −1), where the penalty for a task leaves out those of other tasks; empty for none.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -93,6 +96,7 @@ class Hypernet(NamedTuple):
     n_penalised: int = 0
     task_std: float = 1.0
     chunk_std: float = 1.0
+    owners: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_generated(self) -> int:
@@ -180,11 +184,20 @@ class Hypernet(NamedTuple):
             return stored.new_zeros(())
         if not 0 < self.n_penalised < n_past:
             moved = self.flat(params, range(n_past)) - stored[:n_past]
-            return moved.square().sum() / n_past
+            tasks = torch.arange(n_past, device=stored.device)
+            return self._own(moved.square(), tasks).sum() / n_past
         chosen = draw[_KEYS][:n_past].topk(self.n_penalised).indices
         embeddings = torch.stack([params[embedding_name(k)] for k in range(n_past)])
         moved = self.flat_of(params, embeddings[chosen]) - stored[chosen]
-        return moved.square().sum() / self.n_penalised
+        return self._own(moved.square(), chosen).sum() / self.n_penalised
+
+    def _own(self, squares: Tensor, tasks: Tensor) -> Tensor:
+        """`squares` [N, n_generated], 0 where a number makes outputs of other `tasks` [N]."""
+        if not self.owners:
+            return squares
+        runs = [tasks.new_full((n,), owner) for n, owner in self.owners]
+        owner = torch.cat(runs)
+        return squares * ((owner < 0) | (owner == tasks[:, None]))
 
     def penalty_keys(self, rng: torch.Generator, n_steps: int) -> dict[str, Tensor]:
         """Draws of a phase with the penalty: a number per step and task, the largest are chosen.
