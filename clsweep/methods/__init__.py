@@ -54,6 +54,16 @@ METHODS: dict[str, MethodEntry] = {
         family="reference",
         regression=_OF_NUMBERS,
     ),
+    "scratch": MethodEntry(
+        "from scratch",
+        hypers.NoHyper,
+        "every task on a network of its own",
+        uses=("a network for every task",),
+        scenarios=("task",),
+        scenario_note="the task of a test example says which network classifies it",
+        is_reference=True,
+        family="reference",
+    ),
     "joint": MethodEntry(
         "joint",
         hypers.NoHyper,

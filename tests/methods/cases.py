@@ -61,6 +61,7 @@ SMALL_VAE = {"generator_hidden": "9-7", "latent": 3}
 CASES = [
     Case("finetune", {}, {}),
     Case("frozen", {}),
+    Case("scratch", {}),
     Case("joint", {}),
     Case("ncm", {}),
     Case("slda", {}),

@@ -33,7 +33,7 @@ DASHES: tuple[Any, ...] = (
     (0, (2, 1.2)),
     (0, (9, 1.5, 3, 1.5)),
 )
-_REFERENCE_MARKERS = {"finetune": "x", "frozen": "+", "joint": "*"}
+_REFERENCE_MARKERS = {"finetune": "x", "frozen": "+", "joint": "*", "scratch": "P"}
 _OTHER_REFERENCES = ("1", "2", "3", "4")
 
 
