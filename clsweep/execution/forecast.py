@@ -226,7 +226,7 @@ def _design_of(study: StudyTables, grid: list[Configuration]) -> fairness.Design
 
 
 def _training_values(request: MethodRequest, usual: TrainingConfig) -> dict[str, frozenset[str]]:
-    found = request.trainings(usual)
+    found = request.training.trainings(usual)
     keys = TrainingConfig.model_fields
     return {key: frozenset(str(getattr(one, key)) for one in found) for key in keys}
 

@@ -183,7 +183,7 @@ class Table:
         key = canonical_json(training)
         if key not in self._trained_at:
             self._trained_at[key] = self._trained(
-                request.training_at(self.study.training, training)
+                request.training.at(self.study.training, training)
             )
         made = self._made(self._trained_at[key], numbers)
         return replace(made, asked=canonical_json([request.label, dict(point)]))
@@ -197,7 +197,7 @@ class Table:
         first: dict[str, tuple[Any, Any]] = {}
         numbers = product(self.request.axes())
         for given in product(self.request.training.axes()):
-            trained = self._trained(self.request.training_at(self.study.training, given))
+            trained = self._trained(self.request.training.at(self.study.training, given))
             for point in numbers:
                 made = self._made(trained, point)
                 written = first.setdefault(made.id, (given, point))
@@ -442,7 +442,7 @@ def _expanded(study: StudyTables) -> tuple[tuple[int, Configuration], ...]:
             continue
         at = ("methods", index)
         try:
-            request.trainings(study.training)
+            request.training.trainings(study.training)
         except ValidationError as error:
             raise mistake_below(error, (*at, "training")) from None
         try:

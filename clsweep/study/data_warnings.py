@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from clsweep.data.task_sizes import TaskSize, benchmark_sizes
 
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
-    from clsweep.study.grid import MethodRequest
     from clsweep.study.study_tables import StudyTables
 
 
@@ -28,14 +27,17 @@ def data_notes(study: StudyTables, root: Path | None) -> list[str]:
     Raises:
         StudyError: the data cannot be used.
     """
-    benchmark = study.located_benchmark
+    benchmark = study.conditions.located_benchmark
     names = dict.fromkeys(benchmark.datasets)
     specs = [dataset_spec(name, root, benchmark.framing) for name in names]
     notes = [note for spec in specs for note in spec.notes]
     notes += class_notes(benchmark, root, study.seeds)
     sizes = benchmark_sizes(benchmark, root)
     for request in study.methods:
-        notes += _memory_notes(request, sizes)
+        axes = request.axes()
+        if "memory_size" in axes:
+            each = {*axes.get("per_task", (False,))} == {True}
+            notes += _memory_notes(request.label, axes["memory_size"], each, sizes)
     return notes
 
 
@@ -87,16 +89,16 @@ def download_notes(study: StudyTables, root: Path | None) -> list[str]:
     ]
 
 
-def _memory_notes(request: MethodRequest, sizes: Sequence[TaskSize]) -> Iterator[str]:
+def _memory_notes(
+    label: str, memory_sizes: Iterable[int], is_each: bool, sizes: Sequence[TaskSize]
+) -> Iterator[str]:
     """A memory too small to hold an example of every class that it is to recall."""
-    axes = request.axes()
     classes = [size.n_classes for size in sizes[:-1]]
-    is_each = set(axes.get("per_task", (False,))) == {True}
     n, of = (max(classes), "of a task") if is_each else (sum(classes), "before the last task")
-    small = sorted(size for size in axes.get("memory_size", ()) if size < n)
+    small = sorted(size for size in memory_sizes if size < n)
     if small:
         listed = ", ".join(map(str, small))
         yield (
-            f"{request.label}: memory_size = {listed} holds fewer examples than the {n} classes "
+            f"{label}: memory_size = {listed} holds fewer examples than the {n} classes "
             f"{of}: of some it stores none"
         )

@@ -248,6 +248,36 @@ class TrainingOverrides(Section):
         values = {key: getattr(self, key) for key in type(self).model_fields}
         return {key: axis for key, axis in values.items() if axis}
 
+    def trainings(self, base: TrainingConfig) -> list[TrainingConfig]:
+        """The grid over training settings; `base` alone when nothing is overridden.
+
+        Args:
+            base: the study's `[training]`.
+        """
+        return [self.at(base, point) for point in product(self.axes())]
+
+    def at(self, base: TrainingConfig, point: Mapping[str, Any]) -> TrainingConfig:
+        """`[training]` with one value of each overridden key.
+
+        Args:
+            base: the study's `[training]`.
+            point: key -> value.
+        """
+        given = base.model_dump(exclude_unset=True)
+        for of in ("", "first_"):
+            if point.get(f"{of}steps"):
+                given.pop(f"{of}epochs", None)
+            if f"{of}epochs" in point:
+                given.pop(f"{of}steps", None)
+        made = {**given, **point}
+        # Crossed with several optimisers, a number acts with those that take it; where none of
+        # them does, it is a mistake.
+        chosen, crossed = made.get("optimizer", base.optimizer), self.axes().get("optimizer", ())
+        for key in (*NUMBERS, "options", "weight_decay"):
+            if crossed and not takes(chosen, key) and any(takes(one, key) for one in crossed):
+                made.pop(key, None)
+        return TrainingConfig(**made)
+
 
 _training_fields: dict[str, Any] = {
     key: (_axis(field), ()) for key, field in TrainingConfig.model_fields.items()
@@ -322,39 +352,6 @@ class MethodRequest(Section):
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """Every number of the method and its values, in declared order; defaults included."""
         return {key: getattr(self, key) for key in self.entry.hyper.model_fields}
-
-    def trainings(self, base: TrainingConfig) -> list[TrainingConfig]:
-        """The grid over training settings; `base` alone when nothing is overridden.
-
-        Args:
-            base: the study's `[training]`.
-        """
-        return [self.training_at(base, point) for point in product(self.training.axes())]
-
-    def training_at(self, base: TrainingConfig, point: Mapping[str, Any]) -> TrainingConfig:
-        """`[training]` with one value of each overridden key.
-
-        Args:
-            base: the study's `[training]`.
-            point: key -> value.
-        """
-        given = base.model_dump(exclude_unset=True)
-        for of in ("", "first_"):
-            if point.get(f"{of}steps"):
-                given.pop(f"{of}epochs", None)
-            if f"{of}epochs" in point:
-                given.pop(f"{of}steps", None)
-        made = {**given, **point}
-        # Crossed with several optimisers, a number acts with those that take it; where none of
-        # them does, it is a mistake.
-        chosen, crossed = (
-            made.get("optimizer", base.optimizer),
-            self.training.axes().get("optimizer", ()),
-        )
-        for key in (*NUMBERS, "options", "weight_decay"):
-            if crossed and not takes(chosen, key) and any(takes(one, key) for one in crossed):
-                made.pop(key, None)
-        return TrainingConfig(**made)
 
 
 def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from clsweep.config_section import mistake
 from clsweep.methods import METHODS
 from clsweep.methods.regulariser_hypers import FISHERS, GAUSSIAN_FISHERS
-from clsweep.study.configurations import examples
 
 if TYPE_CHECKING:
     from clsweep.data.benchmark_specs import BenchmarkConfig
-    from clsweep.study.grid import MethodRequest
+    from clsweep.methods.entry import MethodEntry
     from clsweep.study.study_tables import StudyTables
+    from clsweep.training.config import TrainingConfig
 
 
 def check_regression_methods(
-    requests: Sequence[MethodRequest], benchmark: BenchmarkConfig
+    entries: Sequence[tuple[str, MethodEntry]], benchmark: BenchmarkConfig
 ) -> None:
     """Refuse methods that are defined for classes alone.
 
     Args:
-        requests: the methods of a study.
+        entries: name of each method of a study, and what is known about it.
         benchmark: its benchmark.
 
     Raises:
@@ -32,18 +32,17 @@ def check_regression_methods(
         return
     scenario = benchmark.scenario
     able = [name for name, entry in METHODS.items() if scenario in entry.regression]
-    for index, request in enumerate(requests):
-        defined = request.entry.regression
+    for index, (name, entry) in enumerate(entries):
+        defined = entry.regression
         if not defined:
             raise mistake(
-                f"'{request.method_key}' is defined for classes, and the benchmark's targets are "
-                "numbers",
+                f"'{name}' is defined for classes, and the benchmark's targets are numbers",
                 expected="one of " + ", ".join(f"'{name}'" for name in able),
                 at=(index, "name"),
             )
         if scenario not in defined:
             raise mistake(
-                f"'{request.method_key}' learns numbers in the scenario "
+                f"'{name}' learns numbers in the scenario "
                 + " and ".join(f"'{one}'" for one in defined)
                 + f" alone, and the benchmark's is '{scenario}'",
                 expected="one of " + ", ".join(f"'{name}'" for name in able),
@@ -51,20 +50,18 @@ def check_regression_methods(
             )
 
 
-def check_regression(study: StudyTables) -> None:
-    """Refuse numbers and settings of a study that need classes.
+def check_regression(study: StudyTables, trainings: Iterable[TrainingConfig]) -> None:
+    """Refuse numbers and settings of a regression that need classes.
 
     Args:
         study: the study.
+        trainings: all ways in which its tasks are trained.
 
     Raises:
         PydanticCustomError: there is one.
     """
-    if not study.benchmark.is_regression:
-        return
     _check_report(study)
-    for one in examples(study):
-        training = one.training
+    for training in trainings:
         for key, plain in (("label_smoothing", 0.0), ("class_balance", "none")):
             if getattr(training, key) != plain:
                 raise mistake(

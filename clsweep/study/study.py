@@ -7,7 +7,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from clsweep.data.regression_checks import check_targets
 from clsweep.data.task_sizes import benchmark_sizes
 from clsweep.errors import StudyError
 from clsweep.methods.declared_methods import Declared
+from clsweep.methods.entry import MethodEntry
 from clsweep.nets.checks import check_factory, weights_file
 from clsweep.nets.config import NetConfig
 from clsweep.records.trial_extras import MEASURE_GROUP
@@ -37,10 +38,12 @@ from clsweep.study.own_optimisers import check_own_optimisers
 from clsweep.study.regression_conditions import check_regression, check_regression_methods
 from clsweep.study.search_checks import check_sampler, check_spaces, opened_methods
 from clsweep.study.search_space import space_of
+from clsweep.study.sections import Resources
 from clsweep.study.several_benchmarks import refuse_several, tables_by_benchmark
 from clsweep.study.study_tables import Origin, StudyTables
 from clsweep.study.toml_files import file_text, leaves, toml_tables
 from clsweep.text import is_printable
+from clsweep.training.config import TrainingConfig
 from clsweep.training.optimiser_names import WITHOUT_RATE
 from clsweep.user_code import code_path
 
@@ -60,22 +63,26 @@ class Study(StudyTables):
         if {*info.data} != {*cls.model_fields} - {"methods"}:
             return methods  # another section is wrong, and that is told alone
         net, benchmark = info.data["net"], info.data["benchmark"]
-        _check_labels(methods)
-        _check_scenarios(methods, benchmark.scenario)
-        check_regression_methods(methods, benchmark)
-        _check_norms(methods, net)
+        _check_labels([request.label for request in methods])
+        entries = [(request.method_key, request.entry) for request in methods]
+        _check_scenarios(entries, benchmark.scenario)
+        check_regression_methods(entries, benchmark)
+        _check_norms(entries, net)
         return opened_methods(info.data["search"], methods, around(net, benchmark))
 
     @model_validator(mode="after")
     def _check(self) -> Study:
-        searched = searched_requests(self)
-        check_spaces(self, {one.label: space_of(self, one).axes for one in searched})
+        if self.search.asks:
+            searched = searched_requests(self)
+            check_spaces(self, {one.label: space_of(self, one).axes for one in searched})
         check_configurations(self)
-        _check_augment(self)
-        _check_precision(self)
+        trainings = dict.fromkeys(one.training for one in examples(self))
+        _check_augment(self.benchmark, trainings)
+        _check_precision(self.resources, trainings)
         _check_proximal(self)
-        _check_choosing(self)
-        check_regression(self)
+        _check_choosing(self.seeds, self.report.choose_on)
+        if self.benchmark.is_regression:
+            check_regression(self, trainings)
         return self
 
 
@@ -237,68 +244,67 @@ def _validated(raw: dict[str, Any], where: str, declared: Declared | None) -> St
         raise study_error(error, raw, where, Study) from None
 
 
-def _check_labels(methods: tuple[MethodRequest, ...]) -> None:
+def _check_labels(labels: Sequence[str]) -> None:
     first: dict[str, int] = {}
-    for index, request in enumerate(methods):
-        if not is_printable(request.label):
+    for index, label in enumerate(labels):
+        if not is_printable(label):
             raise mistake(
-                f"the label {request.label!r} holds characters that drive a terminal",
+                f"the label {label!r} holds characters that drive a terminal",
                 expected="characters that can be seen",
                 at=(index, "label"),
             )
-        if request.label in first:
+        if label in first:
             raise mistake(
-                f"methods[{first[request.label]}] is labelled '{request.label}' as well",
+                f"methods[{first[label]}] is labelled '{label}' as well",
                 expected="a different label for every [[methods]] table",
                 next_step='write label = "..." in this table',
                 at=(index, "label"),
             )
-        first[request.label] = index
+        first[label] = index
 
 
-def _check_scenarios(methods: tuple[MethodRequest, ...], scenario: str) -> None:
-    for index, request in enumerate(methods):
-        defined = request.entry.scenarios
+def _check_scenarios(entries: Sequence[tuple[str, MethodEntry]], scenario: str) -> None:
+    for index, (name, entry) in enumerate(entries):
+        defined, note = entry.scenarios, entry.scenario_note
         if scenario not in defined:
-            note = request.entry.scenario_note
             raise mistake(
-                f"'{request.method_key}' is not defined for the scenario '{scenario}'"
+                f"'{name}' is not defined for the scenario '{scenario}'"
                 + (f": {note}" if note else ""),
                 expected="benchmark.scenario one of " + ", ".join(f"'{s}'" for s in defined),
                 at=(index, "name"),
             )
 
 
-def _check_norms(methods: tuple[MethodRequest, ...], net: NetConfig) -> None:
-    for index, request in enumerate(methods):
-        if net.norm_used == "batch" and not request.entry.takes_batch_norm:
+def _check_norms(entries: Sequence[tuple[str, MethodEntry]], net: NetConfig) -> None:
+    for index, (name, entry) in enumerate(entries):
+        if net.norm_used == "batch" and not entry.takes_batch_norm:
             raise mistake(
-                f"'{request.method_key}' takes no batch norms, and the net '{net.name}' has some: "
+                f"'{name}' takes no batch norms, and the net '{net.name}' has some: "
                 "their running statistics belong to a task",
                 expected="net.norm = 'group' or 'none'",
                 at=(index, "name"),
             )
 
 
-def _check_augment(study: Study) -> None:
-    if study.benchmark.name != "permuted":
+def _check_augment(benchmark: BenchmarkConfig, trainings: Iterable[TrainingConfig]) -> None:
+    if benchmark.name != "permuted":
         return
-    for configuration in examples(study):
-        if configuration.training.augment != "none":
+    for training in trainings:
+        if training.augment != "none":
             raise mistake(
-                f"augment = '{configuration.training.augment}' moves pixels, and the benchmark "
+                f"augment = '{training.augment}' moves pixels, and the benchmark "
                 "'permuted' has scattered them",
                 expected="augment = 'none', or another benchmark",
                 at=("training", "augment"),
             )
 
 
-def _check_precision(study: Study) -> None:
-    if study.resources.device == "cuda":
+def _check_precision(resources: Resources, trainings: Iterable[TrainingConfig]) -> None:
+    if resources.device == "cuda":
         return
-    if any(one.training.precision != "float32" for one in examples(study)):
+    if any(one.precision != "float32" for one in trainings):
         raise mistake(
-            f"precision = 'bf16' with [resources] device = '{study.resources.device}', under "
+            f"precision = 'bf16' with [resources] device = '{resources.device}', under "
             "which trials may run on a processor",
             expected="bf16 on GPUs alone, so that all trials compute in one precision",
             next_step="write [resources] device = 'cuda', or precision = 'float32'",
@@ -321,17 +327,16 @@ def _check_proximal(study: Study) -> None:
             )
 
 
-def _check_choosing(study: Study) -> None:
-    choosing = study.report.choose_on
-    unknown = [seed for seed in choosing if seed not in study.seeds]
+def _check_choosing(seeds: Sequence[int], choosing: Sequence[int]) -> None:
+    unknown = [seed for seed in choosing if seed not in seeds]
     at = ("report", "choose_on")
     if unknown:
         raise mistake(
             f"the seed {unknown[0]} in choose_on is none of the study's seeds",
-            expected=f"some of seeds = {as_toml(study.seeds[:12])}",
+            expected=f"some of seeds = {as_toml(seeds[:12])}",
             at=at,
         )
-    if len(choosing) == len(study.seeds):
+    if len(choosing) == len(seeds):
         raise mistake(
             "choose_on names all seeds, and leaves none whose test numbers can be shown",
             expected="some of the seeds, or choose_on = [] for cross-fitting",
@@ -340,25 +345,28 @@ def _check_choosing(study: Study) -> None:
 
 
 def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Path | None) -> None:
+    conditions = study.conditions
     try:
-        make_arrays(study.benchmark)
-        benchmark = study.located_benchmark
-        check_sampler(study.search)
-        for measure in study.report.measures:
+        make_arrays(conditions.benchmark)
+        benchmark = conditions.located_benchmark
+        check_sampler(conditions.search)
+        for measure in conditions.report.measures:
             code_path(measure, where="report.measures", group=MEASURE_GROUP)
         for name in benchmark.datasets:
             is_there(name, data_root)
         sizes = benchmark_sizes(benchmark, data_root)
         check_targets(benchmark, data_root)
-        check_fit(study, data_root)
-        weights_file(study.located_net, data_root)
-        check_factory(study.net)
+        augments = dict.fromkeys(one.training.augment for one in examples(study))
+        generators = [r.method_key for r in study.methods if r.entry.generates_images]
+        check_fit(conditions, data_root, augments, generators)
+        weights_file(conditions.located_net, data_root)
+        check_factory(conditions.net)
         check_own_optimisers(study.optimisers)
-        class_notes(benchmark, data_root, study.seeds)
+        class_notes(benchmark, data_root, conditions.seeds)
     except StudyError as error:
         raise _in_file(error, where) from None
-    if not study.benchmark.is_regression:
-        _check_classes(study.benchmark, [size.n_classes for size in sizes], where)
+    if not benchmark.is_regression:
+        _check_classes(benchmark, [size.n_classes for size in sizes], where)
     counts = [size.n_train for size in sizes]
     for index, request in enumerate(study.methods):
         axes = request.axes()

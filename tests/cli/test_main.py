@@ -255,7 +255,7 @@ def test_what_init_leaves_to_defaults_are_the_defaults(cli: CommandLine) -> None
 def test_commented_keys_of_init_are_examples_that_work(cli: CommandLine) -> None:
     written = cli("init", "--methods", "ewc", "--full").out
     text = written.replace("# training = { lr = [", "training = { lr = [")
-    assert [t.lr for t in parse_study(text).methods[0].trainings(TrainingConfig())] == [
+    assert [t.lr for t in parse_study(text).methods[0].training.trainings(TrainingConfig())] == [
         0.03,
         0.1,
     ]
