@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clsweep.errors import RunnerError
-from clsweep.execution.ray.internals import WORKER_PATH, differences
+from clsweep.execution.ray.internals import AUTOSCALER, WORKER_PATH, differences
 from clsweep.process_environment import (
     ensure_home,
     home,
@@ -140,7 +140,23 @@ def connected(
     try:
         yield
     finally:
+        if address is None:
+            _end_autoscaler()
         ray.shutdown()  # of a cluster that somebody else started, this leaves it
+
+
+def _end_autoscaler() -> None:
+    """End the autoscaler of a cluster of ours.
+
+    Asked to end, it takes the whole second that Ray gives it before it is killed.
+    """
+    from ray._private import ray_constants, worker
+
+    node = worker._global_node
+    if node is None or differences(AUTOSCALER):
+        return
+    for info in node.all_processes.get(ray_constants.PROCESS_TYPE_MONITOR, ()):
+        info.process.kill()
 
 
 @contextmanager

@@ -86,6 +86,18 @@ WORKER_PATH = Patch(
     "workers look for modules in the driver's current folder first, where a file may have the "
     "name of a package",
 )
+# `connection`: the autoscaler of a cluster of ours, which has no more nodes to ask for.
+AUTOSCALER = Patch(
+    (
+        Part("ray._private.worker:shutdown", None, ("_global_node", "kill_all_processes")),
+        Part(
+            "ray._private.node:Node.start_monitor",
+            None,
+            ("PROCESS_TYPE_MONITOR", "all_processes", "process_info"),
+        ),
+    ),
+    "the end of a run takes a second longer, in which Ray's autoscaler is asked to end",
+)
 # `listeners.trackers`: the uploads of Ray's callback for W&B, which are waited for.
 UPLOADS = Patch(
     (
@@ -97,7 +109,7 @@ UPLOADS = Patch(
     ),
     "an upload to W&B that fails is not told",
 )
-PATCHES = (MEMORY_KILLS, START_ORDER, IDLE_WORKERS, WORKER_PATH, UPLOADS)
+PATCHES = (MEMORY_KILLS, START_ORDER, IDLE_WORKERS, WORKER_PATH, AUTOSCALER, UPLOADS)
 
 
 def differences(patch: Patch) -> list[str]:
@@ -128,7 +140,7 @@ def doubt(patch: Patch) -> str:
 
 def doubts() -> list[str]:
     """The doubts about the patches that every run needs."""
-    needed = (MEMORY_KILLS, START_ORDER, IDLE_WORKERS, WORKER_PATH)
+    needed = (MEMORY_KILLS, START_ORDER, IDLE_WORKERS, WORKER_PATH, AUTOSCALER)
     return [said for said in map(doubt, needed) if said]
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import ray
@@ -106,3 +106,30 @@ def test_another_end_while_ray_starts_is_left_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ray, "init", lambda **options: sys.exit(3))
     with pytest.raises(SystemExit, match="3"), connected(None, Resources(), None):
         pytest.fail("it goes on")
+
+
+def test_the_autoscaler_of_a_cluster_of_ours_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray._private import ray_constants, worker
+
+    # As Ray's own autoscaler, which takes longer to end than Ray waits.
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    command = [sys.executable, "-c", deaf]
+    ended: list[str] = []
+    with subprocess.Popen(command) as autoscaler, subprocess.Popen(command) as other:
+        kinds = {ray_constants.PROCESS_TYPE_MONITOR: autoscaler, "raylet": other}
+        infos = {name: [SimpleNamespace(process=one)] for name, one in kinds.items()}
+        monkeypatch.setattr(worker, "_global_node", SimpleNamespace(all_processes=infos))
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setattr(ray, "init", lambda **kwargs: None)
+
+        def shutdown() -> None:
+            autoscaler.wait(30)
+            ended.extend(name for name, one in kinds.items() if one.poll() is not None)
+
+        monkeypatch.setattr(ray, "shutdown", shutdown)
+        with connected(None, Resources(), 1):
+            assert autoscaler.poll() is None
+        other.kill()
+    assert ended == [ray_constants.PROCESS_TYPE_MONITOR]
