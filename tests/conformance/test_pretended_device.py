@@ -16,11 +16,17 @@ from clsweep.methods.base import Method
 from clsweep.methods.entry import MethodEntry
 from clsweep.methods.hypers import NoHyper
 from tests.conformance.test_conform import broken
-from tests.methods.cases import CASE_IDS, CASES, Case
+from tests.methods.cases import CASE_IDS, CASES, Case, marks_of
 from tests.support.learners import Finetuning
 
 
-@pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=marks_of(case))
+        for case, name in zip(CASES, CASE_IDS, strict=True)
+    ],
+)
 def test_all_methods_of_ours_stay_on_the_device(case: Case) -> None:
     subject = named(case.name).at(case.hyper)
     assert stays_on_pretended(subject, small_sequence(subject.entry.scenarios[0])) == ""

@@ -112,6 +112,7 @@ def check(told: dict[str, Any]) -> None:
         assert "Traceback" not in one["text"], one["text"]
 
 
+@pytest.mark.slow  # ten processes; the CI runs it by name
 def test_a_full_and_a_read_only_disk(tmp_path: Path) -> None:
     check(on_small_disk(tmp_path, 18, "--inline"))
 

@@ -95,6 +95,7 @@ def final_counts(folder: Path) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.slow  # imports torch anew; the CI runs it by name
 def test_networks_give_the_stored_counts_in_a_new_process(tmp_path: Path) -> None:
     # One that is trained, one that is merged, one that is generated, one that is computed.
     names = ("joint", "ewc", "rescl", "hnet", "ncm")

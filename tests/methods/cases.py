@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
+
 from clsweep.methods import METHODS
 from clsweep.methods.hyper_fields import Hyper
 
@@ -238,6 +240,17 @@ CASES = [
     ),
 ]
 CASE_IDS = [f"{case.name}-{index}" for index, case in enumerate(CASES)]
+FIRST_OF_METHOD = {case.name: case for case in reversed(CASES)}
+
+
+def marks_of(case: Case, is_usual: bool = False) -> list[pytest.MarkDecorator]:
+    """Marks of a test of one row: a method's other rows take part in the longer list alone.
+
+    Args:
+        case: the row.
+        is_usual: whether every row is to be asked this in the default tier.
+    """
+    return [] if is_usual or FIRST_OF_METHOD[case.name] is case else [pytest.mark.slow]
 
 
 def test_ids_cover_all_methods() -> None:

@@ -46,7 +46,7 @@ from clsweep.training.early_stopping import (
     lowest_accuracies,
 )
 from clsweep.training.sequences import learn_sequence, learn_source, measure_source
-from tests.methods.cases import CASE_IDS, CASES, Case
+from tests.methods.cases import CASE_IDS, CASES, Case, marks_of
 from tests.methods.test_batch_norm import net_for as batch_norm_net
 from tests.methods.test_common import TRAINING, net_for, same, source_once
 
@@ -574,13 +574,12 @@ def watched(case: Case, sequence: TaskSequence, net: Net, kind: str, watch: Watc
     return learn_sequence(method, sequence, TRAINING, 0, source, statistics, watch=watch)
 
 
-FIRST_OF_METHOD = {case.name: case for case in reversed(CASES)}
 LOOKED_AT = [
     pytest.param(
         case,
         kind,
         id=f"{name}-{kind}",
-        marks=[] if kind == "plain" or FIRST_OF_METHOD[case.name] is case else [pytest.mark.slow],
+        marks=marks_of(case),
     )
     for case, name in zip(CASES, CASE_IDS, strict=True)
     for kind in ("plain", "batch norm")

@@ -25,7 +25,7 @@ from clsweep.training.engine import Setting, State, train_phase
 from clsweep.training.optimiser_names import OPTIMISERS as OF_TORCH
 from clsweep.training.optimiser_names import OWN_DEFAULT, REFUSED
 from clsweep.training.schedules import rate_of
-from tests.methods.cases import CASE_IDS, CASES, Case
+from tests.methods.cases import CASE_IDS, CASES, Case, marks_of
 from tests.methods.test_common import learnt, same
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
@@ -167,7 +167,7 @@ IN_TURN = ("adam", "momentum", "adagrad")
         pytest.param(
             case,
             optimizer,
-            marks=[] if index % len(IN_TURN) == turn else [pytest.mark.slow],
+            marks=marks_of(case) if index % len(IN_TURN) == turn else [pytest.mark.slow],
             id=f"{name}-{optimizer}",
         )
         for index, (case, name) in enumerate(zip(CASES, CASE_IDS, strict=True))

@@ -133,6 +133,7 @@ def test_standard_output_holds_nothing_else(cli: CommandLine, tmp_path: Path) ->
     assert "clsweep: 2/2 trials done" in ran.err
 
 
+@pytest.mark.slow  # imports torch anew; the CI runs it by name
 def test_beside_the_display_of_a_terminal(tmp_path: Path) -> None:
     path = tiny_study(tmp_path)
     command = ("run", path, "--inline", "--log-json", "log.jsonl", "--out", "out")
