@@ -226,7 +226,8 @@ def methods(
         return
     entry = entry_of(name)
     start = entry.start_note and f"Start: {entry.start_note}."
-    for paragraph in (f"{entry.title} ({name})", method_doc(name), entry.citation, start):
+    lanes = "" if entry.path else entry.lanes_note
+    for paragraph in (f"{entry.title} ({name})", method_doc(name), entry.citation, start, lanes):
         if paragraph:
             print(f"{paragraph}\n")
     print(keys_text(entry.hyper.model_fields) or "It has no numbers of its own.")

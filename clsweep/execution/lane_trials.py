@@ -124,10 +124,14 @@ def _prepared(context: Context, jobs: Sequence[Job]) -> _Prepared:
     lanes = []
     for job in jobs:
         configuration = worker.configuration_of(context, job)
-        source, statistics, _ = worker.start_of(context, configuration.start, job.seed)
+        source, statistics, finetuned = None, {}, None
+        if configuration.entry.begins_at_source(configuration.hyper):
+            start = configuration.start
+            source, statistics, finetuned = worker.start_of(context, start, job.seed)
         curves = LossCurves() if context.study.save.losses else None
         method = build(configuration.hyper)
-        lanes.append(Lane(method, configuration.training, job.seed, source, statistics, curves))
+        training = configuration.training
+        lanes.append(Lane(method, training, job.seed, source, statistics, curves, finetuned))
     return _Prepared(lanes, sequence, build)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from clsweep.study.jobs import Job
@@ -89,13 +89,13 @@ class LanedJobs:
             self._said.add(outcome.message)
             self._announce(outcome.message)
 
-    def separate(self, job: Job) -> None:
-        """Have a trial handed out by itself.
+    def separate(self, keys: Iterable[str]) -> None:
+        """Have trials handed out by themselves.
 
         Args:
-            job: it was in a program whose worker was lost.
+            keys: of those that were in a program whose worker was lost.
         """
-        self._alone.add(job.key)
+        self._alone.update(keys)
 
 
 def program_of(members: list[Job]) -> Job:

@@ -300,7 +300,7 @@ class _Driver:
             self._done,
             more,
             lambda: time.monotonic() > until,
-            self._laned(work.jobs, conditions.resources),
+            self._laned(conditions.resources),
         )
 
     def run(
@@ -364,16 +364,14 @@ class _Driver:
         if self.schedule.abort_message:
             raise ClsweepError(self.schedule.abort_message)
 
-    def _laned(self, jobs: list[Job], resources: Resources) -> LanedJobs | None:
+    def _laned(self, resources: Resources) -> LanedJobs | None:
         """How trials are grouped into programs; None where each is trained by itself."""
         most, group_of = most_lanes(resources), self.configurations.lane_group
         if most == 1:
             return None
         lanes = LanedJobs(group_of, most, self.audience.announce, self.audience.noted)
-        started = attempts.started(self.store.directory)
-        for job in jobs:
-            if job.key in started:  # a process may have gone down with it
-                lanes.separate(job)
+        # A process may have gone down with one of them.
+        lanes.separate(attempts.started(self.store.directory))
         return lanes
 
     def to_come(self) -> ToCome:

@@ -185,7 +185,7 @@ class Schedule:
         """
         for member in reversed(job.members):
             if self.lanes is not None:
-                self.lanes.separate(member)
+                self.lanes.separate([member.key])
             self.requeue(member)
         if job.members:
             return

@@ -63,6 +63,7 @@ METHODS: dict[str, MethodEntry] = {
         scenario_note="the task of a test example says which network classifies it",
         is_reference=True,
         family="reference",
+        lanes=(),
     ),
     "joint": MethodEntry(
         "joint",
@@ -73,6 +74,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         family="reference",
         regression=_OF_NUMBERS,
+        lanes=(),
     ),
     "ncm": MethodEntry(
         "nearest class mean",
@@ -83,6 +85,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         trains=False,
         family="statistics",
+        alone="it makes no gradient step",
     ),
     "slda": MethodEntry(
         "streaming LDA",
@@ -92,6 +95,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         trains=False,
         family="statistics",
+        alone="it makes no gradient step",
     ),
     "ranpac": MethodEntry(
         "RanPAC",
@@ -101,6 +105,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         trains=False,
         family="statistics",
+        alone="it makes no gradient step",
     ),
     "l2": MethodEntry(
         "L2 anchor",
@@ -120,7 +125,6 @@ METHODS: dict[str, MethodEntry] = {
         statistics_read=("fisher", "fisher_examples", "fisher_batch"),
         follows_path=True,
         lanes=("lam", "anchor", "gamma", "normalise"),
-        lanes_where=(("fisher", tuple(f for f in regulariser_hypers.FISHERS if f != "kfac")),),
         family="regularisation",
         regression=_OF_NUMBERS,
     ),
@@ -154,6 +158,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_source=False,
         own_start="score along the path of training",
         family="regularisation",
+        alone="its penalty is added where a step keeps its score",
     ),
     "vcl": MethodEntry(
         "VCL",
@@ -161,6 +166,7 @@ METHODS: dict[str, MethodEntry] = {
         "Nguyen, Li, Bui and Turner 2018, ICLR",
         takes_batch_norm=False,
         family="regularisation",
+        lanes=("beta",),
     ),
     "lwf": MethodEntry(
         "LwF",
@@ -177,6 +183,7 @@ METHODS: dict[str, MethodEntry] = {
         starts_from_finetuned=True,
         family="combination",
         regression=_OF_NUMBERS,
+        lanes=("lam", "temperature"),
     ),
     "interpolate": MethodEntry(
         "weight interpolation",
@@ -184,6 +191,7 @@ METHODS: dict[str, MethodEntry] = {
         "Lee et al. 2017, NeurIPS (incremental moment matching; the mean at β = ½)",
         starts_from_finetuned=True,
         family="combination",
+        lanes=("beta",),
     ),
     "mode_imm": MethodEntry(
         "Mode-IMM",
@@ -195,6 +203,7 @@ METHODS: dict[str, MethodEntry] = {
         statistics="fisher",
         statistics_read=("fisher", "fisher_examples", "fisher_batch"),
         family="combination",
+        lanes=("beta",),
     ),
     "l2init": MethodEntry(
         "L2 Init",
@@ -208,6 +217,7 @@ METHODS: dict[str, MethodEntry] = {
         regulariser_hypers.ShrinkPerturbHyper,
         "Ash and Adams 2020, NeurIPS",
         family="plasticity",
+        lanes=("shrink", "noise"),
     ),
     "cbp": MethodEntry(
         "CBP",
@@ -215,6 +225,7 @@ METHODS: dict[str, MethodEntry] = {
         "Dohare et al. 2024, Nature 632",
         takes_batch_norm=False,
         family="plasticity",
+        lanes=(),
     ),
     "packnet": MethodEntry(
         "PackNet",
@@ -224,6 +235,7 @@ METHODS: dict[str, MethodEntry] = {
         scenario_note="the task of a test example says which weights classify it",
         takes_batch_norm=False,
         family="isolation",
+        lanes=("prune",),
     ),
     "gpm": MethodEntry(
         "GPM",
@@ -237,6 +249,7 @@ METHODS: dict[str, MethodEntry] = {
         statistics="layer_inputs",
         statistics_read=("examples",),
         family="isolation",
+        lanes=("threshold", "growth"),
     ),
     "hat": MethodEntry(
         "HAT",
@@ -249,6 +262,7 @@ METHODS: dict[str, MethodEntry] = {
         own_start="gates",
         takes_batch_norm=False,
         family="isolation",
+        lanes=("c",),
     ),
     "replay": MethodEntry(
         "experience replay",
@@ -256,7 +270,6 @@ METHODS: dict[str, MethodEntry] = {
         "Ratcliff 1990; Chaudhry et al. 2019 (tiny episodic memories)",
         uses=("source examples",),
         lanes=("weight",),
-        lanes_where=(("fill", ("balanced",)),),
         family="stored examples",
         regression=_OF_NUMBERS,
     ),
@@ -266,6 +279,7 @@ METHODS: dict[str, MethodEntry] = {
         "Caccia et al. 2022, ICLR",
         uses=("source examples",),
         family="stored examples",
+        lanes=("weight",),
     ),
     "fdr": MethodEntry(
         "FDR",
@@ -273,6 +287,8 @@ METHODS: dict[str, MethodEntry] = {
         "Benjamin, Rolnick and Kording 2019, ICLR; Buzzega et al. 2020, NeurIPS",
         uses=("source examples",),
         family="stored examples",
+        alone="its distance has a kink where stored and new outputs agree, and rounding decides "
+        "there",
     ),
     "gdumb": MethodEntry(
         "GDumb",
@@ -282,6 +298,7 @@ METHODS: dict[str, MethodEntry] = {
         family="stored examples",
         starts_from_source=False,
         own_start="network from scratch on the memory alone",
+        alone="each trial trains on stored examples that it has chosen itself",
     ),
     "icarl": MethodEntry(
         "iCaRL",
@@ -293,6 +310,7 @@ METHODS: dict[str, MethodEntry] = {
         scenario_note="with one head for all domains no class is ever new",
         starts_from_source=False,
         own_start="network with a sigmoid per class",
+        alone="each trial trains on stored examples that it has chosen itself",
     ),
     "bic": MethodEntry(
         "BiC",
@@ -302,6 +320,7 @@ METHODS: dict[str, MethodEntry] = {
         family="stored examples",
         scenarios=("class",),
         scenario_note="it corrects how one head prefers the classes that were added to it",
+        alone="each trial trains on stored examples that it has chosen itself",
     ),
     "mir": MethodEntry(
         "MIR",
@@ -309,6 +328,7 @@ METHODS: dict[str, MethodEntry] = {
         "Aljundi et al. 2019, NeurIPS",
         uses=("source examples",),
         family="stored examples",
+        alone="it differentiates a second loss within a step",
     ),
     "mer": MethodEntry(
         "MER",
@@ -317,6 +337,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
         takes_batch_norm=False,
+        alone="its step is a row of steps, each from where the one before has led",
     ),
     "hal": MethodEntry(
         "HAL",
@@ -324,6 +345,7 @@ METHODS: dict[str, MethodEntry] = {
         "Chaudhry et al. 2021, AAAI (hindsight anchor learning)",
         uses=("source examples",),
         family="stored examples",
+        alone="it differentiates a second loss within a step",
     ),
     "gss": MethodEntry(
         "GSS",
@@ -332,6 +354,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
         takes_batch_norm=False,
+        alone="it compares gradients of single examples within a step",
     ),
     "der": MethodEntry(
         "DER",
@@ -339,6 +362,7 @@ METHODS: dict[str, MethodEntry] = {
         "Buzzega et al. 2020, NeurIPS",
         uses=("source examples",),
         family="stored examples",
+        lanes=("weight",),
     ),
     "derpp": MethodEntry(
         "DER++",
@@ -346,6 +370,7 @@ METHODS: dict[str, MethodEntry] = {
         "Buzzega et al. 2020, NeurIPS",
         uses=("source examples",),
         family="stored examples",
+        lanes=("weight", "label_weight"),
     ),
     "agem": MethodEntry(
         "A-GEM",
@@ -354,6 +379,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
         regression=_OF_NUMBERS,
+        alone="it differentiates a second loss within a step",
     ),
     "dgr": MethodEntry(
         "generative replay",
@@ -363,6 +389,7 @@ METHODS: dict[str, MethodEntry] = {
         own_start="generator",
         generates_images=True,
         family="generation",
+        lanes=("weight",),
     ),
     "gem": MethodEntry(
         "GEM",
@@ -371,6 +398,7 @@ METHODS: dict[str, MethodEntry] = {
         uses=("source examples",),
         family="stored examples",
         regression=_OF_NUMBERS,
+        alone="each step solves a programme of its own",
     ),
     "hnet": MethodEntry(
         "hypernetwork",
@@ -382,6 +410,8 @@ METHODS: dict[str, MethodEntry] = {
         own_start="hypernetwork",
         family="hypernetworks",
         regression=("task",),
+        lanes=("beta",),
+        lanes_where=(("look_ahead", (False,)),),
     ),
     "hnet_tir": MethodEntry(
         "HNET+TIR",
@@ -395,6 +425,8 @@ METHODS: dict[str, MethodEntry] = {
         generates_images=True,
         takes_batch_norm=False,
         family="hypernetworks",
+        lanes=("beta",),
+        lanes_where=(("look_ahead", (False,)),),
     ),
     "hnet_replay": MethodEntry(
         "HNET+R",
@@ -405,6 +437,8 @@ METHODS: dict[str, MethodEntry] = {
         own_start="generator",
         generates_images=True,
         family="generation",
+        lanes=("weight",),
+        lanes_where=(("look_ahead", (False,)),),
     ),
 }
 

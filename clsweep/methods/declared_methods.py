@@ -32,7 +32,7 @@ _MOST_BYTES = 2**22
 # What declarations did not say from the beginning; left out where it is as usual.
 _LATER = ("family", "scenario_note", "regression", "follows_path")
 # What is known of clsweep's own methods alone, and no declaration says.
-_OF_OURS = ("lanes", "lanes_where")
+_OF_OURS = ("lanes", "lanes_where", "alone")
 _ROLES = ("knob", "nuisance", "fixed")
 
 

@@ -38,6 +38,7 @@ class MethodEntry:
         lanes: numbers in which configurations that are trained as one program may differ, see
             `clsweep.training.lanes`; None where each has to be trained alone.
         lanes_where: numbers that need one of some values for that.
+        alone: why each has to be trained alone, as half a sentence; '' where `lanes` says more.
         generates_images: whether it generates what it replays, as bytes of pixels.
         follows_path: whether its one knob weighs a penalty that is least at the source model, so
             that a regularisation path can follow it.
@@ -64,7 +65,8 @@ class MethodEntry:
     takes_batch_norm: bool = True
     trains: bool = True
     lanes: tuple[str, ...] | None = None
-    lanes_where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    lanes_where: tuple[tuple[str, tuple[object, ...]], ...] = ()
+    alone: str = ""
     generates_images: bool = False
     follows_path: bool = False
     statistics: str = ""
@@ -84,6 +86,20 @@ class MethodEntry:
             f"its {self.own_start} does not start from the shared source model; it learns the "
             "first task within each trial"
         )
+
+    @property
+    def lanes_note(self) -> str:
+        """Which of its trials may be trained as one program, or why none may, as a sentence."""
+        if self.lanes is None:
+            why = self.alone or "what it does at a step is not stacked"
+            return f"Lanes: none; {why}."
+        *others, last = [*self.lanes, "seed", "learning rate"]
+        where = " and ".join(
+            f"`{key}` is {' or '.join(str(value).lower() for value in values)}"
+            for key, values in self.lanes_where
+        )
+        only = f", where {where}" if where else ""
+        return f"Lanes: trials that differ by {', '.join(others)} or {last}{only}."
 
     def begins_at_source(self, hyper: Hyper) -> bool:
         """Whether trials with these numbers begin at the shared source model.

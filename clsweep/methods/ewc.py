@@ -29,6 +29,7 @@ from clsweep.methods.parts.losses import plain_phase
 from clsweep.methods.parts.own_estimators import own_importance
 from clsweep.methods.parts.penalty import Anchor, merged_anchor, no_anchor, penalised_phase
 from clsweep.methods.regulariser_hypers import FISHERS, EwcHyper
+from clsweep.methods.shared_numbers import is_on
 from clsweep.nets.net import Net, shared
 from clsweep.nets.parameter_trees import Params, tree_map
 
@@ -39,7 +40,7 @@ def build(net: Net, hyper: EwcHyper) -> Method:
     Raises:
         MethodError: the network shares a parameter that 'kfac' has no factors for.
     """
-    if hyper.fisher == "kfac" and hyper.lam:
+    if hyper.fisher == "kfac" and is_on(hyper.lam):
         return _kronecker_factored(net, hyper)
 
     def begin(params: Params) -> Memory:

@@ -37,7 +37,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from clsweep.methods.base import Batch, LearntTask, Memory, Method, Note, Phase
 from clsweep.methods.hypers import ResclHyper
@@ -220,7 +219,10 @@ class _Combining:
     def settle(self, trained: Params, memory: Memory, step_size: float, task: int) -> Params:
         """The proximal step of λ ‖α‖₁."""
         bound = step_size * self.decay(trained)
-        return {**trained, **{name: F.softshrink(trained[name], bound) for name in ALPHAS}}
+        alphas = {name: trained[name] for name in ALPHAS}
+        # As torch's softshrink, for a bound that may be a tensor.
+        shrunk = {name: value - value.clamp(-bound, bound) for name, value in alphas.items()}
+        return {**trained, **shrunk}
 
     def survey(self, memory: Memory, task: int) -> Net:
         """The combination as a network of those branches' statistics that are set anew."""

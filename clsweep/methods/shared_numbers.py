@@ -11,3 +11,12 @@ WITHOUT_LAM = {"lam": 0}
 TWO_TASKS = {"benchmark.n_tasks": 2}
 # A regression has neither softmaxes nor classes.
 OF_NUMBERS = {"benchmark.targets": "numbers"}
+
+
+def is_on(weight: float) -> bool:
+    """Whether a term counts; of several lanes, whose weight is a tensor, it does in each.
+
+    Args:
+        weight: in front of it, ≥ 0.
+    """
+    return not isinstance(weight, (int, float)) or weight != 0

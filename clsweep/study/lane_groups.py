@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from clsweep.config_section import as_toml
 from clsweep.study.identity import canonical_json
 from clsweep.text import counted
 from clsweep.training.optimiser_names import STACKED
@@ -45,12 +46,14 @@ def lane_group(conditions: Conditions, configuration: Configuration, seed: int) 
     """
     if most_lanes(conditions.resources) == 1 or why_alone(conditions, configuration):
         return ""
-    free = {*(configuration.entry.lanes or ())}
+    free, hyper = {*(configuration.entry.lanes or ())}, configuration.hyper
     same_data = conditions.benchmark.draws == "fixed"
     return canonical_json(
         {
             "method": configuration.method,
-            "hyper": configuration.hyper.model_dump(mode="json", exclude=free),
+            "hyper": hyper.model_dump(mode="json", exclude=free),
+            # A term that is switched off is left out of a step.
+            "off": sorted(key for key in free if getattr(hyper, key) == 0),
             "training": configuration.training.model_dump(mode="json", exclude={"lr"}),
             "seed": None if same_data else seed,
         }
@@ -79,14 +82,12 @@ def why_alone(conditions: Conditions, configuration: Configuration) -> str:
         return "trials that may be stopped are watched one by one"
     if configuration.path is not None:
         return "each point of a path begins at the one before"
-    if not entry.begins_at_source(configuration.hyper):
-        return "it learns the first task by itself"
     if entry.lanes is None:
-        return "what this method does at a step is not stacked"
+        return entry.alone or "what this method does at a step is not stacked"
     for key, values in entry.lanes_where:
         found = getattr(configuration.hyper, key)
         if found not in values:
-            return f"{key} = '{found}' is not stacked"
+            return f"{key} = {as_toml(found)} is not stacked"
     return ""
 
 

@@ -10,7 +10,7 @@ import torch
 
 from clsweep.data.tasks import TaskSequence
 from clsweep.methods.base import Method
-from clsweep.training.lanes import Lane, begun, steps_alone, steps_in_lanes
+from clsweep.training.lanes import Lane, begun, measured_part, steps_alone, steps_in_lanes
 
 if TYPE_CHECKING:
     from clsweep.methods.hyper_fields import Hyper
@@ -50,10 +50,11 @@ def fastest(
         NotStackable: they cannot be trained as one.
     """
     running = begun(lanes, sequence)
-    seconds = {1: _measured(steps_alone(running[0], sequence))}
+    part = measured_part(running, sequence)
+    seconds = {1: _measured(steps_alone(running[0], part))}
     for n in sorted({*_TRIED, len(lanes)}):
         if n <= len(lanes):
-            seconds[n] = _measured(steps_in_lanes(running[:n], sequence, build)) / n
+            seconds[n] = _measured(steps_in_lanes(running[:n], part, build)) / n
     best = min(seconds, key=lambda n: seconds[n])
     if seconds[best] > (1 - _LEAST_GAIN) * seconds[1]:
         best = 1

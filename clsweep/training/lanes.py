@@ -13,37 +13,32 @@ the others alone: nothing of one lane is in a number of another.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from clsweep.data.rng import generator
-from clsweep.data.tasks import Task, TaskSequence
-from clsweep.methods.base import Batch, Method, Phase, Trace
+from clsweep.data.tasks import Task, TaskSequence, Trainable, joined
+from clsweep.methods.base import Batch, Method, Phase
 from clsweep.nets.parameter_trees import Params
 from clsweep.training.batches import Order, batches
 from clsweep.training.divergence import Diverged
-from clsweep.training.engine import Engine, Setting, State, check_losses, check_params
-from clsweep.training.learner import Learner
-from clsweep.training.learnt_models import LearntSequence, SourceModel
+from clsweep.training.engine import Engine, Setting, State, check_losses
+from clsweep.training.laned_engine import LanedEngine, LaneState
+from clsweep.training.learner import Learner, finetuned_state, initial_params
+from clsweep.training.learnt_models import FinetunedModel, LearntSequence, SourceModel
 from clsweep.training.loss_curves import LossCurves
 from clsweep.training.optimiser_names import STACKED
-from clsweep.training.sequences import outcome_of
-from clsweep.training.stacked_phase import Numbers, hindrance, stacked_phase
-from clsweep.training.stacked_trees import (
-    NotStackable,
-    along_lanes,
-    lane_of,
-    stacked_params,
-    stacked_state,
-    state_of,
-)
+from clsweep.training.sequences import joint_outcome, outcome_of
+from clsweep.training.stacked_phase import hindrance
+from clsweep.training.stacked_trees import NotStackable
 
 if TYPE_CHECKING:
     from clsweep.methods.hyper_fields import Hyper
     from clsweep.training.config import TrainingConfig
+
+Build = Callable[["Hyper"], Method]
 
 
 class Lane(NamedTuple):
@@ -53,17 +48,41 @@ class Lane(NamedTuple):
         method: its hooks, with its numbers in them.
         training: as that of all others but for the learning rate.
         seed: its seed.
-        source: the model of the first task that it starts from.
+        source: the model of the first task that it starts from; None where it learns that task.
         statistics: the method's statistics of that task.
         curves: where its losses are noted; None for nowhere.
+        finetuned: the fine-tuned network of the second task, see `learn_sequence`.
     """
 
     method: Method
     training: TrainingConfig
     seed: int
-    source: SourceModel
+    source: SourceModel | None
     statistics: Params
     curves: LossCurves | None = None
+    finetuned: FinetunedModel | None = None
+
+
+class Part(NamedTuple):
+    """One phase on one task.
+
+    Attributes:
+        task: the task's index.
+        data: what it is trained on.
+        n_steps: gradient steps.
+        index: of the phase.
+        is_first: whether it is one of `Method.first_phases`.
+    """
+
+    task: int
+    data: Trainable
+    n_steps: int
+    index: int
+    is_first: bool
+
+    def of(self, method: Method) -> Phase:
+        """The phase of a method."""
+        return (method.first_phases if self.is_first else method.phases)[self.index]
 
 
 class Running:
@@ -71,16 +90,14 @@ class Running:
 
     def __init__(self, lane: Lane, sequence: TaskSequence) -> None:
         setting = Setting(lane.method.net, sequence.scale, lane.training, lane.seed)
-        self.lane, self.learner = lane, Learner(lane.method, sequence, setting, None)
+        self.lane, self.sequence = lane, sequence
+        self.learner = Learner(lane.method, sequence, setting, None)
         self.diverged: Diverged | None = None
-        self.state, self.rows = self.learner.first_task(lane.source, lane.statistics)
+        if lane.method.joint:
+            self.state, self.rows = _initial(lane.method, lane.seed, sequence), []
+        else:
+            self.state, self.rows = self.learner.beginning(lane.source)
         self.before = self.state
-
-    def n_steps(self, sequence: TaskSequence) -> int:
-        """Steps of its first phase on the second task."""
-        task, training = sequence.tasks[1], self.lane.training
-        n_steps = training.n_steps(len(task.train), task.index)
-        return self.lane.method.hyper.phase_steps(n_steps)[0]
 
     def begin(self, task: Task) -> None:
         """Note the state before a task."""
@@ -90,6 +107,10 @@ class Running:
         """Test and absorb what was trained, unless it has diverged."""
         if self.diverged:
             return
+        source = self.lane.source
+        if task.index == 0 and source is not None:
+            self.state = self.learner.source_absorbed(self.state, source, self.lane.statistics)
+            return
         try:
             self.state, rows = self.learner.tested(self.before, self.state, task)
         except Diverged as error:
@@ -98,16 +119,31 @@ class Running:
         self.rows = self.rows + rows
         self.state = self.learner.absorbed(self.state, task)
 
+    def take_finetuned(self) -> None:
+        """Go on with the fine-tuned network that was trained before."""
+        assert self.lane.finetuned is not None
+        self.state = finetuned_state(self.state, self.lane.finetuned)
+
     def fail(self, error: Diverged) -> None:
         """Have it end here."""
         error.n_steps += self.state.n_steps
         self.diverged = error
 
+    def outcome(self) -> LearntSequence | Diverged:
+        """What it has learnt, or how it ended."""
+        if self.diverged is not None or not self.lane.method.joint:
+            method = self.lane.method
+            return self.diverged or outcome_of(method, self.state, self.rows)
+        try:
+            return joint_outcome(self.lane.method, self.before.params, self.state, self.sequence)
+        except Diverged as error:
+            return error
+
 
 def learn_lanes(
-    lanes: Sequence[Lane], sequence: TaskSequence, build: Callable[[Hyper], Method]
+    lanes: Sequence[Lane], sequence: TaskSequence, build: Build
 ) -> list[LearntSequence | Diverged]:
-    """Learn every task after the first in all lanes; of each, what it has learnt or how it ended.
+    """Learn the sequence in all lanes; of each, what it has learnt or how it ended.
 
     Args:
         lanes: of one method, network and training; numbers, seeds and learning rates may differ.
@@ -120,23 +156,27 @@ def learn_lanes(
         MethodError: a hook broke its contract.
     """
     running, first = begun(lanes, sequence), lanes[0]
-    for task in sequence.tasks[1:]:
-        n_steps = first.training.n_steps(len(task.train), task.index)
-        steps = first.method.hyper.phase_steps(n_steps)
+    if first.method.joint:
+        _train(running, _joint_part(first, sequence), build)
+        return [one.outcome() for one in running]
+    for task in sequence.tasks:
         alive = [one for one in running if one.diverged is None]
         for one in alive:
             one.begin(task)
-        for index, n in enumerate(steps):
+        for part in _parts(first, task):
             here = [one for one in alive if one.diverged is None]
-            if here:
-                _train(here, index, task, sequence, n, build)
+            if _is_shared(part, first):
+                for one in here:
+                    one.take_finetuned()
+            elif here:
+                _train(here, part, build)
         for one in alive:
             one.end(task)
-    return [one.diverged or outcome_of(one.lane.method, one.state, one.rows) for one in running]
+    return [one.outcome() for one in running]
 
 
 def begun(lanes: Sequence[Lane], sequence: TaskSequence) -> list[Running]:
-    """The lanes after the first task, which they have absorbed.
+    """The lanes before any training of their own.
 
     Args:
         lanes: see `learn_lanes`.
@@ -149,34 +189,85 @@ def begun(lanes: Sequence[Lane], sequence: TaskSequence) -> list[Running]:
     return [Running(lane, sequence) for lane in lanes]
 
 
-def steps_in_lanes(
-    running: Sequence[Running], sequence: TaskSequence, build: Callable[[Hyper], Method]
-) -> Callable[[], Tensor]:
-    """() -> losses of one more step on the second task, of which nothing is kept.
+def _initial(method: Method, seed: int, sequence: TaskSequence) -> State:
+    device = sequence.tasks[0].train.labels.device
+    start = initial_params(method.net, seed, device)
+    return State(start, method.begin(start) if method.begin else {})
+
+
+def _parts(lane: Lane, task: Task) -> list[Part]:
+    """What is trained on a task."""
+    hyper, is_first = lane.method.hyper, task.index == 0 and lane.source is not None
+    n_steps = lane.training.n_steps(len(task.train), task.index)
+    steps = hyper.first_steps(n_steps) if is_first else hyper.phase_steps(n_steps)
+    return [Part(task.index, task.train, n, k, is_first) for k, n in enumerate(steps)]
+
+
+def _is_shared(part: Part, lane: Lane) -> bool:
+    """Whether what a phase would train was trained before, and is shared."""
+    has_it = lane.finetuned is not None and part.task == 1
+    return has_it and part.of(lane.method).is_finetuning
+
+
+def _joint_part(lane: Lane, sequence: TaskSequence) -> Part:
+    tasks = sequence.tasks
+    n_steps = sum(lane.training.n_steps(len(task.train), task.index) for task in tasks)
+    return Part(len(tasks) - 1, joined(sequence), n_steps, 0, False)
+
+
+def measured_part(running: Sequence[Running], sequence: TaskSequence) -> Part:
+    """The first phase that makes steps; the lanes are brought to it, without training.
 
     Args:
         running: of `begun`.
         sequence: the tasks.
+
+    Raises:
+        NotStackable: no phase makes one.
+    """
+    first = running[0].lane
+    if first.method.joint:
+        return _joint_part(first, sequence)
+    for task in sequence.tasks[:3]:  # of two, the second may be a shared network alone
+        for one in running:
+            one.begin(task)
+        for part in _parts(first, task):
+            if not _is_shared(part, first):
+                if part.n_steps:
+                    return part
+                continue
+            for one in running:
+                one.take_finetuned()
+        for one in running:
+            one.end(task)
+    raise NotStackable("it makes no step that could be measured")
+
+
+def steps_in_lanes(running: Sequence[Running], part: Part, build: Build) -> Callable[[], Tensor]:
+    """() -> losses of one more step, of which nothing is kept.
+
+    Args:
+        running: of `begun`.
+        part: of `measured_part`.
         build: see `learn_lanes`.
     """
-    task, n_steps = sequence.tasks[1], running[0].n_steps(sequence)
-    engine = _LanedEngine(running, 0, task.index, sequence, n_steps, build)
-    return _again(engine, next(iter(engine.batches(task)))[1])
+    engine = _engine(running, part, build)
+    return _again(engine, next(iter(engine.batches(part.data)))[1])
 
 
-def steps_alone(one: Running, sequence: TaskSequence) -> Callable[[], Tensor]:
+def steps_alone(one: Running, part: Part) -> Callable[[], Tensor]:
     """The same of one trial without lanes.
 
     Args:
         one: of `begun`.
-        sequence: the tasks.
+        part: of `measured_part`.
     """
-    task, training, n_steps = sequence.tasks[1], one.lane.training, one.n_steps(sequence)
-    setting, phase = one.learner.setting, one.lane.method.phases[0]
-    engine = Engine(phase, one.state, setting, task.index, n_steps, one.lane.method.trace)
+    training, setting, phase = one.lane.training, one.learner.setting, part.of(one.lane.method)
+    engine = Engine(phase, one.state, setting, part.task, part.n_steps, one.lane.method.trace)
     shown = training.augment, training.label_smoothing, training.class_balance
-    order = Order(one.lane.seed, task.index, training.batch_size, n_steps, *shown)
-    made = batches(task.train, sequence.scale, order, engine.draws_of)
+    order = Order(one.lane.seed, part.task, training.batch_size, part.n_steps, *shown)
+    note = phase.note(one.state.params, one.state.memory, part.task) if phase.note else None
+    made = batches(part.data, setting.scale, order, engine.draws_of, note)
     return _again(engine, next(iter(made))[1])
 
 
@@ -205,183 +296,47 @@ def _check(lanes: Sequence[Lane]) -> None:
         raise NotStackable(why)
 
 
-def _train(
-    running: Sequence[Running],
-    index: int,
-    task: Task,
-    sequence: TaskSequence,
-    n_steps: int,
-    build: Callable[[Hyper], Method],
-) -> None:
+def _engine(running: Sequence[Running], part: Part, build: Build) -> LanedEngine:
+    lanes = [
+        LaneState(
+            one.lane.method,
+            part.of(one.lane.method),
+            one.lane.training,
+            one.lane.seed,
+            one.state,
+        )
+        for one in running
+    ]
+    scale = running[0].sequence.scale
+    return LanedEngine(lanes, lambda hyper: part.of(build(hyper)), scale, part.task, part.n_steps)
+
+
+def _train(running: Sequence[Running], part: Part, build: Build) -> None:
     """One phase of all lanes; their states go on, or they diverge."""
-    engine = _LanedEngine(running, index, task.index, sequence, n_steps, build)
-    name, parts = engine.phase.name, [_losses_of(one, task, engine.phase) for one in running]
+    engine = _engine(running, part, build)
+    name = engine.phase.name
+    curves = [one.lane.curves for one in running]
+    noted = [None if curve is None else curve.begin(part.task, name) for curve in curves]
     failed: dict[int, Diverged] = {}
-    for first_step, chunk in engine.batches(task):
+    for first_step, chunk in engine.batches(part.data):
         losses = torch.stack([engine.step(batch) for batch in chunk])  # [steps, K]
-        for k, part in enumerate(parts):
-            if part is not None and k not in failed:
-                part.append(losses[:, k])
+        for k, kept in enumerate(noted):
+            if kept is not None and k not in failed:
+                kept.append(losses[:, k])
         if bool(torch.isfinite(losses).all()):
             continue
         for k in range(len(running)):
             try:
                 if k not in failed:
-                    check_losses(losses[:, k], first_step, name, task.index)
+                    check_losses(losses[:, k], first_step, name, part.task)
             except Diverged as error:
                 failed[k] = error
         if len(failed) == len(running):
             break
     for k, one in enumerate(running):
-        ending = failed.get(k) or engine.end(k, one, n_steps)
-        if ending is not None:
-            one.fail(ending)
-
-
-def _losses_of(one: Running, task: Task, phase: Phase) -> list[Tensor] | None:
-    curves = one.lane.curves
-    return None if curves is None else curves.begin(task.index, phase.name)
-
-
-class _LanedEngine(Engine):
-    """One phase of K lanes; all tensors but those of batches have an axis of lanes in front."""
-
-    def __init__(
-        self,
-        running: Sequence[Running],
-        index: int,
-        task: int,
-        sequence: TaskSequence,
-        n_steps: int,
-        build: Callable[[Hyper], Method],
-    ) -> None:
-        lanes = [one.lane for one in running]
-        states = [one.state for one in running]
-        self.lanes, self.phases = lanes, [lane.method.phases[index] for lane in lanes]
-        self.memories = [state.memory for state in states]
-        params = stacked_params([state.params for state in states])
-        device, training = next(iter(params.values())).device, lanes[0].training
-        rates = [lane.training.lr for lane in lanes]
-        self.own_rates = None
-        if len(set(rates)) > 1:
-            self.own_rates = torch.tensor(rates, device=device)
-            training = training.model_copy(update={"lr": 1.0})
-        numbers = _numbers([lane.method.hyper for lane in lanes], device)
-        hyper = lanes[0].method.hyper
-
-        def at(values: Numbers) -> Phase:
-            return build(hyper.model_copy(update=dict(values))).phases[index]
-
-        self.seeds = list(dict.fromkeys(lane.seed for lane in lanes))
-        phase, memory = stacked_phase(
-            self.phases,
-            self.memories,
-            numbers,
-            at,
-            self.own_rates,
-            own_batches=len(self.seeds) > 1,
-        )
-        state = State(params, memory, None, stacked_state([s.optimiser for s in states]))
-        setting = Setting(lanes[0].method.net, sequence.scale, training, lanes[0].seed)
-        super().__init__(phase, state, setting, task, n_steps, lanes[0].method.trace)
-        self.rates = {name: self._times_rates(rate) for name, rate in self.rates.items()}
-        self.carried = state.optimiser
-        places = [self.seeds.index(lane.seed) for lane in lanes]
-        self.seed_of = torch.tensor(places, device=device)
-
-    def batches(self, task: Task) -> Iterator[tuple[int, list[Batch]]]:
-        """The batches of every seed, each prepared once; one for all lanes where seeds agree."""
-        training, (_, scale, *_) = self.training, self.setting
-        shown = training.augment, training.label_smoothing, training.class_balance
-        streams = [
-            batches(
-                task.train,
-                scale,
-                Order(seed, self.task, training.batch_size, self.n_planned, *shown),
-                self._draws if seed == self.seeds[0] else _nothing,
-            )
-            for seed in self.seeds
-        ]
-        for parts in zip(*streams, strict=True):
-            first_step, _ = parts[0]
-            chunks = [chunk for _, chunk in parts]
-            yield first_step, [self._merged(same) for same in zip(*chunks, strict=True)]
-
-    def _merged(self, same: Sequence[Batch]) -> Batch:
-        first = same[0]
-        if len(same) == 1:
-            return first
-        x = torch.stack([batch.x for batch in same])[self.seed_of]
-        y = torch.stack([batch.y for batch in same])[self.seed_of]
-        weights = None
-        if first.weights is not None:
-            weights = torch.stack([b.weights for b in same if b.weights is not None])
-            weights = weights[self.seed_of]
-        return first._replace(x=x, y=y, weights=weights)
-
-    def _draws(self, epoch: int, n_batches: int) -> dict[str, Tensor]:
-        """What all lanes draw for an epoch, [steps, K, ...]."""
-        found = []
-        for lane, phase, memory in zip(self.lanes, self.phases, self.memories, strict=True):
-            if not phase.draw:
-                return {}
-            rng = generator(lane.seed, "draw", phase.name, self.task, epoch)
-            found.append(phase.draw(rng, memory, n_batches, self.training.batch_size))
-        return {name: torch.stack([one[name] for one in found], 1) for name in found[0]}
-
-    def differentiated(self, loss: Tensor) -> Tensor:
-        """The sum over lanes: each parameter is in the loss of its own lane alone."""
-        return loss.sum()
-
-    def clipped_to_norm(self, grads: Params) -> Params:
-        """Each lane's gradients of at most the norm that the study allows."""
-        if not grads:
-            return grads
-        squares = [grad.flatten(1).square().sum(1) for grad in grads.values()]
-        norms = torch.stack(squares).sum(0).sqrt()
-        shares = (self.training.clip_norm / (norms + 1e-6)).clamp(max=1.0)
-        return {name: grad * along_lanes(shares, grad) for name, grad in grads.items()}
-
-    def _times_rates(self, value: Tensor) -> Tensor:
-        return value if self.own_rates is None else value * along_lanes(self.own_rates, value)
-
-    def descend(self, grads: Params) -> None:
-        """A step of every lane, as long as its own learning rate."""
-        if self.own_rates is None:
-            super().descend(grads)
-        elif self.is_plain:
-            super().descend({name: self._times_rates(grad) for name, grad in grads.items()})
-        else:
-            before = [leaf.detach().clone() for leaf in self.leaves]
-            super().descend(grads)
-            for leaf, old in zip(self.leaves, before, strict=True):
-                leaf.sub_(old).mul_(along_lanes(self.own_rates, leaf)).add_(old)
-
-    def end(self, k: int, one: Running, n_steps: int) -> Diverged | None:
-        """Give a lane what it has trained; or return how it has diverged."""
-        held = {name: value.detach()[k].clone() for name, value in self.full.items()}
-        expected = {name: value for name, value in held.items() if name not in self.own}
         try:
-            check_params(expected, held, self.phase.name, self.task, self.n_steps)
+            if k in failed:
+                raise failed[k]
+            one.state = engine.end(k)
         except Diverged as error:
-            return error
-        kept = {**self.carried, **self.optimiser_state()}
-        trace = self.trace()
-        own = None if trace is None else Trace(lane_of(trace.start, k), lane_of(trace.path, k))
-        before = one.state
-        one.state = State(held, before.memory, own, state_of(kept, k), before.n_steps + n_steps)
-        return None
-
-
-def _nothing(epoch: int, n_batches: int) -> dict[str, Tensor]:
-    return {}
-
-
-def _numbers(hypers: Sequence[Hyper], device: torch.device) -> dict[str, Tensor]:
-    """The numbers that differ, one for each lane."""
-    found = {}
-    for name in type(hypers[0]).model_fields:
-        values = [getattr(hyper, name) for hyper in hypers]
-        if len(set(values)) > 1 and all(isinstance(value, float) for value in values):
-            found[name] = torch.tensor(values, device=device)
-    return found
+            one.fail(error)

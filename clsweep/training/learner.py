@@ -42,6 +42,17 @@ def task_statistics(method: Method, params: Params, task: Task, scale: Scale, se
     return method.measure(params, learnt)
 
 
+def finetuned_state(state: State, finetuned: FinetunedModel) -> State:
+    """The method after a phase of plain training that was made before, and is shared.
+
+    Args:
+        state: before the phase.
+        finetuned: what was trained.
+    """
+    optimiser = {**state.optimiser, **finetuned.optimiser}
+    return State(finetuned.params, state.memory, None, optimiser, state.n_steps)
+
+
 @dataclass(frozen=True)
 class Learner:
     """One method on its way through a sequence."""
@@ -57,30 +68,50 @@ class Learner:
     ) -> tuple[State, list[AccuracyRow]]:
         """The method right after the first task, which it has absorbed, and the accuracies."""
         task = self.sequence.tasks[0]
+        state, rows = self.beginning(source)
         if source is None:
-            net, scale, _, seed = self.setting
-            drawn = initial_params(net, seed, task.train.labels.device)
-            start = with_population(net, drawn, task.train, scale)
-            memory = self._begun(start)
-            rows = evaluate(self._predict, self._surveyed(start, memory), self.sequence, -1)
-            # Trained without the statistics of the drawn network, which would else be held.
-            state = State(drawn, memory)
             state, new_rows = self.task(state, task)
             return self.absorbed(state, task), rows + new_rows
-        memory = self._begun(self._completed(source.trace.start))
-        params = self._completed(source.params)
-        state = State(params, memory, source.trace, source.optimiser)
         n_steps = self.setting.training.n_steps(len(task.train), task.index)
         steps = self.method.hyper.first_steps(n_steps)
         state = self._trained(self.method.first_phases, steps, state, task)
+        return self.source_absorbed(state, source, statistics), rows
+
+    def beginning(self, source: SourceModel | None) -> tuple[State, list[AccuracyRow]]:
+        """The method before any training of its own, and the accuracies so far.
+
+        Args:
+            source: see `learn_sequence`.
+        """
+        if source is None:
+            net, scale, _, seed = self.setting
+            data = self.sequence.tasks[0].train
+            drawn = initial_params(net, seed, data.labels.device)
+            start = with_population(net, drawn, data, scale)
+            memory = self._begun(start)
+            rows = evaluate(self._predict, self._surveyed(start, memory), self.sequence, -1)
+            # Trained without the statistics of the drawn network, which would else be held.
+            return State(drawn, memory), rows
+        memory = self._begun(self._completed(source.trace.start))
+        params = self._completed(source.params)
+        return State(params, memory, source.trace, source.optimiser), list(source.rows)
+
+    def source_absorbed(self, state: State, source: SourceModel, statistics: Params) -> State:
+        """The method after the first task, whose training it shares with others.
+
+        Args:
+            state: after the phases that follow on that training.
+            source: what was trained.
+            statistics: the method's, of the task.
+        """
         learnt = LearntTask(
-            task,
+            self.sequence.tasks[0],
             self.sequence.scale,
             source.trace,
             source.n_steps * self.setting.training.batch_size,
             generator(self.setting.seed, "absorb", 0),
         )
-        return self._absorbed(state, statistics, learnt), list(source.rows)
+        return self._absorbed(state, statistics, learnt)
 
     def task(self, state: State, task: Task) -> tuple[State, list[AccuracyRow]]:
         """The method after training on a task, not yet absorbed, and the accuracies."""
@@ -153,8 +184,7 @@ class Learner:
         finetuned, begun = self.finetuned, state.n_steps
         for phase, n_steps in zip(phases, steps, strict=True):
             if phase.is_finetuning and finetuned is not None and task.index == 1:
-                optimiser = {**state.optimiser, **finetuned.optimiser}
-                state = State(finetuned.params, state.memory, None, optimiser, state.n_steps)
+                state = finetuned_state(state, finetuned)
                 continue
             is_last = phase is phases[-1]
             n_before = state.n_steps - begun

@@ -166,13 +166,30 @@ def learn_joint(
     state = State(start, method.begin(start) if method.begin else {})
     for phase in method.phases:
         state = train_phase(phase, state, union, setting, task=last, n_steps=n_steps)
-    params, memory = state.params, state.memory
-    with after_steps(n_steps):
+    return joint_outcome(method, start, state, sequence)
+
+
+def joint_outcome(
+    method: Method, start: Params, state: State, sequence: TaskSequence
+) -> LearntSequence:
+    """What joint training has made of a sequence.
+
+    Args:
+        method: the method's hooks.
+        start: the network before.
+        state: after it.
+        sequence: the tasks.
+
+    Raises:
+        Diverged: nothing was learnt.
+    """
+    params, memory, last = state.params, state.memory, len(sequence.tasks) - 1
+    with after_steps(state.n_steps):
         check_learnt(method.net, start, params, sequence, last)
     rows = evaluate(method.net.apply, params, sequence, last)
     counters = method.counters(params, memory) if method.counters else {}
     kept = memory_bytes(memory)
-    return LearntSequence(params, rows, n_steps, kept, counters, predict=method.net.apply)
+    return LearntSequence(params, rows, state.n_steps, kept, counters, predict=method.net.apply)
 
 
 def on_device(params: Params, device: torch.device) -> Params:

@@ -36,6 +36,20 @@ def test_the_method_table_lists_every_method_once() -> None:
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(METHODS)
 
 
+def test_the_table_of_lanes_says_of_every_method_what_the_method_says() -> None:
+    table = _between((DOCS / "lanes.md").read_text("utf-8"), "| method | lanes |", "\n\n")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+    assert [*rows] == [*METHODS]
+    for name, said in rows.items():
+        entry = METHODS[name]
+        if entry.lanes is None:
+            assert said == f"none: {entry.alone}"
+            continue
+        numbers, _, where = said.partition("; where ")
+        assert re.findall(r"`(\w+)`", numbers) == [*entry.lanes], name
+        assert (where == "`look_ahead = false`") == bool(entry.lanes_where), name
+
+
 def test_every_net_is_named_once_with_its_keys() -> None:
     table = _between((DOCS / "networks.md").read_text("utf-8"), "| name | network |", "\n\n")
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", table, re.MULTILINE))

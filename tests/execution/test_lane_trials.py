@@ -30,7 +30,22 @@ name = "l2"
 lam = [0.1, 1.0]
 
 [[methods]]
+name = "agem"
+memory_size = 20
+"""
+# With a fine-tuned network, from initial weights on all tasks, and from the first task on.
+OTHER_STARTS = """
+[[methods]]
+name = "rescl"
+lam = [0.001, 0.1]
+
+[[methods]]
 name = "joint"
+
+[[methods]]
+name = "er_ace"
+memory_size = 20
+first_task = "own"
 """
 
 
@@ -56,10 +71,10 @@ def run(folder: Path, lanes: Any, more: str = "") -> tuple[dict[str, dict[str, A
     return records, heard.sentences
 
 
-def lanes_in(records: dict[str, dict[str, Any]]) -> list[float]:
-    """How many lanes the trials of L2 say that they had; 1 where they say nothing."""
+def lanes_in(records: dict[str, dict[str, Any]], method: str = "l2") -> list[float]:
+    """How many lanes the trials of a method say that they had; 1 where they say nothing."""
     trials = [record["trial"] for record in records.values()]
-    return sorted(t["counters"].get(LANES, 1.0) for t in trials if t["method"] == "l2")
+    return sorted(t["counters"].get(LANES, 1.0) for t in trials if t["method"] == method)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +101,16 @@ def test_records_are_those_of_trials_alone_and_say_how_many_lanes(
     assert lanes_in(found) == [4.0] * 4
     assert lanes_in(alone) == [1.0] * 4
     assert not any("lanes" in sentence for sentence in said)
-    joint = [record["trial"] for record in found.values() if record["trial"]["method"] == "joint"]
-    assert not any(LANES in trial["counters"] for trial in joint)
+    assert lanes_in(found, "agem") == [1.0] * 2
     assert (tmp_path / "out" / "losses.parquet").is_file()
+
+
+def test_other_starts_than_the_source_model_alone(tmp_path: Path) -> None:
+    found, _ = run(tmp_path / "lanes", 4, OTHER_STARTS)
+    single, _ = run(tmp_path / "single", 1, OTHER_STARTS)
+    assert_same(found, single)
+    assert lanes_in(found, "rescl") == [4.0] * 4
+    assert lanes_in(found, "joint") == lanes_in(found, "er_ace") == [2.0] * 2  # of two seeds
 
 
 @pytest.mark.parametrize(("error", "lanes"), [(MemoryError(), 2.0), (NotStackable("no"), 1.0)])

@@ -22,7 +22,8 @@ KEY = "my_pkg.clipped:build"
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_declaration_comes_back_as_it_was(name: str) -> None:
-    entry = replace(METHODS[name], path=KEY, code="0" * 24, lanes=None, lanes_where=())
+    ours = {"lanes": None, "lanes_where": (), "alone": ""}
+    entry = replace(METHODS[name], path=KEY, code="0" * 24, **ours)
     declared = Declared({KEY: entry}, {"my_pkg.m:estimate": "1" * 24})
     found = declared_in(declared_text(declared), "methods.json")
     assert found.estimators == declared.estimators

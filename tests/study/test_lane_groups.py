@@ -38,6 +38,8 @@ def test_knobs_seeds_and_learning_rates_share_a_program() -> None:
         EWC + 'form = ["gradient", "proximal"]\n',
         EWC + "training.batch_size = [10, 20]\n",
         '[[methods]]\nname = "replay"\nweight = [0.5, 1.0]\nmemory_size = [50, 100]\n',
+        '[[methods]]\nname = "replay"\nfirst_task = ["own", "shared"]\nfill = "reservoir"\n',
+        '[[methods]]\nname = "ewc"\nlam = [0.0, 1.0, 10.0]\nfisher = "kfac"\n',
     ],
 )
 def test_what_changes_the_program_parts_the_trials(text: str) -> None:
@@ -51,10 +53,9 @@ def test_seeds_with_data_of_their_own_share_none() -> None:
 @pytest.mark.parametrize(
     ("text", "more", "says"),
     [
-        ('[[methods]]\nname = "joint"\n', "", "first task"),
-        ('[[methods]]\nname = "gem"\n', "", "this method"),
-        ('[[methods]]\nname = "ewc"\nfisher = "kfac"\n', "", "fisher = 'kfac'"),
-        ('[[methods]]\nname = "replay"\nfill = "reservoir"\n', "", "fill = 'reservoir'"),
+        ('[[methods]]\nname = "gem"\n', "", "a programme of its own"),
+        ('[[methods]]\nname = "agem"\n', "", "a second loss"),
+        ('[[methods]]\nname = "hnet"\nlook_ahead = true\n', "", "look_ahead = true"),
         (EWC, '[training]\noptimizer = "adagrad"\n', "'adagrad'"),
         (EWC, '[net]\nname = "resnet32"\n', "batch norms"),
     ],

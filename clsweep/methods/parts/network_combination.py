@@ -74,13 +74,30 @@ class _Mix(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, sizes: list[int], *values: Tensor) -> tuple[Tensor, ...]:
-        ctx.sizes = sizes
-        ctx.save_for_backward(*values)
+    def forward(sizes: list[int], *values: Tensor) -> tuple[Tensor, ...]:
         keep, add, source, target = _parts(sizes, values)
         mixed = torch._foreach_mul(source, keep)
         torch._foreach_addcmul_(mixed, target, add)
         return tuple(mixed)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.sizes, *values = inputs
+        ctx.save_for_backward(*values)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], sizes: list[int], *values: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        """Of several networks at once, differentiated as it is written."""
+
+        def mixed(*own: Tensor) -> tuple[Tensor, ...]:
+            keep, add, source, target = _parts(sizes, own)
+            each = zip(keep, add, source, target, strict=True)
+            return tuple(k * s + a * t for k, a, s, t in each)
+
+        found = torch.func.vmap(mixed, in_dims=in_dims[1:])(*values)
+        return found, (0,) * len(found)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
