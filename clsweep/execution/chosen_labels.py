@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from clsweep.errors import RunnerError, closest_name
+from clsweep.records.schema import trial_id_of
 
 if TYPE_CHECKING:
     from clsweep.study.jobs import Job
@@ -58,6 +59,16 @@ def jobs_of(jobs: Sequence[Job], labels: Set[str] | None) -> list[Job]:
         if job.key in kept or (job.kind == "trial" and job.label in labels):
             kept |= {job.key, *job.needs}
     return [job for job in jobs if job.key in kept]
+
+
+def trial_labels(labels: Mapping[str, str], seeds: Iterable[int]) -> dict[str, str]:
+    """Id -> label of every trial.
+
+    Args:
+        labels: id -> label of every configuration.
+        seeds: those of the study.
+    """
+    return {trial_id_of(key, seed): label for key, label in labels.items() for seed in seeds}
 
 
 def left_for_later(

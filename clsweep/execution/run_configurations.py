@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from clsweep.execution.trial_record import record_of
-from clsweep.records.schema import trial_id_of
 from clsweep.study import planning
 from clsweep.study.lane_groups import lane_group
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from clsweep.study.configurations import Configuration
     from clsweep.study.jobs import Job
     from clsweep.study.study_tables import Conditions
+
 
 _KEYS = {"source": planning.source_key, "finetuned": planning.finetuned_key}
 
@@ -34,6 +34,9 @@ class RunConfigurations:
         configurations: what is known at the start.
         unstable: tells what will diverge.
         values: fingerprints in the keys of stages, see `recorded_inputs.stage_inputs`.
+
+    Attributes:
+        labels: id -> label of every configuration.
     """
 
     def __init__(
@@ -44,15 +47,18 @@ class RunConfigurations:
         values: planning.Values,
     ) -> None:
         self._conditions, self._unstable, self._values = conditions, unstable, values
-        self._by_id = {one.id: one for one in configurations}
+        self._by_id: dict[str, Configuration] = {}
+        self.labels: dict[str, str] = {}
+        self.add(configurations)
 
     def add(self, new: Iterable[Configuration]) -> None:
-        """What a search has asked for now.
+        """Take those that were not known before.
 
         Args:
-            new: not among them yet.
+            new: of the study, or what a search has asked for now.
         """
-        self._by_id |= {one.id: one for one in new}
+        for one in new:
+            self._by_id[one.id], self.labels[one.id] = one, one.label
 
     def of(self, job: Job) -> Configuration:
         """The configuration of a job.
@@ -61,15 +67,6 @@ class RunConfigurations:
             job: a trial, or a stage that one needs.
         """
         return self._by_id[job.config_id]
-
-    def labels(self) -> dict[str, str]:
-        """Id -> label of every configuration."""
-        return {key: one.label for key, one in self._by_id.items()}
-
-    def trials(self) -> dict[str, str]:
-        """Id -> label of every trial of these."""
-        seeds, labels = self._conditions.seeds, self.labels().items()
-        return {trial_id_of(key, seed): label for key, label in labels for seed in seeds}
 
     def divergence_notes(self, jobs: Iterable[Job]) -> list[str]:
         """Which values that are to come will diverge, as far as that is known and was not told.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsweep.data.data_root import data_root as root_of
 from clsweep.errors import ClsweepError, RunnerError, StoreError
 from clsweep.execution import retries, shared_storage, stage_cache
-from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later
+from clsweep.execution.chosen_labels import chosen_labels, jobs_of, left_for_later, trial_labels
 from clsweep.execution.code_repository import repository_versions
 from clsweep.execution.forecast import form_notes
 from clsweep.execution.kept_models import settle_models
@@ -377,7 +377,7 @@ class _Driver:
     def to_come(self) -> ToCome:
         """What the run is for."""
         more = self._more_trials(self.labels)
-        labels = self.configurations.labels()
+        labels = self.configurations.labels
         return ToCome(self.plan, self.curves, labels, self.done, self.names, more)
 
     def _more_trials(self, labels: frozenset[str] | None = None) -> dict[str, int]:
@@ -436,7 +436,8 @@ class _Driver:
             began: when, by `time.perf_counter`.
         """
         statuses = self.names.statuses(self.store.statuses())
-        wanted, more = self.configurations.trials(), self._more_trials()
+        wanted = trial_labels(self.configurations.labels, self.seeds)
+        more = self._more_trials()
         here = [statuses[name] for name in wanted if name in statuses]
         # A worker may have committed a trial of which a stopped driver did not hear any more.
         new = self.finished | ({*wanted} & {*statuses} - self.had_records)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from clsweep.storage.remote_path import Place
     from clsweep.study.configurations import Configuration
+    from clsweep.study.starts import Start
     from clsweep.study.study_tables import Conditions
     from clsweep.training.config import TrainingConfig
 
@@ -64,7 +65,7 @@ class UnstableWeights:
     def __init__(self, conditions: Conditions, stages: Place, values: planning.Values) -> None:
         self._conditions, self._stages, self._values = conditions, stages, values
         self._told: set[str] = set()
-        self._peaks: dict[tuple[str, float], float] = {}
+        self._peaks: dict[tuple[str, float | None], float] = {}
 
     def notes(self, configurations: Iterable[Configuration]) -> list[str]:
         """One sentence per label of which this is known and was not told before.
@@ -88,33 +89,32 @@ class UnstableWeights:
         return found
 
     def _unstable(self, one: Configuration) -> _Unstable | None:
-        peak, seed = self._peak(one)
         limit, hyper = limit_of(one), one.hyper
         assert limit is not None
         assert isinstance(hyper, PenaltyHyper)
+        xi = hyper.xi if isinstance(hyper, SiHyper) else None
+        known = hyper.smallest_peak
+        peak, seed = (known, None) if known else self._peak(one.start, xi)
         if peak is None or not hyper.penalty_weight * peak > limit:
             return None
         value = next(iter(one.knobs.values()))
         return _Unstable(one, seed, peak, value * limit / (hyper.penalty_weight * peak))
 
-    def _peak(self, one: Configuration) -> tuple[float | None, int | None]:
-        """The largest ω with the first seed whose stage is there; (None, None) for none."""
-        hyper = one.hyper
-        assert isinstance(hyper, PenaltyHyper)
-        if hyper.smallest_peak:
-            return hyper.smallest_peak, None
-        of_source = isinstance(hyper, SiHyper)
-        key_of = planning.source_key if of_source else planning.statistics_key
+    def _peak(self, start: Start, xi: float | None) -> tuple[float | None, int | None]:
+        """The largest ω with the first seed whose stage is there; (None, None) for none.
+
+        ω is a statistic of the method's; with some ξ, that of SI, of the source model.
+        """
+        key_of = planning.statistics_key if xi is None else planning.source_key
         for seed in self._conditions.seeds:
-            key = key_of(self._conditions, one.start, seed, self._values)
-            damping = hyper.xi if isinstance(hyper, SiHyper) else 0.0
-            if not key or ((key, damping) not in self._peaks and not self._exists(key)):
+            key = key_of(self._conditions, start, seed, self._values)
+            if not key or ((key, xi) not in self._peaks and not self._exists(key)):
                 continue
-            if (key, damping) not in self._peaks:
+            if (key, xi) not in self._peaks:
                 arrays = stage_cache.arrays(self._stages, key)
-                omega = si_importances(arrays, damping) if of_source else arrays
-                self._peaks[key, damping] = largest(omega)
-            return self._peaks[key, damping], seed
+                omega = arrays if xi is None else si_importances(arrays, xi)
+                self._peaks[key, xi] = largest(omega)
+            return self._peaks[key, xi], seed
         return None, None
 
     def _exists(self, key: str) -> bool:

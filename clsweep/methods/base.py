@@ -96,6 +96,9 @@ class LearntTask(NamedTuple):
     rng: torch.Generator
 
 
+Measure = Callable[[Params, LearntTask], Params]
+
+
 class NotedLoss(NamedTuple):
     """A loss, and what its forward pass has computed that `track` keeps.
 
@@ -232,7 +235,7 @@ class Method:
     predict: Callable[[Params, Tensor, int], Tensor] | None = None
     begin: Callable[[Params], Memory] | None = None
     fit: Callable[[Params, Memory, LearntTask], tuple[Params, Memory]] | None = None
-    measure: Callable[[Params, LearntTask], Params] | None = None
+    measure: Measure | None = None
     absorb: Callable[[Params, Memory, Params, LearntTask], Memory] | None = None
     counters: Callable[[Params, Memory], dict[str, float]] | None = None
     trace: str = ""

@@ -18,19 +18,16 @@ class Pending(NamedTuple):
     """A record that is not compacted.
 
     Attributes:
+        trial_id: the trial's, after which the file is named.
         path: where it lies.
         stamp: by which a change is noticed.
         record: see `records/schema.py`.
     """
 
+    trial_id: str
     path: Place
     stamp: Stamp
     record: Record
-
-    @property
-    def trial_id(self) -> str:
-        """The trial's."""
-        return str(self.record["trial"]["trial_id"])
 
 
 def pending_in(
@@ -92,7 +89,8 @@ def pending_of(folder: Folder, entry: Entry, read: Callable[[], bytes]) -> Pendi
     path = folder.place / "records" / entry.name
     if not entry.is_file:  # a pipe or a device would never end
         raise bad_record("it is no file", str(path))
-    return Pending(path, entry.stamp, record_from_bytes(read(), path.stem, str(path)))
+    trial_id = path.stem
+    return Pending(trial_id, path, entry.stamp, record_from_bytes(read(), trial_id, str(path)))
 
 
 def unreadable(path: Place, error: OSError) -> StoreError:

@@ -121,9 +121,10 @@ class Table:
         self.study, self.request = study, request
         self.shared = _shared(study.conditions)
         self.context = around(study.net, study.benchmark)
-        own = _axes_of(study, request)
+        usual = {f"training.{key}": (value,) for key, value in study.training}
+        own = {**usual, **request.all_axes()}
         others = [
-            _axes_of(study, other)
+            {**usual, **other.all_axes()}
             for other in study.methods
             if other.method_key == request.method_key and other.label != request.label
         ]
@@ -254,12 +255,6 @@ class Table:
         return (fields if name == key else TrainingConfig.model_fields)[name].default
 
 
-def _axes_of(study: StudyTables, request: MethodRequest) -> dict[str, tuple[Any, ...]]:
-    """Every number of a table and every key of its training, with their values."""
-    training = {key: (getattr(study.training, key),) for key in TrainingConfig.model_fields}
-    return _numbers_of(request.axes(), {**training, **request.training.axes()})
-
-
 def _numbers_of(hyper: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     return {**hyper, **{f"training.{key}": value for key, value in training.items()}}
 
@@ -337,7 +332,7 @@ def is_searched(request: MethodRequest) -> bool:
     Args:
         request: a table of a study whose `[search]` is no grid.
     """
-    axes = (*request.axes().values(), *request.training.axes().values())
+    axes = request.all_axes().values()
     return not request.entry.is_reference and any(len(values) > 1 for values in axes)
 
 
@@ -395,8 +390,9 @@ def corner(study: StudyTables, request: MethodRequest, *, last: bool) -> Configu
         request: the curve's table.
         last: whether at the upper ends.
     """
-    axes = {**request.axes(), **{f"training.{k}": v for k, v in request.training.axes().items()}}
-    return configuration_at(study, request, {key: v[-1 if last else 0] for key, v in axes.items()})
+    at = -1 if last else 0
+    point = {key: values[at] for key, values in request.all_axes().items()}
+    return configuration_at(study, request, point)
 
 
 def study_identity(conditions: Conditions) -> str:
@@ -419,7 +415,11 @@ def check_configurations(study: StudyTables) -> None:
         PydanticCustomError: they do not; see `config_section.mistake`.
     """
     searched = searched_requests(study)
-    n_asked = sum(_n_points(request) for request in study.methods if request not in searched)
+    n_asked = sum(
+        math.prod(len(values) for values in request.all_axes().values())
+        for request in study.methods
+        if request not in searched
+    )
     n_trials = (n_asked + len(searched) * study.search.trials) * len(study.seeds)
     bounds = (("methods", n_asked, "configurations", MAX_CONFIGURATIONS),)
     for key, n, word, most in (*bounds, ("seeds", n_trials, "trials", MAX_TRIALS)):
@@ -464,11 +464,6 @@ def _knobs(hyper: Hyper) -> dict[str, float]:
         if isinstance(extra, dict) and extra.get("role") == "knob":
             knobs[key] = float(getattr(hyper, key))
     return knobs
-
-
-def _n_points(request: MethodRequest) -> int:
-    axes = [*request.axes().values(), *request.training.axes().values()]
-    return math.prod(len(values) for values in axes)
 
 
 def _twin(first: int, second: int, configuration: Configuration) -> Exception:

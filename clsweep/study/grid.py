@@ -353,6 +353,11 @@ class MethodRequest(Section):
         """Every number of the method and its values, in declared order; defaults included."""
         return {key: getattr(self, key) for key in self.entry.hyper.model_fields}
 
+    def all_axes(self) -> dict[str, tuple[Any, ...]]:
+        """The same, with the overridden keys of the training as 'training.KEY'."""
+        training = {f"training.{key}": axis for key, axis in self.training.axes().items()}
+        return {**self.axes(), **training}
+
 
 def around(net: NetConfig, benchmark: BenchmarkConfig) -> dict[str, Any]:
     """What conditions may ask of the study around a table: 'SECTION.KEY' -> value.

@@ -32,8 +32,7 @@ def path_table(
     """
     _check_followed(request, context)
     (knob,) = knob_keys(request.entry.hyper.model_fields)
-    axes = {**request.axes(), **{f"training.{k}": v for k, v in request.training.axes().items()}}
-    for key, values in axes.items():
+    for key, values in request.all_axes().items():
         if key != knob and (len(values) > 1 or isinstance(values, Range)):
             raise mistake(
                 f"kind = 'path' follows one knob, {knob}, and {key} has several values as well",

@@ -164,16 +164,11 @@ def _reach(study: StudyTables, request: MethodRequest, axes: tuple[Axis, ...]) -
     ranges = {
         axis.key: Range(axis.floor, axis.ceiling, axis.log) for axis in axes if not axis.choices
     }
-    return {**usual, **_all_axes(request), **ranges}
-
-
-def _all_axes(request: MethodRequest) -> dict[str, tuple[Any, ...]]:
-    training = {f"training.{key}": values for key, values in request.training.axes().items()}
-    return {**request.axes(), **training}
+    return {**usual, **request.all_axes(), **ranges}
 
 
 def _check_no_open_range(request: MethodRequest) -> None:
-    for key, values in _all_axes(request).items():
+    for key, values in request.all_axes().items():
         if isinstance(values, Range):
             raise mistake(
                 "the range has no 'n'",
@@ -185,7 +180,7 @@ def _check_no_open_range(request: MethodRequest) -> None:
 
 
 def _check_one_range(request: MethodRequest) -> None:
-    axes = _all_axes(request)
+    axes = request.all_axes()
     several = [key for key, values in axes.items() if len(values) > 1]
     for key in several:
         if key != several[0] or not isinstance(axes[key], Range):

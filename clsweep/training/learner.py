@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clsweep.data.rng import generator
 from clsweep.data.tasks import Scale, Task, TaskSequence, Trainable
-from clsweep.methods.base import LearntTask, Memory, Method, Phase
+from clsweep.methods.base import LearntTask, Measure, Memory, Method, Phase
 from clsweep.nets.net import Net
 from clsweep.nets.parameter_trees import Params, all_finite
 from clsweep.records.accuracy import AccuracyRow
@@ -26,20 +26,22 @@ def initial_params(net: Net, seed: int, device: torch.device) -> Params:
     return {name: value.to(device) for name, value in net.init(generator(seed, "init")).items()}
 
 
-def task_statistics(method: Method, params: Params, task: Task, scale: Scale, seed: int) -> Params:
+def task_statistics(
+    measure: Measure | None, params: Params, task: Task, scale: Scale, seed: int
+) -> Params:
     """The method's statistics of a task's data under the network that has learnt it.
 
     Args:
-        method: the method's hooks.
+        measure: the method's hook; None for a method without statistics.
         params: of its network, after the task.
         task: the task.
         scale: from stored values to inputs.
         seed: the trial's seed.
     """
-    if not method.measure:
+    if measure is None:
         return {}
     learnt = LearntTask(task, scale, None, 0, generator(seed, "measure", task.index))
-    return method.measure(params, learnt)
+    return measure(params, learnt)
 
 
 def finetuned_state(state: State, finetuned: FinetunedModel) -> State:
@@ -141,7 +143,7 @@ class Learner:
         if task.index == len(self.sequence.tasks) - 1:
             return state
         _, scale, training, seed = self.setting
-        statistics = task_statistics(self.method, state.params, task, scale, seed)
+        statistics = task_statistics(self.method.measure, state.params, task, scale, seed)
         n_presented = training.n_steps(len(task.train), task.index) * training.batch_size
         rng = generator(seed, "absorb", task.index)
         learnt = LearntTask(task, scale, state.trace, n_presented, rng)

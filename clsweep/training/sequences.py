@@ -63,7 +63,8 @@ def measure_source(
     method: Method, sequence: TaskSequence, source: SourceModel, seed: int
 ) -> Params:
     """The method's statistics of the first task under the source model."""
-    return task_statistics(method, source.params, sequence.tasks[0], sequence.scale, seed)
+    task, scale = sequence.tasks[0], sequence.scale
+    return task_statistics(method.measure, source.params, task, scale, seed)
 
 
 def finetune_source(
