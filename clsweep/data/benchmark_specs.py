@@ -253,9 +253,10 @@ class RotatedBenchmark(OneDataset):
         description="angles are uniform on [0, max_degrees)",
         json_schema_extra=conditions(where={"angles": ((),)}),
     )
-    order: Literal["drawn", "sorted"] = Field(
+    order: Literal["drawn", "sorted", "stratified"] = Field(
         "drawn",
-        description="'sorted': tasks in the order of their angles",
+        description="'sorted': tasks in the order of their angles; 'stratified': one angle in "
+        "each of n_tasks equal parts of that range, in their order (Lopez-Paz and Ranzato)",
         json_schema_extra=conditions(where={"angles": ((),)}),
     )
     angles: tuple[float, ...] = Field(

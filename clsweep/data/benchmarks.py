@@ -191,12 +191,16 @@ def _permutation(n: int, *purpose: int | str) -> Tensor:
 
 
 def _angles(config: RotatedBenchmark, seed: int) -> list[float]:
-    """Degrees of each task; the draw of a task does not depend on how many there are."""
+    """Degrees of each task; its random number does not depend on how many tasks there are."""
     if config.angles:
         return list(config.angles)
     purpose = draw_purpose(config, seed)
     bits = [int(random_bits(1, *purpose, "angle", task)[0]) for task in range(config.n_tasks)]
-    angles = [(b >> 11) * 2.0**-53 * config.max_degrees for b in bits]
+    shares = [(b >> 11) * 2.0**-53 for b in bits]
+    if config.order == "stratified":
+        width = config.max_degrees / config.n_tasks
+        return [(task + share) * width for task, share in enumerate(shares)]
+    angles = [share * config.max_degrees for share in shares]
     return sorted(angles) if config.order == "sorted" else angles
 
 

@@ -256,6 +256,18 @@ def test_drawn_angles_are_uniform_and_sorted_on_demand():
     assert benchmarks._angles(ordered, seed=0) == sorted(angles)
 
 
+def test_stratified_angles_lie_one_in_each_equal_part():
+    config = RotatedBenchmark(n_tasks=200, max_degrees=90, order="stratified")
+    angles = np.array(benchmarks._angles(config, seed=0))
+    parts = angles / (90 / 200)
+    assert (np.floor(parts) == np.arange(200)).all()
+    # Where an angle lies within its part is uniform: mean and deviation within four errors.
+    assert abs((parts % 1).mean() - 0.5) < 4 / math.sqrt(12 * 200)
+    assert abs((parts % 1).std() - 12**-0.5) < 0.06
+    drawn = benchmarks._angles(config.model_copy(update={"order": "drawn"}), seed=0)
+    assert np.allclose(parts % 1, np.array(drawn) / 90)
+
+
 def test_given_angles_are_used_in_their_order():
     config = RotatedBenchmark(angles=(180.0, 0.0))
     first, second = build(config, None, seed=0).tasks
