@@ -130,7 +130,7 @@ def step_of(
     running = begun(lanes, sequence)
     part = measured_part(running, sequence)
     if METHODS[name].starts_from_finetuned:  # its second phase is the method's own
-        part = part._replace(index=1)
+        part = part._replace(place=1)
     return steps_alone(running[0], part) if n == 1 else steps_in_lanes(running, part, build)
 
 

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from clsweep.data.tasks import TaskSequence
     from clsweep.methods.base import Method
     from clsweep.methods.hyper_fields import Hyper
+    from clsweep.nets.parameter_trees import Params
+    from clsweep.study.configurations import Configuration
     from clsweep.study.jobs import Job
-    from clsweep.training.learnt_models import LearntSequence
+    from clsweep.training.learnt_models import FinetunedModel, LearntSequence, SourceModel
 
 _CROWDED = (
     "[resources] lanes: {} leaves too little memory for what is computed of a trial at its end; "
@@ -116,6 +118,15 @@ class _Prepared(NamedTuple):
     build: Build
 
 
+def _start_of(
+    context: Context, configuration: Configuration, seed: int
+) -> tuple[SourceModel | None, Params, FinetunedModel | None]:
+    """What a trial begins with; nothing where it learns the first task by itself."""
+    if not configuration.entry.begins_at_source(configuration.hyper):
+        return None, {}, None
+    return worker.start_of(context, configuration.start, seed)
+
+
 def _prepared(context: Context, jobs: Sequence[Job]) -> _Prepared:
     sequence = worker.sequence_of(context, jobs[0].seed)
     net = worker.net_of(context, sequence)
@@ -124,10 +135,7 @@ def _prepared(context: Context, jobs: Sequence[Job]) -> _Prepared:
     lanes = []
     for job in jobs:
         configuration = worker.configuration_of(context, job)
-        source, statistics, finetuned = None, {}, None
-        if configuration.entry.begins_at_source(configuration.hyper):
-            start = configuration.start
-            source, statistics, finetuned = worker.start_of(context, start, job.seed)
+        source, statistics, finetuned = _start_of(context, configuration, job.seed)
         curves = LossCurves() if context.study.save.losses else None
         method = build(configuration.hyper)
         training = configuration.training

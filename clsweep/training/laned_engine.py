@@ -6,7 +6,7 @@ Lanes of one seed see the same batches, which are prepared once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -136,7 +136,7 @@ class LanedEngine(Engine):
         first = same[0]._replace(noted=self._noted(same))
         if len(same) == 1:
             return first
-        held = {}
+        held: dict[str, Any] = {}
         for name in ("x", "y", "raw", "tasks", "weights"):
             parts = [getattr(batch, name) for batch in same]
             held[name] = None if parts[0] is None else torch.stack(parts)[self.seed_of]

@@ -22,6 +22,7 @@ from torch import Tensor
 from clsweep.data.tasks import Task, TaskSequence, Trainable, joined
 from clsweep.methods.base import Batch, Method, Phase
 from clsweep.nets.parameter_trees import Params
+from clsweep.records.accuracy import AccuracyRow
 from clsweep.training.batches import Order, batches
 from clsweep.training.divergence import Diverged
 from clsweep.training.engine import Engine, Setting, State, check_losses
@@ -70,19 +71,19 @@ class Part(NamedTuple):
         task: the task's index.
         data: what it is trained on.
         n_steps: gradient steps.
-        index: of the phase.
+        place: of the phase among the method's.
         is_first: whether it is one of `Method.first_phases`.
     """
 
     task: int
     data: Trainable
     n_steps: int
-    index: int
+    place: int
     is_first: bool
 
     def of(self, method: Method) -> Phase:
         """The phase of a method."""
-        return (method.first_phases if self.is_first else method.phases)[self.index]
+        return (method.first_phases if self.is_first else method.phases)[self.place]
 
 
 class Running:
@@ -93,8 +94,9 @@ class Running:
         self.lane, self.sequence = lane, sequence
         self.learner = Learner(lane.method, sequence, setting, None)
         self.diverged: Diverged | None = None
+        self.rows: list[AccuracyRow] = []
         if lane.method.joint:
-            self.state, self.rows = _initial(lane.method, lane.seed, sequence), []
+            self.state = _initial(lane.method, lane.seed, sequence)
         else:
             self.state, self.rows = self.learner.beginning(lane.source)
         self.before = self.state

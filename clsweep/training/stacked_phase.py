@@ -137,7 +137,8 @@ class _Over:
     ) -> Params:
         def of(phase: Phase, both: Any, memory: Memory, batch: Batch) -> Any:
             assert phase.steer is not None
-            return phase.steer(*both, memory, batch, task)
+            grads, full = both
+            return phase.steer(grads, full, memory, batch, task)
 
         found: Params = self._over(of, memory, batch, (grads, full))
         return found
@@ -147,7 +148,8 @@ class _Over:
     ) -> tuple[Params, Memory]:
         def of(phase: Phase, both: Any, memory: Memory, batch: Batch) -> Any:
             assert phase.project is not None
-            return phase.project(*both, memory, batch, task)
+            grads, full = both
+            return phase.project(grads, full, memory, batch, task)
 
         found: tuple[Params, Memory] = self._over(of, memory, batch, (grads, full))
         return found
@@ -194,7 +196,7 @@ class _Over:
 
     def _axes_of(self, batch: Batch) -> Batch:
         found: Batch = axes_of(batch)._replace(scale=without_axis(batch.scale))
-        shown = {
+        shown: dict[str, Any] = {
             name: self.shown
             for name in ("x", "y", "raw", "tasks", "weights")
             if getattr(batch, name) is not None
