@@ -56,7 +56,7 @@ def build(net: Net, hyper: NoHyper) -> Method:
         )
 
     phase = Phase(
-        "own network",
+        "scratch",
         loss,
         open=open_own,
         survey=survey if net.statistics else None,
