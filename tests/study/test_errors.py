@@ -555,11 +555,11 @@ def test_a_method_that_is_not_defined_for_the_scenario(monkeypatch: pytest.Monke
     assert "where: st.toml: methods[1].name" in message
 
 
-@pytest.mark.parametrize("method", ["hnet", "hnet_tir"])
+@pytest.mark.parametrize("method", ["mode_imm", "hnet_tir"])
 @pytest.mark.parametrize(
     "net", ['name = "resnet32"', 'name = "resnet18"', 'name = "conv"\nnorm = "batch"']
 )
-def test_batch_norms_that_no_hypernetwork_can_generate(net: str, method: str) -> None:
+def test_batch_norms_that_a_method_cannot_take(net: str, method: str) -> None:
     asked = f'{FINETUNE}[[methods]]\nname = "{method}"\n'
     text = f'{TOP}dataset = "cifar10"\nscenario = "class"\n[net]\n{net}\n{asked}'
     with pytest.raises(StudyError) as caught:
@@ -576,6 +576,7 @@ def test_batch_norms_that_no_hypernetwork_can_generate(net: str, method: str) ->
         ('name = "resnet32"\nnorm = "group"', "hnet"),
         ('name = "resnet18"\nnorm = "none"', "hnet_tir"),
         ('name = "conv"', "hnet"),
+        ('name = "resnet32"', "hnet"),
         ('name = "resnet32"', "hnet_replay"),
         ('name = "resnet32"', "ewc"),
     ],
