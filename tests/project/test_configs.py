@@ -73,7 +73,7 @@ def _folder_of_images(root: Path) -> None:
     image = root / "image.png"
     Image.new("RGB", (32, 32)).save(image)
     os.utime(image, (0, 0))
-    for part, n in (("train", 700), ("test", 1)):
+    for part, n in (("train", 950), ("test", 1)):
         for label in range(10):
             folder = root / "cifar10" / part / str(label)
             folder.mkdir(parents=True)
