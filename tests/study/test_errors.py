@@ -111,7 +111,7 @@ MISSING = {
     "method's name": (
         TOP + "[[methods]]\nlam = 3\n",
         "methods[0] has no 'name'",
-        "one of finetune, frozen, joint",
+        "one of finetune, frozen, scratch, joint",
     ),
     "pair's target": (_with_benchmark('name = "pair"\n'), "'target' is missing", "data set of"),
     "end of a range": (
