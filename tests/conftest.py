@@ -105,6 +105,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture
+def figures_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports get the figure of the first of them; drawing takes most of a small report's time."""
+    from tests.support import figures
+
+    monkeypatch.setattr(figures.plots, "_files", figures.drawn_once)
+
+
 def _digits(scenario: str) -> TaskSequence:
     from clsweep.data import benchmarks
     from clsweep.data.benchmark_specs import SplitBenchmark

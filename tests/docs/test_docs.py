@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from PIL import Image
 
 import clsweep
 from clsweep.errors import StoreError
-from clsweep.reporting.render import plots
 from clsweep.reporting.render.publish import report
 from clsweep.reporting.report_data import ReportData
 from clsweep.training.config import TrainingConfig
@@ -72,25 +70,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-_DRAWN: dict[str, bytes] = {}
-
-
-def drawn_once(data: ReportData, view: plots.View, endings: Sequence[str]) -> dict[str, bytes]:
-    """Figures as files: the first is drawn, and stands for those of all later pages."""
-    missing = [ending for ending in endings if ending not in _DRAWN]
-    if missing:
-        _DRAWN.update(_FILES(data, view, missing))
-    return {ending: _DRAWN[ending] for ending in endings}
-
-
-_FILES = plots._files
-
-
+@pytest.mark.usefixtures("figures_drawn_once")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_runs(
     page: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plots, "_files", drawn_once)
     there = blocks(page)
     folder = tmp_path / "page"
     if all(block.reason or block.language in ("text", "bibtex") for block in there):

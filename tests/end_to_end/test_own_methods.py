@@ -24,6 +24,8 @@ from clsweep.study.study import Study, load_study, parse_study, stored_study
 from tests.end_to_end.studies import ROOT
 from tests.support.own_code import CLIPPED, forget, package
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 KEY = "my_pkg.clipped:build"
 STUDY = """\
 name = "own"

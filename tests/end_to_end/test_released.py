@@ -12,6 +12,8 @@ import pytest
 from clsweep.storage.store import Store
 from tests.support.command_line import CommandLine
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 RELEASED = Path(__file__).parents[1] / "released"
 STUDY = RELEASED / "study.toml"
 VERSIONS = ("f8c9ad0", "8a44fcb")

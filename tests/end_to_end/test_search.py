@@ -19,6 +19,8 @@ from tests.end_to_end.studies import (
     wait_for,
 )
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 STUDY = """\
 name = "search"
 seeds = 2

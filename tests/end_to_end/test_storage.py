@@ -32,6 +32,8 @@ from tests.end_to_end.studies import (
 from tests.support.command_line import tiny_study
 from tests.support.object_stores import Denying, ObjectStore, object_store
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 SLOW = {"seeds": 2, "lam": "1.0, 100.0", "steps": 60}
 USER = "AKIAKEY:hunter%2F2secret@"
 

@@ -34,6 +34,8 @@ from clsweep.study.study import load_study
 from tests.support import records
 from tests.support.command_line import CommandLine, tiny_study
 
+pytestmark = pytest.mark.usefixtures("figures_drawn_once")
+
 PETS = """\
 name = "pets"
 seeds = [0]
