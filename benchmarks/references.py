@@ -42,6 +42,7 @@ STUDIES = {
     "rescl_cifar10": "configs/rescl_fronts/cifar10.toml",
     "rescl_ablation": "configs/rescl_fronts/ablation.toml",
     "rescl_defaults": "configs/rescl_fronts/defaults.toml",
+    "rescl_equal_trials_split_mnist": "configs/rescl_fronts/equal_trials_split_mnist.toml",
     "hnet_compression_small": "configs/hypernetworks/compression_small.toml",
     "hnet_embeddings_small": "configs/hypernetworks/embeddings_small.toml",
     "features_cifar10": "configs/features_cifar10.toml",
