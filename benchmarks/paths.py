@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from knob_studies import Size, knob_study
 from numpy.typing import NDArray
 
 import clsweep
@@ -36,52 +37,21 @@ from clsweep.records import accuracy
 from clsweep.search import pareto
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations
-from clsweep.study.study import Study, parse_study
+from clsweep.study.study import Study
 
-STUDY = """\
-name = "paths"
-seeds = [{seeds}]
-[benchmark]
-{benchmark}
-n_tasks = 2
-[net]
-hidden = [{width}]
-[training]
-lr = 0.05
-batch_size = {batch_size}
-epochs = {epochs}
-[resources]
-device = "cpu"
-{search}
-"""
 TABLE = '[[methods]]\nname = "{name}"\nlabel = "{name}"\nform = "proximal"\n{values}\n'
 METHODS = {"ewc": "lam", "mas": "lam", "si": "c", "l2": "lam"}
+DIGITS = 'name = "split"\ndataset = "digits"\nvalidation_fraction = 0.2'
 SIZES = {
-    "digits": {
-        "benchmark": 'name = "split"\ndataset = "digits"\nvalidation_fraction = 0.2',
-        "width": 50,
-        "batch_size": 32,
-        "epochs": 10,
-    },
-    "digits_long": {
-        "benchmark": 'name = "split"\ndataset = "digits"\nvalidation_fraction = 0.2',
-        "width": 50,
-        "batch_size": 32,
-        "epochs": 100,
-    },
-    "mnist": {
-        "benchmark": 'name = "split"\ndataset = "mnist"\nexamples_per_task = 3000',
-        "width": 100,
-        "batch_size": 64,
-        "epochs": 2,
-    },
-    "permuted": {
-        "benchmark": 'name = "permuted"\ndataset = "mnist"\nscenario = "domain"\n'
-        "examples_per_task = 3000",
-        "width": 100,
-        "batch_size": 64,
-        "epochs": 2,
-    },
+    "digits": Size(DIGITS, 50, 32, 10),
+    "digits_long": Size(DIGITS, 50, 32, 100),
+    "mnist": Size('name = "split"\ndataset = "mnist"\nexamples_per_task = 3000', 100, 64, 2),
+    "permuted": Size(
+        'name = "permuted"\ndataset = "mnist"\nscenario = "domain"\nexamples_per_task = 3000',
+        100,
+        64,
+        2,
+    ),
 }
 N_POINTS, EVERY = 50, 6
 SHARES = (0.02, 0.1)
@@ -98,12 +68,11 @@ class Curve(NamedTuple):
 
 
 def study_of(size: str, seeds: list[int], search: str, tables: str) -> Study:
-    named = ", ".join(map(str, seeds))
-    return parse_study(STUDY.format(**SIZES[size], seeds=named, search=search) + tables)
+    return knob_study("paths", SIZES[size], seeds, search, tables)
 
 
 def path_study(size: str, seeds: list[int], share: float, names: Sequence[str]) -> Study:
-    search = f'[search]\nkind = "path"\npoints = {N_POINTS}\npoint_steps = {share}'
+    search = f'kind = "path"\npoints = {N_POINTS}\npoint_steps = {share}'
     tables = "".join(TABLE.format(name=name, values="") for name in names)
     return study_of(size, seeds, search, tables)
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from knob_studies import Size, knob_study
 
 from clsweep.execution import runner
 from clsweep.records import accuracy
@@ -35,27 +36,9 @@ from clsweep.search.search import Search
 from clsweep.storage.store import Store
 from clsweep.study.configurations import configurations
 from clsweep.study.search_space import space_of
-from clsweep.study.study import Study, parse_study
+from clsweep.study.study import Study
 
-STUDY = """\
-name = "search"
-seeds = 3
-[benchmark]
-name = "split"
-dataset = "{dataset}"
-n_tasks = 2
-scenario = "domain"
-{extra}
-[net]
-hidden = [{width}]
-[training]
-lr = 0.05
-batch_size = {batch_size}
-epochs = {epochs}
-[resources]
-device = "cpu"
-[search]
-{search}
+METHODS = """\
 [[methods]]
 name = "finetune"
 [[methods]]
@@ -64,9 +47,10 @@ name = "frozen"
 name = "{method}"
 {numbers}
 """
+SPLIT = 'name = "split"\nscenario = "domain"\ndataset = '
 SIZES = {
-    "digits": {"width": 50, "batch_size": 32, "epochs": 10, "extra": "validation_fraction = 0.2"},
-    "mnist": {"width": 100, "batch_size": 128, "epochs": 1, "extra": ""},
+    "digits": Size(f'{SPLIT}"digits"\nvalidation_fraction = 0.2', 50, 32, 10),
+    "mnist": Size(f'{SPLIT}"mnist"', 100, 128, 1),
 }
 # The proximal form cannot diverge; of two knobs one is searched.
 PROXIMAL = 'form = "proximal"\n'
@@ -83,14 +67,9 @@ Means = dict[str, Point]
 
 
 def study_of(given: argparse.Namespace, search: str, knob: str = "") -> Study:
-    text = STUDY.format(
-        search=search,
-        method=given.method,
-        dataset=given.dataset,
-        numbers=FIXED.get(given.method, "") + knob,
-        **SIZES[given.dataset],
-    )
-    return parse_study(text)
+    numbers = FIXED.get(given.method, "") + knob
+    methods = METHODS.format(method=given.method, numbers=numbers)
+    return knob_study("search", SIZES[given.dataset], range(3), search, methods)
 
 
 def run(study: Study, given: argparse.Namespace, name: str) -> list[Record]:
