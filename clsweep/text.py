@@ -189,6 +189,17 @@ def key_text(name: str) -> str:
     return _SYMBOLS.get(name, name)
 
 
+def with_keys(text: str) -> str:
+    """Numbers in words with the keys of the study file again: `lam = 1` for `λ = 1`.
+
+    Args:
+        text: as `key_text` writes numbers.
+    """
+    for key, symbol in sorted(_SYMBOLS.items(), key=lambda item: -len(item[1])):
+        text = text.replace(f"{symbol} = ", f"{key} = ")
+    return text
+
+
 def axes_text(axes: Mapping[str, Any]) -> str:
     """The numbers that set a configuration apart: `λ=10000, lr=0.1`."""
     return ", ".join(f"{key_text(n)}={number_text(value)}" for n, value in axes.items()) or "–"

@@ -54,11 +54,13 @@ def _head(s: Status) -> list[str]:
             f"{duration(s.seconds_left)} left"
         )
     elif s.state == "running":
-        lines.append("no trial of this run has ended yet, so no estimate of the time")
+        lines.append("too few trials of this run have ended for an estimate of the time")
     if s.state == "running" and not s.n_running and s.n_to_come:
         lines.append("no trial is at work: the run is starting, or makes a stage that they share")
     if s.state == "stopped":
-        lines.append("no run is at work; the rest: the same `clsweep run` again")
+        lines.append(
+            "nothing computes the trials to come: to go on, give the same `clsweep run` again"
+        )
     return lines
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from clsweep.status.sweep import Sweep
 from clsweep.status.validation_points import ValidationPoint
 from clsweep.study.configuration_text import words_of
+from clsweep.text import with_keys
 
 RUNNING, TO_COME = "running", "to come"
 # In the order of the page until somebody sorts.
@@ -170,7 +171,7 @@ def _is_wanted(row: TrialRow, wanted: Wanted) -> bool:
 
 @lru_cache(maxsize=64)
 def _parts(text: str) -> tuple[re.Pattern[str], ...]:
-    """What is searched, part by part; a number is found as a whole: no 10 by `lam = 1`."""
+    """What is searched, part by part; a number is found as a whole: no 10 by `λ = 1`."""
     words = filter(None, (" ".join(part.split()).lower() for part in text.split(",")))
     whole = ((r"(?<![\d.])" if w[0].isdigit() else "", w) for w in words)
     return tuple(
@@ -180,8 +181,10 @@ def _parts(text: str) -> tuple[re.Pattern[str], ...]:
 
 
 def _text(row: TrialRow) -> str:
-    words = row.label, row.method, row.configuration(), row.state, row.message, row.machine
-    return "\n".join((*words, f"seed {row.seed}", row.trial_id)).lower()
+    numbers = row.configuration()
+    words = row.label, row.method, numbers, row.state, row.message, row.machine
+    # Who thinks of a number by its key in the study file finds it too.
+    return "\n".join((*words, with_keys(numbers), f"seed {row.seed}", row.trial_id)).lower()
 
 
 def _accuracy(name: str) -> Callable[[TrialRow], Any]:
@@ -190,7 +193,7 @@ def _accuracy(name: str) -> Callable[[TrialRow], Any]:
 
 @lru_cache(maxsize=4096)
 def _natural(text: str) -> tuple[tuple[int, float, str], ...]:
-    """A key that sorts numbers within words by their value: `lam = 2` before `lam = 10`."""
+    """A key that sorts numbers within words by their value: `λ = 2` before `λ = 10`."""
     parts = []
     for word in text.replace(",", " ").split():
         try:

@@ -137,8 +137,9 @@ def _about_diverged(curves: Sequence[Curve]) -> Iterator[str]:
         ]
         more = len(curve.diverged) - len(named)
         n, n_seeds = counted(curve.n_configs, "configuration"), len(curve.diverged_seeds)
+        trials = counted(curve.n_by_status["diverged"], "trial")
         yield (
-            f"{curve.label}: {len(curve.diverged):,} of {n} diverged, in "
+            f"{curve.label}: {len(curve.diverged):,} of {n} diverged, in {trials} of "
             f"{counted(n_seeds, 'seed')} ({'; '.join(named)}{f'; {more:,} more' if more else ''})."
             " That is a result: they lie on no front, and no rule can choose them. What helps: "
             f"{what_helps(curve.method, curve.diverged[0].hyper)}."

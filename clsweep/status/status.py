@@ -98,7 +98,7 @@ class Status:
         n_running: trials at work.
         n_to_come: all others.
         n_left_behind: of those, that a run had started which was killed.
-        trials_per_minute: at which the latest records were written; None without any.
+        trials_per_minute: at which the latest records were written; None where too few were.
         seconds_left: at that rate; None without one.
         last_record_at: when the latest record of the run was written, or None.
         curves: the labels in file order.

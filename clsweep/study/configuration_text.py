@@ -1,4 +1,4 @@
-"""A configuration in words, for people who know their study file."""
+"""A configuration in words, for people."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from clsweep.methods import known_entry
 from clsweep.number_conditions import switched_off
 from clsweep.study.configurations import Configuration
 from clsweep.study.study_tables import StudyTables
-from clsweep.text import number_text
+from clsweep.text import key_text, number_text
 from clsweep.training.config import TrainingConfig, in_full
 
 
 def numbers_in_words(
     method: str, hyper: Mapping[str, Any], training: Mapping[str, Any], usual: Mapping[str, Any]
 ) -> str:
-    """A configuration's knobs and what is not at its default, as `lam = 100, training.lr = 0.1`.
+    """A configuration's knobs and what is not at its default, as `λ = 100, training.lr = 0.1`.
 
     Args:
         method: what records call the method.
@@ -32,7 +32,7 @@ def numbers_in_words(
         extra = field.json_schema_extra if field else None
         is_knob = isinstance(extra, dict) and extra.get("role") == "knob"
         if field is None or is_knob or value != field.default:
-            parts.append(f"{key} = {_number(value)}")
+            parts.append(f"{key_text(key)} = {_number(value)}")
     trained = in_full(training)
     idle = switched_off(TrainingConfig, trained)
     for key, value in trained.items():

@@ -131,7 +131,11 @@ def _in_words(
     if kind == "union_tag_invalid":
         return _unknown_tag(detail, loc)
     if kind == "literal_error":
-        return shown, closest_name(str(detail["input"]), _quoted(ctx["expected"])), ""
+        names = _quoted(ctx["expected"])
+        if names:
+            return shown, closest_name(str(detail["input"]), names), ""
+        what = _description(root, loc)  # numbers are not quoted
+        return shown, f"{ctx['expected']} ({what})" if what else ctx["expected"], ""
     if kind in _BOUND_WORDS:
         bound, words = _BOUND_WORDS[kind]
         return shown, words.format(number_text(ctx[bound])), ""

@@ -369,18 +369,41 @@ def _check_sizes(study: Study, raw: Mapping[str, Any], where: str, data_root: Pa
         _check_classes(benchmark, [size.n_classes for size in sizes], where)
     counts = [size.n_train for size in sizes]
     for index, request in enumerate(study.methods):
-        axes = request.axes()
-        each = True in axes.get("per_task", ())
-        n_train, of = (
-            (max(counts), "the largest task") if each else (sum(counts), "all tasks together")
-        )
-        for size in axes.get("memory_size", ()):
-            if size > n_train:
-                raise StudyError(
-                    f"memory_size = {size} is more than the benchmark's training examples",
-                    expected=f"at most {n_train}, the training examples of {of}",
-                    where=location(raw, ("methods", index, "memory_size"), where),
-                )
+        if found := _memory_mistake(request.axes(), counts):
+            what, expected = found
+            raise StudyError(
+                what,
+                expected=expected,
+                where=location(raw, ("methods", index, "memory_size"), where),
+            )
+
+
+def _memory_mistake(
+    axes: Mapping[str, tuple[Any, ...]], counts: list[int]
+) -> tuple[str, str] | None:
+    """What is wrong with the sizes of a method's memory, and what was expected.
+
+    Args:
+        axes: its numbers, and their values or the ends of their ranges.
+        counts: training examples of every task.
+    """
+    each, has_rings = True in axes.get("per_task", ()), "ring" in axes.get("fill", ())
+    n_train, of = (
+        (max(counts), "the largest task") if each else (sum(counts), "all tasks together")
+    )
+    for size in axes.get("memory_size", ()):
+        if size > n_train:
+            return (
+                f"memory_size = {size} is more than the benchmark's training examples",
+                f"at most {n_train}, the training examples of {of}",
+            )
+        if has_rings and size < len(counts):
+            return (
+                f"memory_size = {size} leaves a ring without a place: fill = 'ring' divides the "
+                f"memory among {len(counts)} tasks",
+                f"memory_size = {len(counts)} or more, or fill = 'reservoir'",
+            )
+    return None
 
 
 def _check_classes(benchmark: BenchmarkConfig, n_classes: list[int], where: str) -> None:

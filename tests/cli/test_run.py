@@ -194,7 +194,7 @@ def test_a_diverged_trial_is_a_row_and_exit_code_1(cli: CommandLine, tmp_path: P
     assert ran.code == 1, ran.err
     assert "2 of 2 trials done" in ran.out
     assert "not ok: 1 diverged" in ran.out
-    assert "clsweep: EWC, lam = 1e30, seed 0: diverged: " in ran.err
+    assert "clsweep: EWC, λ = 1e30, seed 0: diverged: " in ran.err
     (row,) = [r for r in _rows(Path("results/tiny")).values() if r["status"] != "ok"]
     assert (row["method"], row["status"]) == ("ewc", "diverged")
     # Of one task after the source model's: the step that the message names is the trial's.

@@ -38,10 +38,10 @@ def test_what_is_told_of_a_sweep(disk: DiskFolder) -> None:
     assert (ewc["n_done"], ewc["n_not_ok"], ewc["n_running"], ewc["n_trials"]) == (5, 1, 1, 6)
     assert ewc["best"] == {
         "average": pytest.approx(0.75), "source": pytest.approx(0.8),
-        "target": pytest.approx(0.7), "configuration": "lam = 10",
+        "target": pytest.approx(0.7), "configuration": "λ = 10",
     }  # fmt: skip
     (error,) = told["errors"]
-    assert error["configuration"] == "lam = 100"
+    assert error["configuration"] == "λ = 100"
     assert error["message"] == "no such file: s3://[removed]@bucket/x"
     (running,) = told["running"]
     assert running["started_at"] == pytest.approx(disk.began + 5)
@@ -97,6 +97,6 @@ def test_rows_of_a_page_and_what_was_asked_wrongly(disk: DiskFolder) -> None:
     told = trials_answer(state, "text=EWC,+seed+0&sort=average&order=descending&size=2&page=9")
     assert (told["n_found"], told["n_pages"], told["page"], told["n_trials"]) == (3, 2, 2, 8)
     first = trials_answer(state, "text=ewc,seed+0&sort=average&size=2")["rows"][0]
-    assert (first["average"], first["state"], first["configuration"]) == (0.7, "ok", "lam = 1")
+    assert (first["average"], first["state"], first["configuration"]) == (0.7, "ok", "λ = 1")
     assert wanted_of("sort=x&state=y&page=-1&size=1e9&order=z&page=²") == Wanted()
     json.dumps(told, allow_nan=False)

@@ -14,7 +14,7 @@ from clsweep.status.validation_points import ValidationPoint
 
 def row(i: int, state: str = "ok", **fields: object) -> TrialRow:
     usual = {
-        "label": "EWC", "method": "ewc", "configuration": lambda: f"lam = {10**i}", "seed": 0,
+        "label": "EWC", "method": "ewc", "configuration": lambda: f"λ = {10**i}", "seed": 0,
         "at": float(i), "point": ValidationPoint(0.1 * i, 0.5, 0.2) if state == "ok" else None,
     }  # fmt: skip
     return TrialRow(trial_id=f"t{i}", state=state, **{**usual, **fields})  # type: ignore[arg-type]
@@ -43,6 +43,7 @@ def test_search_by_words_of_any_column() -> None:
     rows = [row(0), row(1, "failed", message="CUDA error"), row(2, "oom", seed=3, machine="gpu7")]
     assert ids(rows, text="cuda ERROR") == ["t1"]
     assert ids(rows, text="gpu7, seed 3,") == ["t2"]
+    assert ids(rows, text="λ = 1") == ["t0"]
     assert ids(rows, text="lam = 1") == ["t0"]
     assert ids(rows, text="lam = (") == []
     assert ids(rows, state="not ok", sort="seed") == ["t1", "t2"]

@@ -277,7 +277,10 @@ class TestNumbers:
         assert rows["joint"] == ["1", "2", "0", "0", "0", "0", "2,400", "5 min"]
         assert "EWC: 1 of 4 configurations did not finish with every seed" in text
         plain = re.sub(r"\s+", " ", text)
-        assert "EWC: 1 of 4 configurations diverged, in 1 seed (λ=10 with seed 1)." in plain
+        assert (
+            "EWC: 1 of 4 configurations diverged, in 1 trial of 1 seed (λ=10 with seed 1)."
+            in plain
+        )
         assert "not reached" in text
 
     def test_drops_of_the_study(self, tmp_path: Path) -> None:
@@ -476,8 +479,8 @@ NOTES = {
     "diverged": (
         STUDY,
         with_one_divergence,
-        "EWC: 1 of 4 configurations diverged, in 1 seed (λ=1 with seed 1). That is a result: "
-        "they lie on no front, and no rule can choose them. What helps: "
+        "EWC: 1 of 4 configurations diverged, in 1 trial of 1 seed (λ=1 with seed 1). That is a "
+        "result: they lie on no front, and no rule can choose them. What helps: "
         'form = "proximal", which is stable for every λ; else a lower lr or a lower λ.',
     ),
     "unfinished": (

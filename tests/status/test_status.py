@@ -100,9 +100,9 @@ def test_done_running_and_to_come(folder: StudyFolder) -> None:
         (0, 16.0, 1),
         (1, 7.0, 2),
     ]
-    assert seen.running[0].configuration == "lam = 10"
-    assert (seen.errors[0].message, seen.errors[0].configuration) == ("too large", "lam = 1")
-    assert seen.trials_per_minute == pytest.approx(60 * 3 / 7)
+    assert seen.running[0].configuration == "λ = 10"
+    assert (seen.errors[0].message, seen.errors[0].configuration) == ("too large", "λ = 1")
+    assert seen.trials_per_minute == pytest.approx(60 / 1)  # from the second's end on
     by_label = {c.label: (c.n_trials, c.n_done, c.n_not_ok, c.n_running) for c in seen.curves}
     assert by_label == {"fine-tuning": (2, 1, 0, 0), "EWC": (6, 2, 2, 2)}
     assert "hunter" not in seen.folder
@@ -194,6 +194,22 @@ def test_the_rate_is_that_of_this_run_and_of_its_latest_records(
     assert folder.status().trials_per_minute == pytest.approx(6.0)
 
 
+def test_the_first_trial_of_each_worker_does_not_count(
+    folder: StudyFolder, cli: CommandLine
+) -> None:
+    folder.end(0, at=100)  # most of which were imports
+    folder.end(1, at=101)
+    folder.start(2, at=101)
+    folder.start(3, at=102)
+    assert folder.status().trials_per_minute is None
+    assert "too few trials of this run have ended" in cli("status", folder.argument).out
+    folder.end(0, seed=1, at=106)
+    folder.end(1, seed=1, at=111)
+    seen = folder.status()
+    assert seen.trials_per_minute == pytest.approx(12.0)
+    assert seen.seconds_left == pytest.approx(4 * 5.0)
+
+
 def test_without_a_record_of_this_run_there_is_no_rate(folder: StudyFolder) -> None:
     folder.end(0, at=-5)
     seen = folder.status()
@@ -210,12 +226,12 @@ def test_the_latest_errors_are_named(folder: StudyFolder) -> None:
             folder.end(index, seed, at, "failed" if index else "ok", message=message)
     seen = folder.status()
     assert [e.message[8:] for e in seen.errors] == ["3 1", "3 0", "2 1", "2 0", "1 1"]
-    assert (seen.errors[0].label, seen.errors[0].configuration) == ("EWC", "lam = 100")
+    assert (seen.errors[0].label, seen.errors[0].configuration) == ("EWC", "λ = 100")
     folder.store.compact()
     folder.end(1, 0, 99, "diverged", message="newer than what is compacted")
     seen = folder.status()
     assert seen.errors[0].message == "newer than what is compacted"
-    assert {e.configuration for e in seen.errors} == {"lam = 100", "lam = 10", "lam = 1"}
+    assert {e.configuration for e in seen.errors} == {"λ = 100", "λ = 10", "λ = 1"}
     assert (seen.n_failed, seen.n_diverged) == (5, 1)
 
 
@@ -469,9 +485,10 @@ def test_a_lock_of_another_machine_is_unknown(disk: DiskFolder, cli: CommandLine
     os.utime(disk.place / ".lock", (START, START))
     disk.start(0, at=1)
     disk.end(1, at=30)
+    disk.end(2, at=60)
     seen = disk.status()
     assert (seen.state, seen.holder, seen.exit_code) == ("unknown", "process 12 on elsewhere", 0)
-    assert _counts(seen) == (1, 1, 6, 0)
+    assert _counts(seen) == (2, 1, 5, 0)
     assert seen.trials_per_minute == pytest.approx(2.0)
     assert "cannot be asked from here" in cli("status", disk.place).out
 
@@ -491,7 +508,7 @@ def test_json_has_every_number(folder: StudyFolder, cli: CommandLine) -> None:
     assert (found["n_done"], found["n_running"]) == (2, 1)
     assert found["trials_per_minute"] == pytest.approx(2.0)
     assert found["errors"][0]["message"] == "é"
-    assert found["running"][0]["configuration"] == "lam = 10"
+    assert found["running"][0]["configuration"] == "λ = 10"
     assert [c["n_done"] for c in found["curves"]] == [1, 1]
     assert found["held_since"] == folder.iso(0)
     assert found["last_record_at"] == folder.iso(60)
@@ -507,7 +524,7 @@ def test_the_text(folder: StudyFolder, cli: CommandLine) -> None:
     shown = cli("status", folder.argument).out
     assert "2 of 8 trials done: 1 ok, 1 failed; 1 running; 5 to come" in shown
     assert "2 trials per minute, about 3 min left" in shown
-    assert "EWC, lam = 1, seed 0: failed: a [b] c" in shown
+    assert "EWC, λ = 1, seed 0: failed: a [b] c" in shown
     folder.store.close()
     stopped = cli("status", folder.argument)
     assert (stopped.code, "the same `clsweep run` again" in stopped.out) == (3, True)

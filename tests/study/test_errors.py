@@ -713,3 +713,12 @@ def test_a_module_beside_the_study_is_named_with_how_to_name_it(
     with pytest.raises(StudyError, match="unknown method 'mine'") as caught:
         parse_study(text)
     assert '`name = "custom"` with `method = "mine:build"`' in str(caught.value)
+
+
+def test_the_only_number_that_a_key_may_have_is_said() -> None:
+    text = (
+        'name = "s"\n[benchmark]\nname = "polynomials"\nn_tasks = 5\n[[methods]]\nname = "joint"\n'
+    )
+    with pytest.raises(StudyError) as caught:
+        parse_study(text)
+    assert str(caught.value).startswith("n_tasks = 5\n  expected: 3 (number of tasks)\n")

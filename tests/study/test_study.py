@@ -356,6 +356,15 @@ def test_memory_as_large_as_the_data_is_allowed() -> None:
         parse_study(HEAD + '[[methods]]\nname = "replay"\nmemory_size = 1168\n')
 
 
+def test_rings_need_a_place_for_every_task() -> None:
+    text = HEAD + '[[methods]]\nname = "replay"\nfill = {fill}\nmemory_size = {size}\n'
+    parse_study(text.format(fill='"reservoir"', size=1))
+    parse_study(text.format(fill='"ring"', size=2))
+    for fill in ('"ring"', '["reservoir", "ring"]'):
+        with pytest.raises(StudyError, match=r"(?s)a ring without.*memory_size = 2 or more"):
+            parse_study(text.format(fill=fill, size="[1, 100]"))
+
+
 def test_memory_per_task_is_bounded_by_the_largest_task() -> None:
     text = HEAD + '[[methods]]\nname = "gem"\nper_task = {each}\nmemory_size = {size}\n'
     parse_study(text.format(each="false", size=1167))

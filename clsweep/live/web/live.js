@@ -205,12 +205,15 @@
 
   function paceText(v) {
     if (v.state === "finished") return "finished";
-    if (v.state === "stopped") return "No run is at work; the rest: the same clsweep run again.";
+    if (v.state === "stopped") {
+      return `Stopped: nothing computes the ${counted(v.n_to_come, "trial")} to come. ` +
+        "To go on, give the same clsweep run again.";
+    }
     const holder = v.holder || "a process";
     const begun = v.held_since ? ` for ${since(Date.parse(v.held_since) / 1000)}` : "";
     const doubt = v.state === "unknown" ? " (a machine that cannot be asked from here)" : "";
     if (v.trials_per_minute === null || v.seconds_left === null) {
-      const what = v.n_done ? "no trial of this run has ended yet" : "no trial has ended yet";
+      const what = v.n_done ? "too few trials of this run have ended" : "no trial has ended yet";
       return `${holder} is at work${doubt}${begun}; ${what}, so no estimate of the time.`;
     }
     const passed = (Date.now() + skew - Date.parse(v.last_record_at)) / 1000;

@@ -453,7 +453,7 @@ def _averages(rows: Sequence[RankedMethod], with_spans: bool) -> list[_Column]:
 def _behind(rows: Sequence[RankedMethod]) -> _Column:
     cells = [behind_text(row, is_first=not place) for place, row in enumerate(rows)]
     is_any = any(row.behind is not None and row.behind.is_claim for row in rows)
-    return _Column(("points behind 1", f"[95 %, all pairs]{'*' * is_any}"), cells)
+    return _Column(("difference to 1st", f"[95 %, all pairs]{'*' * is_any}"), cells)
 
 
 def _chosen(rows: Sequence[RankedMethod]) -> _Column:

@@ -63,7 +63,7 @@ def _table(data: ReportData, rows: Sequence[RankedMethod]) -> str:
         '<th scope="col">method</th>',
         f'<th scope="col" class="number">{term("average", "average")}, test %</th>',
         f'<th scope="col">{term("worst-best", "worst–best seed")}</th>',
-        f'<th scope="col" class="number">{term("behind", "points behind 1")}<small>'
+        f'<th scope="col" class="number">{term("behind", "difference to 1st")}<small>'
         f"{term('interval', '95 %, all pairs')}</small></th>",
         *(
             f'<th scope="col" class="number">{term("kept", "source % kept")}<small>target '
@@ -102,7 +102,7 @@ def _row(
     cells = [
         ("number mean", "average, test %", mean),
         ("range", "worst–best seed", "".join(_range(row, scale)) if has_mean else ""),
-        ("number behind" + " claim" * is_claim, "points behind 1", _divided(behind)),
+        ("number behind" + " claim" * is_claim, "difference to 1st", _divided(behind)),
         *(
             ("number", f"source % kept, target −{drop:g} (got)", html.escape(kept_text(kept, row)))
             for drop, kept in zip(drops, row.kept[:n_kept], strict=False)

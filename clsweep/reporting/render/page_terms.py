@@ -104,7 +104,7 @@ TERMS = (
     ),
     Term(
         "behind",
-        "points behind the first",
+        "difference to the first",
         "Average accuracy less that of the first method with the same seeds, in percentage "
         "points, with its 95 % interval.",
     ),

@@ -24,7 +24,11 @@ def what_was_run(data: ReportData, with_sizes: bool = True) -> str:
     n_failed = sum(n["failed"] + n["oom"] for n in counts)
     n_diverged, n_stopped = (sum(n[s] for n in counts) for s in ("diverged", "stopped"))
     trials = f"{sum(sum(n.values()) for n in counts):,} trials, {n_failed:,} failed"
-    trials += f", {n_diverged:,} diverged" + f", {n_stopped:,} stopped early" * bool(n_stopped)
+    trials += f", {n_diverged:,} diverged"
+    if n_diverged:
+        n = sum(len(curve.diverged) for curve in comparison.all_curves)
+        trials += f" (of {counted(n, 'configuration')})"
+    trials += f", {n_stopped:,} stopped early" * bool(n_stopped)
     tested = f"tested on {images}" if (images := _images_text(data)) else ""
     if comparison.curves:
         sizes = sorted({curve.n_configs for curve in comparison.curves})

@@ -76,7 +76,7 @@ def test_a_text_is_replaced_in_place_and_failures_stay(cell: Cell) -> None:
         "EWC     98/99   50.0 %"
     ]
     assert 10 <= cell.n_updates <= 10 / 0.5 + 2
-    assert stream.getvalue() == "clsweep: EWC, lam = 1, seed 0: failed: odd\n"
+    assert stream.getvalue() == "clsweep: EWC, λ = 1, seed 0: failed: odd\n"
 
 
 def test_a_notebook_gets_its_own_progress_and_a_file_still_lines(cell: Cell) -> None:

@@ -312,7 +312,7 @@ def test_a_failure_has_its_numbers_and_its_seed(clock: Clock) -> None:
     progress.jobs_ended()
     lines = stream.getvalue().splitlines()
     assert lines[1:21] == [
-        f"clsweep: EWC of ours, lam = 1, seed 0: diverged: step {i} became nan" for i in range(20)
+        f"clsweep: EWC of ours, λ = 1, seed 0: diverged: step {i} became nan" for i in range(20)
     ]
     assert lines[21] == "clsweep: 20/20 trials done, 0 failed, 20 diverged; 0 s elapsed"
 
@@ -448,7 +448,7 @@ def test_the_view_shows_curves_running_best_and_failures(clock: Clock) -> None:
     assert f" {head}\n25 s elapsed, about " in shown
     assert "stages: source, seed 0" in shown
     # Labels and messages are text, not markup.
-    assert "EWC, lam = 1, seed 0: oom: out of [bold]memory" in shown
+    assert "EWC, λ = 1, seed 0: oom: out of [bold]memory" in shown
     rows = [line.split() for line in shown.splitlines()[-4:-1]]
     assert rows == [
         ["EWC", "2/3", "50.0", "%"],
@@ -479,9 +479,7 @@ def test_the_view_fits_a_terminal_of_24_lines(
     assert max(map(len, lines)) <= width
     assert sum("method" in line and "1/20" in line for line in lines) >= min(n_labels, 15)
     if width == 80:  # the latest failure, in one line
-        assert (
-            f"method {n_labels - 1} with a name that is rather long, lam = 1, seed 0" in lines[-1]
-        )
+        assert f"method {n_labels - 1} with a name that is rather long, λ = 1, seed 0" in lines[-1]
     if n_labels == 50:
         rest = next(line for line in lines if line.startswith("and "))
         n = int(rest.split()[1])

@@ -350,7 +350,7 @@ class TestOddStudies:
             if record["trial"]["label"] == "MAS" and record["trial"]["seed"] == 1:
                 record["trial"]["status"], record["accuracy"] = "diverged", []
         page = parsed(build(write_study(tmp_path / "results", records)))
-        assert "MAS: 3 of 3 configurations diverged, in 1 seed" in "".join(page.texts)
+        assert "MAS: 3 of 3 configurations diverged, in 3 trials of 1 seed" in "".join(page.texts)
         absences = {one["label"]: one["absence"] for one in page.values["series"]}
         assert (absences["MAS"], absences["EWC"]) == ("diverged", "")
         assert page.values["notes"] == [
