@@ -101,32 +101,24 @@ def connected(
         Terminated: SIGTERM arrived while Ray started.
     """
     import ray
-    from ray.job_config import JobConfig
 
     if ray.is_initialized():
         yield
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         open_file_limit(_FILES_WANTED)
-        n_cpus = max(usable_cores(), math.ceil((workers or 0) * resources.cpus))
-        quiet |= {
-            "address": "local",
-            "num_cpus": n_cpus,
-            "include_dashboard": False,
-            "object_store_memory": 100 * 2**20,
-        }
     else:
-        quiet["address"] = address
-        if environment:
-            quiet["runtime_env"] = dict(environment)
         _check_reachable(address)
-    is_wanted = address is None or not imports_from_folder
-    if is_wanted and not differences(WORKER_PATH):
-        quiet["job_config"] = JobConfig(_py_driver_sys_path=worker_path())
+    options = _options(
+        address,
+        resources,
+        workers,
+        imports_from_folder=imports_from_folder,
+        environment=environment,
+    )
     try:
         with _same_sigterm():
-            ray.init(**quiet)
+            ray.init(**options)
     except (SystemExit, KeyboardInterrupt) as stop:
         with contextlib.suppress(Exception):  # of what has half started, nothing more is said
             ray.shutdown()
@@ -143,6 +135,35 @@ def connected(
         if address is None:
             _end_autoscaler()
         ray.shutdown()  # of a cluster that somebody else started, this leaves it
+
+
+def _options(
+    address: str | None,
+    resources: Resources,
+    workers: int | None,
+    *,
+    imports_from_folder: bool,
+    environment: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What `ray.init` is given, by the arguments of `connected`."""
+    from ray.job_config import JobConfig
+
+    found: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        found |= {
+            "address": "local",
+            "num_cpus": max(usable_cores(), math.ceil((workers or 0) * resources.cpus)),
+            "include_dashboard": False,
+            "object_store_memory": 100 * 2**20,
+        }
+    else:
+        found["address"] = address
+        if environment:
+            found["runtime_env"] = dict(environment)
+    is_wanted = address is None or not imports_from_folder
+    if is_wanted and not differences(WORKER_PATH):
+        found["job_config"] = JobConfig(_py_driver_sys_path=worker_path())
+    return found
 
 
 def _end_autoscaler() -> None:

@@ -95,34 +95,60 @@ def run_on_ray(
         ),
         inside or nullcontext(),
     ):
-        check_room(resources, ray.nodes())
-        if is_joined:
-            preparing("looking at the nodes of the cluster")
-            nodes = [node for node in ray.nodes() if slots_of(resources, [node])]
-            probe_nodes(context, nodes)
-            probe_inputs(context, nodes)
-        if address is not None:
-            probe_data(context, slots_of(resources, ray.nodes()))
-            work = work._replace(check=None)
+        work = _looked_over(context, address, work, preparing, is_joined=is_joined)
         loading.join()
-        # Only now: Ray imports parts of itself while it starts, and Tune most of the rest.
-        from clsweep.execution.ray.searcher import ClusterSlots, ScheduleSearcher
-        from clsweep.execution.ray.tuner import run_segment
-
-        def forgive(job: Job) -> None:
-            attempts.forgive(context.out, job.key, context.run)
-
-        lost_jobs = LostJobs(schedule, resources.max_attempts, committed, forgive)
-        slots = ClusterSlots(resources, workers)
-        preparing("starting workers, which load torch and the data")
         try:
-            # Where a run is to stop, jobs that a Tuner was given may be left without an end.
-            while not (schedule.finished or schedule.abort_message):
-                searcher = ScheduleSearcher(schedule, lost_jobs, slots)
-                run_segment(searcher, context, work)
+            _work_through(schedule, context, workers, committed, work, preparing)
         except KeyboardInterrupt:
             preparing("stopping; what has ended is kept")  # Ray takes seconds to end
             raise
+
+
+def _looked_over(
+    context: outcomes.Context,
+    address: str | None,
+    work: Work,
+    preparing: Callable[[str], None],
+    *,
+    is_joined: bool,
+) -> Work:
+    """Find out what the cluster lacks; the work without the checks that need no second time."""
+    resources = context.study.resources
+    check_room(resources, ray.nodes())
+    if is_joined:
+        preparing("looking at the nodes of the cluster")
+        nodes = [node for node in ray.nodes() if slots_of(resources, [node])]
+        probe_nodes(context, nodes)
+        probe_inputs(context, nodes)
+    if address is None:
+        return work
+    probe_data(context, slots_of(resources, ray.nodes()))
+    return work._replace(check=None)
+
+
+def _work_through(
+    schedule: Schedule,
+    context: outcomes.Context,
+    workers: int | None,
+    committed: Committed,
+    work: Work,
+    preparing: Callable[[str], None],
+) -> None:
+    """Hand out the jobs, to one Tuner after the other where workers are lost."""
+    # Only now: Ray imports parts of itself while it starts, and Tune most of the rest.
+    from clsweep.execution.ray.searcher import ClusterSlots, ScheduleSearcher
+    from clsweep.execution.ray.tuner import run_segment
+
+    def forgive(job: Job) -> None:
+        attempts.forgive(context.out, job.key, context.run)
+
+    resources = context.study.resources
+    lost_jobs = LostJobs(schedule, resources.max_attempts, committed, forgive)
+    slots = ClusterSlots(resources, workers)
+    preparing("starting workers, which load torch and the data")
+    # Where a run is to stop, jobs that a Tuner was given may be left without an end.
+    while not (schedule.finished or schedule.abort_message):
+        run_segment(ScheduleSearcher(schedule, lost_jobs, slots), context, work)
 
 
 def _load_for_tune() -> None:
