@@ -27,7 +27,7 @@ import csv
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -375,7 +375,17 @@ def readme(reference: Path = REFERENCE) -> str:
         )
         for name in notes
     ]
-    return "\n".join([_HEAD, *sections])
+    return "\n".join([_HEAD, *sections, *_not_run(notes)])
+
+
+def _not_run(known: Iterable[str]) -> list[str]:
+    """Study files of which nothing is claimed yet, as a last section; none where all are known."""
+    names = sorted({path.stem for path in CONFIGS.glob("*.toml")} - {*known})
+    if not names:
+        return []
+    links = [f"- [{name}.toml](../../configs/reproduce/{name}.toml)" for name in names]
+    text = "Study files whose numbers were not measured; each holds what was published."
+    return ["\n".join(["## Not run", "", text, "", *links, ""])]
 
 
 def _section(
