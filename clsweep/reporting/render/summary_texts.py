@@ -26,8 +26,8 @@ def what_was_run(data: ReportData, with_sizes: bool = True) -> str:
     trials = f"{sum(sum(n.values()) for n in counts):,} trials, {n_failed:,} failed"
     trials += f", {n_diverged:,} diverged"
     if n_diverged:
-        n = sum(len(curve.diverged) for curve in comparison.all_curves)
-        trials += f" (of {counted(n, 'configuration')})"
+        n_left = sum(len(curve.diverged) for curve in comparison.all_curves)
+        trials += f" (of {counted(n_left, 'configuration')})"
     trials += f", {n_stopped:,} stopped early" * bool(n_stopped)
     tested = f"tested on {images}" if (images := _images_text(data)) else ""
     if comparison.curves:
