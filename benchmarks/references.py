@@ -46,6 +46,7 @@ STUDIES = {
     "hnet_compression_small": "configs/hypernetworks/compression_small.toml",
     "hnet_embeddings_small": "configs/hypernetworks/embeddings_small.toml",
     "features_cifar10": "configs/features_cifar10.toml",
+    "polynomials": "configs/polynomials.toml",
     "hnet_resnet32_cifar_small": "configs/hypernetworks/resnet32_cifar_small.toml",
 }
 # Figures of the documentation that show some methods of a study, for a first look.
