@@ -47,14 +47,14 @@ def _figure(found: LearntFunctions) -> Figure:
     n_columns = min(_COLUMNS, n)
     n_rows = math.ceil(n / n_columns)
     made = Figure(figsize=(max(4.0, 2.7 * n_columns), 1.1 + 1.9 * n_rows), layout="constrained")
-    panels = made.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).flat
+    panels = [*made.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).flat]
     low = min(float(task.y.min()) for task in found.tasks)
     high = max(float(task.y.max()) for task in found.tasks)
     space = _MARGIN * (high - low)
     for axes, one in zip(panels, found.predicted, strict=False):
         _draw(axes, found, one)
         axes.set_ylim(low - space, high + space)
-    for axes in [*panels][n:]:
+    for axes in panels[n:]:
         axes.set_visible(False)
     title = f"{found.name}: predictions after the last task, seed {found.seed}"
     made.suptitle(title, fontsize=10).set_parse_math(False)
