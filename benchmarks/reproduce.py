@@ -81,7 +81,7 @@ _HEAD = """\
 
 Made by `python benchmarks/reproduce.py --data-root DIR`; do not edit. DIR holds MNIST as
 torchvision keeps it. Each section is one study file; its hyperparameters are the published ones
-and were not tuned until the numbers fit.
+and were not tuned until the numbers fit, but for one section that says so.
 
 All numbers are test accuracies in per cent, averaged over the tasks after the last one; rows that
 say so are backward and forward transfer (BWT, FWT), as means over T − 1 tasks and, · (T−1)/T,

@@ -54,7 +54,7 @@ def _head(s: Status) -> list[str]:
             f"{duration(s.seconds_left)} left"
         )
     elif s.state == "running":
-        lines.append("too few trials of this run have ended for an estimate of the time")
+        lines.append("no trial of this run has ended yet, so no estimate of the time")
     if s.state == "running" and not s.n_running and s.n_to_come:
         lines.append("no trial is at work: the run is starting, or makes a stage that they share")
     if s.state == "stopped":

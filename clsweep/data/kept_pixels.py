@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -65,10 +66,11 @@ def pixels_of(images: Images) -> NDArray[np.uint8]:
     cache = cache_file()
     if cache is None or len(images.files) < _FEW_IMAGES:
         return _in_memory(images)
-    stamp, latest = stamp_of(images.files, [images.version, images.shape])
+    stamp, latest = _stamp(images)
     if latest > time.time() - SETTLED_SECONDS:
         return _in_memory(images)
-    folder, own = cache.parent / "pixels", combined([images.name])
+    # Machines may share the folder: one must not remove what another has mapped.
+    folder, own = cache.parent / "pixels", combined([socket.gethostname(), images.name])
     start = f"{own}.{stamp[:_DIGITS]}."
     found = _mapped(folder, start, images)
     if found is not None:
@@ -78,13 +80,19 @@ def pixels_of(images: Images) -> NDArray[np.uint8]:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # a file system without locks: each for itself
                 stack.enter_context(alone(folder / f"{own}.lock"))
+                for half in folder.glob(f".making-{own}-*"):  # of a process that was killed
+                    half.unlink(missing_ok=True)
             found = _mapped(folder, start, images)  # another process may have been faster
             if found is None and _has_room(folder, images.n_bytes):
-                _keep(folder, own, start, images)
+                _keep(folder, own, start, images, stamp)
                 found = _mapped(folder, start, images)
     except OSError:  # read-only or full: every process holds its own
         found = None
     return _in_memory(images) if found is None else found
+
+
+def _stamp(images: Images) -> tuple[str, float]:
+    return stamp_of(images.files, [images.version, images.shape])
 
 
 def _in_memory(images: Images) -> NDArray[np.uint8]:
@@ -114,9 +122,12 @@ def _has_room(folder: Path, n_bytes: int) -> bool:
     return n_bytes <= _MOST_OF_FREE_SPACE * shutil.disk_usage(folder).free
 
 
-def _keep(folder: Path, own: str, start: str, images: Images) -> None:
-    """Decode all images into a file, image by image, and remove those of earlier versions."""
-    with _beside(folder) as (path, file):
+def _keep(folder: Path, own: str, start: str, images: Images, stamp: str) -> None:
+    """Decode all images into a file, image by image, and remove those of earlier versions.
+
+    Images that have changed meanwhile, so that their stamp is another, are not kept.
+    """
+    with _beside(folder, own) as (path, file):
         # By plain writes: one to a mapping of a full disk would end the process.
         shape = (len(images.files), *images.shape)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -125,6 +136,8 @@ def _keep(folder: Path, own: str, start: str, images: Images) -> None:
             file.write(np.ascontiguousarray(images.decoded(image)).tobytes())
         file.flush()
         os.fsync(file.fileno())
+        if _stamp(images)[0] != stamp:
+            return
         name = f"{start}{file_hash(path)[:_DIGITS]}.npy"
         os.replace(path, folder / name)
     for other in folder.glob(f"{own}.*.npy"):
@@ -133,9 +146,9 @@ def _keep(folder: Path, own: str, start: str, images: Images) -> None:
 
 
 @contextlib.contextmanager
-def _beside(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+def _beside(folder: Path, own: str) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file of the folder, removed unless it is given another name."""
-    handle, name = tempfile.mkstemp(prefix=".making-", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=f".making-{own}-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             yield Path(name), file

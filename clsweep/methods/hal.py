@@ -53,7 +53,7 @@ def build(net: Net, hyper: HalHyper) -> Method:
     has_anchors = hyper.anchor_weight > 0
     noting = _embedding if has_anchors else None
     # Where nothing stored is looked at, every filling is the first one.
-    fill = hyper.fill if has_anchors or hyper.weight else "ring"
+    fill = hyper.fill if has_anchors or hyper.weight else "reservoir"
     replay = example_replay(net, hyper, label_loss, fill, hyper.average, noting)
     (phase,), begun, absorbed = replay.phases, replay.begin, replay.absorb
     assert begun is not None

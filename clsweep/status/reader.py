@@ -5,9 +5,9 @@ took the folder's lock and has no record of that start yet. A run that was kille
 starts behind, older than the lock of the next run; those trials are *left behind*: they are to
 come, like those that never started.
 
-The rate is that of the latest records of the run at work, by their file times: one clock, whatever
-the clocks of the machines that compute. In an object store it is the store's. The first record of
-each worker does not count: most of its time were imports.
+The rate is that of the latest records of the run at work, by the file times of its records and of
+its lock: one clock, whatever the clocks of the machines that compute. In an object store it is the
+store's, which the lease quotes.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class StatusReader:
         n_trials = len(asked.trials) + sum(asked.to_add.values())
         n_missing = n_trials - len(done)
         times = _times(ours.values(), seen.lock)
-        rate = _trials_per_second(times, len(at_work))
+        rate = _trials_per_second(times, seen.lock)
         is_over = seen.lock.state == "free" or (seen.lock.state == "unknown" and not n_missing)
         state = {"held": "running"}.get(seen.lock.state, seen.lock.state)
         return Status(
@@ -248,17 +248,13 @@ def _times(ended: Any, lock: LockState) -> list[float]:
     return sorted(t for t in written if t is not None and began is not None and t >= began)
 
 
-def _trials_per_second(times: list[float], n_at_work: int) -> float | None:
-    """Over the latest records, without the first of each worker, which had to import and load.
-
-    Args:
-        times: of the records of the run, in order.
-        n_at_work: trials at work now: so many workers there are.
-    """
-    recent = times[max(1, n_at_work) - 1 :][-_N_RECENT - 1 :]
-    if len(recent) < 2 or recent[-1] <= recent[0]:
+def _trials_per_second(times: list[float], lock: LockState) -> float | None:
+    """Over the latest records, from the one before the first of them, or the start of the run."""
+    recent = times[-_N_RECENT:]
+    if not recent or lock.taken_at is None:
         return None
-    return (len(recent) - 1) / (recent[-1] - recent[0])
+    start = times[-len(recent) - 1] if len(times) > len(recent) else lock.taken_at
+    return len(recent) / (recent[-1] - start) if recent[-1] > start else None
 
 
 def _curves(

@@ -133,7 +133,8 @@ def _in_words(
     if kind == "literal_error":
         names = _quoted(ctx["expected"])
         if names:
-            return shown, closest_name(str(detail["input"]), names), ""
+            given = detail["input"]
+            return shown, closest_name(given if isinstance(given, str) else shown, names), ""
         what = _description(root, loc)  # numbers are not quoted
         return shown, f"{ctx['expected']} ({what})" if what else ctx["expected"], ""
     if kind in _BOUND_WORDS:

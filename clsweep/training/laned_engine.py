@@ -19,6 +19,7 @@ from clsweep.training.batches import Order, batches
 from clsweep.training.engine import Engine, Setting, State, check_params
 from clsweep.training.stacked_phase import Numbers, stacked_phase
 from clsweep.training.stacked_trees import (
+    NotStackable,
     along_lanes,
     lane_of,
     stacked_params,
@@ -243,10 +244,17 @@ def _nothing(epoch: int, n_batches: int) -> dict[str, Tensor]:
 
 
 def _numbers(hypers: Sequence[Hyper], device: torch.device) -> dict[str, Tensor]:
-    """The numbers that differ, one for each lane."""
+    """The numbers that differ, one for each lane.
+
+    Raises:
+        NotStackable: a value that differs is no real number.
+    """
     found = {}
     for name in type(hypers[0]).model_fields:
         values = [getattr(hyper, name) for hyper in hypers]
-        if len(set(values)) > 1 and all(isinstance(value, float) for value in values):
-            found[name] = torch.tensor(values, device=device)
+        if len(set(values)) == 1:
+            continue
+        if not all(isinstance(value, float) for value in values):
+            raise NotStackable(f"'{name}' differs and is no real number")
+        found[name] = torch.tensor(values, device=device)
     return found

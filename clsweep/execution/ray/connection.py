@@ -132,9 +132,11 @@ def connected(
     try:
         yield
     finally:
-        if address is None:
-            _end_autoscaler()
-        ray.shutdown()  # of a cluster that somebody else started, this leaves it
+        try:
+            if address is None:
+                _end_autoscaler()
+        finally:
+            ray.shutdown()  # of a cluster that somebody else started, this leaves it
 
 
 def _options(

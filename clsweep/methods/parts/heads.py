@@ -52,12 +52,16 @@ def owned_parameters(
         (numbers, task), −1 for what all tasks use.
     """
     rows = [task for task, size in enumerate(net.heads.sizes) for _ in range(size)]
-    last = {name: k for k in range(len(net.heads.sizes)) for name in net.readout(k)}
+    readers: dict[str, list[int]] = {}
+    for k in range(len(net.heads.sizes)):
+        for name in net.readout(k):
+            readers.setdefault(name, []).append(k)
     runs: list[tuple[int, int]] = []
     for name, shape in shapes.items():
         n, owners = math.prod(shape), [-1]
-        if name in last:
-            owners = [last[name]] if name.startswith("heads.") else rows
+        if name in readers:
+            # A layer that one task reads is its own; of one that all read, rows are.
+            owners = readers[name] if len(readers[name]) == 1 else rows
         for owner, alike in itertools.groupby(owners):
             runs.append((n // len(owners) * len(list(alike)), owner))
     return tuple(runs)
