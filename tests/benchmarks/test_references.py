@@ -27,7 +27,7 @@ REMAKE = "run `python benchmarks/references.py NAME --reports`"
 
 def without_looks(text: str) -> str:
     """All of a report's text but who has looked at it, which a further look changes."""
-    looks = r"Accuracies are test numbers throughout\..*?(?=\nTraining)"
+    looks = r"(Accuracies|R² values) are test numbers throughout\..*?(?=\nTraining)"
     text, n = re.subn(looks, "", text, flags=re.DOTALL)
     assert n == 1
     return text

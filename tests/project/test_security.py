@@ -72,7 +72,7 @@ ALLOWED = {
     ("data/datasets.py", "pickle"),
     # Pixels that clsweep has decoded itself; `allow_pickle=False` stands in the call.
     ("data/kept_pixels.py", "np.load"),
-    ("data/kept_pixels.py", "np.load with ['allow_pickle']"),
+    ("data/kept_pixels.py", "np.load with ['mmap_mode', 'allow_pickle']"),
     # clsweep's own stage cache: safetensors.
     ("execution/worker.py", "cache.load"),
 }
