@@ -127,3 +127,29 @@ def test_what_cannot_be_kept_is_decoded_into_memory(
     np.testing.assert_array_equal(pixels, EXPECTED)
     assert not isinstance(pixels, np.memmap)
     assert not cache.is_dir() or [*cache.iterdir()] == []
+
+
+def test_half_a_file_of_a_killed_process_goes(files: list[Path], cache: Path) -> None:
+    pixels_of(images_of(files, Decoder()))
+    (kept,) = cache.glob("*.npy")
+    own = kept.name.split(".")[0]
+    (cache / f".making-{own}-killed").write_bytes(b"half")
+    (cache / ".making-other-at-work").write_bytes(b"half")
+    kept.unlink()
+    pixels_of(images_of(files, Decoder()))
+    assert [path.name for path in cache.glob(".making-*")] == [".making-other-at-work"]
+
+
+def test_images_that_change_while_they_are_decoded_are_not_kept(
+    files: list[Path], cache: Path
+) -> None:
+    class Disturbed(Decoder):
+        def __call__(self, file: Path) -> NDArray[np.uint8]:
+            if self.n == 2:
+                files[0].write_bytes(bytes(6))
+                os.utime(files[0], (2e9, 2e9))
+            return super().__call__(file)
+
+    found = pixels_of(images_of(files, Disturbed()))
+    assert not found[0].any(), "decoded anew"
+    assert [*cache.glob("*.npy")] == [*cache.glob(".making-*")] == []

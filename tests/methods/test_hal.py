@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clsweep import methods
+from clsweep.data.heads import Heads
 from clsweep.data.rng import generator
 from clsweep.data.tasks import TaskSequence
+from clsweep.errors import MethodError
 from clsweep.methods.base import Batch, LearntTask, Memory, Method
 from clsweep.methods.exemplar_hypers import HalHyper
 from clsweep.methods.hal import ascent_gradient
@@ -208,3 +210,10 @@ def test_without_anchors_it_is_replay_bit_for_bit(
         for method in (built(net, anchor_weight=0.0), replay)
     )
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
+def test_without_a_weight_a_memory_smaller_than_its_tasks_is_no_mistake() -> None:
+    net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads("domain", (2,) * 5))
+    methods.build("hal", net, HalHyper(weight=0, anchor_weight=0, memory_size=3))
+    with pytest.raises(MethodError, match="rings of 5 tasks"):
+        methods.build("hal", net, HalHyper(memory_size=3, fill="ring"))

@@ -19,6 +19,7 @@ from clsweep.errors import MethodError
 from clsweep.methods import hnet
 from clsweep.methods.base import Batch, LearntTask
 from clsweep.methods.hypernetwork_hypers import HnetHyper
+from clsweep.methods.parts.heads import owned_parameters
 from clsweep.nets.build import build_net
 from clsweep.nets.config import NetConfig
 from clsweep.nets.parameter_trees import Params, without_prefix
@@ -264,6 +265,15 @@ def test_outputs_of_other_tasks_are_left_out_of_the_penalty(scenario: str, numbe
     new = F.cross_entropy(parts.own_logits(batch.x, 2), parts.y)
     found = parts.method.phases[0].loss(parts.params, parts.memory, batch, 2)
     torch.testing.assert_close(found, new + 0.5 * mean)
+
+
+def test_rows_of_a_layer_that_all_tasks_read_are_theirs_whatever_its_name() -> None:
+    net = build_net(NetConfig(hidden=(5,)), (1, 2, 2), Heads("class", (2, 3)))
+    shapes = {"hidden": (4,), "heads.1.weight": (5, 2), "heads.1.bias": (5,)}
+    shared = net._replace(readout=lambda task: ("heads.1.weight", "heads.1.bias"))
+    assert owned_parameters(shared, shapes) == ((4, -1), (4, 0), (6, 1), (2, 0), (3, 1))
+    apart = net._replace(readout=lambda task: (f"last.{task}",))
+    assert owned_parameters(apart, {"last.0": (2, 3), "last.1": (3, 3)}) == ((6, 0), (9, 1))
 
 
 def test_outputs_of_no_known_layer_cannot_be_left_out() -> None:
